@@ -1,0 +1,80 @@
+import { hash } from "node:crypto";
+import { readFileSync, statSync } from "node:fs";
+
+import type { KeyRing } from "../handlers/auth.ts";
+import { parseKeys } from "../handlers/keys.ts";
+
+/** The file is looked at again when the last look is older than this: the promise is one second. */
+const LOOK_INTERVAL_MS = 250;
+
+export const sha256 = (text: string): string => hash("sha256", text);
+
+/**
+ * The keys of the file at `path`, read again when it has changed. Missing from
+ * the start, or with no keys in it: dev mode. Broken, or gone after keys were
+ * seen: the last good keys stay in force, never an open door. Throws at the
+ * start when the file is there and cannot be used.
+ */
+export async function openKeysFile(path: string, now: () => number = Date.now) {
+  let version = fileVersion(path);
+  let ring: KeyRing = version === MISSING ? { mode: "dev" } : await read(path);
+  let lookedAt = now();
+
+  async function refresh(): Promise<void> {
+    const current = fileVersion(path);
+    if (current === version) return;
+    version = current;
+    if (current === MISSING) {
+      if (ring.mode !== "dev")
+        ring = { ...ring, problem: "the keys file is gone; the last good keys stay in force" };
+      return;
+    }
+    try {
+      ring = await read(path);
+    } catch (error) {
+      console.error(
+        JSON.stringify({ level: "error", event: "keys_file_broken", error: (error as Error).message }),
+      );
+      ring =
+        ring.mode === "enforced"
+          ? { ...ring, problem: "the keys file is broken; the last good keys stay in force" }
+          : { mode: "unavailable", problem: "the keys file is broken; nobody is let in" };
+    }
+  }
+
+  let refreshing: Promise<void> | undefined;
+  return async (): Promise<KeyRing> => {
+    if (refreshing === undefined && Math.abs(now() - lookedAt) >= LOOK_INTERVAL_MS) {
+      lookedAt = now();
+      refreshing = refresh().finally(() => (refreshing = undefined));
+    }
+    await refreshing;
+    return ring;
+  };
+}
+
+const MISSING = "missing";
+
+/** Changes whenever the file may have: also when it becomes unreadable, or is replaced within a clock tick. */
+function fileVersion(path: string): string {
+  try {
+    const stats = statSync(path, { bigint: true, throwIfNoEntry: false });
+    return stats ? `${stats.dev}:${stats.ino}:${stats.size}:${stats.mtimeNs}:${stats.ctimeNs}` : MISSING;
+  } catch {
+    return "out of reach";
+  }
+}
+
+async function read(path: string): Promise<KeyRing> {
+  let text: string;
+  try {
+    text = readFileSync(path, "utf8");
+  } catch (error) {
+    throw new Error(`${path} cannot be read: ${(error as NodeJS.ErrnoException).code}`, { cause: error });
+  }
+  try {
+    return await parseKeys(text, sha256);
+  } catch (error) {
+    throw new Error(`${path}: ${(error as Error).message}`, { cause: error });
+  }
+}

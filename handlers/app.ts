@@ -1,0 +1,139 @@
+import { type IRequestStrict, Router } from "itty-router";
+
+import { ApiProblem } from "../host-agent/protocol/problem.ts";
+import type { Principal } from "./auth.ts";
+import { openapi } from "./openapi.ts";
+import { problemReply } from "./problem.ts";
+import { type Reply, toResponse } from "./reply.ts";
+import { type Deps, type Route, serve } from "./route.ts";
+import { getRun } from "./routes/get-run.ts";
+import { health } from "./routes/health.ts";
+import { killRun } from "./routes/kill-run.ts";
+import { launchPipeline } from "./routes/launch-pipeline.ts";
+import { launchScript } from "./routes/launch-script.ts";
+import { listRecipes } from "./routes/list-recipes.ts";
+import { listRuns } from "./routes/list-runs.ts";
+import { listScripts } from "./routes/list-scripts.ts";
+import { readLog } from "./routes/read-log.ts";
+import { readScript } from "./routes/read-script.ts";
+
+/** The whole public API. */
+export const routes: readonly Route[] = [
+  listRecipes,
+  launchPipeline,
+  listRuns("pipeline"),
+  getRun("pipeline"),
+  readLog("pipeline"),
+  killRun("pipeline"),
+  listScripts,
+  readScript,
+  launchScript,
+  listRuns("script"),
+  getRun("script"),
+  readLog("script"),
+  killRun("script"),
+  health,
+];
+
+/** The API over the given dependencies: pure fetch. It answers every request and never rejects. */
+export function createApp(deps: Deps) {
+  const router = Router<IRequestStrict, [Exchange]>();
+  for (const route of routes) {
+    const serveRoute = (request: IRequestStrict, exchange: Exchange) => {
+      exchange.route = route.path;
+      const incoming = {
+        request: exchange.request,
+        params: request.params,
+        search: exchange.url.searchParams,
+      };
+      return serve(route, incoming, deps, (principal) => (exchange.principal = principal));
+    };
+    router[route.method](route.path, serveRoute);
+    if (route.method === "get") router.head(route.path, serveRoute);
+  }
+  const document = openapi(routes);
+  const serveDocument = () => ({ status: 200, json: document });
+  router.get("/openapi.json", serveDocument).head("/openapi.json", serveDocument);
+  for (const path of new Set([...routes.map((route) => route.path), "/openapi.json"])) {
+    const methods = routes.filter((route) => route.path === path).map((route) => route.method.toUpperCase());
+    const allowed = methods.length === 0 || methods.includes("GET") ? ["GET", "HEAD", ...methods] : methods;
+    const allow = [...new Set(allowed)].join(", ");
+    router.all(path, (request) => {
+      throw new ApiProblem("method_not_allowed", `${request.method} is not allowed here; ${allow} is`, {
+        headers: { allow },
+      });
+    });
+  }
+  router.all("*", () => {
+    throw new ApiProblem("route_not_found", "There is no such route; /openapi.json lists them");
+  });
+
+  async function answer(exchange: Exchange): Promise<Reply> {
+    try {
+      return (await router.fetch(exchange.request, exchange)) as Reply;
+    } catch (thrown) {
+      const problem = asProblem(thrown);
+      exchange.problem = problem;
+      return problemReply(problem, { path: exchange.url.pathname, requestId: exchange.requestId });
+    }
+  }
+
+  return {
+    async fetch(request: Request): Promise<Response> {
+      const started = performance.now();
+      const requestId = requestIdOf(request);
+      const exchange: Exchange = { request, url: new URL(request.url), requestId };
+      const reply = await answer(exchange);
+      if (exchange.principal?.dev) reply.headers = { ...reply.headers, "hub-auth": "dev" };
+      logRequest(deps, exchange, reply.status, performance.now() - started);
+      return toResponse(reply, { requestId, method: request.method });
+    },
+  };
+}
+
+/** One request and what has become known of it. */
+interface Exchange {
+  request: Request;
+  url: URL;
+  requestId: string;
+  route?: string;
+  principal?: Principal;
+  problem?: ApiProblem;
+}
+
+function requestIdOf(request: Request): string {
+  const given = request.headers.get("x-request-id");
+  return given !== null && /^[\w.:-]{1,128}$/.test(given) ? given : crypto.randomUUID();
+}
+
+/** Whatever is no ApiProblem is our own fault: the caller sees a bare 500, the log sees the rest. */
+function asProblem(thrown: unknown): ApiProblem {
+  if (thrown instanceof ApiProblem) return thrown;
+  return new ApiProblem(
+    "internal",
+    "Something went wrong on our side; quote the request_id to the operator",
+    {
+      cause: thrown,
+    },
+  );
+}
+
+function logRequest(deps: Deps, exchange: Exchange, status: number, ms: number): void {
+  const { request, route, principal, problem, requestId } = exchange;
+  const cause = problem?.extras.cause;
+  deps.log({
+    level: status >= 500 ? "error" : "info",
+    event: "request",
+    method: request.method,
+    route: route ?? null,
+    status,
+    ms: Math.round(ms * 10) / 10,
+    key_name: principal?.name ?? null,
+    ...(principal?.dev && { auth: "dev" }),
+    request_id: requestId,
+    ...(problem && { code: problem.code }),
+    ...(cause !== undefined && {
+      cause: cause instanceof Error ? (cause.stack ?? cause.message) : JSON.stringify(cause),
+    }),
+  });
+}

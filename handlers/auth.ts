@@ -1,0 +1,92 @@
+import { ApiProblem } from "../host-agent/protocol/problem.ts";
+
+export const SCOPES = ["pipelines:read", "pipelines:write", "scripts:read", "scripts:write"] as const;
+export type Scope = (typeof SCOPES)[number];
+/** Grants every scope. */
+export const ALL_SCOPES = "*";
+
+/** A key as it is kept in memory: never the key itself. */
+export interface KeyEntry {
+  name: string;
+  scopes: readonly string[];
+  /** Epoch milliseconds; undefined for a key that does not expire. */
+  expiresAt: number | undefined;
+}
+
+/**
+ * The keys that are in force. `enforced` looks one up by the SHA-256, in hex, of
+ * what was presented: comparing digests tells an attacker nothing about the key.
+ * `dev` serves everybody. `unavailable` serves nobody.
+ */
+export type KeyRing = (
+  | { mode: "dev" }
+  | { mode: "enforced"; keys: ReadonlyMap<string, KeyEntry> }
+  | { mode: "unavailable" }
+) & {
+  /** What is wrong with the keys, in a sentence without paths, for /healthz. */
+  problem?: string;
+};
+
+/** Who asks. */
+export interface Principal {
+  name: string;
+  dev: boolean;
+}
+
+export type Digest = (text: string) => string | Promise<string>;
+
+const MAX_KEY_LENGTH = 512;
+
+/**
+ * Who sends this request, and may they do what needs `scope`? Throws
+ * `unauthenticated` and `insufficient_scope` with the challenge of RFC 6750.
+ */
+export async function authorize(
+  request: Request,
+  scope: Scope,
+  { ring, digest, now }: { ring: KeyRing; digest: Digest; now: number },
+): Promise<Principal> {
+  if (ring.mode === "dev") return { name: "dev", dev: true };
+  if (ring.mode === "unavailable") {
+    throw new ApiProblem(
+      "keys_unavailable",
+      "The API keys cannot be read, so nobody is let in; the operator's log says why",
+      { retryAfterSeconds: 10 },
+    );
+  }
+  const entry = ring.keys.get(await digest(presentedKey(request)));
+  if (!entry) throw unauthenticated("The API key is not known here; check it, or ask the operator", INVALID);
+  if (entry.expiresAt !== undefined && entry.expiresAt <= now) {
+    const when = new Date(entry.expiresAt).toISOString();
+    throw unauthenticated(
+      `The API key ${entry.name} expired at ${when}; ask the operator for a new one`,
+      INVALID,
+    );
+  }
+  if (!entry.scopes.includes(scope) && !entry.scopes.includes(ALL_SCOPES)) {
+    throw new ApiProblem("insufficient_scope", `The API key ${entry.name} does not have the scope ${scope}`, {
+      headers: { "www-authenticate": `Bearer realm="hub", error="insufficient_scope", scope="${scope}"` },
+    });
+  }
+  return { name: entry.name, dev: false };
+}
+
+const INVALID = `, error="invalid_token"`;
+
+function presentedKey(request: Request): string {
+  const header = request.headers.get("authorization");
+  if (header === null) {
+    throw unauthenticated("Send your API key in the header `Authorization: Bearer <key>`", "");
+  }
+  const key = /^Bearer +([\x21-\x7e]+) *$/i.exec(header)?.[1];
+  if (key === undefined || key.length > MAX_KEY_LENGTH) {
+    throw unauthenticated("The Authorization header must be `Bearer <key>`", `, error="invalid_request"`);
+  }
+  return key;
+}
+
+function unauthenticated(detail: string, challenge: string): ApiProblem {
+  return new ApiProblem("unauthenticated", detail, {
+    headers: { "www-authenticate": `Bearer realm="hub"${challenge}` },
+  });
+}

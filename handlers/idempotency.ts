@@ -1,0 +1,101 @@
+import * as z from "zod";
+
+import { ApiProblem } from "../host-agent/protocol/problem.ts";
+import { IDEMPOTENCY_TTL_SECONDS, type LaunchOrder, RunRecord } from "../host-agent/protocol/schemas.ts";
+import type { Agent } from "./agent-client.ts";
+import type { Digest } from "./auth.ts";
+import type { KV } from "./kv.ts";
+
+export const MAX_IDEMPOTENCY_KEY_BYTES = 255;
+
+/** What KV remembers of a launch that succeeded. */
+const Replay = z.object({ fingerprint: z.string(), expires_at: z.int(), run: RunRecord });
+
+export interface OnceDeps {
+  agent: Agent;
+  kv: KV;
+  digest: Digest;
+  now(): number;
+  /** Told what went wrong with the KV, which nobody needs to wait for. */
+  onKvError(error: unknown): void;
+}
+
+/** A launch's answer: `replayed` when an earlier request started the run, `stale` when the host could not be asked. */
+export interface Launched {
+  run: RunRecord;
+  replayed: boolean;
+  stale: boolean;
+}
+
+type Launch = Pick<LaunchOrder, "source" | "spec" | "key_name">;
+
+/** The value of an Idempotency-Key header. Throws `malformed_request`. */
+export function checkIdempotencyKey(key: string): string {
+  const bytes = new TextEncoder().encode(key).length;
+  if (bytes >= 1 && bytes <= MAX_IDEMPOTENCY_KEY_BYTES) return key;
+  throw new ApiProblem(
+    "malformed_request",
+    `header.idempotency-key: must be 1-${MAX_IDEMPOTENCY_KEY_BYTES} bytes, but it is ${bytes}`,
+    { errors: [{ path: "header.idempotency-key", message: `must be 1-${MAX_IDEMPOTENCY_KEY_BYTES} bytes` }] },
+  );
+}
+
+/**
+ * Launches a run at most once for this key of this caller on this surface within
+ * an hour. The agent decides that; KV only knows answers sooner, or when the
+ * host is out of reach, and may forget, lag or fail without any other effect.
+ */
+export async function launchOnce(launch: Launch, key: string | null, deps: OnceDeps): Promise<Launched> {
+  const { agent, kv, digest } = deps;
+  const fingerprint = await digest(canonical(launch.spec));
+  // Without a key the token is the request's own, so that our own retry is as safe.
+  const identity = key === null ? crypto.randomUUID() : `${launch.source}\n${launch.key_name}\n${key}`;
+  const token = await digest(identity);
+  const order = { ...launch, launch_token: token, fingerprint } as LaunchOrder;
+  if (key === null) return { ...(await agent.launch(order)), stale: false };
+
+  const remembered = await recall(`replay:${token}`, fingerprint, deps);
+  if (remembered) {
+    const replayed = await replay(remembered, deps);
+    if (replayed) return replayed;
+  }
+  const answer = await agent.launch(order);
+  const expires_at = answer.run.started_at + IDEMPOTENCY_TTL_SECONDS;
+  await kv
+    .put(`replay:${token}`, JSON.stringify({ fingerprint, expires_at, run: answer.run }), {
+      ttlSeconds: IDEMPOTENCY_TTL_SECONDS,
+    })
+    .catch(deps.onKvError);
+  return { ...answer, stale: false };
+}
+
+/** The run that KV remembers for this token and body; a mismatch is for the agent to judge. */
+async function recall(kvKey: string, fingerprint: string, { kv, now, onKvError }: OnceDeps) {
+  try {
+    const text = await kv.get(kvKey);
+    if (text === undefined) return undefined;
+    const found = Replay.parse(JSON.parse(text));
+    const isInForce = found.fingerprint === fingerprint && found.expires_at * 1000 > now();
+    return isInForce ? found.run : undefined;
+  } catch (error) {
+    onKvError(error);
+    return undefined;
+  }
+}
+
+/** The run's current record; the remembered one when the host is out of reach; undefined when it is not there any more. */
+async function replay(remembered: RunRecord, { agent }: OnceDeps): Promise<Launched | undefined> {
+  try {
+    const run = await agent.getRun(remembered.source, remembered.run_id);
+    return { run, replayed: true, stale: false };
+  } catch (error) {
+    if (!(error instanceof ApiProblem)) throw error;
+    if (error.status >= 502) return { run: remembered, replayed: true, stale: true };
+    return undefined;
+  }
+}
+
+/** The same text for the same JSON, whatever the order of its keys. */
+function canonical(spec: object): string {
+  return JSON.stringify(Object.entries(spec).toSorted(([a], [b]) => (a < b ? -1 : 1)));
+}

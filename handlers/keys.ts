@@ -1,0 +1,76 @@
+import * as z from "zod";
+
+import { ALL_SCOPES, type Digest, type KeyEntry, type KeyRing, SCOPES } from "./auth.ts";
+
+const SHA256_HEX = /^[0-9a-f]{64}$/;
+/** A name stands in records and logs: one line, printable. */
+export const KeyName = z
+  .string()
+  .min(1)
+  .max(100)
+  .regex(/^[^\p{C}\p{Z}](?:[^\p{C}\p{Zl}\p{Zp}]*[^\p{C}\p{Z}])?$/u, "must be printable, on one line");
+export const ScopeName = z.enum([...SCOPES, ALL_SCOPES]);
+const SecretKey = z
+  .string()
+  .regex(/^[\x21-\x7e]{1,512}$/, "must be 1-512 printable ASCII characters without blanks");
+/** A day, or a moment with its offset. A day counts until its end in UTC. */
+const Expiry = z.union([z.iso.date(), z.iso.datetime({ offset: true })]);
+
+/** One key of the keys file, as the API document shows it; `key_sha256` may stand for `key`. */
+export const KeyFileEntry = z
+  .looseObject({
+    name: KeyName,
+    key: SecretKey.optional(),
+    key_sha256: z.string().regex(SHA256_HEX, "must be 64 lower-case hex digits").optional(),
+    scopes: z.array(ScopeName).min(1),
+    created: z.string().optional(),
+    expires: Expiry.optional(),
+  })
+  .refine((entry) => (entry.key === undefined) !== (entry.key_sha256 === undefined), {
+    error: "must have either key or key_sha256",
+  });
+export type KeyFileEntry = z.infer<typeof KeyFileEntry>;
+
+export const KeysFile = z.looseObject({ keys: z.array(KeyFileEntry) });
+export type KeysFile = z.infer<typeof KeysFile>;
+
+/**
+ * The key ring of a keys file's text. Throws an Error whose message says what is
+ * wrong where, and never holds a key.
+ */
+export async function parseKeys(text: string, digest: Digest): Promise<KeyRing> {
+  const { keys: entries } = parseKeysFile(text);
+  if (entries.length === 0) return { mode: "dev" };
+  const keys = new Map<string, KeyEntry>();
+  for (const [index, entry] of entries.entries()) {
+    const sha256 = entry.key_sha256 ?? (await digest(entry.key!));
+    if (keys.has(sha256)) throw new Error(`keys.${index}: the same key stands there twice`);
+    keys.set(sha256, { name: entry.name, scopes: entry.scopes, expiresAt: expiryTime(entry.expires) });
+  }
+  return { mode: "enforced", keys };
+}
+
+/** The keys file's text as data. Throws as parseKeys does. */
+export function parseKeysFile(text: string): KeysFile {
+  let json: unknown;
+  try {
+    json = JSON.parse(text);
+  } catch {
+    // The parser's own message would quote the text around the fault.
+    throw new Error("it is not valid JSON");
+  }
+  const parsed = KeysFile.safeParse(json);
+  if (parsed.success) return parsed.data;
+  const faults = parsed.error.issues.map(
+    ({ path, message }) => `${path.join(".") || "the file"}: ${message}`,
+  );
+  throw new Error(faults.join("; "));
+}
+
+const DAY_MS = 86_400_000;
+
+function expiryTime(expires: string | undefined): number | undefined {
+  if (expires === undefined) return undefined;
+  const isDay = expires.length === "2026-05-15".length;
+  return Date.parse(expires) + (isDay ? DAY_MS : 0);
+}

@@ -1,0 +1,188 @@
+import { OpenAPIRegistry, OpenApiGeneratorV31, type RouteConfig } from "@asteasolutions/zod-to-openapi";
+import * as z from "zod";
+
+import { PROBLEMS, type ProblemCode } from "../host-agent/protocol/problem.ts";
+import { MAX_IDEMPOTENCY_KEY_BYTES } from "./idempotency.ts";
+import { Problem, PROBLEM_TYPE } from "./problem.ts";
+import type { Route } from "./route.ts";
+
+const TITLE = "Enterprise API — Pipelines & Scripts";
+const VERSION = "1.0.0";
+const INTRODUCTION = `Launch curated pipelines and allow-listed \`.sh\` scripts on the operator's Hub host, follow their logs, and stop them.
+
+**Authentication.** Send \`Authorization: Bearer <key>\`. Each operation names the scope it needs in \`x-required-scopes\`; the scope \`*\` grants them all. A Hub without keys serves everybody and says so with the header \`Hub-Auth: dev\`.
+
+**Retries.** Send an \`Idempotency-Key\` with a launch. For an hour the same key and body give the same run (\`Idempotent-Replayed: true\`), however often and from wherever you retry; the same key with another body is a 422. A launch that failed may be tried again with its key.
+
+**Logs.** Ask for \`after=0\`, print \`chunk\`, pass \`offset\` as the next \`after\`. With \`wait=30\` an answer comes as soon as there is something new. The run is over when its \`ended_at\` is set; its log is complete then.
+
+**Errors** are \`application/problem+json\` (RFC 9457). Branch on \`code\`; show \`detail\`.`;
+
+type Responses = RouteConfig["responses"];
+
+/** The OpenAPI 3.1 document of the routes, as plain JSON. */
+export function openapi(routes: readonly Route[]) {
+  const registry = new OpenAPIRegistry();
+  registry.registerComponent("securitySchemes", "bearer", {
+    type: "http",
+    scheme: "bearer",
+    description: "An API key of the operator's keys file.",
+  });
+  for (const route of routes) registry.registerPath(operation(route));
+  return new OpenApiGeneratorV31(registry.definitions, { sortComponents: "alphabetically" }).generateDocument(
+    {
+      openapi: "3.1.0",
+      info: {
+        title: TITLE,
+        version: VERSION,
+        description: INTRODUCTION,
+        license: { name: "MIT", identifier: "MIT" },
+      },
+      servers: [{ url: "/", description: "The Hub that serves this document" }],
+      tags: [
+        { name: "Pipelines", description: "The curated recipes shipped with the Hub." },
+        { name: "Scripts", description: "`.sh` files inside the operator's script roots." },
+        { name: "Service", description: "The service itself." },
+      ],
+    },
+  );
+}
+
+function operation(route: Route): RouteConfig {
+  const { params, query, body } = route.request;
+  return {
+    method: route.method,
+    path: route.path.replaceAll(/:(\w+)/g, "{$1}"),
+    operationId: route.operationId,
+    tags: [route.tag],
+    summary: route.summary,
+    description: route.description,
+    security: route.scope ? [{ bearer: [] }] : [],
+    ...(route.scope && { "x-required-scopes": [route.scope] }),
+    request: {
+      ...(params && { params: params as z.ZodObject }),
+      ...(query && { query: query as z.ZodObject }),
+      headers: requestHeaders(route),
+      ...(body && {
+        body: { required: !route.bodyOptional, content: { "application/json": { schema: body } } },
+      }),
+    },
+    responses: { ...success(route), ...failures(route) },
+  };
+}
+
+function requestHeaders(route: Route): z.ZodObject {
+  return z.object({
+    ...(route.idempotent && {
+      "Idempotency-Key": z.string().min(1).max(MAX_IDEMPOTENCY_KEY_BYTES).optional().meta({
+        description:
+          "Any string of 1-255 bytes that is yours for this launch. Makes retries safe for an hour.",
+        example: "my-job-2026-05-15-001",
+      }),
+    }),
+    "X-Request-Id": z
+      .string()
+      .regex(/^[\w.:-]{1,128}$/)
+      .optional()
+      .meta({
+        description: "Your own id for this request; it comes back, and stands in the operator's log.",
+      }),
+  });
+}
+
+const COMMON_HEADERS = {
+  "X-Request-Id": { description: "The id of this request.", schema: { type: "string" as const } },
+  "Hub-Auth": {
+    description: "`dev` on a Hub that asks for no keys.",
+    schema: { type: "string" as const, const: "dev" },
+  },
+};
+
+function success({ response }: Route): Responses {
+  const { status, description, body, headers = [], alternatives = {} } = response;
+  const alternativeContent = Object.entries(alternatives).map(([type, schema]) => [type, { schema }]);
+  return {
+    [status]: {
+      description,
+      headers: {
+        ...COMMON_HEADERS,
+        ...Object.fromEntries(
+          headers.map((header) => [
+            header.name,
+            {
+              description: header.description,
+              schema: z.toJSONSchema(header.schema, { target: "draft-2020-12" }),
+            },
+          ]),
+        ),
+      } as never,
+      content: { "application/json": { schema: body }, ...Object.fromEntries(alternativeContent) },
+    },
+  };
+}
+
+/** The problems of a route: its own, and those that come from what it asks for. */
+function problemsOf(route: Route): ProblemCode[] {
+  const { params, query, body } = route.request;
+  return [
+    ...(route.scope ? (["unauthenticated", "insufficient_scope", "keys_unavailable"] as const) : []),
+    ...(params || query || body ? (["invalid_request"] as const) : []),
+    ...(body || route.idempotent ? (["malformed_request"] as const) : []),
+    ...(body ? (["request_timeout", "body_too_large", "unsupported_media_type"] as const) : []),
+    ...route.problems,
+    "internal",
+    ...(route.scope ? (["agent_error", "agent_unavailable", "agent_timeout"] as const) : []),
+  ];
+}
+
+function failures(route: Route): Responses {
+  const byStatus = new Map<number, ProblemCode[]>();
+  for (const code of new Set(problemsOf(route))) {
+    const { status } = PROBLEMS[code];
+    byStatus.set(status, [...(byStatus.get(status) ?? []), code]);
+  }
+  return Object.fromEntries(
+    [...byStatus].toSorted(([a], [b]) => a - b).map(([status, codes]) => [status, failure(status, codes)]),
+  );
+}
+
+function failure(status: number, codes: readonly ProblemCode[]): Responses[string] {
+  return {
+    description: codes.map((code) => `\`${code}\`: ${PROBLEMS[code].title}`).join(". "),
+    headers: { ...COMMON_HEADERS, ...FAILURE_HEADERS[status] } as never,
+    content: {
+      [PROBLEM_TYPE]: {
+        schema: Problem,
+        examples: Object.fromEntries(codes.map((code) => [code, { value: example(code) }])),
+      },
+    },
+  };
+}
+
+const RETRY_AFTER = {
+  "Retry-After": { description: "Seconds to wait before trying again.", schema: { type: "integer" } },
+};
+const CHALLENGE = {
+  "WWW-Authenticate": { description: "The challenge of RFC 6750.", schema: { type: "string" } },
+};
+const FAILURE_HEADERS: Record<number, object> = {
+  401: CHALLENGE,
+  403: CHALLENGE,
+  429: RETRY_AFTER,
+  502: RETRY_AFTER,
+  503: RETRY_AFTER,
+  504: RETRY_AFTER,
+};
+
+function example(code: ProblemCode): z.input<typeof Problem> {
+  const { status, title } = PROBLEMS[code];
+  return {
+    type: `urn:serveraihub:problem:${code}`,
+    title,
+    status,
+    detail: `${title}; what exactly, and what to do next, stands here`,
+    instance: "/api/v1/pipelines/runs",
+    code,
+    request_id: "0b0e0c1c-6f0a-4f5e-9d0a-6a4b5c3d2e1f",
+  };
+}

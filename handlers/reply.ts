@@ -1,0 +1,39 @@
+/** An answer as data: the pipeline adds what every answer has and makes the Response. */
+export interface Reply {
+  status: number;
+  headers?: Record<string, string> | undefined;
+  /** Sent as JSON; ignored when there are `bytes`. */
+  json?: unknown;
+  bytes?: Uint8Array | undefined;
+}
+
+/** 200 with a JSON body. */
+export function ok(json: unknown): Reply {
+  return { status: 200, json };
+}
+
+/** On every answer: nothing of this API may be sniffed, framed or kept. */
+const COMMON_HEADERS = {
+  "cache-control": "no-store",
+  "x-content-type-options": "nosniff",
+  "content-security-policy": "default-src 'none'; frame-ancestors 'none'",
+  "referrer-policy": "no-referrer",
+};
+
+/** The Response for a reply. A HEAD request gets the same without the body. */
+export function toResponse(
+  reply: Reply,
+  { requestId, method }: { requestId: string; method: string },
+): Response {
+  const headers = {
+    ...COMMON_HEADERS,
+    "content-type": "application/json",
+    ...reply.headers,
+    "x-request-id": requestId,
+  };
+  const body = reply.bytes ?? JSON.stringify(reply.json);
+  return new Response(method === "HEAD" ? null : (body as string | Uint8Array<ArrayBuffer>), {
+    status: reply.status,
+    headers,
+  });
+}

@@ -1,0 +1,161 @@
+import type * as z from "zod";
+
+import { ApiProblem, type FieldError, type ProblemCode } from "../host-agent/protocol/problem.ts";
+import type { Agent } from "./agent-client.ts";
+import { authorize, type Digest, type KeyRing, type Principal, type Scope } from "./auth.ts";
+import { readJsonBody } from "./body.ts";
+import type { KV } from "./kv.ts";
+import type { Reply } from "./reply.ts";
+
+/** What the handlers need of the world. */
+export interface Deps {
+  agent: Agent;
+  kv: KV;
+  keys(): KeyRing | Promise<KeyRing>;
+  /** SHA-256 in hex. */
+  digest: Digest;
+  /** One structured line: requests, and what went wrong. */
+  log(entry: Record<string, unknown>): void;
+  now(): number;
+}
+
+export interface Schemas {
+  params?: z.ZodType;
+  query?: z.ZodType;
+  body?: z.ZodType;
+}
+
+/** What a handler is given: the parsed request, and who asks. */
+export type Input<S extends Schemas> = { [K in keyof S]: z.output<NonNullable<S[K]>> } & Context;
+
+export interface Context {
+  principal: Principal;
+  headers: Headers;
+  /** Aborts when the client hangs up. */
+  signal: AbortSignal;
+}
+
+export interface ResponseHeader {
+  name: string;
+  description: string;
+  schema: z.ZodType;
+}
+
+/** A route is data plus a function: the pipeline and the OpenAPI document read the same object. */
+export interface Route<S extends Schemas = Schemas> {
+  method: "get" | "post";
+  path: string;
+  operationId: string;
+  tag: string;
+  summary: string;
+  description: string;
+  /** Left out for a public route. */
+  scope?: Scope;
+  request: S;
+  /** True when a request without a body means an empty object. */
+  bodyOptional?: boolean;
+  /** True for a launch, which takes an Idempotency-Key. */
+  idempotent?: boolean;
+  response: {
+    status: number;
+    description: string;
+    body: z.ZodType;
+    example?: unknown;
+    headers?: ResponseHeader[];
+    /** Further content types with their schemas. */
+    alternatives?: Record<string, z.ZodType>;
+  };
+  /** The problems of this route beside those that every route can have. */
+  problems: ProblemCode[];
+  handle(input: Input<S>, deps: Deps): Promise<Reply>;
+}
+
+/** Keeps the types of a route's schemas for its handler. */
+export function defineRoute<S extends Schemas>(route: Route<S>): Route {
+  return route;
+}
+
+/** A request that found its route. */
+export interface Incoming {
+  request: Request;
+  params: Record<string, string>;
+  search: URLSearchParams;
+}
+
+/**
+ * The life of every request: who, may they, what do they ask, then the route's
+ * own part. `onPrincipal` learns who it is, for the log.
+ */
+export async function serve(
+  route: Route,
+  { request, params, search }: Incoming,
+  deps: Deps,
+  onPrincipal: (principal: Principal) => void,
+): Promise<Reply> {
+  const principal = route.scope
+    ? await authorize(request, route.scope, { ring: await deps.keys(), digest: deps.digest, now: deps.now() })
+    : PUBLIC;
+  onPrincipal(principal);
+
+  const errors: FieldError[] = [];
+  const input = {
+    principal,
+    headers: request.headers,
+    signal: request.signal,
+    params: parse("path", route.request.params, params, errors),
+    query: parse("query", route.request.query, queryObject(search, errors), errors),
+    body: route.request.body
+      ? parse("body", route.request.body, await readJsonBody(request, route.bodyOptional === true), errors)
+      : undefined,
+  };
+  if (errors.length > 0) throw invalid(errors);
+  return route.handle(input, deps);
+}
+
+const PUBLIC: Principal = { name: "public", dev: false };
+
+function queryObject(search: URLSearchParams, errors: FieldError[]): Record<string, string> {
+  const query: Record<string, string> = Object.create(null);
+  for (const [name, value] of search) {
+    if (name in query) errors.push({ path: `query.${clip(name)}`, message: "is given more than once" });
+    query[name] = value;
+  }
+  return query;
+}
+
+function parse(place: string, schema: z.ZodType | undefined, value: unknown, errors: FieldError[]): unknown {
+  if (!schema) {
+    if (place === "query") refuseNames(Object.keys(value as object), errors);
+    return undefined;
+  }
+  const parsed = schema.safeParse(value);
+  if (parsed.success) return parsed.data;
+  for (const issue of parsed.error.issues) {
+    if (issue.code === "unrecognized_keys") {
+      for (const key of issue.keys) {
+        errors.push({ path: [place, ...issue.path, clip(key)].join("."), message: "is not known here" });
+      }
+    } else {
+      errors.push({ path: [place, ...issue.path].join("."), message: issue.message });
+    }
+  }
+  return undefined;
+}
+
+function refuseNames(names: string[], errors: FieldError[]): void {
+  for (const name of names) errors.push({ path: `query.${clip(name)}`, message: "is not known here" });
+}
+
+const MAX_ERRORS_SHOWN = 20;
+
+function invalid(errors: FieldError[]): ApiProblem {
+  const shown = errors.slice(0, MAX_ERRORS_SHOWN);
+  const detail = shown.map(({ path, message }) => `${path}: ${message}`).join("; ");
+  return new ApiProblem("invalid_request", detail, { errors: shown });
+}
+
+/** A name that the client chose, short and printable enough to be shown to it. */
+function clip(name: string): string {
+  const printable = name.replaceAll(/[^\x20-\x7e]/g, "?");
+  return printable.length > 40 ? `${printable.slice(0, 40)}...` : printable;
+}

@@ -1,0 +1,29 @@
+import { KillOrder, RunRecord, type Source } from "../../host-agent/protocol/schemas.ts";
+import { ok } from "../reply.ts";
+import { defineRoute } from "../route.ts";
+import { RunParams } from "../schemas.ts";
+import { SURFACES } from "../surface.ts";
+
+export const killRun = (source: Source) =>
+  defineRoute({
+    method: "post",
+    path: `${SURFACES[source].base}/:run_id/kill`,
+    operationId: `kill${SURFACES[source].name}Run`,
+    tag: SURFACES[source].tag,
+    summary: "Stop a run",
+    description:
+      "Sends SIGTERM, or the signal of the body, to every process of the run. Safe to repeat: a killed run gets no second signal, unless SIGKILL or a grace period is asked for while it still lives.",
+    scope: SURFACES[source].write,
+    request: { params: RunParams, body: KillOrder },
+    bodyOptional: true,
+    response: {
+      status: 200,
+      description: "The run; `ended_at` is null for as long as anything of it is alive",
+      body: RunRecord,
+    },
+    problems: ["run_not_found", "run_ended"],
+
+    async handle({ params, body, principal }, { agent }) {
+      return ok(await agent.killRun(source, params.run_id, body, principal.name));
+    },
+  });

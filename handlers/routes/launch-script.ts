@@ -1,0 +1,22 @@
+import { ScriptSpec } from "../../host-agent/protocol/schemas.ts";
+import { launchReply, LAUNCH_PROBLEMS, LAUNCH_RESPONSE } from "../launching.ts";
+import { defineRoute } from "../route.ts";
+
+export const launchScript = defineRoute({
+  method: "post",
+  path: "/api/v1/scripts/runs",
+  operationId: "launchScript",
+  tag: "Scripts",
+  summary: "Launch a .sh",
+  description:
+    "Starts a run of a script inside the operator's script roots, in the script's own folder. Send an Idempotency-Key to make retries safe: within an hour the same key and body give the same run, never a second one.",
+  scope: "scripts:write",
+  idempotent: true,
+  request: { body: ScriptSpec },
+  response: LAUNCH_RESPONSE,
+  problems: ["path_forbidden", "script_not_found", ...LAUNCH_PROBLEMS],
+
+  async handle({ body, principal, headers }, deps) {
+    return launchReply({ source: "script", spec: body, key_name: principal.name }, headers, deps);
+  },
+});

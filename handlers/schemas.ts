@@ -1,0 +1,127 @@
+import * as z from "zod";
+
+import {
+  DEFAULT_LIST_LIMIT,
+  DEFAULT_LOG_PAGE_BYTES,
+  HostPath,
+  MAX_LIST_LIMIT,
+  MAX_LOG_PAGE_BYTES,
+  MAX_LOG_WAIT_SECONDS,
+  RunId,
+  RunStatus,
+} from "../host-agent/protocol/schemas.ts";
+
+/**
+ * A whole number as it stands in a query: digits and nothing else, so neither
+ * "" nor "1e3" nor "0x10" is one.
+ */
+function count({ min, max }: { min: number; max: number }) {
+  const message = `must be a whole number from ${min} to ${max}`;
+  return z
+    .string()
+    .regex(/^\d{1,16}$/, message)
+    .transform(Number)
+    .pipe(z.int(message).min(min, message).max(max, message));
+}
+
+/** The API document writes `?status=&limit=`: a parameter left empty is one left out. */
+function emptyIsAbsent<S extends z.ZodType>(schema: S) {
+  return z.preprocess((value) => (value === "" ? undefined : value), schema);
+}
+
+export const RunParams = z.strictObject({
+  run_id: RunId.meta({ description: "The run's id.", example: "run_a1b2c3d4e5f6" }),
+});
+
+export const ListRunsQuery = z.strictObject({
+  status: emptyIsAbsent(z.enum(RunStatus.options).optional()).meta({
+    description: "Only runs with this status.",
+    type: "string",
+    enum: RunStatus.options,
+  }),
+  limit: emptyIsAbsent(count({ min: 1, max: MAX_LIST_LIMIT }).default(DEFAULT_LIST_LIMIT)).meta({
+    description: "The most runs on a page.",
+    type: "integer",
+    minimum: 1,
+    maximum: MAX_LIST_LIMIT,
+    default: DEFAULT_LIST_LIMIT,
+  }),
+  cursor: emptyIsAbsent(
+    z
+      .string()
+      .regex(/^\d{1,15}$/, "must be a next_cursor of an earlier answer")
+      .optional(),
+  ).meta({
+    description: "The `next_cursor` of the page before.",
+    type: "string",
+    pattern: "^\\d{1,15}$",
+  }),
+});
+
+export const ReadLogQuery = z.strictObject({
+  after: count({ min: 0, max: Number.MAX_SAFE_INTEGER }).default(0).meta({
+    description: "The byte to start at: 0, then the `offset` of the answer before.",
+    type: "integer",
+    minimum: 0,
+    default: 0,
+  }),
+  max_bytes: count({ min: 1, max: Number.MAX_SAFE_INTEGER })
+    .transform((bytes) => Math.min(bytes, MAX_LOG_PAGE_BYTES))
+    .default(DEFAULT_LOG_PAGE_BYTES)
+    .meta({
+      description: `The most bytes on a page; above ${MAX_LOG_PAGE_BYTES} it is lowered to that. A page never ends inside a UTF-8 character, and has at least one.`,
+      type: "integer",
+      minimum: 1,
+      default: DEFAULT_LOG_PAGE_BYTES,
+    }),
+  wait: count({ min: 0, max: MAX_LOG_WAIT_SECONDS }).default(0).meta({
+    description: "Hold the request for so many seconds until there are bytes past `after` or the run ends.",
+    type: "integer",
+    minimum: 0,
+    maximum: MAX_LOG_WAIT_SECONDS,
+    default: 0,
+  }),
+});
+
+export const ListScriptsQuery = z.strictObject({
+  path: emptyIsAbsent(HostPath.optional()).meta({
+    description: "A folder inside the script roots; all the roots without it.",
+    type: "string",
+    maxLength: 4095,
+  }),
+});
+
+export const ReadScriptQuery = z.strictObject({
+  path: HostPath.meta({ description: "A script of the list.", example: "/home/mark/scripts/my_job.sh" }),
+});
+
+export const LogPage = z
+  .object({
+    run_id: RunId,
+    offset: z.int().meta({
+      description: "The next byte to ask for: pass it as `after`. Counted in raw bytes.",
+      example: 4096,
+    }),
+    size: z.int().meta({ description: "The log's size in bytes when it was read.", example: 8192 }),
+    chunk: z.string().meta({
+      description:
+        "The page's text. Bytes that are not UTF-8 become U+FFFD; `Accept: text/plain` gives them raw.",
+      example: "started at 10:44:44\n...",
+    }),
+    more: z.boolean().meta({
+      description:
+        "True when there are bytes past `offset` now. It says nothing of whether the run is alive.",
+    }),
+  })
+  .meta({ id: "LogPage" });
+
+export const Health = z
+  .object({
+    status: z.enum(["ok", "degraded"]),
+    mode: z
+      .enum(["dev", "enforced", "unavailable"])
+      .meta({ description: "Whether API keys are asked for; `unavailable` lets nobody in." }),
+    agent: z.enum(["ok", "degraded", "unreachable"]),
+    problems: z.array(z.string()).meta({ description: "What is wrong, for the operator." }),
+  })
+  .meta({ id: "Health" });

@@ -1,0 +1,20 @@
+import type { Scope } from "./auth.ts";
+import type { Source } from "../host-agent/protocol/schemas.ts";
+
+/** What differs between the routes of the two surfaces. */
+export const SURFACES = {
+  pipeline: {
+    base: "/api/v1/pipelines/runs",
+    tag: "Pipelines",
+    name: "Pipeline",
+    read: "pipelines:read",
+    write: "pipelines:write",
+  },
+  script: {
+    base: "/api/v1/scripts/runs",
+    tag: "Scripts",
+    name: "Script",
+    read: "scripts:read",
+    write: "scripts:write",
+  },
+} as const satisfies Record<Source, { base: string; tag: string; name: string; read: Scope; write: Scope }>;

@@ -1,0 +1,66 @@
+import { homedir } from "node:os";
+import { join, resolve } from "node:path";
+import { fileURLToPath } from "node:url";
+
+import * as z from "zod";
+
+/** A setting that is wrong: the message names the variable, its value and what it should be. */
+export class ConfigError extends Error {
+  override readonly name = "ConfigError";
+}
+
+/** A whole number written in digits. */
+export const Digits = z
+  .string()
+  .regex(/^\d{1,9}$/, "must be a whole number")
+  .transform(Number);
+
+const SHIPPED_RECIPES = fileURLToPath(new URL("recipes/recipes.json", import.meta.url));
+
+const AgentEnv = z.object({
+  HUB_STATE_DIR: z.string().min(1).optional(),
+  HUB_SCRIPT_ROOTS: z.string().optional(),
+  HUB_RECIPES_FILE: z.string().min(1).optional(),
+  HUB_MAX_RUNNING: Digits.pipe(z.int().min(1)).default(64),
+  XDG_STATE_HOME: z.string().optional(),
+});
+
+/** Where the agent keeps its state and what it may run. All paths are absolute. */
+export interface AgentConfig {
+  stateDir: string;
+  scriptRoots: string[];
+  recipesFile: string;
+  maxRunning: number;
+}
+
+export type Env = Readonly<Record<string, string | undefined>>;
+
+/** Reads the agent's settings. Throws ConfigError. */
+export function readAgentConfig(env: Env): AgentConfig {
+  const values = parseEnv(AgentEnv, env);
+  const home = homedir();
+  const stateHome = values.XDG_STATE_HOME || join(home, ".local", "state");
+  const roots = values.HUB_SCRIPT_ROOTS ?? `${home}:${join(home, "serveraihub", "scripts")}`;
+  const scriptRoots = roots.split(":").filter((root) => root !== "");
+  const relative = scriptRoots.find((root) => !root.startsWith("/"));
+  if (relative !== undefined) {
+    throw new ConfigError(`HUB_SCRIPT_ROOTS: ${JSON.stringify(relative)} must be an absolute path`);
+  }
+  return {
+    stateDir: resolve(values.HUB_STATE_DIR ?? join(stateHome, "serveraihub")),
+    scriptRoots,
+    recipesFile: resolve(values.HUB_RECIPES_FILE ?? SHIPPED_RECIPES),
+    maxRunning: values.HUB_MAX_RUNNING,
+  };
+}
+
+/** Parses the environment with a schema. Throws ConfigError that names each bad variable and its value. */
+export function parseEnv<S extends z.ZodType>(schema: S, env: Env): z.output<S> {
+  const parsed = schema.safeParse(env);
+  if (parsed.success) return parsed.data;
+  const lines = parsed.error.issues.map((issue) => {
+    const name = String(issue.path[0]);
+    return `${name}: ${issue.message}, but it is ${JSON.stringify(env[name])}`;
+  });
+  throw new ConfigError(lines.join("\n"));
+}

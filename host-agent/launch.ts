@@ -1,0 +1,207 @@
+import { spawn } from "node:child_process";
+import { once } from "node:events";
+import { constants } from "node:fs";
+import { access, type FileHandle, stat } from "node:fs/promises";
+import { basename, delimiter, dirname, isAbsolute, join, resolve } from "node:path";
+import { fileURLToPath } from "node:url";
+
+import { ArgsError, joinArgv, splitArgs } from "./argv.ts";
+import { createLog } from "./log-file.ts";
+import { currentBootId, type ProcessIdentity, readStat } from "./process-identity.ts";
+import { ApiProblem, invalidField } from "./protocol/problem.ts";
+import type { LaunchOrder, PipelineSpec, ScriptSpec } from "./protocol/schemas.ts";
+import type { Recipes } from "./recipes.ts";
+import { createRunFolder, type RunFolder } from "./run-files.ts";
+import type { ApprovedScript, Scripts } from "./scripts.ts";
+import { terminalArgv } from "./terminal-mode.ts";
+
+/** What an order comes to on this host: everything a run needs, decided before anything is recorded. */
+export interface LaunchPlan {
+  /** The words as the client will read them. */
+  argv: string[];
+  cmd: string;
+  cwd: string;
+  env: Record<string, string>;
+  logDir: string;
+  /** The beginning of the log's file name. */
+  logName: string;
+  terminal: boolean;
+  script: ApprovedScript | undefined;
+  recipeId: string | undefined;
+  timeoutSeconds: number | undefined;
+  maxRunning: number | undefined;
+}
+
+const RUN_SH = fileURLToPath(new URL("run.sh", import.meta.url));
+
+/** Turns an order into a plan, or throws a problem that names what is wrong with it. */
+export async function planLaunch(
+  order: LaunchOrder,
+  { recipes, scripts, logDir }: { recipes: Recipes; scripts: Scripts; logDir: string },
+): Promise<LaunchPlan> {
+  return order.source === "pipeline"
+    ? planPipeline(order.spec, recipes, logDir)
+    : planScript(order.spec, scripts, logDir);
+}
+
+async function planPipeline(spec: PipelineSpec, recipes: Recipes, logDir: string): Promise<LaunchPlan> {
+  const recipe = (await recipes.current()).recipes.get(spec.recipe_id);
+  if (!recipe) {
+    throw new ApiProblem(
+      "recipe_not_found",
+      `recipe_id: there is no recipe ${spec.recipe_id}; GET /api/v1/pipelines/recipes lists them`,
+    );
+  }
+  const argv = [...recipe.command, ...split(spec.args)];
+  return {
+    argv,
+    cmd: joinArgv(argv),
+    cwd: recipe.cwd,
+    env: recipe.env,
+    logDir: recipe.log_dir ?? logDir,
+    logName: recipe.recipe_id,
+    terminal: spec.terminal ?? recipe.terminal,
+    script: undefined,
+    recipeId: recipe.recipe_id,
+    timeoutSeconds: recipe.timeout_seconds,
+    maxRunning: recipe.max_running,
+  };
+}
+
+async function planScript(spec: ScriptSpec, scripts: Scripts, logDir: string): Promise<LaunchPlan> {
+  const words = split(spec.args);
+  const script = await scripts.approve(spec.path);
+  const interpreter = script.executable && script.shebang !== undefined ? [] : ["/bin/bash"];
+  const argv = [...interpreter, script.path, ...words];
+  return {
+    argv,
+    cmd: joinArgv(argv),
+    cwd: dirname(script.path),
+    env: {},
+    logDir,
+    logName: basename(script.path, ".sh"),
+    terminal: spec.terminal ?? false,
+    script,
+    recipeId: undefined,
+    timeoutSeconds: undefined,
+    maxRunning: undefined,
+  };
+}
+
+function split(args: string): string[] {
+  try {
+    return splitArgs(args);
+  } catch (error) {
+    if (error instanceof ArgsError) throw invalidField("body.args", error.message);
+    throw error;
+  }
+}
+
+/** `<name>__YYYYMMDD_HHMMSS.log` in local time, of characters that any file system and shell takes. */
+export function logFileName(name: string, startedAt: Date, suffix = ""): string {
+  const date = `${startedAt.getFullYear()}${pad(startedAt.getMonth() + 1)}${pad(startedAt.getDate())}`;
+  const time = `${pad(startedAt.getHours())}${pad(startedAt.getMinutes())}${pad(startedAt.getSeconds())}`;
+  const plain = name.replaceAll(/[^\w.-]/g, "_").slice(0, 100);
+  return `${plain}__${date}_${time}${suffix}.log`;
+}
+
+function pad(value: number): string {
+  return String(value).padStart(2, "0");
+}
+
+/**
+ * Starts the plan's command under the wrapper. The process belongs to nobody: it
+ * leads its own session and writes its own log. Throws `launch_failed` when the
+ * command cannot be started and `host_unavailable` when the host has no room for it.
+ */
+export async function startRun(
+  plan: LaunchPlan,
+  { folder, logPath, env }: { folder: RunFolder; logPath: string; env: Record<string, string> },
+): Promise<ProcessIdentity> {
+  try {
+    const argv = await resolveCommand(plan, env);
+    await createRunFolder(folder);
+    await using log = await createLog(logPath);
+    return await spawnWrapper([folder.path, ...argv], { cwd: plan.cwd, env, log });
+  } catch (error) {
+    throw launchProblem(error);
+  }
+}
+
+/** The argv with an absolute path to the program, so that a missing one is known before anything starts. */
+async function resolveCommand(plan: LaunchPlan, env: Record<string, string>): Promise<string[]> {
+  const [command, ...args] = plan.argv as [string, ...string[]];
+  const cwd = await stat(plan.cwd).catch(() => undefined);
+  if (!cwd?.isDirectory()) throw new LaunchError("its working folder does not exist");
+  await access(plan.cwd, constants.X_OK).catch(() => {
+    throw new LaunchError("its working folder is closed to the host-agent");
+  });
+  if (plan.script?.executable && plan.script.shebang !== undefined) {
+    const interpreter = plan.script.shebang.split(/[ \t]/, 1)[0]!;
+    await access(interpreter, constants.X_OK).catch(() => {
+      throw new LaunchError(`its interpreter ${JSON.stringify(interpreter)} cannot be run`);
+    });
+  }
+  const argv = [await findProgram(command, plan.cwd, env), ...args];
+  return plan.terminal ? terminalArgv(argv) : argv;
+}
+
+async function findProgram(command: string, cwd: string, env: Record<string, string>): Promise<string> {
+  const candidates = command.includes("/")
+    ? [resolve(cwd, command)]
+    : (env["PATH"] ?? "")
+        .split(delimiter)
+        .filter(isAbsolute)
+        .map((folder) => join(folder, command));
+  for (const candidate of candidates) {
+    const runnable = await access(candidate, constants.X_OK).then(
+      async () => (await stat(candidate)).isFile(),
+      () => false,
+    );
+    if (runnable) return candidate;
+  }
+  throw new LaunchError(`there is no program ${JSON.stringify(command)} that may be run`);
+}
+
+async function spawnWrapper(
+  args: string[],
+  { cwd, env, log }: { cwd: string; env: Record<string, string>; log: FileHandle },
+): Promise<ProcessIdentity> {
+  const child = spawn("/bin/sh", [RUN_SH, ...args], {
+    cwd,
+    env,
+    detached: true,
+    stdio: ["ignore", log.fd, log.fd],
+  });
+  await once(child, "spawn");
+  child.unref();
+  // A child that has already ended stays a zombie until the event loop reaps it: its stat can still be read.
+  const pid = child.pid!;
+  return { pid, startTime: readStat(pid)?.startTime ?? "unknown", bootId: currentBootId() };
+}
+
+/** Why a command cannot be started, in words that fit behind "cannot start it:". */
+class LaunchError extends Error {
+  override readonly name = "LaunchError";
+}
+
+/** The errno values that say the host is out of something, now. */
+const EXHAUSTED = new Set(["ENOSPC", "EDQUOT", "EMFILE", "ENFILE", "EAGAIN", "ENOMEM", "EROFS", "EIO"]);
+
+function launchProblem(error: unknown): ApiProblem {
+  if (error instanceof ApiProblem) return error;
+  if (error instanceof LaunchError)
+    return new ApiProblem("launch_failed", `Cannot start it: ${error.message}`);
+  const code = (error as NodeJS.ErrnoException).code ?? "unknown error";
+  if (EXHAUSTED.has(code)) {
+    return new ApiProblem(
+      "host_unavailable",
+      `The host cannot start anything now (${code}); nothing was started`,
+      {
+        retryAfterSeconds: 10,
+        cause: error,
+      },
+    );
+  }
+  return new ApiProblem("launch_failed", `Cannot start it (${code}); nothing was started`, { cause: error });
+}

@@ -1,0 +1,82 @@
+import { constants } from "node:fs";
+import { type FileHandle, mkdir, open } from "node:fs/promises";
+import { dirname } from "node:path";
+
+import { ApiProblem } from "./protocol/problem.ts";
+import { endOfPage, MAX_CHARACTER_BYTES } from "./utf8.ts";
+
+/** A piece of a log, cut at a character. */
+export interface LogPage {
+  bytes: Uint8Array;
+  /** The next byte to ask for. */
+  offset: number;
+  /** The file's size when it was read. */
+  size: number;
+}
+
+const LOG_MODE = 0o640;
+
+/**
+ * Creates a log that did not exist, for appending, and never through a symbolic
+ * link. Throws EEXIST when there is anything at `path`.
+ */
+export async function createLog(path: string): Promise<FileHandle> {
+  await mkdir(dirname(path), { recursive: true, mode: 0o750 });
+  const { O_APPEND, O_CREAT, O_EXCL, O_NOFOLLOW, O_WRONLY } = constants;
+  const log = await open(path, O_WRONLY | O_CREAT | O_EXCL | O_APPEND | O_NOFOLLOW, LOG_MODE);
+  await log.chmod(LOG_MODE);
+  return log;
+}
+
+/**
+ * Reads at most `maxBytes` bytes (one character if that is longer) from byte
+ * `after` on, with one pread(2) whatever the log's size. While `growing`, a
+ * character that is not complete yet waits at the end of the file. Throws
+ * `log_gone` and `offset_beyond_end`.
+ */
+export async function readPage(
+  path: string,
+  { after, maxBytes, growing }: { after: number; maxBytes: number; growing: boolean },
+): Promise<LogPage> {
+  await using log = await openLog(path);
+  const { size } = await log.stat();
+  if (after > size) {
+    throw new ApiProblem("offset_beyond_end", `after: ${after} is beyond the log's ${size} bytes`, { size });
+  }
+  // A few bytes more than asked for, to know the character that stands at the cut.
+  const wanted = Math.min(maxBytes + MAX_CHARACTER_BYTES - 1, size - after);
+  const { bytesRead, buffer } = await log.read(Buffer.allocUnsafe(wanted), 0, wanted, after);
+  const bytes = buffer.subarray(0, bytesRead);
+  let end = endOfPage(bytes, maxBytes);
+  // At the end of a log that is complete nothing waits: what is cut off there stays so.
+  if (!growing && after + bytesRead >= size && (end === 0 || bytesRead <= maxBytes)) end = bytesRead;
+  return { bytes: bytes.subarray(0, end), offset: after + end, size };
+}
+
+/** The last `maxBytes` bytes, decoded leniently; "" when the log is gone. */
+export async function readTail(path: string, maxBytes: number): Promise<string> {
+  try {
+    await using log = await openLog(path);
+    const { size } = await log.stat();
+    const start = Math.max(0, size - maxBytes);
+    const { bytesRead, buffer } = await log.read(Buffer.alloc(size - start), 0, size - start, start);
+    const text = new TextDecoder().decode(buffer.subarray(0, bytesRead));
+    // The first line is most likely cut off.
+    return start === 0 ? text : text.slice(text.indexOf("\n") + 1);
+  } catch (error) {
+    if (error instanceof ApiProblem) return "";
+    throw error;
+  }
+}
+
+async function openLog(path: string): Promise<FileHandle> {
+  // O_NONBLOCK, so that a FIFO put in the log's place cannot hold us up.
+  const flags = constants.O_RDONLY | constants.O_NOFOLLOW | constants.O_NONBLOCK;
+  const gone = "The log is no longer there: it was moved or removed on the host";
+  const log = await open(path, flags).catch((cause: unknown) => {
+    throw new ApiProblem("log_gone", gone, { cause });
+  });
+  if ((await log.stat()).isFile()) return log;
+  await log.close();
+  throw new ApiProblem("log_gone", gone);
+}

@@ -1,0 +1,129 @@
+import { constants } from "node:os";
+
+/** How a run ended, as far as that is known. `undefined` code: nothing kept it. */
+export interface Ending {
+  exitCode: number | undefined;
+  /** The last bytes of the log, decoded leniently. */
+  logTail: string;
+  /** Set once the agent has sent a signal to the live run. */
+  stop?: Stop | undefined;
+  /** The host has been restarted since the run started. */
+  rebooted: boolean;
+  markers: readonly RegExp[];
+}
+
+export interface Stop {
+  cause: "kill" | "timeout";
+  signal: string;
+  /** The API key that asked for a kill. */
+  keyName: string;
+  /** The limit that a timeout enforces. */
+  timeoutSeconds: number;
+  /** SIGKILL had to follow. */
+  escalated: boolean;
+}
+
+export interface Outcome {
+  status: "completed" | "failed" | "killed" | "unknown";
+  status_reason: string;
+  exit_code: number | null;
+  signal: string | null;
+}
+
+/**
+ * Lines that programs end with when they have failed. Each is anchored to a
+ * form that a report on success ("0 errors", "error rate: 0.1") does not take.
+ */
+export const DEFAULT_ERROR_MARKERS: readonly string[] = [
+  "^Traceback \\(most recent call last\\)",
+  "^(?:[\\w.]+\\.)?\\w*(?:Error|Exception): ",
+  "\\bFATAL\\b",
+  "^(?:thread '.*' )?panic(?:ked)?(?:: | at )",
+  "\\bSegmentation fault\\b",
+  "\\bcommand not found\\s*$",
+  "^(?:.*: line \\d+: +\\d+ )?(?:Killed|Aborted|Bus error)\\b",
+];
+
+const TAIL_LINES = 20;
+
+const signalNames = new Map(Object.entries(constants.signals).map(([name, number]) => [number, name]));
+
+/** The signal behind a shell's exit code of 128+n, or null for an ordinary code. */
+export function signalOfExitCode(code: number): string | null {
+  return code > 128 ? (signalNames.get(code - 128) ?? null) : null;
+}
+
+/** The first of the log's last lines that one of the markers matches. */
+export function findErrorLine(logTail: string, markers: readonly RegExp[]): string | undefined {
+  const lines = logTail.split(/\r?\n/).filter((line) => line.trim() !== "");
+  return lines.slice(-TAIL_LINES).find((line) => markers.some((marker) => marker.test(line)));
+}
+
+/**
+ * The status of a run that is over. Success is never inferred: without an exit
+ * code an error line makes it `failed`, and nothing else makes it more than
+ * `unknown`.
+ */
+export function classify(ending: Ending): Outcome {
+  const exit_code = ending.exitCode ?? null;
+  const signal = exit_code === null ? null : signalOfExitCode(exit_code);
+  const facts = { exit_code, signal };
+
+  if (ending.stop) return { ...facts, ...stopped(ending.stop), signal: signal ?? lastSignal(ending) };
+
+  const errorLine = findErrorLine(ending.logTail, ending.markers);
+  if (exit_code === null) return { ...facts, ...withoutExitCode(ending, errorLine) };
+  if (exit_code !== 0) {
+    const by = signal ? `, as after ${signal}, which nobody sent through this API` : "";
+    return { ...facts, status: "failed", status_reason: `The command exited with code ${exit_code}${by}.` };
+  }
+  if (errorLine !== undefined) {
+    return {
+      ...facts,
+      status: "failed",
+      status_reason: `The command exited with code 0, but the end of its log has an error: ${clip(errorLine)}`,
+    };
+  }
+  return { ...facts, status: "completed", status_reason: "The command exited with code 0." };
+}
+
+function stopped(stop: Stop): Pick<Outcome, "status" | "status_reason"> {
+  const follow = stop.escalated ? ", then SIGKILL after the grace period" : "";
+  if (stop.cause === "timeout") {
+    return {
+      status: "failed",
+      status_reason: `It ran longer than its recipe's ${stop.timeoutSeconds} seconds and was sent ${stop.signal}${follow}.`,
+    };
+  }
+  return { status: "killed", status_reason: `/kill by ${stop.keyName} sent ${stop.signal}${follow}.` };
+}
+
+/** The signal that a stopped run most likely ended by: asked for only when no exit code tells. */
+function lastSignal({ exitCode, stop }: Ending): string | null {
+  if (exitCode !== undefined || !stop) return null;
+  return stop.escalated ? "SIGKILL" : stop.signal;
+}
+
+function withoutExitCode(
+  ending: Ending,
+  errorLine: string | undefined,
+): Pick<Outcome, "status" | "status_reason"> {
+  const gone = ending.rebooted
+    ? "The host was restarted while it ran"
+    : "Its processes are gone and left no exit code";
+  if (errorLine !== undefined) {
+    return {
+      status: "failed",
+      status_reason: `${gone}; the end of its log has an error: ${clip(errorLine)}`,
+    };
+  }
+  return {
+    status: "unknown",
+    status_reason: `${gone}, and its log does not tell how it ended; ended_at is when this was noticed.`,
+  };
+}
+
+function clip(line: string): string {
+  const oneLine = line.trim().replaceAll(/\p{Cc}/gu, " ");
+  return oneLine.length > 200 ? `${oneLine.slice(0, 200)}…` : oneLine;
+}

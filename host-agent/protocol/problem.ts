@@ -1,0 +1,79 @@
+/** Every failure that a caller can be told about, and the status and title it is told with. */
+export const PROBLEMS = {
+  malformed_request: { status: 400, title: "The request is malformed" },
+  unauthenticated: { status: 401, title: "A valid API key is needed" },
+  insufficient_scope: { status: 403, title: "The API key does not have the scope" },
+  path_forbidden: { status: 403, title: "The path is not open to this API" },
+  route_not_found: { status: 404, title: "There is no such route" },
+  recipe_not_found: { status: 404, title: "There is no such recipe" },
+  run_not_found: { status: 404, title: "There is no such run" },
+  script_not_found: { status: 404, title: "There is no such script" },
+  method_not_allowed: { status: 405, title: "The method is not allowed here" },
+  request_timeout: { status: 408, title: "The request body took too long" },
+  run_ended: { status: 409, title: "The run has ended by itself" },
+  log_gone: { status: 410, title: "The log is gone" },
+  body_too_large: { status: 413, title: "The request body is too large" },
+  script_too_large: { status: 413, title: "The script is too large to show" },
+  unsupported_media_type: { status: 415, title: "The request body must be JSON" },
+  offset_beyond_end: { status: 416, title: "The offset is beyond the end of the log" },
+  invalid_request: { status: 422, title: "A field is invalid" },
+  idempotency_key_reused: { status: 422, title: "The Idempotency-Key belongs to another request" },
+  launch_failed: { status: 422, title: "The command could not be started" },
+  terminal_unavailable: { status: 422, title: "Terminal mode is not available on this host" },
+  too_many_runs: { status: 429, title: "Too many runs are running" },
+  internal: { status: 500, title: "Something went wrong on our side" },
+  agent_error: { status: 502, title: "The host gave no usable answer" },
+  agent_unavailable: { status: 503, title: "The host cannot be reached" },
+  host_unavailable: { status: 503, title: "The host cannot start anything now" },
+  keys_unavailable: { status: 503, title: "The API keys cannot be read" },
+  agent_timeout: { status: 504, title: "The host took too long to answer" },
+} as const satisfies Record<string, { status: number; title: string }>;
+
+export type ProblemCode = keyof typeof PROBLEMS;
+
+/** True for a string that is one of our codes; own keys only, so `constructor` is none. */
+export function isProblemCode(code: unknown): code is ProblemCode {
+  return typeof code === "string" && Object.hasOwn(PROBLEMS, code);
+}
+
+/** One invalid part of a request: where (`body.args`, `query.limit`) and what is wrong with it. */
+export interface FieldError {
+  path: string;
+  message: string;
+}
+
+/** What a problem may tell beside its code and detail. */
+export interface ProblemExtras {
+  errors?: FieldError[];
+  /** The log's size in bytes, with `offset_beyond_end`. */
+  size?: number;
+  retryAfterSeconds?: number;
+  /** Further response headers, such as `Allow`. */
+  headers?: Record<string, string>;
+  cause?: unknown;
+}
+
+/**
+ * A failure whose code and detail are safe to show to the caller as they are
+ * (RFC 9457). `detail` says what was wrong and what to do next.
+ */
+export class ApiProblem extends Error {
+  override readonly name = "ApiProblem";
+  readonly code: ProblemCode;
+  readonly extras: ProblemExtras;
+
+  constructor(code: ProblemCode, detail: string, extras: ProblemExtras = {}) {
+    super(detail, { cause: extras.cause });
+    this.code = code;
+    this.extras = extras;
+  }
+
+  get status(): number {
+    return PROBLEMS[this.code].status;
+  }
+}
+
+/** A problem about one field. */
+export function invalidField(path: string, message: string): ApiProblem {
+  return new ApiProblem("invalid_request", `${path}: ${message}`, { errors: [{ path, message }] });
+}

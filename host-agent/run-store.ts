@@ -1,0 +1,240 @@
+import { DatabaseSync, type SQLInputValue, type StatementSync } from "node:sqlite";
+
+import type { ProcessIdentity } from "./process-identity.ts";
+import type { RunStatus, Source } from "./protocol/schemas.ts";
+
+/** A run as it is kept. Times are epoch milliseconds. */
+export interface StoredRun {
+  seq: number;
+  run_id: string;
+  source: Source;
+  /** JSON of the spec that was asked for. */
+  spec: string;
+  cmd: string;
+  log_path: string;
+  key_name: string;
+  spec_sha256: string | null;
+  /** `launching` until the process is known; then as in the API. */
+  status: RunStatus | "launching";
+  status_reason: string;
+  exit_code: number | null;
+  signal: string | null;
+  started_at: number;
+  /** Null while anything of the run may be alive. */
+  ended_at: number | null;
+  pid: number | null;
+  pid_start: string | null;
+  boot_id: string | null;
+  launch_token: string | null;
+  fingerprint: string;
+  /** JSON of the ProcessIdentity of the agent that launches it. */
+  launcher: string;
+  /** Why the agent stops the run, if it does. */
+  stop_cause: "kill" | "timeout" | null;
+  stop_signal: string | null;
+  /** The API key that asked for it. */
+  stop_key_name: string | null;
+  /** 1 once the signal has been sent to the live run. */
+  stop_sent: number;
+  /** When SIGKILL follows, if it does. */
+  stop_deadline: number | null;
+  /** 1 once SIGKILL has followed. */
+  stop_escalated: number;
+  timeout_seconds: number | null;
+}
+
+export interface NewRun extends Pick<
+  StoredRun,
+  | "run_id"
+  | "source"
+  | "spec"
+  | "cmd"
+  | "log_path"
+  | "key_name"
+  | "spec_sha256"
+  | "started_at"
+  | "fingerprint"
+  | "timeout_seconds"
+> {
+  launch_token: string;
+  launcher: ProcessIdentity;
+}
+
+export interface ListQuery {
+  source: Source;
+  status?: RunStatus | undefined;
+  /** Only runs older than this sequence number. */
+  before?: number | undefined;
+  limit: number;
+}
+
+export type RunStore = ReturnType<typeof openRunStore>;
+
+const SCHEMA = `
+  CREATE TABLE runs (
+    seq INTEGER PRIMARY KEY AUTOINCREMENT,
+    run_id TEXT NOT NULL UNIQUE,
+    source TEXT NOT NULL,
+    spec TEXT NOT NULL,
+    cmd TEXT NOT NULL,
+    log_path TEXT NOT NULL,
+    key_name TEXT NOT NULL,
+    spec_sha256 TEXT,
+    status TEXT NOT NULL,
+    status_reason TEXT NOT NULL,
+    exit_code INTEGER,
+    signal TEXT,
+    started_at INTEGER NOT NULL,
+    ended_at INTEGER,
+    pid INTEGER,
+    pid_start TEXT,
+    boot_id TEXT,
+    launch_token TEXT UNIQUE,
+    fingerprint TEXT NOT NULL,
+    launcher TEXT NOT NULL,
+    stop_cause TEXT,
+    stop_signal TEXT,
+    stop_key_name TEXT,
+    stop_sent INTEGER NOT NULL DEFAULT 0,
+    stop_deadline INTEGER,
+    stop_escalated INTEGER NOT NULL DEFAULT 0,
+    timeout_seconds INTEGER
+  ) STRICT;
+  CREATE INDEX runs_by_source ON runs (source, seq);
+  CREATE INDEX runs_by_status ON runs (source, status, seq);
+  CREATE INDEX runs_alive ON runs (seq) WHERE ended_at IS NULL;
+`;
+const SCHEMA_VERSION = 1;
+
+/**
+ * Every run the agent has ever launched, in SQLite at `path` (`:memory:` for
+ * tests). A write is on the disk when its call returns (WAL, synchronous=FULL).
+ */
+export function openRunStore(path: string) {
+  const db = new DatabaseSync(path, { timeout: 5_000 });
+  db.exec("PRAGMA journal_mode = WAL; PRAGMA synchronous = FULL; PRAGMA foreign_keys = ON;");
+  migrate(db, path);
+
+  const selectById = db.prepare("SELECT * FROM runs WHERE run_id = ?");
+  const selectByToken = db.prepare("SELECT * FROM runs WHERE launch_token = ?");
+  const selectAlive = db.prepare("SELECT * FROM runs WHERE ended_at IS NULL ORDER BY seq");
+  const freeToken = db.prepare("UPDATE runs SET launch_token = NULL WHERE launch_token = ?");
+  const countAlive = db.prepare("SELECT count(*) AS n FROM runs WHERE ended_at IS NULL");
+  const insert = db.prepare(`
+    INSERT INTO runs (run_id, source, spec, cmd, log_path, key_name, spec_sha256, status, status_reason,
+      started_at, launch_token, fingerprint, launcher, timeout_seconds)
+    VALUES (?, ?, ?, ?, ?, ?, ?, 'launching', 'The command is being started.', ?, ?, ?, ?, ?)`);
+  const lists = {
+    all: db.prepare("SELECT * FROM runs WHERE source = ? AND seq < ? ORDER BY seq DESC LIMIT ?"),
+    byStatus: db.prepare(
+      "SELECT * FROM runs WHERE source = ? AND status = ? AND seq < ? ORDER BY seq DESC LIMIT ?",
+    ),
+    running: db.prepare(
+      "SELECT * FROM runs WHERE source = ? AND status IN ('running', 'launching') AND seq < ? ORDER BY seq DESC LIMIT ?",
+    ),
+  };
+
+  const updates = new Map<string, StatementSync>();
+  function updateOf(columns: string[]): StatementSync {
+    const sets = columns.map((column) => `${column} = ?`).join(", ");
+    const statement =
+      updates.get(sets) ?? db.prepare(`UPDATE runs SET ${sets} WHERE run_id = ? AND ended_at IS NULL`);
+    updates.set(sets, statement);
+    return statement;
+  }
+
+  function transaction<T>(work: () => T): T {
+    db.exec("BEGIN IMMEDIATE");
+    try {
+      const result = work();
+      db.exec("COMMIT");
+      return result;
+    } catch (error) {
+      if (db.isTransaction) db.exec("ROLLBACK");
+      throw error;
+    }
+  }
+
+  return {
+    get(runId: string): StoredRun | undefined {
+      return selectById.get(runId) as StoredRun | undefined;
+    },
+
+    /** The run that holds this token and started at or after `notBefore`. */
+    findByToken(token: string, notBefore: number): StoredRun | undefined {
+      const run = selectByToken.get(token) as StoredRun | undefined;
+      return run && run.started_at >= notBefore ? run : undefined;
+    },
+
+    /**
+     * Records a launch, or returns the run that already holds the token: the
+     * one decision that makes a launch happen at most once. An older holder
+     * than `notBefore` loses the token. `refuse` runs inside the transaction and may throw.
+     */
+    insertOrFind(run: NewRun, notBefore: number, refuse: () => void): { run: StoredRun; isNew: boolean } {
+      return transaction(() => {
+        const holder = selectByToken.get(run.launch_token) as StoredRun | undefined;
+        if (holder && holder.started_at >= notBefore) return { run: holder, isNew: false };
+        refuse();
+        if (holder) freeToken.run(run.launch_token);
+        insert.run(
+          run.run_id,
+          run.source,
+          run.spec,
+          run.cmd,
+          run.log_path,
+          run.key_name,
+          run.spec_sha256,
+          run.started_at,
+          run.launch_token,
+          run.fingerprint,
+          JSON.stringify(run.launcher),
+          run.timeout_seconds,
+        );
+        return { run: selectById.get(run.run_id) as unknown as StoredRun, isNew: true };
+      });
+    },
+
+    /** Changes a run that has not ended; a run that has ended stays as it is. Returns the row as it is then. */
+    update(runId: string, changes: Partial<Omit<StoredRun, "seq" | "run_id">>): StoredRun {
+      updateOf(Object.keys(changes)).run(...(Object.values(changes) as SQLInputValue[]), runId);
+      return selectById.get(runId) as unknown as StoredRun;
+    },
+
+    /** Newest first. */
+    list({ source, status, before, limit }: ListQuery): StoredRun[] {
+      const seq = before ?? Number.MAX_SAFE_INTEGER;
+      if (status === undefined) return rows(lists.all.all(source, seq, limit));
+      if (status === "running") return rows(lists.running.all(source, seq, limit));
+      return rows(lists.byStatus.all(source, status, seq, limit));
+    },
+
+    /** Every run of which something may be alive, oldest first. */
+    alive(): StoredRun[] {
+      return rows(selectAlive.all());
+    },
+
+    countAlive(): number {
+      return (countAlive.get() as { n: number }).n;
+    },
+
+    close(): void {
+      db.close();
+    },
+  };
+}
+
+function rows(found: unknown[]): StoredRun[] {
+  return found as StoredRun[];
+}
+
+function migrate(db: DatabaseSync, path: string): void {
+  const { user_version } = db.prepare("PRAGMA user_version").get() as { user_version: number };
+  if (user_version === SCHEMA_VERSION) return;
+  if (user_version !== 0) {
+    throw new Error(
+      `${path} has schema version ${user_version}, this program knows ${SCHEMA_VERSION}: start the version that wrote it`,
+    );
+  }
+  db.exec(`BEGIN IMMEDIATE; ${SCHEMA} PRAGMA user_version = ${SCHEMA_VERSION}; COMMIT;`);
+}

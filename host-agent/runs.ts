@@ -1,0 +1,348 @@
+import { randomBytes } from "node:crypto";
+import { existsSync } from "node:fs";
+import { join } from "node:path";
+import { setTimeout as sleep } from "node:timers/promises";
+
+import { buildEnvironment } from "./environment.ts";
+import { type LaunchPlan, logFileName, planLaunch, startRun } from "./launch.ts";
+import { readPage } from "./log-file.ts";
+import { watchForChange } from "./log-wait.ts";
+import type { ProcessIdentity } from "./process-identity.ts";
+import { ApiProblem } from "./protocol/problem.ts";
+import {
+  IDEMPOTENCY_TTL_SECONDS,
+  type KillOrder,
+  type LaunchAnswer,
+  type LaunchOrder,
+  type RunList,
+  type RunRecord,
+  type RunStatus,
+  type Source,
+} from "./protocol/schemas.ts";
+import type { Recipes } from "./recipes.ts";
+import { runFolder } from "./run-files.ts";
+import type { RunStore, StoredRun } from "./run-store.ts";
+import type { Scripts } from "./scripts.ts";
+import { ALIVE, createSettle } from "./settle.ts";
+import { deliver, killTree, stopRun, TIMEOUT_GRACE_MS } from "./stop.ts";
+
+export interface RunsDeps {
+  store: RunStore;
+  recipes: Recipes;
+  scripts: Scripts;
+  stateDir: string;
+  /** The environment of the agent, of which a run sees a few variables. */
+  env: Readonly<Record<string, string | undefined>>;
+  self: ProcessIdentity;
+  /** At most so many runs at once. */
+  maxRunning: number;
+  now(): number;
+}
+
+export interface ListOptions {
+  source: Source;
+  status?: RunStatus | undefined;
+  limit: number;
+  cursor?: string | undefined;
+}
+
+export interface LogOptions {
+  after: number;
+  maxBytes: number;
+  waitSeconds: number;
+  signal?: AbortSignal | undefined;
+}
+
+export type Runs = ReturnType<typeof createRuns>;
+
+/** For how long a launch waits for another agent that is launching the same token. */
+const FOREIGN_LAUNCH_LOOKS = 200;
+const FOREIGN_LAUNCH_INTERVAL_MS = 50;
+
+/** Launches runs, at most once for each token, and tells what became of them. */
+export function createRuns(deps: RunsDeps) {
+  const { store, recipes, scripts, stateDir, now } = deps;
+  const logDir = join(stateDir, "logs");
+  /** The launches this agent is in the middle of, by run id. */
+  const launching = new Map<string, Promise<StoredRun>>();
+  /** The logs of these launches, which may not be there yet. */
+  const startingLogs = new Set<string>();
+
+  const settle = createSettle({
+    store,
+    stateDir,
+    now,
+    self: deps.self,
+    isLaunching: (runId) => launching.has(runId),
+    async markersOf(run) {
+      const catalogue = await recipes.current();
+      const spec = JSON.parse(run.spec) as { recipe_id?: string };
+      const recipe = spec.recipe_id === undefined ? undefined : catalogue.recipes.get(spec.recipe_id);
+      return recipe?.error_markers ?? catalogue.error_markers;
+    },
+  });
+
+  async function find(source: Source, runId: string): Promise<StoredRun> {
+    const run = store.get(runId);
+    if (run?.source !== source) throw noSuchRun(source, runId);
+    return settle(run);
+  }
+
+  function notBefore(): number {
+    return now() - IDEMPOTENCY_TTL_SECONDS * 1000;
+  }
+
+  async function launch(order: LaunchOrder): Promise<LaunchAnswer> {
+    const known = store.findByToken(order.launch_token, notBefore());
+    if (known) return replay(known, order);
+    const plan = await planLaunch(order, { recipes, scripts, logDir });
+    const { run, isNew } = record(order, plan);
+    if (!isNew) return replay(run, order);
+    startingLogs.add(run.log_path);
+    const started = start(run, plan).finally(() => {
+      launching.delete(run.run_id);
+      startingLogs.delete(run.log_path);
+    });
+    launching.set(run.run_id, started);
+    return { run: publicRun(await started), replayed: false };
+  }
+
+  function record(order: LaunchOrder, plan: LaunchPlan): { run: StoredRun; isNew: boolean } {
+    const runId = `run_${randomBytes(6).toString("hex")}`;
+    const startedAt = now();
+    return store.insertOrFind(
+      {
+        run_id: runId,
+        source: order.source,
+        spec: JSON.stringify(order.spec),
+        cmd: plan.cmd,
+        log_path: freeLogPath(plan, runId, new Date(startedAt)),
+        key_name: order.key_name,
+        spec_sha256: plan.script?.sha256 ?? null,
+        started_at: startedAt,
+        fingerprint: order.fingerprint,
+        timeout_seconds: plan.timeoutSeconds ?? null,
+        launch_token: order.launch_token,
+        launcher: deps.self,
+      },
+      notBefore(),
+      () => refuseWhenFull(plan),
+    );
+  }
+
+  /** A second run in the same second gets a suffix. */
+  function freeLogPath(plan: LaunchPlan, runId: string, startedAt: Date): string {
+    const path = join(plan.logDir, logFileName(plan.logName, startedAt));
+    const isTaken = existsSync(path) || startingLogs.has(path);
+    return isTaken ? join(plan.logDir, logFileName(plan.logName, startedAt, `_${runId.slice(4)}`)) : path;
+  }
+
+  function refuseWhenFull(plan: LaunchPlan): void {
+    if (store.countAlive() >= deps.maxRunning) {
+      throw new ApiProblem(
+        "too_many_runs",
+        `The host runs ${deps.maxRunning} runs, its limit; try again later`,
+        {
+          retryAfterSeconds: 10,
+        },
+      );
+    }
+    if (plan.maxRunning === undefined) return;
+    const running = store.alive().filter((run) => JSON.parse(run.spec).recipe_id === plan.recipeId).length;
+    if (running >= plan.maxRunning) {
+      throw new ApiProblem(
+        "too_many_runs",
+        `The recipe ${plan.recipeId} may run ${plan.maxRunning} times at once, and does; try again later`,
+        { retryAfterSeconds: 10 },
+      );
+    }
+  }
+
+  async function start(run: StoredRun, plan: LaunchPlan): Promise<StoredRun> {
+    try {
+      const identity = await startRun(plan, {
+        folder: runFolder(stateDir, run.run_id),
+        logPath: run.log_path,
+        env: buildEnvironment(deps.env, run.run_id, plan.env),
+      });
+      const started = store.update(run.run_id, {
+        status: "running",
+        status_reason: ALIVE,
+        pid: identity.pid,
+        pid_start: identity.startTime,
+        boot_id: identity.bootId,
+      });
+      if (plan.script && !(await scripts.isUnchanged(plan.script))) return await stopChanged(started);
+      return started;
+    } catch (error) {
+      if (error instanceof ApiProblem) {
+        store.update(run.run_id, {
+          status: "failed",
+          status_reason: `${error.message}.`,
+          ended_at: now(),
+          launch_token: null,
+        });
+      }
+      throw error;
+    }
+  }
+
+  async function replay(run: StoredRun, order: LaunchOrder): Promise<LaunchAnswer> {
+    if (run.fingerprint !== order.fingerprint) {
+      throw new ApiProblem(
+        "idempotency_key_reused",
+        `The Idempotency-Key was used within the last hour for another request, which started ${run.run_id}; use a new key`,
+      );
+    }
+    const current = await launched(run);
+    // A launch that failed has freed its token: this is a new one.
+    if (current.launch_token !== order.launch_token) return launch(order);
+    return { run: publicRun(current), replayed: true };
+  }
+
+  /** The run once its launch is over, whoever launches it. Rejects as the launch does. */
+  async function launched(run: StoredRun): Promise<StoredRun> {
+    await launching.get(run.run_id);
+    let current = await settle(store.get(run.run_id) ?? run);
+    for (let looks = 0; current.status === "launching" && looks < FOREIGN_LAUNCH_LOOKS; looks++) {
+      await sleep(FOREIGN_LAUNCH_INTERVAL_MS);
+      current = await settle(store.get(run.run_id) ?? run);
+    }
+    return current;
+  }
+
+  async function settleAlive(): Promise<StoredRun[]> {
+    const settled: StoredRun[] = [];
+    for (const run of store.alive()) settled.push(await settle(run));
+    return settled;
+  }
+
+  async function list({ source, status, limit, cursor }: ListOptions): Promise<RunList> {
+    // With a filter it matters what a run is, so all that may have changed are looked at first.
+    if (status !== undefined) await settleAlive();
+    const before = cursor === undefined ? undefined : Number(cursor);
+    const found = store.list({ source, status, before, limit: limit + 1 });
+    const page = found.slice(0, limit);
+    const runs = status === undefined ? await Promise.all(page.map(settle)) : page;
+    const last = page.at(-1);
+    return {
+      runs: runs.map(publicRun),
+      next_cursor: found.length > limit && last ? String(last.seq) : null,
+    };
+  }
+
+  async function kill(source: Source, runId: string, order: KillOrder, keyName: string): Promise<RunRecord> {
+    await launching.get(runId)?.catch(() => undefined);
+    const run = await find(source, runId);
+    if (run.ended_at !== null && run.status === "killed") return publicRun(run);
+    if (run.ended_at !== null) throw runEnded(run);
+    if (run.status === "killed" && !asksForMore(run, order)) return publicRun(run);
+
+    const deadline = order.grace_seconds === undefined ? null : now() + order.grace_seconds * 1000;
+    const stopped = stopRun(store, run, { cause: "kill", signal: order.signal, keyName, deadline });
+    if (order.signal === "SIGKILL") await killTree(stopped);
+    const current = await settle(stopped);
+    if (current.status !== "killed") throw runEnded(current);
+    return publicRun(current);
+  }
+
+  async function readLog(source: Source, runId: string, options: LogOptions) {
+    const { after, maxBytes, waitSeconds, signal } = options;
+    const giveUpAt = performance.now() + waitSeconds * 1000;
+    await launching.get(runId)?.catch(() => undefined);
+    for (;;) {
+      const stored = store.get(runId);
+      using change = watchForChange(
+        waitSeconds > 0 && stored ? [stored.log_path, runFolder(stateDir, runId).path] : [],
+        signal,
+      );
+      const run = await find(source, runId);
+      const growing = run.ended_at === null;
+      const page = await readPage(run.log_path, { after, maxBytes, growing });
+      const left = giveUpAt - performance.now();
+      if (page.bytes.length > 0 || !growing || left <= 0 || signal?.aborted) return page;
+      await Promise.race([change.changed, sleep(left, undefined, { ref: false })]);
+    }
+  }
+
+  /**
+   * Looks after the runs that are alive: notices those that have ended, ends
+   * those that are over their time or grace. Meant to be called every second.
+   */
+  async function supervise(): Promise<void> {
+    for (const run of await settleAlive()) {
+      if (run.ended_at !== null || run.status === "launching") continue;
+      const isLate = run.timeout_seconds !== null && now() > run.started_at + run.timeout_seconds * 1000;
+      if (run.stop_cause === null && isLate) {
+        stopRun(store, run, {
+          cause: "timeout",
+          signal: "SIGTERM",
+          keyName: null,
+          deadline: now() + TIMEOUT_GRACE_MS,
+        });
+      } else if (run.stop_cause !== null && run.stop_sent === 0) {
+        deliver(store, run);
+      } else if (run.stop_deadline !== null && now() >= run.stop_deadline) {
+        store.update(run.run_id, { stop_escalated: run.stop_signal === "SIGKILL" ? 0 : 1 });
+        await killTree(run);
+        await settle(store.get(run.run_id) ?? run);
+      }
+    }
+  }
+
+  return {
+    launch,
+    list,
+    kill,
+    readLog,
+    supervise,
+    async get(source: Source, runId: string): Promise<RunRecord> {
+      return publicRun(await find(source, runId));
+    },
+    countAlive: () => store.countAlive(),
+  };
+}
+
+/** What runs by now is not what was approved: it may not go on. */
+async function stopChanged(run: StoredRun): Promise<never> {
+  await killTree(run);
+  throw new ApiProblem("launch_failed", "The script was changed while it was being started; it was stopped");
+}
+
+/** The run as clients see it. */
+export function publicRun(run: StoredRun): RunRecord {
+  return {
+    run_id: run.run_id,
+    source: run.source,
+    spec: JSON.parse(run.spec) as RunRecord["spec"],
+    pid: run.pid === null ? null : String(run.pid),
+    log_path: run.log_path,
+    cmd: run.cmd,
+    started_at: toSeconds(run.started_at),
+    ended_at: run.ended_at === null ? null : toSeconds(run.ended_at),
+    status: run.status === "launching" ? "running" : run.status,
+    status_reason: run.status_reason,
+    exit_code: run.exit_code,
+    signal: run.signal,
+    spec_sha256: run.spec_sha256,
+    key_name: run.key_name,
+  };
+}
+
+function toSeconds(milliseconds: number): number {
+  return Math.floor(milliseconds / 1000);
+}
+
+/** A kill is repeated by retries, so only one that asks for more than the first does anything. */
+function asksForMore(run: StoredRun, order: KillOrder): boolean {
+  if (run.stop_signal === "SIGKILL" || run.stop_escalated === 1) return false;
+  return order.signal === "SIGKILL" || (order.grace_seconds !== undefined && run.stop_deadline === null);
+}
+
+function noSuchRun(source: Source, runId: string): ApiProblem {
+  return new ApiProblem("run_not_found", `run_id: there is no ${source} run ${runId}`);
+}
+
+function runEnded(run: StoredRun): ApiProblem {
+  return new ApiProblem("run_ended", `${run.run_id} has already ended by itself: it is ${run.status}`);
+}

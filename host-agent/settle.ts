@@ -1,0 +1,135 @@
+import { classify, type Ending, type Outcome } from "./outcome.ts";
+import { currentBootId, identify, isAlive, type ProcessIdentity, readStat } from "./process-identity.ts";
+import { hasEnvironmentEntry, processesOf, RUN_ID_VARIABLE } from "./process-tree.ts";
+import { claimRun, exitTime, readExitCode, readStarted, type RunFolder, runFolder } from "./run-files.ts";
+import type { RunStore, StoredRun } from "./run-store.ts";
+import { readTail } from "./log-file.ts";
+
+const TAIL_BYTES = 8_192;
+/** How often, and how far apart, to look for the pid of a wrapper that has just claimed its run. */
+const STARTED_LOOKS = 20;
+const STARTED_LOOK_INTERVAL_MS = 25;
+
+export interface SettleDeps {
+  store: RunStore;
+  stateDir: string;
+  now(): number;
+  /** The error markers that count for this run. */
+  markersOf(run: StoredRun): Promise<readonly RegExp[]>;
+  /** The identity of this very agent. */
+  self: ProcessIdentity;
+  /** True while this agent is in the middle of launching the run. */
+  isLaunching(runId: string): boolean;
+}
+
+export type Settle = ReturnType<typeof createSettle>;
+
+/**
+ * Finds out what a run that was alive is now, records it when it has changed,
+ * and returns the run. All that it goes by lies outside this process: the run's
+ * folder and /proc. So any agent, at any time, comes to the same answer.
+ */
+export function createSettle(deps: SettleDeps) {
+  const { store, stateDir, now } = deps;
+
+  async function settle(run: StoredRun): Promise<StoredRun> {
+    if (run.ended_at !== null) return run;
+    const folder = runFolder(stateDir, run.run_id);
+    if (run.status === "launching") return settleLaunch(run, folder);
+    if (readExitCode(folder) === undefined && isAlive(identityOf(run))) return run;
+    // Looked at again, for the wrapper may have written it and ended in between.
+    const exitCode = readExitCode(folder);
+    if (exitCode === undefined || run.stop_sent === 1) {
+      const isLeft = processesOf(run.run_id, leaderOf(run)).length > 0;
+      if (isLeft) return exitCode === undefined ? withoutWrapper(run) : run;
+    }
+    return finish(run, folder, exitCode);
+  }
+
+  async function settleLaunch(run: StoredRun, folder: RunFolder): Promise<StoredRun> {
+    if (deps.isLaunching(run.run_id)) return run;
+    const launcher = JSON.parse(run.launcher) as ProcessIdentity;
+    const isOurs = launcher.pid === deps.self.pid && launcher.startTime === deps.self.startTime;
+    if (!isOurs && isAlive(launcher)) return run;
+    if (await claimRun(folder)) {
+      return store.update(run.run_id, {
+        status: "failed",
+        status_reason: "Launch interrupted: the host-agent stopped before the command was started.",
+        ended_at: now(),
+        launch_token: null,
+      });
+    }
+    return adopt(run, folder);
+  }
+
+  /** Takes over a run whose wrapper has claimed it, but whose process nobody recorded. */
+  async function adopt(run: StoredRun, folder: RunFolder): Promise<StoredRun> {
+    let pid = readStarted(folder);
+    for (let looks = 0; pid === undefined && looks < STARTED_LOOKS; looks++) {
+      await new Promise((resolve) => setTimeout(resolve, STARTED_LOOK_INTERVAL_MS));
+      pid = readStarted(folder);
+    }
+    const found = typeof pid === "number" ? pid : processesOf(run.run_id)[0]?.pid;
+    const isItsOwn = found !== undefined && hasEnvironmentEntry(found, `${RUN_ID_VARIABLE}=${run.run_id}`);
+    const identity = isItsOwn ? identify(found) : undefined;
+    return settle(
+      store.update(run.run_id, {
+        status: "running",
+        status_reason: ALIVE,
+        pid: found ?? null,
+        pid_start: identity?.startTime ?? null,
+        boot_id: identity?.bootId ?? null,
+      }),
+    );
+  }
+
+  function withoutWrapper(run: StoredRun): StoredRun {
+    if (run.status !== "running" || run.status_reason === ORPHANED) return run;
+    return store.update(run.run_id, { status_reason: ORPHANED });
+  }
+
+  async function finish(run: StoredRun, folder: RunFolder, exitCode: number | undefined): Promise<StoredRun> {
+    const outcome: Outcome = classify({
+      exitCode,
+      logTail: await readTail(run.log_path, TAIL_BYTES),
+      rebooted: run.boot_id !== null && run.boot_id !== currentBootId(),
+      markers: await deps.markersOf(run),
+      stop: stopOf(run),
+    });
+    const ended_at = exitCode === undefined ? now() : await exitTime(folder);
+    return store.update(run.run_id, { ...outcome, ended_at: Math.max(ended_at, run.started_at) });
+  }
+
+  return settle;
+}
+
+/** The reason of a run whose process is alive. */
+export const ALIVE = "The process is alive.";
+const ORPHANED =
+  "Processes of the run are alive, but the wrapper that would keep its exit code was killed on the host.";
+
+/** The recorded process of a run; one that can never be alive when none was recorded. */
+export function identityOf(run: StoredRun): ProcessIdentity {
+  return { pid: run.pid ?? 0, startTime: run.pid_start ?? "", bootId: run.boot_id ?? "" };
+}
+
+/**
+ * The wrapper's pid as the leader of the run's process group and session; only
+ * while the wrapper itself holds it, alive or as a zombie: then no other group
+ * can have this id.
+ */
+export function leaderOf(run: StoredRun): number | undefined {
+  if (run.pid === null || run.boot_id !== currentBootId()) return undefined;
+  return readStat(run.pid)?.startTime === run.pid_start ? run.pid : undefined;
+}
+
+function stopOf(run: StoredRun): Ending["stop"] {
+  if (run.stop_sent === 0 || run.stop_cause === null || run.stop_signal === null) return undefined;
+  return {
+    cause: run.stop_cause,
+    signal: run.stop_signal,
+    keyName: run.stop_key_name ?? "",
+    timeoutSeconds: run.timeout_seconds ?? 0,
+    escalated: run.stop_escalated === 1,
+  };
+}

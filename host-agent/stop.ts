@@ -1,0 +1,95 @@
+import { setTimeout as sleep } from "node:timers/promises";
+
+import { processesOf } from "./process-tree.ts";
+import type { RunStore, StoredRun } from "./run-store.ts";
+import { leaderOf } from "./settle.ts";
+
+/** A run that is over its time gets so long to end by itself before SIGKILL. */
+export const TIMEOUT_GRACE_MS = 10_000;
+/** SIGKILL is repeated so often, so far apart, at one go: processes may fork while we look. */
+const KILL_ROUNDS = 20;
+const KILL_ROUND_INTERVAL_MS = 15;
+/** In these rounds the wrapper is spared, so that it can still write the exit code. */
+const ROUNDS_WITHOUT_WRAPPER = 10;
+
+export interface StopOrder {
+  cause: "kill" | "timeout";
+  signal: "SIGTERM" | "SIGINT" | "SIGKILL";
+  keyName: string | null;
+  /** When SIGKILL follows, in epoch milliseconds; null for never. */
+  deadline: number | null;
+}
+
+/**
+ * Sends the signal to the whole tree of a live run and records that. The intent
+ * is recorded first, so that after a crash in between the signal is sent again
+ * and not forgotten. Returns the run; unchanged but for the intent when nothing was left to signal.
+ */
+export function stopRun(store: RunStore, run: StoredRun, order: StopOrder): StoredRun {
+  const intended = store.update(run.run_id, {
+    stop_cause: order.cause,
+    stop_signal: order.signal,
+    stop_key_name: order.keyName,
+    stop_deadline: order.signal === "SIGKILL" ? 0 : order.deadline,
+  });
+  return deliver(store, intended);
+}
+
+/** Sends the signal that was recorded for this run, and records that it was sent. */
+export function deliver(store: RunStore, run: StoredRun): StoredRun {
+  const signal = run.stop_signal as NodeJS.Signals;
+  const reached = signal === "SIGKILL" ? killOnce(run, { spareWrapper: true }) : signalTree(run, signal);
+  if (!reached) return run;
+  const by =
+    run.stop_cause === "kill" ? `/kill by ${run.stop_key_name}` : "Over its time limit: the host-agent";
+  return store.update(run.run_id, {
+    stop_sent: 1,
+    status_reason: `${by} sent ${signal}; not all of its processes have ended yet.`,
+    ...(run.stop_cause === "kill" && { status: "killed" }),
+  });
+}
+
+/** SIGKILLs what is left of the run, again and again for a moment. */
+export async function killTree(run: StoredRun): Promise<void> {
+  for (let round = 0; round < KILL_ROUNDS; round++) {
+    const spareWrapper = round < ROUNDS_WITHOUT_WRAPPER;
+    if (!killOnce(run, { spareWrapper })) return;
+    await sleep(KILL_ROUND_INTERVAL_MS);
+  }
+}
+
+/** Each process gets the signal once: programs take a second one for an order to drop everything. */
+function signalTree(run: StoredRun, signal: NodeJS.Signals): boolean {
+  const leader = leaderOf(run);
+  const members = processesOf(run.run_id, leader);
+  const others = members
+    .filter((stat) => leader === undefined || stat.pgrp !== leader)
+    .map((stat) => stat.pid);
+  const targets = leader === undefined || others.length === members.length ? others : [-leader, ...others];
+  let reached = false;
+  for (const target of targets) reached = send(target, signal) || reached;
+  // A stopped process would only see the signal once somebody lets it go on.
+  for (const target of targets) send(target, "SIGCONT");
+  return reached;
+}
+
+/** True when there was anything of the run left, the wrapper included. */
+function killOnce(run: StoredRun, { spareWrapper }: { spareWrapper: boolean }): boolean {
+  const leader = leaderOf(run);
+  const members = processesOf(run.run_id, leader);
+  for (const { pid } of members) {
+    if (pid !== leader || !spareWrapper) send(pid, "SIGKILL");
+  }
+  return members.length > 0;
+}
+
+/** False when the process is gone by now. A process that we may not signal is an error worth hearing of. */
+function send(target: number, signal: NodeJS.Signals): boolean {
+  try {
+    process.kill(target, signal);
+    return true;
+  } catch (error) {
+    if ((error as NodeJS.ErrnoException).code === "ESRCH") return false;
+    throw error;
+  }
+}

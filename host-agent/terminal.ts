@@ -1,0 +1,34 @@
+// terminal.ts COMMAND [ARG...]: runs a command under a pseudo-terminal as part of a run (see run.sh). Its
+// bytes go to our stdout, which is the run's log; its exit code becomes ours, 128+n after signal n.
+import { writeSync } from "node:fs";
+
+import { spawn } from "node-pty";
+
+const COLUMNS = 120;
+const ROWS = 30;
+/** Without it the terminal would write \r\n for \n; the log keeps what the command wrote. */
+const WITH_PLAIN_NEWLINES = 'stty -onlcr 2>/dev/null; exec "$@"';
+
+const pty = spawn("/bin/sh", ["-c", WITH_PLAIN_NEWLINES, "sh", ...process.argv.slice(2)], {
+  name: process.env["TERM"] ?? "dumb",
+  cols: COLUMNS,
+  rows: ROWS,
+  cwd: process.cwd(),
+  env: process.env,
+  encoding: null,
+});
+
+pty.onData((data) => writeAll(data as unknown as Uint8Array));
+pty.onExit(({ exitCode, signal }) => {
+  process.exitCode = signal ? 128 + signal : exitCode;
+});
+
+// Whoever signals a run signals each of its processes, the command too: passing it on would deliver it twice,
+// which many programs take for "now, by force". We only have to outlive it, for the rest of the output.
+for (const signal of ["SIGTERM", "SIGINT", "SIGHUP", "SIGQUIT"] as const) process.on(signal, () => {});
+
+function writeAll(data: Uint8Array): void {
+  for (let written = 0; written < data.length;) {
+    written += writeSync(1, data, written);
+  }
+}

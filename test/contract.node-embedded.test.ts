@@ -1,0 +1,8 @@
+import { describe } from "vitest";
+
+import { launchContract } from "./contract/launch.ts";
+import { nodeEmbedded } from "./hub.ts";
+
+describe("Node with the agent embedded", () => {
+  launchContract(nodeEmbedded);
+});
