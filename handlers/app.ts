@@ -51,8 +51,9 @@ export function createApp(deps: Deps) {
     router[route.method](route.path, serveRoute);
     if (route.method === "get") router.head(route.path, serveRoute);
   }
-  const document = openapi(routes);
-  const serveDocument = () => ({ status: 200, json: document });
+  // Made when it is first asked for: it takes more memory than all the rest.
+  let document: object | undefined;
+  const serveDocument = () => ({ status: 200, json: (document ??= openapi(routes)) });
   router.get("/openapi.json", serveDocument).head("/openapi.json", serveDocument);
   for (const path of new Set([...routes.map((route) => route.path), "/openapi.json"])) {
     const methods = routes.filter((route) => route.path === path).map((route) => route.method.toUpperCase());

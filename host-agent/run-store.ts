@@ -130,7 +130,9 @@ export function openRunStore(path: string) {
       "SELECT * FROM runs WHERE source = ? AND status = ? AND seq < ? ORDER BY seq DESC LIMIT ?",
     ),
     running: db.prepare(
-      "SELECT * FROM runs WHERE source = ? AND status IN ('running', 'launching') AND seq < ? ORDER BY seq DESC LIMIT ?",
+      // By the index of the runs that are alive: a run that is running has not ended.
+      `SELECT * FROM runs INDEXED BY runs_alive WHERE ended_at IS NULL AND source = ?
+        AND status IN ('running', 'launching') AND seq < ? ORDER BY seq DESC LIMIT ?`,
     ),
   };
 

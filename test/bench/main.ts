@@ -1,0 +1,158 @@
+// npm run bench: speed and memory of the product beside a baseline that is measured in the same run.
+import { fork, spawn } from "node:child_process";
+import { once } from "node:events";
+import { open, truncate } from "node:fs/promises";
+import { join } from "node:path";
+import { DatabaseSync } from "node:sqlite";
+import { fileURLToPath } from "node:url";
+
+import { type Figure, median, table, time } from "./figures.ts";
+import { freePort, residentMb, startServer } from "./server.ts";
+import { requestsPerSecond } from "./wrk.ts";
+
+const BARE_SERVER = fileURLToPath(new URL("bare-server.ts", import.meta.url));
+const SECONDS = 3;
+const ROUNDS = 3;
+
+const figures: Figure[] = [];
+await using server = await startServer();
+
+await measureGetRun();
+await measureLaunch();
+await measureLogPages();
+await measureLists();
+await measureMemory();
+console.log(table(figures));
+
+async function measureGetRun(): Promise<void> {
+  const { run_id } = await server.launch();
+  await ended(run_id);
+  const record = await server.get(`/api/v1/scripts/runs/${run_id}`);
+  const port = await freePort();
+  const bare = fork(BARE_SERVER, [String(port), JSON.stringify(record)]);
+  await once(bare, "message");
+  const rates = { ours: [] as number[], bare: [] as number[] };
+  for (let round = 0; round < ROUNDS; round++) {
+    const load = { connections: 16, seconds: SECONDS };
+    rates.bare.push(await requestsPerSecond({ ...load, url: `http://127.0.0.1:${port}/` }));
+    rates.ours.push(
+      await requestsPerSecond({
+        ...load,
+        url: `${server.url}/api/v1/scripts/runs/${run_id}`,
+        headers: { authorization: server.headers.authorization },
+      }),
+    );
+  }
+  bare.kill();
+  compare("GET one run, 16 connections", "req/s", median(rates.ours), median(rates.bare), { atLeast: 0.25 });
+}
+
+async function measureLaunch(): Promise<void> {
+  const log = await open(join(server.dir, "baseline.log"), "a");
+  const bareSpawn = async (): Promise<void> => {
+    const child = spawn("/bin/true", [], { detached: true, stdio: ["ignore", log.fd, log.fd] });
+    await once(child, "spawn");
+  };
+  const launch = () => server.launch();
+  await time(50, 4, launch);
+  const one = { bare: await time(200, 1, bareSpawn), ours: await time(200, 1, launch) };
+  const many = { bare: await time(800, 16, bareSpawn), ours: await time(800, 16, launch) };
+  await log.close();
+  compare("launch /bin/true, 1 at a time, p50", "ms", one.ours.p50, one.bare.p50, { atMost: 3 });
+  compare("launch /bin/true, 16 at a time", "runs/s", many.ours.perSecond, many.bare.perSecond, {
+    atLeast: 0.35,
+  });
+}
+
+async function measureLogPages(): Promise<void> {
+  const { run_id } = await server.launch();
+  const record = await ended(run_id);
+  await truncate(String(record["log_path"]), 2_000_000_000);
+  const page = (after: number) =>
+    requestsPerSecond({
+      url: `${server.url}/api/v1/scripts/runs/${run_id}/logs?after=${after}&max_bytes=65536`,
+      connections: 4,
+      seconds: SECONDS,
+      headers: { authorization: server.headers.authorization, accept: "text/plain" },
+    });
+  const start = await page(0);
+  const far = await page(1_900_000_000);
+  compare("64 KiB log page at 0, against 3,000/s", "pages/s", start, 3_000, { atLeast: 1 });
+  compare("64 KiB log page at 1.9 GB, against 0", "pages/s", far, start, { atLeast: 0.8 });
+}
+
+async function measureLists(): Promise<void> {
+  const filters = ["", "&status=running", "&status=completed", "&status=failed", "&status=unknown"];
+  const rates = async () => {
+    const found: number[] = [];
+    for (const filter of filters) {
+      found.push(
+        await requestsPerSecond({
+          url: `${server.url}/api/v1/pipelines/runs?limit=50${filter}`,
+          connections: 4,
+          seconds: 2,
+          headers: { authorization: server.headers.authorization },
+        }),
+      );
+    }
+    return found;
+  };
+  await server.restart(async () => fillRuns(100));
+  const few = await rates();
+  await server.restart(async () => fillRuns(1_000_000));
+  const many = await rates();
+  for (const [i, filter] of filters.entries()) {
+    compare(`list 50 of 1,000,000 runs, against of 100${filter}`, "lists/s", many[i]!, few[i]!, {
+      atLeast: 0.5,
+    });
+  }
+}
+
+/** So many ended pipeline runs, of every status, in place of those that are there. */
+function fillRuns(count: number): void {
+  const db = new DatabaseSync(join(server.stateDir, "runs.db"));
+  db.exec("DELETE FROM runs WHERE source = 'pipeline'");
+  db.exec(`
+    WITH RECURSIVE n(i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM n WHERE i < ${count})
+    INSERT INTO runs (run_id, source, spec, cmd, log_path, key_name, status, status_reason, exit_code,
+      started_at, ended_at, pid, fingerprint, launcher)
+    SELECT printf('run_%012x', i), 'pipeline', '{"recipe_id":"x","args":""}', 'x', '/nowhere/x.log', 'bench',
+      CASE i % 4 WHEN 0 THEN 'completed' WHEN 1 THEN 'failed' WHEN 2 THEN 'killed' ELSE 'unknown' END,
+      'The command exited with code 0.', 0, 1700000000000 + i, 1700000000000 + i, 1, 'f', '{}' FROM n`);
+  db.close();
+}
+
+async function measureMemory(): Promise<void> {
+  const LIVE = 500;
+  await server.restart(async () => fillRuns(100));
+  await server.get("/api/v1/scripts/runs");
+  const idle = residentMb(server.pid);
+  compare("server idle, RSS, against 120 MB", "MB", idle, 120, { atMost: 1 });
+  const pids: string[] = [];
+  for (let i = 0; i < LIVE; i++) pids.push((await server.launch(join(server.dir, "sleep.sh"))).pid);
+  await server.get("/api/v1/scripts/runs?limit=500");
+  const live = residentMb(server.pid);
+  for (const pid of pids) process.kill(-Number(pid), "SIGKILL");
+  compare(`server with ${LIVE} live runs, RSS above idle, against 20 MB`, "MB", live - idle, 20, {
+    atMost: 1,
+  });
+}
+
+async function ended(runId: string): Promise<Record<string, unknown>> {
+  for (;;) {
+    const record = await server.get(`/api/v1/scripts/runs/${runId}`);
+    if (record["ended_at"] !== null) return record;
+  }
+}
+
+function compare(
+  what: string,
+  unit: string,
+  ours: number,
+  baseline: number,
+  promise: Figure["promise"],
+): void {
+  const show = (value: number) => `${value >= 100 ? Math.round(value) : value.toFixed(2)} ${unit}`;
+  figures.push({ what, measured: show(ours), baseline: show(baseline), ratio: ours / baseline, promise });
+  console.log(`measured: ${what}`);
+}

@@ -1,0 +1,98 @@
+import { spawn } from "node:child_process";
+import { once } from "node:events";
+import { readFileSync } from "node:fs";
+import { mkdtemp, rm, writeFile } from "node:fs/promises";
+import { createServer } from "node:net";
+import { tmpdir } from "node:os";
+import { join } from "node:path";
+import { fileURLToPath } from "node:url";
+
+const NODE_ADAPTER = fileURLToPath(new URL("../../adapters/node.ts", import.meta.url));
+const KEY = "sk_bench_0123456789abcdef0123456789abcdef";
+const TRUE_SCRIPT = "#!/bin/sh\nexec /bin/true\n";
+
+/** A server of the product, in a process of its own, on a state folder of its own. */
+export async function startServer() {
+  const dir = await mkdtemp(join(tmpdir(), "hub-bench-"));
+  const port = await freePort();
+  const script = join(dir, "true.sh");
+  await writeFile(
+    join(dir, "keys.json"),
+    JSON.stringify({ keys: [{ name: "bench", key: KEY, scopes: ["*"] }] }),
+  );
+  await writeFile(script, TRUE_SCRIPT, { mode: 0o755 });
+  await writeFile(join(dir, "sleep.sh"), "#!/bin/sh\nexec sleep 600\n", { mode: 0o755 });
+
+  async function start() {
+    const child = spawn(process.execPath, [NODE_ADAPTER], {
+      stdio: ["ignore", "pipe", "ignore"],
+      env: {
+        PATH: process.env["PATH"],
+        HUB_PORT: String(port),
+        HUB_STATE_DIR: join(dir, "state"),
+        HUB_KEYS_FILE: join(dir, "keys.json"),
+        HUB_SCRIPT_ROOTS: dir,
+        HUB_MAX_RUNNING: "2000",
+      },
+    });
+    await once(child.stdout, "data");
+    return child;
+  }
+  let child = await start();
+  const url = `http://127.0.0.1:${port}`;
+  const headers = { authorization: `Bearer ${KEY}`, "content-type": "application/json" };
+
+  return {
+    url,
+    dir,
+    headers,
+    script,
+    stateDir: join(dir, "state"),
+    get pid() {
+      return child.pid!;
+    },
+    async launch(path = script): Promise<{ run_id: string; pid: string }> {
+      const response = await fetch(`${url}/api/v1/scripts/runs`, {
+        method: "POST",
+        headers,
+        body: JSON.stringify({ path }),
+      });
+      if (response.status !== 201) throw new Error(`launch: ${response.status} ${await response.text()}`);
+      return (await response.json()) as { run_id: string; pid: string };
+    },
+    async get(path: string) {
+      const response = await fetch(url + path, { headers });
+      return (await response.json()) as Record<string, never>;
+    },
+    /** Stops the server, works on its state, and starts it again. */
+    async restart(between: () => Promise<void>): Promise<void> {
+      await end();
+      await between();
+      child = await start();
+    },
+    async [Symbol.asyncDispose](): Promise<void> {
+      await end();
+      await rm(dir, { recursive: true, force: true });
+    },
+  };
+
+  async function end(): Promise<void> {
+    child.kill("SIGTERM");
+    if (child.exitCode === null) await once(child, "exit");
+  }
+}
+
+/** Resident memory of a process, in MB (proc_pid_status(5)). */
+export function residentMb(pid: number): number {
+  const kilobytes = /^VmRSS:\s+(\d+) kB$/m.exec(readFileSync(`/proc/${pid}/status`, "latin1"))?.[1];
+  return Number(kilobytes) / 1024;
+}
+
+export async function freePort(): Promise<number> {
+  const server = createServer();
+  server.listen(0, "127.0.0.1");
+  await once(server, "listening");
+  const { port } = server.address() as { port: number };
+  server.close();
+  return port;
+}
