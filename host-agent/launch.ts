@@ -120,7 +120,7 @@ export async function startRun(
 ): Promise<ProcessIdentity> {
   try {
     const argv = await resolveCommand(plan, env);
-    await createRunFolder(folder);
+    createRunFolder(folder);
     await using log = await createLog(logPath);
     return await spawnWrapper([folder.path, ...argv], { cwd: plan.cwd, env, log });
   } catch (error) {
@@ -131,19 +131,31 @@ export async function startRun(
 /** The argv with an absolute path to the program, so that a missing one is known before anything starts. */
 async function resolveCommand(plan: LaunchPlan, env: Record<string, string>): Promise<string[]> {
   const [command, ...args] = plan.argv as [string, ...string[]];
-  const cwd = await stat(plan.cwd).catch(() => undefined);
-  if (!cwd?.isDirectory()) throw new LaunchError("its working folder does not exist");
-  await access(plan.cwd, constants.X_OK).catch(() => {
-    throw new LaunchError("its working folder is closed to the host-agent");
-  });
-  if (plan.script?.executable && plan.script.shebang !== undefined) {
-    const interpreter = plan.script.shebang.split(/[ \t]/, 1)[0]!;
-    await access(interpreter, constants.X_OK).catch(() => {
-      throw new LaunchError(`its interpreter ${JSON.stringify(interpreter)} cannot be run`);
-    });
-  }
-  const argv = [await findProgram(command, plan.cwd, env), ...args];
+  const [program] = await Promise.all([
+    plan.script ? command : findProgram(command, plan.cwd, env),
+    plan.script && checkInterpreter(plan.script),
+    checkFolder(plan.cwd),
+  ]);
+  const argv = [program, ...args];
   return plan.terminal ? terminalArgv(argv) : argv;
+}
+
+async function checkFolder(cwd: string): Promise<void> {
+  const stats = await stat(cwd).catch(() => undefined);
+  if (!stats?.isDirectory()) throw new LaunchError("its working folder does not exist");
+}
+
+async function checkInterpreter({ path, executable, shebang }: ApprovedScript): Promise<void> {
+  if (!executable || shebang === undefined) return;
+  const interpreter = shebang.split(/[ \t]/, 1)[0]!;
+  await Promise.all([
+    access(interpreter, constants.X_OK).catch(() => {
+      throw new LaunchError(`its interpreter ${JSON.stringify(interpreter)} cannot be run`);
+    }),
+    access(path, constants.X_OK).catch(() => {
+      throw new LaunchError("it may not be run by the host-agent's user");
+    }),
+  ]);
 }
 
 async function findProgram(command: string, cwd: string, env: Record<string, string>): Promise<string> {

@@ -21,9 +21,14 @@ const LOG_MODE = 0o640;
  * link. Throws EEXIST when there is anything at `path`.
  */
 export async function createLog(path: string): Promise<FileHandle> {
-  await mkdir(dirname(path), { recursive: true, mode: 0o750 });
   const { O_APPEND, O_CREAT, O_EXCL, O_NOFOLLOW, O_WRONLY } = constants;
-  const log = await open(path, O_WRONLY | O_CREAT | O_EXCL | O_APPEND | O_NOFOLLOW, LOG_MODE);
+  const create = () => open(path, O_WRONLY | O_CREAT | O_EXCL | O_APPEND | O_NOFOLLOW, LOG_MODE);
+  const log = await create().catch(async (error: NodeJS.ErrnoException) => {
+    if (error.code !== "ENOENT") throw error;
+    await mkdir(dirname(path), { recursive: true, mode: 0o750 });
+    return create();
+  });
+  // The mode given to open(2) is less our umask.
   await log.chmod(LOG_MODE);
   return log;
 }

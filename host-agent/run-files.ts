@@ -1,5 +1,5 @@
-import { constants, readFileSync } from "node:fs";
-import { mkdir, open, stat, writeFile } from "node:fs/promises";
+import { constants, mkdirSync, readFileSync, statSync, writeFileSync } from "node:fs";
+import { mkdir, open } from "node:fs/promises";
 import { join } from "node:path";
 
 /**
@@ -25,9 +25,9 @@ export function runFolder(stateDir: string, runId: string): RunFolder {
 }
 
 /** Makes the folder and the room for the exit code. Throws EEXIST if it is there. */
-export async function createRunFolder(folder: RunFolder): Promise<void> {
-  await mkdir(folder.path, { mode: 0o700 });
-  await writeFile(folder.exit, NO_EXIT_CODE, { flag: "wx", mode: 0o600 });
+export function createRunFolder(folder: RunFolder): void {
+  mkdirSync(folder.path, { mode: 0o700 });
+  writeFileSync(folder.exit, NO_EXIT_CODE, { flag: "wx", mode: 0o600 });
 }
 
 /**
@@ -62,8 +62,8 @@ export function readExitCode(folder: RunFolder): number | undefined {
 }
 
 /** When the exit code was written, in epoch milliseconds. */
-export async function exitTime(folder: RunFolder): Promise<number> {
-  return Math.floor((await stat(folder.exit)).mtimeMs);
+export function exitTime(folder: RunFolder): number {
+  return Math.floor(statSync(folder.exit).mtimeMs);
 }
 
 function readOrUndefined(path: string): string | undefined {

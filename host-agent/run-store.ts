@@ -108,7 +108,8 @@ const SCHEMA_VERSION = 1;
 
 /**
  * Every run the agent has ever launched, in SQLite at `path` (`:memory:` for
- * tests). A write is on the disk when its call returns (WAL, synchronous=FULL).
+ * tests). A write is on the disk when its call returns (WAL, synchronous=FULL),
+ * but for `markRunning`.
  */
 export function openRunStore(path: string) {
   const db = new DatabaseSync(path, { timeout: 5_000 });
@@ -124,6 +125,9 @@ export function openRunStore(path: string) {
     INSERT INTO runs (run_id, source, spec, cmd, log_path, key_name, spec_sha256, status, status_reason,
       started_at, launch_token, fingerprint, launcher, timeout_seconds)
     VALUES (?, ?, ?, ?, ?, ?, ?, 'launching', 'The command is being started.', ?, ?, ?, ?, ?)`);
+  const setRunning = db.prepare(`
+    UPDATE runs SET status = 'running', status_reason = ?, pid = ?, pid_start = ?, boot_id = ?
+    WHERE run_id = ? AND ended_at IS NULL`);
   const lists = {
     all: db.prepare("SELECT * FROM runs WHERE source = ? AND seq < ? ORDER BY seq DESC LIMIT ?"),
     byStatus: db.prepare(
@@ -200,6 +204,21 @@ export function openRunStore(path: string) {
     /** Changes a run that has not ended; a run that has ended stays as it is. Returns the row as it is then. */
     update(runId: string, changes: Partial<Omit<StoredRun, "seq" | "run_id">>): StoredRun {
       updateOf(Object.keys(changes)).run(...(Object.values(changes) as SQLInputValue[]), runId);
+      return selectById.get(runId) as unknown as StoredRun;
+    },
+
+    /**
+     * Records the process of a launched run. It outlives every crash of ours, but
+     * perhaps not a loss of power: then the process is gone too, and the run's
+     * folder tells what became of it.
+     */
+    markRunning(runId: string, process: ProcessIdentity, statusReason: string): StoredRun {
+      db.exec("PRAGMA synchronous = NORMAL");
+      try {
+        setRunning.run(statusReason, process.pid, process.startTime, process.bootId, runId);
+      } finally {
+        db.exec("PRAGMA synchronous = FULL");
+      }
       return selectById.get(runId) as unknown as StoredRun;
     },
 

@@ -165,13 +165,7 @@ export function createRuns(deps: RunsDeps) {
         logPath: run.log_path,
         env: buildEnvironment(deps.env, run.run_id, plan.env),
       });
-      const started = store.update(run.run_id, {
-        status: "running",
-        status_reason: ALIVE,
-        pid: identity.pid,
-        pid_start: identity.startTime,
-        boot_id: identity.bootId,
-      });
+      const started = store.markRunning(run.run_id, identity, ALIVE);
       if (plan.script && !(await scripts.isUnchanged(plan.script))) return await stopChanged(started);
       return started;
     } catch (error) {

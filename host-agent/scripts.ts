@@ -37,8 +37,8 @@ export function openScripts(roots: readonly string[]) {
   /** The real path behind `path`, which lies inside a root and exists. */
   async function confine(path: string): Promise<string> {
     if (!isAbsolute(path)) throw forbidden();
-    const inside = isInside(await realRoots());
-    const real = await realpath(path).catch(() => undefined);
+    const [found, real] = await Promise.all([realRoots(), realpath(path).catch(() => undefined)]);
+    const inside = isInside(found);
     if (real !== undefined) {
       if (!inside(real)) throw forbidden();
       return real;
@@ -96,9 +96,11 @@ export function openScripts(roots: readonly string[]) {
 
     /** True while the script is still the file, with the bytes, that was approved. */
     async isUnchanged(script: ApprovedScript): Promise<boolean> {
-      const real = await realpath(script.path).catch(() => undefined);
-      if (real !== script.path) return false;
-      return versionOf(await lstat(real, { bigint: true })) === script.version;
+      const [real, stats] = await Promise.all([
+        realpath(script.path).catch(() => undefined),
+        lstat(script.path, { bigint: true }).catch(() => undefined),
+      ]);
+      return real === script.path && stats !== undefined && versionOf(stats) === script.version;
     },
   };
 }

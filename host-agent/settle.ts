@@ -96,7 +96,7 @@ export function createSettle(deps: SettleDeps) {
       markers: await deps.markersOf(run),
       stop: stopOf(run),
     });
-    const ended_at = exitCode === undefined ? now() : await exitTime(folder);
+    const ended_at = exitCode === undefined ? now() : exitTime(folder);
     return store.update(run.run_id, { ...outcome, ended_at: Math.max(ended_at, run.started_at) });
   }
 

@@ -272,6 +272,17 @@ describe("build_all_extra_features", () => {
     expect(log).not.toContain("    at ");
   });
 
+  test("writes no file that could be run as a script", async () => {
+    await using hub = await startShipped();
+    const output = join(hub.root, "planted.sh");
+
+    const run = await launchFeatures(hub, `--output ${output}`);
+
+    expect(await hub.ended(run)).toMatchObject({ status: "failed", exit_code: 2 });
+    expect(await hub.log(run)).toContain("Error: --output must end in .jsonl");
+    expect(existsSync(output)).toBe(false);
+  });
+
   test("shows its options with --help", async () => {
     await using hub = await startShipped();
 

@@ -15,7 +15,7 @@ const USAGE = `usage: build-all-extra-features.ts [--input FILE] [--limit N] [--
   --input FILE   JSONL, one record a line: {"id", "question", "answer"} or the HaluEval form
                  {"ID", "user_query", "chatgpt_response"}; default: the sample data beside this program
   --limit N      stop after N records; default: all
-  --output FILE  where the features go, JSONL; default: a file named after the input and the run in
+  --output FILE  where the features go, a name that ends in .jsonl; default: a file named after the input and the run in
                  $FEATURES_DIR, or in ~/serveraihub/features
 `;
 
@@ -67,7 +67,11 @@ function readOptions(args: string[]): Options | undefined {
     throw new UsageError(`--limit must be a whole number from 1 on, but it is ${values.limit}`);
   }
   const input = resolve(values.input ?? SAMPLE_DATA);
-  return { input, limit, output: resolve(values.output ?? defaultOutput(input)) };
+  const output = resolve(values.output ?? defaultOutput(input));
+  // Whoever may launch this recipe chooses the name: it must not become a script, or anything else that is run.
+  if (!output.endsWith(".jsonl"))
+    throw new UsageError(`--output must end in .jsonl, but it is ${values.output}`);
+  return { input, limit, output };
 }
 
 function parseOptions(args: string[]) {
