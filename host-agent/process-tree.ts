@@ -33,6 +33,15 @@ export function hasEnvironmentEntry(pid: number, entry: string): boolean {
   }
 }
 
+/** The words of a process, each with a NUL behind it (proc_pid_cmdline(5)); "" when it is gone. */
+export function commandLine(pid: number): string {
+  try {
+    return readFileSync(`/proc/${pid}/cmdline`, "latin1");
+  } catch {
+    return "";
+  }
+}
+
 function livingProcesses(): ProcessStat[] {
   const stats: ProcessStat[] = [];
   for (const name of readdirSync("/proc")) {

@@ -24,7 +24,7 @@ import { runFolder } from "./run-files.ts";
 import type { RunStore, StoredRun } from "./run-store.ts";
 import type { Scripts } from "./scripts.ts";
 import { ALIVE, createSettle } from "./settle.ts";
-import { deliver, killTree, stopRun, TIMEOUT_GRACE_MS } from "./stop.ts";
+import { commandStarted, deliver, killTree, stopRun, TIMEOUT_GRACE_MS } from "./stop.ts";
 
 export interface RunsDeps {
   store: RunStore;
@@ -227,12 +227,19 @@ export function createRuns(deps: RunsDeps) {
 
   async function kill(source: Source, runId: string, order: KillOrder, keyName: string): Promise<RunRecord> {
     await launching.get(runId)?.catch(() => undefined);
-    const run = await find(source, runId);
+    await commandStarted(await find(source, runId));
+    await find(source, runId);
+    // From here on nothing is awaited until the signal is recorded: of kills at one time, one sends it.
+    const run = store.get(runId)!;
     if (run.ended_at !== null && run.status === "killed") return publicRun(run);
     if (run.ended_at !== null) throw runEnded(run);
     if (run.status === "killed" && !asksForMore(run, order)) return publicRun(run);
 
     const deadline = order.grace_seconds === undefined ? null : now() + order.grace_seconds * 1000;
+    // A grace period added later only says when SIGKILL follows: the signal itself is sent once.
+    if (run.status === "killed" && order.signal !== "SIGKILL") {
+      return publicRun(store.update(run.run_id, { stop_deadline: deadline }));
+    }
     const stopped = stopRun(store, run, { cause: "kill", signal: order.signal, keyName, deadline });
     if (order.signal === "SIGKILL") await killTree(stopped);
     const current = await settle(stopped);

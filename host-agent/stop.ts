@@ -1,6 +1,6 @@
 import { setTimeout as sleep } from "node:timers/promises";
 
-import { processesOf } from "./process-tree.ts";
+import { commandLine, processesOf } from "./process-tree.ts";
 import type { RunStore, StoredRun } from "./run-store.ts";
 import { leaderOf } from "./settle.ts";
 
@@ -11,6 +11,10 @@ const KILL_ROUNDS = 20;
 const KILL_ROUND_INTERVAL_MS = 15;
 /** In these rounds the wrapper is spared, so that it can still write the exit code. */
 const ROUNDS_WITHOUT_WRAPPER = 10;
+
+/** How often, and how far apart, to look whether a wrapper has started its command: a moment, if the host is not overloaded. */
+const START_LOOKS = 200;
+const START_LOOK_INTERVAL_MS = 5;
 
 export interface StopOrder {
   cause: "kill" | "timeout";
@@ -47,6 +51,25 @@ export function deliver(store: RunStore, run: StoredRun): StoredRun {
     status_reason: `${by} sent ${signal}; not all of its processes have ended yet.`,
     ...(run.stop_cause === "kill" && { status: "killed" }),
   });
+}
+
+/**
+ * Resolves when the wrapper has handed over to the command, or is gone, or after
+ * a while. A signal sent before would reach the wrapper alone: it outlives all
+ * that it can, and then starts a command that never saw the signal.
+ */
+export async function commandStarted(run: StoredRun): Promise<void> {
+  for (let looks = 0; looks < START_LOOKS && isStarting(run); looks++) await sleep(START_LOOK_INTERVAL_MS);
+}
+
+function isStarting(run: StoredRun): boolean {
+  const leader = leaderOf(run);
+  if (leader === undefined) return false;
+  const members = processesOf(run.run_id, leader);
+  if (members.every(({ pid }) => pid !== leader)) return false;
+  // A fork of the wrapper bears its command line until it becomes the command.
+  const own = commandLine(leader);
+  return members.every(({ pid, ppid }) => ppid !== leader || commandLine(pid) === own);
 }
 
 /** SIGKILLs what is left of the run, again and again for a moment. */
