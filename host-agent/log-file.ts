@@ -15,6 +15,8 @@ export interface LogPage {
 }
 
 const LOG_MODE = 0o640;
+/** What open(2) says of a path that leads to no log of ours; whatever else it says may pass. */
+const NO_LOG_THERE = new Set(["ENOENT", "ENOTDIR", "ELOOP", "EACCES", "ENXIO"]);
 
 /**
  * Creates a log that did not exist, for appending, and never through a symbolic
@@ -58,7 +60,7 @@ export async function readPage(
   return { bytes: bytes.subarray(0, end), offset: after + end, size };
 }
 
-/** The last `maxBytes` bytes, decoded leniently; "" when the log is gone. */
+/** The last `maxBytes` bytes, decoded leniently; "" when the log is gone. Rejects when it is there and cannot be read now. */
 export async function readTail(path: string, maxBytes: number): Promise<string> {
   try {
     await using log = await openLog(path);
@@ -78,8 +80,8 @@ async function openLog(path: string): Promise<FileHandle> {
   // O_NONBLOCK, so that a FIFO put in the log's place cannot hold us up.
   const flags = constants.O_RDONLY | constants.O_NOFOLLOW | constants.O_NONBLOCK;
   const gone = "The log is no longer there: it was moved or removed on the host";
-  const log = await open(path, flags).catch((cause: unknown) => {
-    throw new ApiProblem("log_gone", gone, { cause });
+  const log = await open(path, flags).catch((error: NodeJS.ErrnoException) => {
+    throw NO_LOG_THERE.has(error.code ?? "") ? new ApiProblem("log_gone", gone) : error;
   });
   if ((await log.stat()).isFile()) return log;
   await log.close();
