@@ -31,8 +31,9 @@ export interface ServerDeps {
 
 const number = z
   .string()
-  .regex(/^\d{1,15}$/)
-  .transform(Number);
+  .regex(/^\d{1,16}$/)
+  .transform(Number)
+  .pipe(z.int());
 
 const ListQuery = z.object({
   source: Source,
