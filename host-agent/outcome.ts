@@ -36,12 +36,16 @@ export interface Outcome {
  */
 export const DEFAULT_ERROR_MARKERS: readonly string[] = [
   "^Traceback \\(most recent call last\\)",
-  "^(?:[\\w.]+\\.)?\\w*(?:Error|Exception): ",
-  "\\bFATAL\\b",
-  "^(?:thread '.*' )?panic(?:ked)?(?:: | at )",
+  // "ValueError: bad", "TypeError [ERR_X]: bad"; not a measure such as "MeanAbsoluteError: 0.031".
+  "^(?:[\\w.]+\\.)?\\w*(?:Error|Exception)(?: \\[\\w+\\])?: (?!\\s*[-+]?[\\d.]+(?:e[-+]?\\d+)?\\s*%?\\s*$)",
+  "(?<!\\b(?:0|[Nn]o) )\\bFATAL\\b(?!\\s*[:=]\\s*0\\s*$)",
+  "^(?:thread '.*' (?:\\(\\d+\\) )?)?panic(?:ked)?(?:: | at )",
   "\\bSegmentation fault\\b",
   "\\bcommand not found\\s*$",
-  "^(?:.*: line \\d+: +\\d+ )?(?:Killed|Aborted|Bus error)\\b",
+  // What dash says of a missing command.
+  "^\\S+: \\d+: .+: not found\\s*$",
+  "^(?:Killed|Aborted|Bus error)(?: \\(core dumped\\))?\\s*$",
+  "^.*: line \\d+: +\\d+ (?:Killed|Aborted|Bus error)\\b",
 ];
 
 const TAIL_LINES = 20;
