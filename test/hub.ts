@@ -184,9 +184,11 @@ export async function startHub(options: HubOptions = {}) {
 
     async [Symbol.asyncDispose](): Promise<void> {
       await deployment.stop();
-      const left = [...runIds].flatMap((runId) => processesOf(runId));
-      for (const { pid } of left) endProcess(pid);
-      await until(() => [...runIds].every((runId) => processesOf(runId).length === 0) || undefined);
+      await until(() => {
+        const left = [...runIds].flatMap((runId) => processesOf(runId));
+        for (const { pid } of left) endProcess(pid);
+        return left.length === 0 || undefined;
+      });
       await rm(dir, { recursive: true, force: true });
     },
   };
