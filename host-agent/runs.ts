@@ -96,6 +96,8 @@ export function createRuns(deps: RunsDeps) {
     const known = store.findByToken(order.launch_token, notBefore());
     if (known) return replay(known, order);
     const plan = await planLaunch(order, { recipes, scripts, logDir });
+    // Only what is alive now counts against a limit, not what was when it was last looked at.
+    if (plan.maxRunning !== undefined || store.countAlive() >= deps.maxRunning) await settleAlive();
     const { run, isNew } = record(order, plan);
     if (!isNew) return replay(run, order);
     startingLogs.add(run.log_path);

@@ -222,6 +222,18 @@ export function statusContract(deploy: Deploy): void {
       expect((await hub.get(`${PIPELINES}?limit=500`)).json).toMatchObject({ next_cursor: null });
     });
 
+    test("runs that have ended count against no limit, however fast they follow each other", async () => {
+      const one = { ...TRUE, recipe_id: "one", max_running: 1 };
+      await using hub = await startHub({ deploy, recipes: [one, TRUE], env: { HUB_MAX_RUNNING: "2" } });
+      for (const recipe_id of ["one", "true"]) {
+        for (let i = 0; i < 10; i++) {
+          const { status, json } = await hub.post(PIPELINES, { recipe_id });
+          expect(status, `launch ${i}: ${JSON.stringify(json)}`).toBe(201);
+          await until(() => processesOf(json.run_id).length === 0 || undefined);
+        }
+      }
+    });
+
     test("pages through the runs of one status", async () => {
       await using hub = await startHub({ deploy, recipes: [TRUE] });
       const completed: string[] = [];
