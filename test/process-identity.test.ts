@@ -6,7 +6,7 @@ import { join } from "node:path";
 
 import { describe, expect, test } from "vitest";
 
-import { hasEnded, identify, isAlive, readStat } from "../host-agent/process-identity.ts";
+import { currentBootId, hasEnded, identify, isAlive, readStat } from "../host-agent/process-identity.ts";
 import { hasEnvironmentEntry, processesOf } from "../host-agent/process-tree.ts";
 import { until } from "./hub.ts";
 
@@ -34,20 +34,18 @@ describe("the identity of a process", () => {
 
   test("of a zombie is that of nobody, though the kernel still answers kill -0", async () => {
     // The shell becomes a sleep, which never asks for the exit code of the shell's child.
-    const parent = spawn("sh", ["-c", "sleep 0.1 & echo $!; exec sleep 600"], {
+    const parent = spawn("sh", ["-c", "sleep 0.01 & echo $!; exec sleep 600"], {
       stdio: ["ignore", "pipe", "ignore"],
     });
     const [line] = (await once(parent.stdout, "data")) as [Buffer];
     const pid = Number(line.toString());
-    const identity = identify(pid)!;
-
     const zombie = await until(() => {
       const stat = readStat(pid);
       return stat?.state === "Z" ? stat : undefined;
     });
     expect(process.kill(pid, 0)).toBe(true);
     expect(hasEnded(zombie)).toBe(true);
-    expect(isAlive(identity)).toBe(false);
+    expect(isAlive({ pid, startTime: zombie.startTime, bootId: currentBootId() })).toBe(false);
     expect(identify(pid)).toBe(undefined);
     await end(parent);
   });
