@@ -13,6 +13,8 @@ const SCRIPTS = "/api/v1/scripts/runs";
 /** Prints its arguments as a line of JSON. Runs through its shebang: no shell comes between. */
 const PRINT_ARGV = `#!${process.execPath}\nconsole.log(JSON.stringify(process.argv.slice(2)));\n`;
 
+const sayWhoAndWhere = (shebang: string) => `${shebang}echo "\${BASH_VERSION:+bash} \${PWD} $*"\n`;
+
 const DOCUMENTED_FIELDS = [
   "cmd",
   "ended_at",
@@ -97,7 +99,6 @@ export function launchContract(deploy: Deploy): void {
     test("a script runs in its own folder: by its shebang when it is executable, else with bash", async () => {
       await using hub = await startHub({ deploy });
       await mkdir(join(hub.root, "deep folder"));
-      const text = (shebang: string) => `${shebang}echo "\${BASH_VERSION:+bash} \${PWD} $*"\n`;
       const expected = `bash ${join(hub.root, "deep folder")} a b\n`;
       async function output(name: string, content: string, mode: number): Promise<[string, string]> {
         const path = await hub.script(join("deep folder", name), `#!\n`);
@@ -109,14 +110,14 @@ export function launchContract(deploy: Deploy): void {
       }
 
       // A cat as the interpreter shows the script's own text.
-      const [catLog, catCmd] = await output("cat.sh", text("#!/bin/cat\n"), 0o755);
-      expect(catLog).toContain(text("#!/bin/cat\n"));
+      const [catLog, catCmd] = await output("cat.sh", sayWhoAndWhere("#!/bin/cat\n"), 0o755);
+      expect(catLog).toContain(sayWhoAndWhere("#!/bin/cat\n"));
       expect(catCmd).toBe(`'${join(hub.root, "deep folder", "cat.sh")}' a b`);
-      const [plainLog, plainCmd] = await output("plain.sh", text("#!/bin/cat\n"), 0o644);
+      const [plainLog, plainCmd] = await output("plain.sh", sayWhoAndWhere("#!/bin/cat\n"), 0o644);
       expect(plainLog).toBe(expected);
       expect(plainCmd).toBe(`/bin/bash '${join(hub.root, "deep folder", "plain.sh")}' a b`);
-      expect((await output("bare.sh", text(""), 0o755))[0]).toBe(expected);
-      expect((await output("empty-shebang.sh", text("#!\n"), 0o755))[0]).toBe(expected);
+      expect((await output("bare.sh", sayWhoAndWhere(""), 0o755))[0]).toBe(expected);
+      expect((await output("empty-shebang.sh", sayWhoAndWhere("#!\n"), 0o755))[0]).toBe(expected);
     });
 
     test("the command gets exactly the arguments that were asked for, none of them evaluated", async () => {
