@@ -1,6 +1,7 @@
 import { spawn } from "node:child_process";
 import { once } from "node:events";
-import { rm, truncate, writeFile } from "node:fs/promises";
+import { mkdtemp, readFile, rm, truncate, writeFile } from "node:fs/promises";
+import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { DatabaseSync } from "node:sqlite";
 
@@ -13,6 +14,7 @@ import { type Hub, startHub, until } from "./hub.ts";
 
 const SCRIPTS = "/api/v1/scripts/runs";
 const INTERRUPTED = "Launch interrupted: the host-agent stopped before the command was started.";
+const RUN_SH = join(import.meta.dirname, "..", "host-agent", "run.sh");
 const OTHER_BOOT = "00000000-0000-4000-8000-000000000000";
 
 /** A columns-to-values change of a stored run: what an agent that died there would have left. */
@@ -156,25 +158,32 @@ describe("a run whose process is gone", () => {
     });
   });
 
-  test.for(["SIGTERM", "SIGINT", "SIGKILL"] as const)(
-    "is not the process that has got its pid since: that one gets no %s",
-    async (signal) => {
-      await using hub = await startHub();
-      await using bystander = await startBystander();
-      const run = await hub.runScript("true");
-      await hub.ended(run);
-      // While the agent runs, so that the kill itself may be the first to look at it.
-      await writeFile(join(folder(hub, run), "exit"), " ".repeat(8));
-      const { pid, bootId, startTime } = bystander.identity;
-      rewrite(hub, run, { ...RUNNING, pid, pid_start: String(Number(startTime) - 1), boot_id: bootId });
+  test.for([
+    ["SIGTERM", "started at another time"],
+    ["SIGINT", "started at another time"],
+    ["SIGKILL", "started at another time"],
+    ["SIGTERM", "belongs to another boot"],
+    ["SIGKILL", "belongs to another boot"],
+  ] as const)("gives no %s to the process that has its pid now but %s", async ([signal, difference]) => {
+    await using hub = await startHub();
+    await using bystander = await startBystander();
+    const run = await hub.runScript("true");
+    await hub.ended(run);
+    const { pid, bootId, startTime } = bystander.identity;
+    const other =
+      difference === "belongs to another boot"
+        ? { pid_start: startTime, boot_id: OTHER_BOOT }
+        : { pid_start: String(Number(startTime) - 1), boot_id: bootId };
+    // While the agent runs, so that the kill itself may be the first to look at it.
+    await writeFile(join(folder(hub, run), "exit"), " ".repeat(8));
+    rewrite(hub, run, { ...RUNNING, pid, ...other });
 
-      const answer = await hub.kill(run, { signal, grace_seconds: 0 });
-      expect(answer.status).toBe(409);
-      expect(answer.json).toMatchObject({ code: "run_ended" });
-      expect(await hub.run(run)).toMatchObject({ status: "unknown", signal: null });
-      expect(await bystander.caught()).toBe("");
-    },
-  );
+    const answer = await hub.kill(run, { signal, grace_seconds: 0 });
+    expect(answer.status).toBe(409);
+    expect(answer.json).toMatchObject({ code: "run_ended" });
+    expect(await hub.run(run)).toMatchObject({ status: "unknown", signal: null });
+    expect(await bystander.caught()).toBe("");
+  });
 
   test("and left half an exit record is unknown: half a record is none", async () => {
     await using hub = await startHub();
@@ -228,6 +237,26 @@ describe("a run that lives", () => {
     await hub.restart(() => rm(join(hub.stateDir, "runs"), { recursive: true }));
     expect(await Promise.all(runs.map((run) => hub.run(run)))).toEqual(ended);
     expect(await hub.ended(await hub.runScript("true"))).toMatchObject({ status: "completed" });
+  });
+});
+
+describe("the wrapper", () => {
+  test("starts nothing once the run is claimed, and of many only one starts it", async () => {
+    const dir = await mkdtemp(join(tmpdir(), "run-"));
+    const marker = join(dir, "marker");
+    const wrap = async (): Promise<unknown> => {
+      const command = ["/bin/sh", "-c", `echo ran >>${marker}; exit 9`];
+      const child = spawn("/bin/sh", [RUN_SH, dir, ...command], { stdio: "ignore" });
+      return (await once(child, "exit"))[0];
+    };
+    const codes = await Promise.all(Array.from({ length: 8 }, wrap));
+    expect(codes.toSorted()).toEqual([75, 75, 75, 75, 75, 75, 75, 9].toSorted());
+    expect(await readFile(marker, "utf8")).toBe("ran\n");
+
+    await writeFile(join(dir, "started"), "agent\n");
+    expect(await wrap()).toBe(75);
+    expect(await readFile(marker, "utf8")).toBe("ran\n");
+    await rm(dir, { recursive: true });
   });
 });
 
