@@ -18,9 +18,14 @@ until [ -e "$1" ]; do echo "line $((i += 1))"; sleep 0.01; done
 date +ended_at=%s
 exit 9`;
 
+/** For tests that start several servers while others do too. */
+const LONG = { timeout: 60_000 };
+const ENDS: StopSignal[] = ["SIGKILL", "SIGKILL", "SIGTERM", "SIGKILL", "SIGINT", "SIGKILL", "SIGKILL"];
+
 describe("the server's end", () => {
   test.concurrent.for<StopSignal>(["SIGKILL", "SIGTERM", "SIGINT"])(
     "by %s loses no run, no log byte, no exit code and no Idempotency-Key",
+    LONG,
     async (signal) => {
       const servers = serverProcesses();
       await using hub = await startHub({ deploy: servers.deploy });
@@ -38,14 +43,17 @@ describe("the server's end", () => {
       await hasGrown(down);
       await writeFile(goDown, "");
       await until(() => processesOf(down.run_id).length === 0 || undefined);
+      const goneAt = Date.now() / 1000;
       const endedAt = Number(/ended_at=(\d+)/.exec(await readFile(down.log_path, "utf8"))?.[1]);
       // The restart must come so late that its own time is no answer.
-      await until(() => Date.now() / 1000 > endedAt + 3 || undefined);
+      await until(() => Date.now() / 1000 > goneAt + 2 || undefined);
       await hub.restart();
 
       const ended = await hub.run(down);
       expect(ended).toMatchObject({ status: "failed", exit_code: 9, pid: down.pid, cmd: down.cmd });
-      expect(Math.abs(ended.ended_at! - endedAt)).toBeLessThanOrEqual(1);
+      // The kernel's clock for files is a few milliseconds behind that of date(1).
+      expect(ended.ended_at).toBeGreaterThanOrEqual(endedAt - 1);
+      expect(ended.ended_at).toBeLessThanOrEqual(goneAt);
       expectWholeLog(await hub.log(down));
       expect(await hub.run(after)).toEqual(after);
       expect(await hub.run(killed)).toEqual(killedRecord);
@@ -61,6 +69,7 @@ describe("the server's end", () => {
 
   test.concurrent.for(["SIGTERM", "SIGINT"] as const)(
     "by %s is graceful: it exits with 0 and says how many runs it leaves running",
+    LONG,
     async (signal) => {
       const servers = serverProcesses();
       await using hub = await startHub({ deploy: servers.deploy });
@@ -82,7 +91,7 @@ describe("the server's end", () => {
     },
   );
 
-  test("by SIGKILL at any moment of a stream of launches: each key ran exactly once", async () => {
+  test("by any signal at any moment of a stream of launches: each key ran exactly once", LONG, async () => {
     const servers = serverProcesses();
     await using hub = await startHub({ deploy: servers.deploy });
     const ledger = join(hub.dir, "ledger");
@@ -104,11 +113,11 @@ describe("the server's end", () => {
     }
 
     const clients = ["a", "b", "c"].map(client);
-    for (let crash = 0; crash < 8; crash++) {
+    for (const signal of ENDS) {
       const seen = acknowledged.size;
       await until(() => acknowledged.size > seen || undefined);
       await new Promise((resolve) => setTimeout(resolve, Math.random() * 40));
-      await servers.end("SIGKILL");
+      await servers.end(signal);
       await hub.restart();
     }
     over.abort();
@@ -117,7 +126,7 @@ describe("the server's end", () => {
     await Promise.all(runs.map((run) => hub.ended(run)));
 
     const ran = (await readFile(ledger, "utf8")).trim().split("\n");
-    expect(acknowledged.size).toBeGreaterThan(8);
+    expect(acknowledged.size).toBeGreaterThanOrEqual(ENDS.length);
     expect(ran.toSorted()).toEqual([...acknowledged].map(([key, runId]) => `${runId} ${key}`).toSorted());
     for (const run of runs) {
       const hasRun = ran.some((line) => line.startsWith(run.run_id));

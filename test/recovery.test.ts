@@ -250,7 +250,8 @@ describe("the wrapper", () => {
       return (await once(child, "exit"))[0];
     };
     const codes = await Promise.all(Array.from({ length: 8 }, wrap));
-    expect(codes.toSorted()).toEqual([75, 75, 75, 75, 75, 75, 75, 9].toSorted());
+    expect(codes.filter((code) => code === 9)).toHaveLength(1);
+    expect(codes.filter((code) => code === 75)).toHaveLength(codes.length - 1);
     expect(await readFile(marker, "utf8")).toBe("ran\n");
 
     await writeFile(join(dir, "started"), "agent\n");
