@@ -11,6 +11,7 @@ const REQUEST_TIMEOUT_MS = 30_000;
 const MAX_HEADER_BYTES = 16_384;
 /** Idle connections are kept so long; proxies in front keep theirs shorter. */
 const KEEP_ALIVE_TIMEOUT_MS = 65_000;
+const IDLE_SWEEP_INTERVAL_MS = 50;
 
 /** An HTTP server of node:http for a fetch handler, bounded in time and size. */
 export function httpServer(fetch: Fetch): Server {
@@ -64,7 +65,10 @@ export function listen(
 export async function close(server: Server, graceMs: number): Promise<void> {
   const closed = new Promise<void>((resolve) => server.close(() => resolve()));
   server.closeIdleConnections();
+  // A connection that is kept alive is idle only once the request on it has been answered.
+  const sweep = setInterval(() => server.closeIdleConnections(), IDLE_SWEEP_INTERVAL_MS);
   const timer = setTimeout(() => server.closeAllConnections(), graceMs);
   await closed;
+  clearInterval(sweep);
   clearTimeout(timer);
 }

@@ -4,7 +4,7 @@ import { ApiProblem } from "../host-agent/protocol/problem.ts";
 import { IDEMPOTENCY_TTL_SECONDS, type LaunchOrder, RunRecord } from "../host-agent/protocol/schemas.ts";
 import type { Agent } from "./agent-client.ts";
 import type { Digest } from "./auth.ts";
-import type { KV } from "./kv.ts";
+import { impatientKV, type KV } from "./kv.ts";
 
 export const MAX_IDEMPOTENCY_KEY_BYTES = 255;
 
@@ -31,7 +31,7 @@ type Launch = Pick<LaunchOrder, "source" | "spec" | "key_name">;
 
 /** The value of an Idempotency-Key header. Throws `malformed_request`. */
 export function checkIdempotencyKey(key: string): string {
-  const bytes = new TextEncoder().encode(key).length;
+  const bytes = headerBytes(key);
   if (bytes >= 1 && bytes <= MAX_IDEMPOTENCY_KEY_BYTES) return key;
   throw new ApiProblem(
     "malformed_request",
@@ -41,12 +41,21 @@ export function checkIdempotencyKey(key: string): string {
 }
 
 /**
+ * The length of a header's value on the wire. A platform hands a header over as
+ * one character a byte (Fetch: isomorphic decode) or decoded from UTF-8.
+ */
+function headerBytes(value: string): number {
+  return /^[\0-\xff]*$/.test(value) ? value.length : new TextEncoder().encode(value).length;
+}
+
+/**
  * Launches a run at most once for this key of this caller on this surface within
  * an hour. The agent decides that; KV only knows answers sooner, or when the
  * host is out of reach, and may forget, lag or fail without any other effect.
  */
 export async function launchOnce(launch: Launch, key: string | null, deps: OnceDeps): Promise<Launched> {
-  const { agent, kv, digest } = deps;
+  const { agent, digest } = deps;
+  const kv = impatientKV(deps.kv);
   const fingerprint = await digest(canonical(launch.spec));
   // Without a key the token is the request's own, so that our own retry is as safe.
   const identity = key === null ? crypto.randomUUID() : `${launch.source}\n${launch.key_name}\n${key}`;
@@ -54,7 +63,7 @@ export async function launchOnce(launch: Launch, key: string | null, deps: OnceD
   const order = { ...launch, launch_token: token, fingerprint } as LaunchOrder;
   if (key === null) return { ...(await agent.launch(order)), stale: false };
 
-  const remembered = await recall(`replay:${token}`, fingerprint, deps);
+  const remembered = await recall(`replay:${token}`, fingerprint, { ...deps, kv });
   if (remembered) {
     const replayed = await replay(remembered, deps);
     if (replayed) return replayed;

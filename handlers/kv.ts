@@ -15,7 +15,29 @@ export const MIN_TTL_SECONDS = 60;
 
 /** Throws RangeError for a time that Workers KV would refuse; every implementation asks here. */
 export function checkTtl(ttlSeconds: number): void {
-  if (ttlSeconds < MIN_TTL_SECONDS) {
+  // Not `<`, for which NaN would do.
+  if (!(ttlSeconds >= MIN_TTL_SECONDS)) {
     throw new RangeError(`ttlSeconds is ${ttlSeconds}; the least is ${MIN_TTL_SECONDS}`);
+  }
+}
+
+/** What is remembered is only worth waiting for while that is sooner than asking the host. */
+const MAX_WAIT_MS = 1_000;
+
+/** The KV, but an answer that takes longer than MAX_WAIT_MS is a failure; a late write may still take place. */
+export function impatientKV(kv: KV): KV {
+  return {
+    get: (key) => soon(() => kv.get(key)),
+    put: (key, value, options) => soon(() => kv.put(key, value, options)),
+  };
+}
+
+async function soon<T>(work: () => Promise<T>): Promise<T> {
+  const { promise: tooLate, reject } = Promise.withResolvers<never>();
+  const timer = setTimeout(() => reject(new Error(`the KV took more than ${MAX_WAIT_MS} ms`)), MAX_WAIT_MS);
+  try {
+    return await Promise.race([work(), tooLate]);
+  } finally {
+    clearTimeout(timer);
   }
 }

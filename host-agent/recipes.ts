@@ -62,17 +62,25 @@ export function openRecipes(path: string) {
   let catalogue: Catalogue = { recipes: new Map(), error_markers: compile(DEFAULT_ERROR_MARKERS) };
   let version: string | undefined;
   let problem: string | undefined;
+  let looking: Promise<void> | undefined;
 
-  async function current(): Promise<Catalogue> {
+  async function look(): Promise<void> {
     const now = await fileVersion(path);
-    if (now === version) return catalogue;
-    version = now;
+    if (now === version) return;
     try {
       catalogue = parseCatalogue(await readFile(path, "utf8"), dirname(path));
       problem = undefined;
     } catch (error) {
       problem = `recipes file: ${error instanceof Error ? error.message : String(error)}`;
     }
+    version = now;
+  }
+
+  async function current(): Promise<Catalogue> {
+    // A look that began before this call may have missed a change that came before it: only the next one counts.
+    await looking;
+    looking ??= look().finally(() => (looking = undefined));
+    await looking;
     return catalogue;
   }
 

@@ -54,6 +54,15 @@ export function readStarted(folder: RunFolder): number | "agent" | undefined {
   return text !== undefined && /^\d+\n$/.test(text) ? Number(text) : undefined;
 }
 
+/**
+ * True while the run is claimed and no pid is written: its command has not been
+ * started, for the wrapper writes the pid first. After a power cut it proves
+ * nothing: the write may not have reached the disk.
+ */
+export function isClaimEmpty(folder: RunFolder): boolean {
+  return readOrUndefined(folder.started) === "";
+}
+
 /** The exit code, if a whole one is written: an empty or partial file is none. */
 export function readExitCode(folder: RunFolder): number | undefined {
   const text = readOrUndefined(folder.exit);

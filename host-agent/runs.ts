@@ -96,8 +96,9 @@ export function createRuns(deps: RunsDeps) {
     const known = store.findByToken(order.launch_token, notBefore());
     if (known) return replay(known, order);
     const plan = await planLaunch(order, { recipes, scripts, logDir });
-    // Only what is alive now counts against a limit, not what was when it was last looked at.
-    if (plan.maxRunning !== undefined || store.countAlive() >= deps.maxRunning) await settleAlive();
+    // Some may have ended since anybody looked: only runs that are alive fill the host.
+    if (limitReached(plan) !== undefined) await settleAlive();
+    // Nothing is awaited from the record to `launching`: in between, it would look interrupted.
     const { run, isNew } = record(order, plan);
     if (!isNew) return replay(run, order);
     startingLogs.add(run.log_path);
@@ -139,25 +140,19 @@ export function createRuns(deps: RunsDeps) {
     return isTaken ? join(plan.logDir, logFileName(plan.logName, startedAt, `_${runId.slice(4)}`)) : path;
   }
 
-  function refuseWhenFull(plan: LaunchPlan): void {
-    if (store.countAlive() >= deps.maxRunning) {
-      throw new ApiProblem(
-        "too_many_runs",
-        `The host runs ${deps.maxRunning} runs, its limit; try again later`,
-        {
-          retryAfterSeconds: 10,
-        },
-      );
-    }
-    if (plan.maxRunning === undefined) return;
+  /** The limit that one more run would break, in a sentence; undefined when there is room. */
+  function limitReached(plan: LaunchPlan): string | undefined {
+    if (store.countAlive() >= deps.maxRunning) return `The host runs ${deps.maxRunning} runs, its limit`;
+    if (plan.maxRunning === undefined) return undefined;
     const running = store.alive().filter((run) => JSON.parse(run.spec).recipe_id === plan.recipeId).length;
-    if (running >= plan.maxRunning) {
-      throw new ApiProblem(
-        "too_many_runs",
-        `The recipe ${plan.recipeId} may run ${plan.maxRunning} times at once, and does; try again later`,
-        { retryAfterSeconds: 10 },
-      );
-    }
+    if (running < plan.maxRunning) return undefined;
+    return `The recipe ${plan.recipeId} may run ${plan.maxRunning} times at once, and does`;
+  }
+
+  function refuseWhenFull(plan: LaunchPlan): void {
+    const limit = limitReached(plan);
+    if (limit === undefined) return;
+    throw new ApiProblem("too_many_runs", `${limit}; try again later`, { retryAfterSeconds: 10 });
   }
 
   async function start(run: StoredRun, plan: LaunchPlan): Promise<StoredRun> {

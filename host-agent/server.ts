@@ -169,7 +169,7 @@ function asProblem(thrown: unknown): ApiProblem {
   if (thrown instanceof ApiProblem) return thrown;
   const errcode = (thrown as { errcode?: number }).errcode;
   if (errcode !== undefined && SQLITE_NOT_NOW.has(errcode & 0xff)) {
-    return new ApiProblem("host_unavailable", "The host cannot write its state now; nothing was started", {
+    return new ApiProblem("host_unavailable", "The host cannot write its state now; try again", {
       retryAfterSeconds: 10,
       cause: thrown,
     });

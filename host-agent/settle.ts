@@ -1,7 +1,15 @@
 import { classify, type Ending, type Outcome } from "./outcome.ts";
 import { currentBootId, identify, isAlive, type ProcessIdentity, readStat } from "./process-identity.ts";
 import { hasEnvironmentEntry, processesOf, RUN_ID_VARIABLE } from "./process-tree.ts";
-import { claimRun, exitTime, readExitCode, readStarted, type RunFolder, runFolder } from "./run-files.ts";
+import {
+  claimRun,
+  exitTime,
+  isClaimEmpty,
+  readExitCode,
+  readStarted,
+  type RunFolder,
+  runFolder,
+} from "./run-files.ts";
 import type { RunStore, StoredRun } from "./run-store.ts";
 import { readTail } from "./log-file.ts";
 
@@ -51,25 +59,32 @@ export function createSettle(deps: SettleDeps) {
     const launcher = JSON.parse(run.launcher) as ProcessIdentity;
     const isOurs = launcher.pid === deps.self.pid && launcher.startTime === deps.self.startTime;
     if (!isOurs && isAlive(launcher)) return run;
-    if (await claimRun(folder)) {
-      return store.update(run.run_id, {
-        status: "failed",
-        status_reason: "Launch interrupted: the host-agent stopped before the command was started.",
-        ended_at: now(),
-        launch_token: null,
-      });
-    }
-    return adopt(run, folder);
+    if (await claimRun(folder)) return interrupted(run);
+    return adopt(run, folder, launcher);
+  }
+
+  /** Only for a launch whose command has not been started and never will be: its token may start another. */
+  function interrupted(run: StoredRun): StoredRun {
+    return store.update(run.run_id, {
+      status: "failed",
+      status_reason: "Launch interrupted: the host-agent stopped before the command was started.",
+      ended_at: now(),
+      launch_token: null,
+    });
   }
 
   /** Takes over a run whose wrapper has claimed it, but whose process nobody recorded. */
-  async function adopt(run: StoredRun, folder: RunFolder): Promise<StoredRun> {
+  async function adopt(run: StoredRun, folder: RunFolder, launcher: ProcessIdentity): Promise<StoredRun> {
     let pid = readStarted(folder);
     for (let looks = 0; pid === undefined && looks < STARTED_LOOKS; looks++) {
       await new Promise((resolve) => setTimeout(resolve, STARTED_LOOK_INTERVAL_MS));
       pid = readStarted(folder);
     }
     const found = typeof pid === "number" ? pid : processesOf(run.run_id)[0]?.pid;
+    // Asked after the processes: a wrapper that is gone writes no more.
+    if (found === undefined && isClaimEmpty(folder) && launcher.bootId === currentBootId()) {
+      return interrupted(run);
+    }
     const isItsOwn = found !== undefined && hasEnvironmentEntry(found, `${RUN_ID_VARIABLE}=${run.run_id}`);
     const identity = isItsOwn ? identify(found) : undefined;
     return settle(

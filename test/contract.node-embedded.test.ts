@@ -1,5 +1,6 @@
 import { describe } from "vitest";
 
+import { idempotencyContract } from "./contract/idempotency.ts";
 import { killContract } from "./contract/kill.ts";
 import { launchContract } from "./contract/launch.ts";
 import { logsContract } from "./contract/logs.ts";
@@ -9,6 +10,7 @@ import { nodeEmbedded } from "./hub.ts";
 
 describe("Node with the agent embedded", () => {
   launchContract(nodeEmbedded);
+  idempotencyContract(nodeEmbedded);
   logsContract(nodeEmbedded);
   statusContract(nodeEmbedded);
   killContract(nodeEmbedded);
