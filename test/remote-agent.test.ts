@@ -1,4 +1,5 @@
 import { mkdtempSync, readFileSync, rmSync, statSync, writeFileSync } from "node:fs";
+import { createServer as createHttpServer } from "node:http";
 import { createServer } from "node:net";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
@@ -10,6 +11,7 @@ import { readNodeConfig } from "../adapters/config.ts";
 import { serveNode } from "../adapters/serve.ts";
 import { unixFetch } from "../adapters/unix-fetch.ts";
 import { agentClient } from "../handlers/agent-client.ts";
+import { close, listen } from "../host-agent/http-listener.ts";
 import { PrivateKey, requestSigner } from "../host-agent/protocol/signature.ts";
 import { type AgentProcess, remoteEnv, startAgentProcess } from "./deployments.ts";
 import { type Fault, type Line, startLine } from "./faulty-line.ts";
@@ -272,6 +274,21 @@ describe("an agent that is restarted", () => {
     expect((await hub.get(RUNS)).json.runs).toHaveLength(1);
   });
 
+  test("refuses once: the request is signed again and served; refused twice, it is 502", async () => {
+    await using world = await startFaultyHub();
+    const { hub, line } = world;
+    const refused = http(
+      "401 Unauthorized",
+      "application/json",
+      '{"code":"unauthenticated","detail":"Refused"}',
+    );
+    line.harm(refused);
+    expect((await hub.post("/api/v1/pipelines/runs", { recipe_id: "hello" })).status).toBe(201);
+    expect((await hub.get("/api/v1/pipelines/runs")).json.runs).toHaveLength(1);
+    line.harm(refused, refused);
+    expect((await hub.get(RUNS)).status).toBe(502);
+  });
+
   test("says how many runs it leaves, and they are there when it is back", async () => {
     await using world = await startFaultyHub();
     const { hub } = world;
@@ -299,6 +316,22 @@ describe("an agent that is slow", () => {
       extras: { retryAfterSeconds: 2 },
     });
     expect(connections).toBe(1);
+  });
+});
+
+describe("an agent that redirects", () => {
+  test("is not followed over TCP either: nothing that was signed for it goes elsewhere", async () => {
+    const visits: (string | undefined)[] = [];
+    const server = createHttpServer((incoming, outgoing) => {
+      visits.push(incoming.url);
+      outgoing.writeHead(307, { location: "/elsewhere" }).end();
+    });
+    const port = await listen(server, { host: "127.0.0.1", port: 0 });
+    onTestFinished(() => close(server, 0));
+    const client = agentClient({ url: `http://127.0.0.1:${port}`, fetch: (request) => fetch(request) });
+
+    await expect(client.health()).rejects.toMatchObject({ code: "agent_error" });
+    expect(visits).toEqual(["/agent/v1/health"]);
   });
 });
 
@@ -350,10 +383,10 @@ describe("the agent's own settings", () => {
     ["HUB_STATE_DIR", "/dev/null/state"],
   ] as const)("%s=%s stops the start with a sentence that names it", async ([name, value]) => {
     const dir = tempDir();
-    const listen = name === "HUB_AGENT_LISTEN" ? value : undefined;
+    const address = name === "HUB_AGENT_LISTEN" ? value : undefined;
     const env = { ...agentEnv(dir), [name]: value };
 
-    const starting = startAgentProcess({ dir, env }, listen, name === "HUB_AGENT_TRUST" ? value : undefined);
+    const starting = startAgentProcess({ dir, env }, address, name === "HUB_AGENT_TRUST" ? value : undefined);
 
     await expect(starting).rejects.toThrow(new RegExp(`ended with 78: Cannot start\\.\n${name}: `));
   });
