@@ -8,12 +8,13 @@ try {
   const config = readDoorConfig(process.env);
   const lines = logLines(STDERR);
   const serving = await serveAgent(config, process.env, lines.log);
-  console.log(banner(config, serving));
   for (const signal of ["SIGTERM", "SIGINT"] as const) {
     process.once(signal, () => {
       void stop(serving, signal, lines.flush);
     });
   }
+  // Last, so that whoever reads it may already send a signal.
+  console.log(banner(config, serving));
 } catch (error) {
   if (!(error instanceof ConfigError)) throw error;
   console.error(`Cannot start.\n${error.message}`);
