@@ -1,8 +1,17 @@
+import { readFileSync } from "node:fs";
 import { resolve } from "node:path";
 
 import * as z from "zod";
 
-import { type AgentConfig, type Env, parseEnv, readAgentConfig } from "../host-agent/config.ts";
+import {
+  type AgentConfig,
+  AgentName,
+  ConfigError,
+  type Env,
+  parseEnv,
+  readAgentConfig,
+} from "../host-agent/config.ts";
+import { PrivateKey } from "../host-agent/protocol/signature.ts";
 
 const DEFAULT_KEYS_FILE = "/app/config/enterprise_keys.json";
 
@@ -20,7 +29,20 @@ const NodeEnv = z.object({
     .regex(/^(?:memory:|sqlite:.+)$/, "must be memory: or sqlite:PATH")
     .optional(),
   HUB_ALLOW_OPEN: z.enum(["0", "1"], "must be 0 or 1").optional(),
+  HUB_AGENT_URL: z
+    .string()
+    .refine(isAgentUrl, "must be http://host:port, https://host:port or unix:/path")
+    .optional(),
+  HUB_AGENT_NAME: AgentName,
 });
+
+/** An agent in another process, and what its door wants to see. */
+export interface RemoteAgentConfig {
+  /** An origin, or `unix:/path`. */
+  url: string;
+  name: string;
+  key: PrivateKey;
+}
 
 /** The Node adapter's settings. All paths are absolute. */
 export interface NodeConfig {
@@ -31,7 +53,10 @@ export interface NodeConfig {
   kvFile: string | undefined;
   /** Dev mode may be reached from other hosts. */
   allowOpen: boolean;
+  /** The embedded agent; with a remote one only the state folder counts, for the KV. */
   agent: AgentConfig;
+  /** Undefined when the agent is embedded. */
+  remoteAgent: RemoteAgentConfig | undefined;
 }
 
 /** Reads the Node adapter's settings. Throws ConfigError. */
@@ -46,7 +71,55 @@ export function readNodeConfig(env: Env): NodeConfig {
     kvFile: kv === "memory:" ? undefined : resolve(kv.slice("sqlite:".length)),
     allowOpen: values.HUB_ALLOW_OPEN === "1",
     agent,
+    remoteAgent:
+      values.HUB_AGENT_URL === undefined
+        ? undefined
+        : {
+            url: values.HUB_AGENT_URL.startsWith("unix:")
+              ? values.HUB_AGENT_URL
+              : new URL(values.HUB_AGENT_URL).origin,
+            name: values.HUB_AGENT_NAME,
+            key: readAgentKey(env["HUB_AGENT_KEY"]),
+          },
   };
+}
+
+/** An origin, not a URL with a path, a query or a password: there is nothing that they could mean. */
+function isAgentUrl(value: string): boolean {
+  if (value.startsWith("unix:")) return value.startsWith("unix:/");
+  const url = URL.parse(value);
+  return (
+    url !== null &&
+    /^https?:$/.test(url.protocol) &&
+    [url.origin, `${url.origin}/`].includes(value.toLowerCase())
+  );
+}
+
+/** The private key itself, or of the file that the value names. No error shows any of it. */
+function readAgentKey(value: string | undefined): PrivateKey {
+  if (value === undefined || value === "") {
+    throw new ConfigError(
+      "HUB_AGENT_KEY: must hold the private key for the agent of HUB_AGENT_URL; `npm run keys -- agent-pair` makes one",
+    );
+  }
+  const isInline = value.trimStart().startsWith("{");
+  let text: string;
+  try {
+    text = isInline ? value : readFileSync(value, "utf8");
+  } catch (error) {
+    throw new ConfigError(`HUB_AGENT_KEY: ${value} cannot be read: ${(error as NodeJS.ErrnoException).code}`);
+  }
+  const source = isInline ? "its value" : value;
+  let json: unknown;
+  try {
+    json = JSON.parse(text);
+  } catch {
+    throw new ConfigError(`HUB_AGENT_KEY: ${source} is not JSON`);
+  }
+  const parsed = PrivateKey.safeParse(json);
+  if (parsed.success) return parsed.data;
+  const problems = parsed.error.issues.map((issue) => `${issue.path.join(".") || "it"}: ${issue.message}`);
+  throw new ConfigError(`HUB_AGENT_KEY: ${source} is no private Ed25519 JWK: ${problems.join("; ")}`);
 }
 
 /** True for a host that only this machine can reach. */

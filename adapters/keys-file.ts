@@ -1,8 +1,9 @@
 import { hash } from "node:crypto";
-import { readFileSync, statSync } from "node:fs";
+import { readFileSync } from "node:fs";
 
 import type { KeyRing } from "../handlers/auth.ts";
 import { parseKeys } from "../handlers/keys.ts";
+import { fileVersion, MISSING } from "../host-agent/file-version.ts";
 
 /** The file is looked at again when the last look is older than this: the promise is one second. */
 const LOOK_INTERVAL_MS = 250;
@@ -51,18 +52,6 @@ export async function openKeysFile(path: string, now: () => number = Date.now) {
     await refreshing;
     return ring;
   };
-}
-
-const MISSING = "missing";
-
-/** Changes whenever the file may have: also when it becomes unreadable, or is replaced within a clock tick. */
-function fileVersion(path: string): string {
-  try {
-    const stats = statSync(path, { bigint: true, throwIfNoEntry: false });
-    return stats ? `${stats.dev}:${stats.ino}:${stats.size}:${stats.mtimeNs}:${stats.ctimeNs}` : MISSING;
-  } catch {
-    return "out of reach";
-  }
 }
 
 async function read(path: string): Promise<KeyRing> {

@@ -1,23 +1,25 @@
 import { mkdirSync } from "node:fs";
 import { dirname } from "node:path";
 
-import { agentClient } from "../handlers/agent-client.ts";
+import { agentClient, type AgentOptions } from "../handlers/agent-client.ts";
 import { createApp } from "../handlers/app.ts";
 import type { KeyRing } from "../handlers/auth.ts";
-import { type Agent, startAgent } from "../host-agent/agent.ts";
-import { ConfigError, type Env } from "../host-agent/config.ts";
-import { isLoopback, type NodeConfig } from "./config.ts";
+import { startAgent } from "../host-agent/agent.ts";
+import { type AgentConfig, ConfigError, type Env } from "../host-agent/config.ts";
+import { requestSigner } from "../host-agent/protocol/signature.ts";
+import { isLoopback, type NodeConfig, type RemoteAgentConfig } from "./config.ts";
 import { close, httpServer, listen } from "./http-server.ts";
 import { openKeysFile, sha256 } from "./keys-file.ts";
 import { memoryKV } from "./kv-memory.ts";
 import { sqliteKV } from "./kv-sqlite.ts";
+import { unixFetch } from "./unix-fetch.ts";
 
 /** A server that listens. */
 export interface Serving {
   url: string;
   mode: KeyRing["mode"];
-  /** How many runs are alive on the host. */
-  countAlive(): number;
+  /** How many runs are alive under the embedded agent; undefined when the agent is a remote one. */
+  countAlive(): number | undefined;
   /** Takes no more requests, finishes those under way, and lets the runs go on. */
   stop(): Promise<void>;
 }
@@ -25,8 +27,8 @@ export interface Serving {
 const STOP_GRACE_MS = 3_000;
 
 /**
- * Starts the whole product in this process: the API over HTTP with the
- * host-agent embedded. Throws ConfigError when a setting or a file forbids it.
+ * Starts the API over HTTP in this process, with the host-agent embedded or
+ * with a remote one, which need not be there yet. Throws ConfigError when a setting or a file forbids it.
  */
 export async function serveNode(
   config: NodeConfig,
@@ -41,10 +43,12 @@ export async function serveNode(
         `Create a key with \`npm run keys -- create\`, or set HUB_ALLOW_OPEN=1 if that is what you want`,
     );
   }
-  const agent = await startAgent(config.agent, env);
+  const agent = config.remoteAgent
+    ? await reachAgent(config.remoteAgent)
+    : await embedAgent(config.agent, env);
   const kv = openKV(config.kvFile);
   const app = createApp({
-    agent: agentClient({ url: "http://host-agent", fetch: agent.fetch }),
+    agent: agentClient(agent.options),
     kv,
     keys,
     digest: sha256,
@@ -72,7 +76,31 @@ export async function serveNode(
   }
 }
 
-async function shutDown(agent: Agent, kv: { close(): void }): Promise<void> {
+/** An agent as the adapter holds it. */
+interface HeldAgent extends Pick<Serving, "countAlive"> {
+  options: AgentOptions;
+  close(): Promise<void>;
+}
+
+/** The host of a URL whose requests never meet the network; it is also what a Unix socket sees as Host. */
+const NO_HOST = "http://host-agent";
+
+async function embedAgent(config: AgentConfig, env: Env): Promise<HeldAgent> {
+  const { fetch, countAlive, close: closeAgent } = await startAgent(config, env);
+  return { options: { url: NO_HOST, fetch }, countAlive, close: closeAgent };
+}
+
+async function reachAgent({ url, name, key }: RemoteAgentConfig): Promise<HeldAgent> {
+  const sign = await requestSigner(key, name).catch(() => {
+    throw new ConfigError("HUB_AGENT_KEY: is no private Ed25519 JWK: its parts do not belong together");
+  });
+  const options = url.startsWith("unix:")
+    ? { url: NO_HOST, sign, fetch: unixFetch(url.slice("unix:".length)) }
+    : { url, sign, fetch: (request: Request) => fetch(request) };
+  return { options, countAlive: () => undefined, close: async () => {} };
+}
+
+async function shutDown(agent: HeldAgent, kv: { close(): void }): Promise<void> {
   await agent.close();
   kv.close();
 }

@@ -61,7 +61,8 @@ export async function launchOnce(launch: Launch, key: string | null, deps: OnceD
   const identity = key === null ? crypto.randomUUID() : `${launch.source}\n${launch.key_name}\n${key}`;
   const token = await digest(identity);
   const order = { ...launch, launch_token: token, fingerprint } as LaunchOrder;
-  if (key === null) return { ...(await agent.launch(order)), stale: false };
+  // Then only our own retry can have met the run: for the client it is this request that started it.
+  if (key === null) return { run: (await agent.launch(order)).run, replayed: false, stale: false };
 
   const remembered = await recall(`replay:${token}`, fingerprint, { ...deps, kv });
   if (remembered) {

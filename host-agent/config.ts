@@ -4,6 +4,8 @@ import { fileURLToPath } from "node:url";
 
 import * as z from "zod";
 
+import type { ListenAddress } from "./http-listener.ts";
+
 /** A setting that is wrong: the message names the variable, its value and what it should be. */
 export class ConfigError extends Error {
   override readonly name = "ConfigError";
@@ -33,6 +35,15 @@ export interface AgentConfig {
   maxRunning: number;
 }
 
+/** An agent of its own, behind its door. */
+export interface DoorConfig {
+  agent: AgentConfig;
+  /** The tag that requests must be signed with. */
+  name: string;
+  listen: ListenAddress;
+  trustFile: string;
+}
+
 export type Env = Readonly<Record<string, string | undefined>>;
 
 /** Reads the agent's settings. Throws ConfigError. */
@@ -52,6 +63,44 @@ export function readAgentConfig(env: Env): AgentConfig {
     recipesFile: resolve(values.HUB_RECIPES_FILE ?? SHIPPED_RECIPES),
     maxRunning: values.HUB_MAX_RUNNING,
   };
+}
+
+/** The agent's name, as both of its sides are set up with it. */
+export const AgentName = z
+  .string()
+  .regex(/^[\w.-]{1,64}$/, "must be 1-64 letters, digits, or any of _ . -")
+  .default("host-agent");
+
+const LISTEN = /^(?:unix:(?<path>\/.+)|(?<host>\[[\da-fA-F:.]+\]|[^:[\]]+):(?<port>\d{1,5}))$/;
+
+const DoorEnv = z.object({
+  HUB_AGENT_NAME: AgentName,
+  HUB_AGENT_LISTEN: z
+    .string()
+    .regex(LISTEN, "must be host:port, [ipv6]:port or unix:/path")
+    .default("127.0.0.1:8788"),
+  HUB_AGENT_TRUST: z.string().min(1, "must not be empty").optional(),
+});
+
+/** Reads the settings of an agent of its own. Throws ConfigError. */
+export function readDoorConfig(env: Env): DoorConfig {
+  const agent = readAgentConfig(env);
+  const values = parseEnv(DoorEnv, env);
+  return {
+    agent,
+    name: values.HUB_AGENT_NAME,
+    listen: parseListen(values.HUB_AGENT_LISTEN),
+    trustFile: resolve(values.HUB_AGENT_TRUST ?? join(agent.stateDir, "trusted_keys.json")),
+  };
+}
+
+function parseListen(value: string): ListenAddress {
+  const { path, host, port } = LISTEN.exec(value)!.groups!;
+  if (path !== undefined) return { path };
+  if (Number(port) > 65_535) {
+    throw new ConfigError(`HUB_AGENT_LISTEN: ${JSON.stringify(value)} has no valid port`);
+  }
+  return { host: host!.replace(/^\[|\]$/g, ""), port: Number(port) };
 }
 
 /** Parses the environment with a schema. Throws ConfigError that names each bad variable and its value. */

@@ -26,7 +26,7 @@ describe("an Idempotency-Key over time", () => {
     expect(second).toMatchObject({ status: 201, replayed: false });
     expect(second.runId).not.toBe(first.runId);
     expect((await world.launch("k")).runId).toBe(second.runId);
-    expect((await world.ledger()).toSorted()).toEqual([first.runId, second.runId].toSorted());
+    expect(new Set(await world.ledger())).toEqual(new Set([first.runId, second.runId]));
   });
 
   test("is free for another body after an hour, also for a KV that still remembers the old one", async () => {

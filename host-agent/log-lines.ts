@@ -1,5 +1,8 @@
 import { writeSync } from "node:fs";
 
+/** Takes one entry of the log. */
+export type Log = (entry: Record<string, unknown>) => void;
+
 /**
  * Writes one JSON line an entry to a file descriptor, many at a time: a line is
  * written within a turn of the event loop, and at `flush`. A line that cannot be written is lost.

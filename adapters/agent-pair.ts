@@ -1,0 +1,65 @@
+import { mkdirSync, readFileSync, renameSync, writeFileSync } from "node:fs";
+import { dirname } from "node:path";
+
+import { type Env, readDoorConfig } from "../host-agent/config.ts";
+import { PrivateKey, type PublicKey } from "../host-agent/protocol/signature.ts";
+import { parseTrustFile, type TrustFile } from "../host-agent/trusted-keys.ts";
+
+/**
+ * `npm run keys -- agent-pair`: makes a key pair, adds its public half to the
+ * agent's trust file (HUB_AGENT_TRUST), and prints the private half, which is
+ * kept nowhere else. The keys that were trusted before stay trusted, so that no
+ * edge is locked out meanwhile. Throws when the file is there and malformed.
+ */
+export async function agentPair(env: Env, print: (line: string) => void): Promise<void> {
+  const { trustFile } = readDoorConfig(env);
+  const key = await makeAgentKey();
+  const { d: _secret, ...publicKey } = key;
+  const kids = trustKey(trustFile, publicKey);
+  print(`${trustFile} now trusts ${kids.join(", ")}.
+The agent takes that up by itself. This is the private key ${key.kid}, shown this once:
+
+${JSON.stringify(key)}
+
+Give it to the edge:
+  a Worker           npx wrangler secret put HUB_AGENT_KEY      (paste it)
+  the Node adapter   HUB_AGENT_KEY=<it, or the path of a file with it, mode 0600>
+When every edge uses it, take the older keys out of ${trustFile}.`);
+}
+
+/** A new Ed25519 key pair as a private JWK, named after the day it was made. */
+export async function makeAgentKey(now: () => number = Date.now): Promise<PrivateKey> {
+  const pair = await crypto.subtle.generateKey({ name: "Ed25519", namedCurve: "Ed25519" }, true, [
+    "sign",
+    "verify",
+  ]);
+  const day = new Date(now()).toISOString().slice(0, 10);
+  const kid = `edge-${day}-${crypto.randomUUID().slice(0, 8)}`;
+  const { kty, crv, x, d } = await crypto.subtle.exportKey("jwk", pair.privateKey);
+  return PrivateKey.parse({ kty, crv, x, d, kid });
+}
+
+/** Adds a key to a trust file, whole or not at all; returns all key ids in it. */
+export function trustKey(path: string, key: PublicKey): string[] {
+  const file: TrustFile = { keys: [...readTrustFile(path).keys, key] };
+  mkdirSync(dirname(path), { recursive: true, mode: 0o700 });
+  const draft = `${path}.${process.pid}.new`;
+  writeFileSync(draft, `${JSON.stringify(file, null, 2)}\n`, { mode: 0o600, flag: "wx" });
+  renameSync(draft, path);
+  return file.keys.map(({ kid }) => kid);
+}
+
+function readTrustFile(path: string): TrustFile {
+  let text: string;
+  try {
+    text = readFileSync(path, "utf8");
+  } catch (error) {
+    if ((error as NodeJS.ErrnoException).code === "ENOENT") return { keys: [] };
+    throw error;
+  }
+  try {
+    return parseTrustFile(text);
+  } catch (error) {
+    throw new Error(`${path}: ${(error as Error).message}`, { cause: error });
+  }
+}

@@ -1,0 +1,13 @@
+import { statSync } from "node:fs";
+
+export const MISSING = "missing";
+
+/** Changes whenever the file may have: also when it becomes unreadable, or is replaced within a clock tick. */
+export function fileVersion(path: string): string {
+  try {
+    const stats = statSync(path, { bigint: true, throwIfNoEntry: false });
+    return stats ? `${stats.dev}:${stats.ino}:${stats.size}:${stats.mtimeNs}:${stats.ctimeNs}` : MISSING;
+  } catch {
+    return "out of reach";
+  }
+}

@@ -1,0 +1,233 @@
+import {
+  type ComponentDescriptor,
+  createSignature,
+  isSignatureError,
+  type SignatureErrorCode,
+  type SignatureParameters,
+  type Verifier,
+  verifySignature,
+  webcrypto,
+} from "http-message-sig";
+import * as z from "zod";
+
+/** What every signature covers (RFC 9421, section 2.2), and what it covers beside that when there is a body. */
+const HEAD_COMPONENTS = ["@method", "@authority", "@path", "@query"];
+const BODY_COMPONENTS = ["content-digest", "content-type"];
+const PARAMETERS = ["created", "nonce", "keyid", "tag", "alg"];
+const LABEL = "hub";
+const ALGORITHM = "ed25519";
+const NONCE_BYTES = 16;
+const NONCE = /^[\w-]{16,64}$/;
+
+/** A signature is accepted for so long after it was made. */
+export const MAX_AGE_SECONDS = 60;
+/** So far may the signer's clock run ahead of ours. */
+export const MAX_SKEW_SECONDS = 5;
+
+const Base64Url32Bytes = z.string().regex(/^[\w-]{43}$/, "must be 32 bytes in base64url");
+const KeyId = z.string().regex(/^[\w.:-]{1,100}$/, "must be 1-100 letters, digits, or any of _ . : -");
+const publicPart = { kty: z.literal("OKP"), crv: z.literal("Ed25519"), x: Base64Url32Bytes, kid: KeyId };
+
+/** A public Ed25519 key as a JWK (RFC 8037). One with a private part in it is refused: the agent holds no secret. */
+export const PublicKey = z.object({
+  ...publicPart,
+  d: z.undefined("must not be there: this is a private key, and only public ones belong here").optional(),
+});
+export type PublicKey = z.infer<typeof PublicKey>;
+
+/** A private Ed25519 key as a JWK (RFC 8037). */
+export const PrivateKey = z.object({ ...publicPart, d: Base64Url32Bytes });
+export type PrivateKey = z.infer<typeof PrivateKey>;
+
+/** Why a request is not let in, for the operator's log alone. */
+export const REFUSALS = {
+  unsigned: "it has no signature",
+  malformed_signature: "its signature headers are malformed",
+  incomplete_signature: "its signature does not cover all that it must, or lacks a parameter",
+  wrong_tag: "it is signed for an agent of another name",
+  unknown_key: "its key is not trusted",
+  too_old: `it was signed more than ${MAX_AGE_SECONDS} seconds ago`,
+  from_the_future: `it was signed more than ${MAX_SKEW_SECONDS} seconds ahead of our clock`,
+  before_start: "it was signed before this agent started, or while an earlier one was at work",
+  bad_signature: "its signature does not fit what it says",
+  replayed: "its nonce has been seen before",
+  missing_digest: "its body is not covered by its signature",
+  digest_mismatch: "its body is not the one that was signed",
+  body_too_large: "its body is too large",
+  body_cut_off: "its body broke off",
+  state_unwritable: "the mark that outlives a restart cannot be written",
+} as const;
+
+export type RefusalReason = keyof typeof REFUSALS;
+
+/** A request that is not let in. */
+export class Refusal extends Error {
+  override readonly name = "Refusal";
+  readonly reason: RefusalReason;
+
+  constructor(reason: RefusalReason, options?: ErrorOptions) {
+    super(REFUSALS[reason], options);
+    this.reason = reason;
+  }
+}
+
+/** A signed request without its body. */
+export type RequestHead = Pick<Request, "method" | "url" | "headers">;
+
+/** Signs a request whose body is the given bytes: returns its headers, signature included. */
+export type SignRequest = (head: RequestHead, body?: Uint8Array<ArrayBuffer>) => Promise<Headers>;
+
+/** What a valid signature says. */
+export interface Claims {
+  keyId: string;
+  nonce: string;
+  /** Epoch seconds. */
+  created: number;
+  /** The Content-Digest that was signed together with the Content-Type; undefined when they were not. */
+  digest: string | undefined;
+}
+
+/** The public keys that are trusted, by their key id. */
+export type TrustedKeys = ReadonlyMap<string, Verifier>;
+
+/**
+ * Signs requests (RFC 9421, Ed25519) for the agent of this name: returns the
+ * headers to send in place of the given ones, each time with another nonce, and
+ * with a digest (RFC 9530) that covers the body.
+ */
+export async function requestSigner(
+  key: PrivateKey,
+  agentName: string,
+  now: () => number = Date.now,
+): Promise<SignRequest> {
+  const { kty, crv, x, d, kid } = key;
+  const signer = webcrypto.signer(
+    await crypto.subtle.importKey("jwk", { kty, crv, x, d }, { name: "Ed25519" }, false, ["sign"]),
+  );
+  return async ({ method, url, headers: unsigned }, body) => {
+    const headers = new Headers(unsigned);
+    if (body !== undefined) headers.set("content-digest", await contentDigest(body));
+    const fields = await createSignature(describe({ method, url, headers }), {
+      label: LABEL,
+      components: body === undefined ? HEAD_COMPONENTS : [...HEAD_COMPONENTS, ...BODY_COMPONENTS],
+      parameters: {
+        created: Math.floor(now() / 1000),
+        nonce: makeNonce(),
+        keyid: kid,
+        tag: agentName,
+        alg: ALGORITHM,
+      },
+      signer,
+    });
+    headers.set("signature", fields.signature);
+    headers.set("signature-input", fields.signatureInput);
+    return headers;
+  };
+}
+
+/** Imports public keys, once for all the requests that they will verify. Throws when one is not a key at all. */
+export async function importTrustedKeys(keys: readonly PublicKey[]): Promise<TrustedKeys> {
+  const imported = keys.map(async ({ kty, crv, x, kid }) => {
+    const key = await crypto.subtle.importKey("jwk", { kty, crv, x }, { name: "Ed25519" }, true, ["verify"]);
+    return [kid, webcrypto.verifier(key)] as const;
+  });
+  return new Map(await Promise.all(imported));
+}
+
+/**
+ * Verifies the signature of a request before its body is read; `checkBody` does
+ * the rest. Throws Refusal. Whether the nonce is new is for the caller to say.
+ */
+export async function verifyHead(
+  request: RequestHead,
+  { trusted, agentName, now }: { trusted: TrustedKeys; agentName: string; now: number },
+): Promise<Claims> {
+  if (!request.headers.has("signature") && !request.headers.has("signature-input")) {
+    throw new Refusal("unsigned");
+  }
+  const nowSeconds = Math.floor(now / 1000);
+  try {
+    const { components, parameters } = await verifySignature(describe(request), {
+      label: LABEL,
+      policy: {
+        algorithms: [ALGORITHM],
+        // All but the algorithm is judged below, where it gets a reason of its own.
+        requiredComponents: [],
+        requiredParameters: PARAMETERS,
+        clockSkew: Number.MAX_SAFE_INTEGER,
+        now: nowSeconds,
+      },
+      // The cheap checks come before the expensive one; what they look at is covered by the signature.
+      resolveVerifier: (candidate) => {
+        const covered = plainNames(candidate.components);
+        if (!HEAD_COMPONENTS.every((name) => covered.includes(name)))
+          throw new Refusal("incomplete_signature");
+        checkParameters(candidate.parameters, agentName, nowSeconds);
+        const verifier = trusted.get(candidate.parameters.keyid!);
+        if (!verifier) throw new Refusal("unknown_key");
+        return verifier;
+      },
+    });
+    const covered = plainNames(components);
+    const isBodyCovered = BODY_COMPONENTS.every((name) => covered.includes(name));
+    return {
+      keyId: parameters.keyid!,
+      nonce: parameters.nonce!,
+      created: parameters.created!,
+      digest: isBodyCovered ? request.headers.get("content-digest")! : undefined,
+    };
+  } catch (error) {
+    throw asRefusal(error);
+  }
+}
+
+/** Holds a body against what was signed; an empty body needs no digest. Throws Refusal. */
+export async function checkBody(claims: Claims, body: Uint8Array<ArrayBuffer>): Promise<void> {
+  if (claims.digest === undefined && body.length === 0) return;
+  if (claims.digest === undefined) throw new Refusal("missing_digest");
+  if (claims.digest !== (await contentDigest(body))) throw new Refusal("digest_mismatch");
+}
+
+/** The value of a Content-Digest header with SHA-256 (RFC 9530, section 2). */
+export async function contentDigest(body: Uint8Array<ArrayBuffer>): Promise<string> {
+  const digest = new Uint8Array(await crypto.subtle.digest("SHA-256", body));
+  return `sha-256=:${btoa(String.fromCharCode(...digest))}:`;
+}
+
+/** Told field by field, because a platform's own request object need not be an instance of the global Request. */
+function describe({ method, url, headers }: RequestHead) {
+  const names = ["signature", "signature-input", ...BODY_COMPONENTS];
+  const fields = names.flatMap((name) => {
+    const value = headers.get(name);
+    return value === null ? [] : [{ name, value }];
+  });
+  return { kind: "request", method, targetUri: url, fields } as const;
+}
+
+/** The covered components that are what their name says, with no parameter that would change their meaning. */
+function plainNames(components: readonly ComponentDescriptor[]): string[] {
+  return components.filter((c) => Object.keys(c.parameters).length === 0).map((c) => c.name);
+}
+
+function makeNonce(): string {
+  const bytes = crypto.getRandomValues(new Uint8Array(NONCE_BYTES));
+  return Array.from(bytes, (byte) => byte.toString(16).padStart(2, "0")).join("");
+}
+
+function checkParameters(parameters: SignatureParameters, agentName: string, nowSeconds: number): void {
+  const { tag, nonce, created } = parameters;
+  if (!NONCE.test(nonce ?? "")) throw new Refusal("malformed_signature");
+  if (tag !== agentName) throw new Refusal("wrong_tag");
+  if (created! < nowSeconds - MAX_AGE_SECONDS) throw new Refusal("too_old");
+  if (created! > nowSeconds + MAX_SKEW_SECONDS) throw new Refusal("from_the_future");
+}
+
+function asRefusal(error: unknown): Refusal {
+  if (!isSignatureError(error)) return new Refusal("malformed_signature", { cause: error });
+  return error.cause instanceof Refusal ? error.cause : new Refusal(reasonOf(error.code), { cause: error });
+}
+
+function reasonOf(code: SignatureErrorCode): RefusalReason {
+  if (code === "VerificationFailed") return "bad_signature";
+  return code === "PolicyViolation" ? "incomplete_signature" : "malformed_signature";
+}

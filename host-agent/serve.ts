@@ -1,0 +1,78 @@
+import { mkdirSync } from "node:fs";
+import type { Server } from "node:http";
+import { dirname, join } from "node:path";
+
+import { startAgent } from "./agent.ts";
+import { ConfigError, type DoorConfig, type Env } from "./config.ts";
+import { createDoor } from "./door.ts";
+import { close, httpServer, type HttpBounds, listen } from "./http-listener.ts";
+import type { Log } from "./log-lines.ts";
+import { openNonceMemory } from "./nonce-memory.ts";
+import { openTrustedKeys } from "./trusted-keys.ts";
+import { freeSocketPath } from "./unix-socket.ts";
+
+/** Tight: only our own edges have any business here. */
+const BOUNDS: HttpBounds = {
+  headersTimeoutMs: 5_000,
+  requestTimeoutMs: 15_000,
+  keepAliveTimeoutMs: 65_000,
+  maxHeaderBytes: 16_384,
+  maxConnections: 4_096,
+};
+const STOP_GRACE_MS = 3_000;
+
+/** An agent that listens. */
+export interface ServingAgent {
+  /** Where, in the form of HUB_AGENT_URL. */
+  url: string;
+  keyIds: string[];
+  countAlive(): number;
+  /** Takes no more requests, finishes those under way, and lets the runs go on. */
+  stop(): Promise<void>;
+}
+
+/** Starts an agent behind its door. Throws ConfigError when a setting or a file forbids it. */
+export async function serveAgent(
+  { agent: config, name, listen: address, trustFile }: DoorConfig,
+  env: Env,
+  log: Log,
+): Promise<ServingAgent> {
+  const trusted = await openTrustedKeys(trustFile, log);
+  if ("path" in address) await freeSocketPath(address.path);
+  const agent = await startAgent(config, env);
+  let nonces: ReturnType<typeof openNonceMemory> | undefined;
+  try {
+    nonces = openNonceMemory(join(config.stateDir, "door.mark"));
+    const door = createDoor({ agent: agent.fetch, name, trusted, nonces, log, now: Date.now });
+    const server = httpServer(door, BOUNDS, () => new Response(null, { status: 400 }));
+    const url = await listenOn(server, address);
+    return {
+      url,
+      keyIds: [...(await trusted()).keys()],
+      countAlive: agent.countAlive,
+      async stop() {
+        await close(server, STOP_GRACE_MS);
+        nonces?.close();
+        await agent.close();
+      },
+    };
+  } catch (error) {
+    nonces?.close();
+    await agent.close();
+    throw error;
+  }
+}
+
+async function listenOn(server: Server, address: DoorConfig["listen"]): Promise<string> {
+  try {
+    if ("path" in address) {
+      mkdirSync(dirname(address.path), { recursive: true, mode: 0o700 });
+      await listen(server, address);
+      return `unix:${address.path}`;
+    }
+    const port = await listen(server, address);
+    return `http://${address.host.includes(":") ? `[${address.host}]` : address.host}:${port}`;
+  } catch (error) {
+    throw new ConfigError(`HUB_AGENT_LISTEN: cannot listen: ${(error as Error).message}`);
+  }
+}

@@ -1,0 +1,85 @@
+import { type ChildProcess, spawn } from "node:child_process";
+import { once } from "node:events";
+import { existsSync, readFileSync, writeFileSync } from "node:fs";
+import { join } from "node:path";
+import { fileURLToPath } from "node:url";
+
+import { makeAgentKey, trustKey } from "../adapters/agent-pair.ts";
+import { readNodeConfig } from "../adapters/config.ts";
+import { serveNode } from "../adapters/serve.ts";
+import { PrivateKey } from "../host-agent/protocol/signature.ts";
+import { type Deploy, type Setup, until } from "./hub.ts";
+
+const MAIN_TS = fileURLToPath(new URL("../host-agent/main.ts", import.meta.url));
+
+/** An agent in a process of its own, and its key. */
+export interface AgentProcess {
+  child: ChildProcess;
+  /** As HUB_AGENT_URL takes it. */
+  url: string;
+  key: PrivateKey;
+  /** All that it has written to its standard output and error. */
+  output(): string;
+  /** Ends the agent and waits until it is gone. */
+  stop(signal?: NodeJS.Signals): Promise<void>;
+}
+
+/** Starts the agent as `npm run agent` does, on a Unix socket, or where `listen` says; its key pair stays with the setup. */
+export async function startAgentProcess(
+  { dir, env }: Setup,
+  listen = `unix:${join(dir, "agent.sock")}`,
+  trust = join(dir, "trusted_keys.json"),
+): Promise<AgentProcess> {
+  const key = await keyOf(dir);
+  const child = spawn(process.execPath, [MAIN_TS], {
+    env: { ...env, HUB_AGENT_LISTEN: listen, HUB_AGENT_TRUST: trust },
+    stdio: ["ignore", "pipe", "pipe"],
+  });
+  let output = "";
+  for (const stream of [child.stdout, child.stderr]) stream.on("data", (data) => (output += String(data)));
+  const url = await until(() => {
+    if (child.exitCode !== null) throw new Error(`the agent ended with ${child.exitCode}: ${output}`);
+    return /^ {2}address {3}(?<url>\S+)$/m.exec(output)?.groups!["url"];
+  });
+  return {
+    child,
+    url,
+    key,
+    output: () => output,
+    async stop(signal = "SIGTERM") {
+      if (child.exitCode !== null || child.signalCode !== null) return;
+      const ended = once(child, "exit");
+      child.kill(signal);
+      await ended;
+    },
+  };
+}
+
+async function keyOf(dir: string): Promise<PrivateKey> {
+  const file = join(dir, "agent_key.json");
+  if (existsSync(file)) return PrivateKey.parse(JSON.parse(readFileSync(file, "utf8")));
+  const key = await makeAgentKey();
+  writeFileSync(file, JSON.stringify(key), { mode: 0o600 });
+  const { d: _secret, ...publicKey } = key;
+  trustKey(join(dir, "trusted_keys.json"), publicKey);
+  return key;
+}
+
+/** The settings of a Node adapter that reaches this agent. */
+export function remoteEnv({ dir, env }: Setup, url: string): Record<string, string> {
+  return { ...env, HUB_PORT: "0", HUB_AGENT_URL: url, HUB_AGENT_KEY: join(dir, "agent_key.json") };
+}
+
+/** Node in this process, in front of an agent in another one, over a Unix socket, signed. */
+export const nodeRemote: Deploy = async (setup) => {
+  const agent = await startAgentProcess(setup);
+  const env = remoteEnv(setup, agent.url);
+  const serving = await serveNode(readNodeConfig(env), env, () => {});
+  return {
+    url: serving.url,
+    async stop() {
+      await serving.stop();
+      await agent.stop();
+    },
+  };
+};
