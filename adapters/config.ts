@@ -48,8 +48,3 @@ export function readNodeConfig(env: Env): NodeConfig {
     agent,
   };
 }
-
-/** True for a host that only this machine can reach. */
-export function isLoopback(host: string): boolean {
-  return host === "localhost" || host === "::1" || /^127(?:\.\d{1,3}){3}$/.test(host);
-}

@@ -31,7 +31,8 @@ type Launch = Pick<LaunchOrder, "source" | "spec" | "key_name">;
 
 /** The value of an Idempotency-Key header. Throws `malformed_request`. */
 export function checkIdempotencyKey(key: string): string {
-  const bytes = new TextEncoder().encode(key).length;
+  // A header's value is a byte string (fetch.spec.whatwg.org): each character is one byte of the wire.
+  const bytes = key.length;
   if (bytes >= 1 && bytes <= MAX_IDEMPOTENCY_KEY_BYTES) return key;
   throw new ApiProblem(
     "malformed_request",

@@ -123,10 +123,12 @@ function success({ response }: Route): Responses {
 
 /** The problems of a route: its own, and those that come from what it asks for. */
 function problemsOf(route: Route): ProblemCode[] {
-  const { params, query, body } = route.request;
+  const { body } = route.request;
   return [
-    ...(route.scope ? (["unauthenticated", "insufficient_scope", "keys_unavailable"] as const) : []),
-    ...(params || query || body ? (["invalid_request"] as const) : []),
+    ...(route.scope
+      ? (["unauthenticated", "insufficient_scope", "local_only", "keys_unavailable"] as const)
+      : []),
+    "invalid_request",
     ...(body || route.idempotent ? (["malformed_request"] as const) : []),
     ...(body ? (["request_timeout", "body_too_large", "unsupported_media_type"] as const) : []),
     ...route.problems,

@@ -128,7 +128,9 @@ function parse(place: string, schema: z.ZodType | undefined, value: unknown, err
     if (place === "query") refuseNames(Object.keys(value as object), errors);
     return undefined;
   }
-  const parsed = schema.safeParse(value);
+  const parsed = schema.safeParse(value, {
+    error: ({ input }) => (input === undefined ? "is missing" : undefined),
+  });
   if (parsed.success) return parsed.data;
   for (const issue of parsed.error.issues) {
     if (issue.code === "unrecognized_keys") {
