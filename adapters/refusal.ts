@@ -17,8 +17,9 @@ export function refusal(code: ProblemCode, detail: string, headers: Record<strin
 
 /** Sends a refusal as the answer of a request that node:http could parse. */
 export async function sendRefusal(outgoing: ServerResponse, response: Response): Promise<void> {
-  outgoing.writeHead(response.status, Object.fromEntries(response.headers));
-  outgoing.end(await response.text());
+  const body = Buffer.from(await response.arrayBuffer());
+  const headers = { ...Object.fromEntries(response.headers), "content-length": body.length };
+  outgoing.writeHead(response.status, headers).end(body);
 }
 
 /** Writes a refusal to a connection that node:http has given up, and closes it. */

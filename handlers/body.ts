@@ -101,8 +101,7 @@ function parseJson(bytes: Uint8Array): unknown {
   }
 }
 
+/** Without `Connection: close`: a connection that closes while the client still sends loses the answer. */
 function tooLarge(): ApiProblem {
-  return new ApiProblem("body_too_large", `body: must be at most ${MAX_BODY_BYTES} bytes`, {
-    headers: { connection: "close" },
-  });
+  return new ApiProblem("body_too_large", `body: must be at most ${MAX_BODY_BYTES} bytes`);
 }

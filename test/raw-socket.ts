@@ -12,12 +12,12 @@ export interface RawAnswer {
 /**
  * Sends bytes to the server at `url` as they are, and returns what it answers
  * until it closes the connection or `isEnough` of the text. With `hangUp` it
- * leaves when everything has been sent, without waiting.
+ * leaves when everything has been sent and the promise resolves.
  */
 export async function rawRequest(
   url: string,
   bytes: string | Buffer | Iterable<Buffer>,
-  { isEnough = isWhole, hangUp = false }: { isEnough?: (text: string) => boolean; hangUp?: boolean } = {},
+  { isEnough = isWhole, hangUp }: { isEnough?: (text: string) => boolean; hangUp?: Promise<void> } = {},
 ): Promise<RawAnswer> {
   const { hostname, port } = new URL(url);
   const socket = connect(Number(port), hostname);
@@ -39,7 +39,7 @@ export async function rawRequest(
       socket.write(data, () => resolve());
     });
   }
-  if (hangUp) socket.destroy();
+  void hangUp?.then(() => socket.destroy());
   await closed;
   return { ...parseAnswer(text), text };
 }

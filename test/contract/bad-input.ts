@@ -8,7 +8,7 @@ import { type Answer, type Ask, type Deploy, type Hub, startHub } from "../hub.t
 const SURFACES = ["pipelines", "scripts"] as const;
 const RUN = "run_a1b2c3d4e5f6";
 const PROTOTYPE_NAMES = ["__proto__", "constructor", "toString", "hasOwnProperty"];
-const WRONG_TYPES = [null, 5, -1, 1.5, 1e308, true, [], ["x"], {}, { toString: "x" }];
+const WRONG_TYPES: unknown[] = [null, 5, -1, 1.5, 1e308, true, [], ["x"], {}, { toString: "x" }];
 const TRAVERSALS = [
   "..",
   "../x",
@@ -39,18 +39,11 @@ export function badInputContract(deploy: Deploy): void {
     });
     afterAll(() => hub[Symbol.asyncDispose]());
 
-    async function refuses(bads: Iterable<Bad>): Promise<void> {
+    async function expectRefused(bads: Iterable<Bad>): Promise<void> {
       const before = await footprint(hub);
       for (const bad of bads) expectRefusal(await hub.ask(bad.method, bad.path, bad.how), bad);
       expect(await footprint(hub), "nothing was started or written").toEqual(before);
     }
-
-    const launch = (surface: string, body: unknown, names: string): Bad => ({
-      names,
-      method: "POST",
-      path: `/api/v1/${surface}/runs`,
-      how: { body },
-    });
 
     test("a launch without a proper recipe_id is refused", async () => {
       const ids = [
@@ -67,7 +60,7 @@ export function badInputContract(deploy: Deploy): void {
         "x y",
       ];
       const values = [undefined, ...ids, ...TRAVERSALS, ...PROTOTYPE_NAMES, ...WRONG_TYPES, "missing-recipe"];
-      await refuses(values.map((recipe_id) => launch("pipelines", { recipe_id }, "recipe_id")));
+      await expectRefused(values.map((recipe_id) => launch("pipelines", { recipe_id }, "recipe_id")));
     });
 
     test("a launch without a proper path is refused", async () => {
@@ -97,14 +90,14 @@ export function badInputContract(deploy: Deploy): void {
       ];
       const values = [undefined, ...outside, ...within, ...forms, ...encoded];
       const all = [...values, ...TRAVERSALS, ...PROTOTYPE_NAMES, ...WRONG_TYPES];
-      await refuses(all.map((path) => launch("scripts", { path }, "path")));
+      await expectRefused(all.map((path) => launch("scripts", { path }, "path")));
     });
 
     test("args that are no string, too long, or cannot be split are refused", async () => {
       const path = await hub.script("args.sh", "true");
       const specs = { pipelines: { recipe_id: "hello" }, scripts: { path } };
       const texts = ["a\0b", "'open", '"open', "ends in \\", "x".repeat(32_769)];
-      await refuses(
+      await expectRefused(
         SURFACES.flatMap((surface) =>
           [...texts, ...WRONG_TYPES].map((args) => launch(surface, { ...specs[surface], args }, "body.args")),
         ),
@@ -114,7 +107,7 @@ export function badInputContract(deploy: Deploy): void {
     test("terminal that is neither true nor false is refused", async () => {
       const specs = { pipelines: { recipe_id: "hello" }, scripts: { path: `${hub.root}/x.sh` } };
       const values = ["", "true", "yes", 0, 1, null, [], {}];
-      await refuses(
+      await expectRefused(
         SURFACES.flatMap((surface) =>
           values.map((terminal) => launch(surface, { ...specs[surface], terminal }, "body.terminal")),
         ),
@@ -128,7 +121,7 @@ export function badInputContract(deploy: Deploy): void {
         [`/api/v1/pipelines/runs/${RUN}/kill`]: `"signal": "SIGTERM"`,
         [`/api/v1/scripts/runs/${RUN}/kill`]: `"signal": "SIGTERM"`,
       };
-      await refuses(
+      await expectRefused(
         Object.entries(bodies).flatMap(([path, known]) =>
           [...PROTOTYPE_NAMES, "extra", "Args"].map((name): Bad => ({
             names: `body.${name}`,
@@ -143,7 +136,7 @@ export function badInputContract(deploy: Deploy): void {
     test("a kill with an improper signal or grace_seconds is refused", async () => {
       const signals = ["", "SIGHUP", "sigterm", "TERM", "SIGTERM\0", "SIGTERM\n", "9".repeat(5_000)];
       const seconds = ["", "10", -1, 1.5, 3_601, 1e308, null, true, [], {}, "9".repeat(30)];
-      await refuses(
+      await expectRefused(
         SURFACES.flatMap((surface) => [
           ...[...signals, ...PROTOTYPE_NAMES, ...WRONG_TYPES].map((signal) =>
             kill(surface, { signal }, "body.signal"),
@@ -175,7 +168,7 @@ export function badInputContract(deploy: Deploy): void {
         '{"recipe_id": "a\0b"}',
         "NaN",
       ];
-      await refuses(
+      await expectRefused(
         POSTS.flatMap((path) =>
           texts
             .map((body): Bad => ({ names: "body", method: "POST", path, how: { body } }))
@@ -183,7 +176,7 @@ export function badInputContract(deploy: Deploy): void {
         ),
       );
       const deep = `${'{"a":'.repeat(10_000)}1${"}".repeat(10_000)}`;
-      await refuses(
+      await expectRefused(
         POSTS.map((path): Bad => ({ names: "body.a", method: "POST", path, how: { body: deep } })),
       );
     });
@@ -210,7 +203,7 @@ export function badInputContract(deploy: Deploy): void {
         "application/json\tx",
       ];
       const body = '{"recipe_id": "hello"}';
-      await refuses(
+      await expectRefused(
         POSTS.flatMap((path) => [
           ...[...types, ...odd].map((type): Bad => ({
             names: "header.content-type",
@@ -230,7 +223,7 @@ export function badInputContract(deploy: Deploy): void {
 
     test("an Idempotency-Key that is empty or over 255 bytes is refused", async () => {
       const body = { recipe_id: "hello" };
-      await refuses(
+      await expectRefused(
         ["", "x".repeat(256), "x".repeat(5_000)].map((key): Bad => ({
           ...launch("pipelines", body, "header.idempotency-key"),
           how: { body, headers: { "idempotency-key": key } },
@@ -282,7 +275,7 @@ export function badInputContract(deploy: Deploy): void {
         `${RUN}%20`,
         `%20${RUN}`,
       ];
-      await refuses(
+      await expectRefused(
         SURFACES.flatMap((surface) =>
           ids.flatMap((id): Bad[] => [
             { names: "path.run_id", method: "GET", path: `/api/v1/${surface}/runs/${id}` },
@@ -342,7 +335,7 @@ export function badInputContract(deploy: Deploy): void {
         limit: ["0", "501", ...NUMBERS],
         cursor: ["9".repeat(16), "..", "%2e%2e", "'%20or%201=1", ...NUMBERS],
       };
-      await refuses(SURFACES.flatMap((surface) => queries(`/api/v1/${surface}/runs`, values)));
+      await expectRefused(SURFACES.flatMap((surface) => queries(`/api/v1/${surface}/runs`, values)));
     });
 
     test("a query parameter of a log with an improper value is refused", async () => {
@@ -351,7 +344,9 @@ export function badInputContract(deploy: Deploy): void {
         max_bytes: ["", "0", ...NUMBERS],
         wait: ["", "31", ...NUMBERS],
       };
-      await refuses(SURFACES.flatMap((surface) => queries(`/api/v1/${surface}/runs/${RUN}/logs`, values)));
+      await expectRefused(
+        SURFACES.flatMap((surface) => queries(`/api/v1/${surface}/runs/${RUN}/logs`, values)),
+      );
     });
 
     test("a path in the query that is no open folder or script is refused", async () => {
@@ -376,9 +371,9 @@ export function badInputContract(deploy: Deploy): void {
         "[]",
       ];
       const values = [...forms, ...TRAVERSALS.map(encodeURIComponent), ...PROTOTYPE_NAMES];
-      await refuses(queries("/api/v1/scripts", { path: values }));
-      await refuses(queries("/api/v1/scripts/content", { path: ["", hub.root, ...values] }));
-      await refuses([{ names: "query.path", method: "GET", path: "/api/v1/scripts/content" }]);
+      await expectRefused(queries("/api/v1/scripts", { path: values }));
+      await expectRefused(queries("/api/v1/scripts/content", { path: ["", hub.root, ...values] }));
+      await expectRefused([{ names: "query.path", method: "GET", path: "/api/v1/scripts/content" }]);
     });
 
     test("a parameter that is given twice or that nobody knows is refused by name", async () => {
@@ -393,7 +388,7 @@ export function badInputContract(deploy: Deploy): void {
         "/healthz",
         ...SURFACES.map((s) => `/api/v1/${s}/runs/${RUN}`),
       ];
-      await refuses([
+      await expectRefused([
         ...Object.entries(known).map(([path, name]): Bad => ({
           names: `query.${name}`,
           method: "GET",
@@ -435,6 +430,10 @@ const POSTS = SURFACES.flatMap((surface) => [
   `/api/v1/${surface}/runs`,
   `/api/v1/${surface}/runs/${RUN}/kill`,
 ]);
+
+function launch(surface: string, body: unknown, names: string): Bad {
+  return { names, method: "POST", path: `/api/v1/${surface}/runs`, how: { body } };
+}
 
 function kill(surface: string, body: unknown, names: string): Bad {
   return { names, method: "POST", path: `/api/v1/${surface}/runs/${RUN}/kill`, how: { body } };
