@@ -99,7 +99,15 @@ const COMMON_HEADERS = {
 };
 
 function success({ response }: Route): Responses {
-  const { status, description, body, headers = [], alternatives = {} } = response;
+  const { status, description, body, headers = [], alternatives = {}, alsoWith = {} } = response;
+  const others = Object.entries(alsoWith).map(([other, why]) => [
+    other,
+    {
+      description: why,
+      headers: COMMON_HEADERS as never,
+      content: { "application/json": { schema: body } },
+    },
+  ]);
   const alternativeContent = Object.entries(alternatives).map(([type, schema]) => [type, { schema }]);
   return {
     [status]: {
@@ -118,6 +126,7 @@ function success({ response }: Route): Responses {
       } as never,
       content: { "application/json": { schema: body }, ...Object.fromEntries(alternativeContent) },
     },
+    ...Object.fromEntries(others),
   };
 }
 

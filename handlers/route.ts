@@ -62,6 +62,8 @@ export interface Route<S extends Schemas = Schemas> {
     body: z.ZodType;
     example?: unknown;
     headers?: ResponseHeader[];
+    /** Further statuses that have the same body. */
+    alsoWith?: Record<number, string>;
     /** Further content types with their schemas. */
     alternatives?: Record<string, z.ZodType>;
   };

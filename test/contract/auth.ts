@@ -3,6 +3,7 @@ import { request as httpRequest } from "node:http";
 
 import { afterAll, beforeAll, describe, expect, test } from "vitest";
 
+import { sha256 } from "../../adapters/keys-file.ts";
 import { SCOPES } from "../../handlers/auth.ts";
 import { ALL, type Deploy, type Hub, startHub } from "../hub.ts";
 
@@ -51,11 +52,7 @@ export function authContract(deploy: Deploy): void {
   describe("authentication", () => {
     let hub: Hub;
     beforeAll(async () => {
-      const withKeys: Deploy = async (setup) => {
-        await writeFile(setup.env["HUB_KEYS_FILE"]!, JSON.stringify({ keys: KEYS }), { mode: 0o600 });
-        return deploy(setup);
-      };
-      hub = await startHub({ deploy: withKeys });
+      hub = await startHub({ deploy: withKeys(deploy) });
     });
     afterAll(() => hub[Symbol.asyncDispose]());
 
@@ -146,7 +143,7 @@ export function authContract(deploy: Deploy): void {
 
     test("a key of which only the SHA-256 is stored opens; the SHA-256 itself does not", async () => {
       await expectOpen("Bearer sk_test_hashed", "the key");
-      const hash = KEYS.find(({ name }) => name === "hashed")!.key_sha256!;
+      const hash = sha256("sk_test_hashed");
       expect((await hub.get("/api/v1/scripts", { key: hash })).status).toBe(401);
     });
   });
@@ -210,6 +207,14 @@ export function authContract(deploy: Deploy): void {
       expect((await plainRequest(hub.url, headers)).status).toBe(422);
     });
   });
+}
+
+/** The deployment with the keys of this file instead of the usual ones. */
+function withKeys(deploy: Deploy): Deploy {
+  return async (setup) => {
+    await writeFile(setup.env["HUB_KEYS_FILE"]!, JSON.stringify({ keys: KEYS }), { mode: 0o600 });
+    return deploy(setup);
+  };
 }
 
 const PROTOTYPE = "__proto__";
