@@ -1,7 +1,7 @@
 import { mkdirSync, readFileSync, renameSync, writeFileSync } from "node:fs";
 import { dirname } from "node:path";
 
-import { type Env, readDoorConfig } from "../host-agent/config.ts";
+import { ConfigError, type Env, readDoorConfig } from "../host-agent/config.ts";
 import { PrivateKey, type PublicKey } from "../host-agent/protocol/signature.ts";
 import { parseTrustFile, type TrustFile } from "../host-agent/trusted-keys.ts";
 
@@ -9,7 +9,7 @@ import { parseTrustFile, type TrustFile } from "../host-agent/trusted-keys.ts";
  * `npm run keys -- agent-pair`: makes a key pair, adds its public half to the
  * agent's trust file (HUB_AGENT_TRUST), and prints the private half, which is
  * kept nowhere else. The keys that were trusted before stay trusted, so that no
- * edge is locked out meanwhile. Throws when the file is there and malformed.
+ * edge is locked out meanwhile. Throws ConfigError when the file is there and malformed.
  */
 export async function agentPair(env: Env, print: (line: string) => void): Promise<void> {
   const { trustFile } = readDoorConfig(env);
@@ -60,6 +60,6 @@ function readTrustFile(path: string): TrustFile {
   try {
     return parseTrustFile(text);
   } catch (error) {
-    throw new Error(`${path}: ${(error as Error).message}`, { cause: error });
+    throw new ConfigError(`HUB_AGENT_TRUST: ${path}: ${(error as Error).message}`);
   }
 }

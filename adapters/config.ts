@@ -15,7 +15,11 @@ import { PrivateKey } from "../host-agent/protocol/signature.ts";
 
 const DEFAULT_KEYS_FILE = "/app/config/enterprise_keys.json";
 
-const NodeEnv = z.object({
+const KeysEnv = z.object({
+  HUB_KEYS_FILE: z.string().min(1, "must not be empty").default(DEFAULT_KEYS_FILE),
+});
+
+const NodeEnv = KeysEnv.extend({
   HUB_HOST: z.string().min(1, "must not be empty").default("127.0.0.1"),
   HUB_PORT: z
     .string()
@@ -23,7 +27,6 @@ const NodeEnv = z.object({
     .transform(Number)
     .pipe(z.int().max(65_535, "must be a port number"))
     .default(8787),
-  HUB_KEYS_FILE: z.string().min(1, "must not be empty").default(DEFAULT_KEYS_FILE),
   HUB_KV: z
     .string()
     .regex(/^(?:memory:|sqlite:.+)$/, "must be memory: or sqlite:PATH")
@@ -67,7 +70,7 @@ export function readNodeConfig(env: Env): NodeConfig {
   return {
     host: values.HUB_HOST,
     port: values.HUB_PORT,
-    keysFile: resolve(values.HUB_KEYS_FILE),
+    keysFile: readKeysFilePath(env),
     kvFile: kv === "memory:" ? undefined : resolve(kv.slice("sqlite:".length)),
     allowOpen: values.HUB_ALLOW_OPEN === "1",
     agent,
@@ -122,7 +125,7 @@ function readAgentKey(value: string | undefined): PrivateKey {
   throw new ConfigError(`HUB_AGENT_KEY: ${source} is no private Ed25519 JWK: ${problems.join("; ")}`);
 }
 
-/** True for a host that only this machine can reach. */
-export function isLoopback(host: string): boolean {
-  return host === "localhost" || host === "::1" || /^127(?:\.\d{1,3}){3}$/.test(host);
+/** Where the server looks for its keys. Throws ConfigError. */
+export function readKeysFilePath(env: Env): string {
+  return resolve(parseEnv(KeysEnv, env).HUB_KEYS_FILE);
 }

@@ -1,11 +1,15 @@
-import type { Server } from "node:http";
+import type { IncomingMessage, Server, ServerResponse } from "node:http";
+import type { Duplex } from "node:stream";
+
+import { getRequestListener } from "@hono/node-server";
 
 import type { Fetch } from "../handlers/agent-client.ts";
-import * as listener from "../host-agent/http-listener.ts";
+import { boundedServer, type HttpBounds } from "../host-agent/http-listener.ts";
+import { hasTwoHosts, refusal, refusalOf, sendRefusal, writeRefusal } from "./refusal.ts";
 
 export { close, listen } from "../host-agent/http-listener.ts";
 
-const BOUNDS: listener.HttpBounds = {
+const BOUNDS: HttpBounds = {
   headersTimeoutMs: 10_000,
   /** Longer than a body may take in handlers/body.ts, which answers better. */
   requestTimeoutMs: 30_000,
@@ -14,21 +18,49 @@ const BOUNDS: listener.HttpBounds = {
   maxHeaderBytes: 16_384,
 };
 
-/** The HTTP server of the public API. */
+/**
+ * An HTTP server of node:http for a fetch handler, bounded in time and size.
+ * What no Request can be made of is answered with a problem, too.
+ */
 export function httpServer(fetch: Fetch): Server {
-  return listener.httpServer(fetch, BOUNDS, malformedRequest);
+  const listener = getRequestListener(fetch, { errorHandler: () => refusal("malformed_request", BAD_URL) });
+  /** The last request of each connection and its answer. */
+  const exchanges = new WeakMap<Duplex, { incoming: IncomingMessage; outgoing: ServerResponse }>();
+
+  const refused = new WeakSet<Duplex>();
+
+  function serve(incoming: IncomingMessage, outgoing: ServerResponse): void {
+    exchanges.set(incoming.socket, { incoming, outgoing });
+    const answered = hasTwoHosts(incoming)
+      ? sendRefusal(outgoing, refusal("malformed_request", "header.host: is given more than once"))
+      : listener(incoming, outgoing);
+    answered.catch(() => outgoing.destroy());
+  }
+
+  function refuse(fault: NodeJS.ErrnoException, socket: Duplex): void {
+    const { incoming, outgoing } = exchanges.get(socket) ?? {};
+    const isAnswering = outgoing !== undefined && !outgoing.writableFinished;
+    if (refused.has(socket)) return;
+    refused.add(socket);
+    const send = () => void writeRefusal(socket, refusalOf(fault));
+    if (!isAnswering) send();
+    // The fault is in the request behind this one: this one's own answer goes first.
+    else if (incoming!.complete) outgoing.once("finish", send);
+    else if (outgoing.headersSent) socket.destroy();
+    else send();
+  }
+
+  // Without a Host no URL can be made: that gets our own 400, not node's empty one.
+  return boundedServer(BOUNDS, { requireHostHeader: false })
+    .on("request", serve)
+    .on("checkExpectation", serve)
+    .on("clientError", refuse)
+    .on("connect", (_incoming, socket) => {
+      void writeRefusal(
+        socket,
+        refusal("method_not_allowed", "CONNECT is not allowed here", { allow: "GET, HEAD, POST" }),
+      );
+    });
 }
 
-/** Only for a request that cannot even be made a Request: the handlers answer all others. */
-function malformedRequest(): Response {
-  return Response.json(
-    {
-      type: "urn:serveraihub:problem:malformed_request",
-      title: "The request is malformed",
-      status: 400,
-      detail: "The request line or the Host header makes no valid URL",
-      code: "malformed_request",
-    },
-    { status: 400, headers: { "content-type": "application/problem+json", connection: "close" } },
-  );
-}
+const BAD_URL = "The request line and the Host header make no valid http URL";

@@ -4,10 +4,11 @@ import { dirname } from "node:path";
 import { agentClient, type AgentOptions } from "../handlers/agent-client.ts";
 import { createApp } from "../handlers/app.ts";
 import type { KeyRing } from "../handlers/auth.ts";
+import { isLoopback } from "../handlers/loopback.ts";
 import { startAgent } from "../host-agent/agent.ts";
 import { type AgentConfig, ConfigError, type Env } from "../host-agent/config.ts";
 import { requestSigner } from "../host-agent/protocol/signature.ts";
-import { isLoopback, type NodeConfig, type RemoteAgentConfig } from "./config.ts";
+import type { NodeConfig, RemoteAgentConfig } from "./config.ts";
 import { close, httpServer, listen } from "./http-server.ts";
 import { openKeysFile, sha256 } from "./keys-file.ts";
 import { memoryKV } from "./kv-memory.ts";
@@ -105,15 +106,16 @@ async function shutDown(agent: HeldAgent, kv: { close(): void }): Promise<void> 
   kv.close();
 }
 
-/** The keys of the file; where others can reach us, never dev mode unless that was allowed. */
+/** The keys of the file; dev mode is for this machine only, unless more was allowed. */
 async function guardedKeys({ keysFile, host, allowOpen }: NodeConfig): Promise<() => Promise<KeyRing>> {
   const keys = await openKeysFile(keysFile).catch((error: Error) => {
     throw new ConfigError(`HUB_KEYS_FILE: ${error.message}`);
   });
-  if (allowOpen || isLoopback(host)) return keys;
+  if (allowOpen) return keys;
+  const dev: KeyRing = isLoopback(host) ? { mode: "dev", localOnly: true } : CLOSED;
   return async () => {
     const ring = await keys();
-    return ring.mode === "dev" ? CLOSED : ring;
+    return ring.mode === "dev" ? dev : ring;
   };
 }
 
@@ -124,6 +126,10 @@ const CLOSED: KeyRing = {
 
 function openKV(file: string | undefined) {
   if (file === undefined) return { ...memoryKV(), close() {} };
-  mkdirSync(dirname(file), { recursive: true, mode: 0o700 });
-  return sqliteKV(file);
+  try {
+    mkdirSync(dirname(file), { recursive: true, mode: 0o700 });
+    return sqliteKV(file);
+  } catch (error) {
+    throw new ConfigError(`HUB_KV: sqlite:${file} cannot be used: ${(error as Error).message}`);
+  }
 }

@@ -1,4 +1,5 @@
 import { ApiProblem } from "../host-agent/protocol/problem.ts";
+import { isLoopback } from "./loopback.ts";
 
 export const SCOPES = ["pipelines:read", "pipelines:write", "scripts:read", "scripts:write"] as const;
 export type Scope = (typeof SCOPES)[number];
@@ -16,10 +17,11 @@ export interface KeyEntry {
 /**
  * The keys that are in force. `enforced` looks one up by the SHA-256, in hex, of
  * what was presented: comparing digests tells an attacker nothing about the key.
- * `dev` serves everybody. `unavailable` serves nobody.
+ * `dev` serves everybody, or with `localOnly` everybody but pages of other
+ * sites in a browser of this machine. `unavailable` serves nobody.
  */
 export type KeyRing = (
-  | { mode: "dev" }
+  | { mode: "dev"; localOnly?: boolean }
   | { mode: "enforced"; keys: ReadonlyMap<string, KeyEntry> }
   | { mode: "unavailable" }
 ) & {
@@ -46,7 +48,10 @@ export async function authorize(
   scope: Scope,
   { ring, digest, now }: { ring: KeyRing; digest: Digest; now: number },
 ): Promise<Principal> {
-  if (ring.mode === "dev") return { name: "dev", dev: true };
+  if (ring.mode === "dev") {
+    if (ring.localOnly) refuseOtherSites(request);
+    return { name: "dev", dev: true };
+  }
   if (ring.mode === "unavailable") {
     throw new ApiProblem(
       "keys_unavailable",
@@ -69,6 +74,24 @@ export async function authorize(
     });
   }
   return { name: entry.name, dev: false };
+}
+
+/**
+ * Listening on loopback keeps other hosts out, but not a page that a browser on
+ * this machine has open: it can post here, and read too once its own name
+ * resolves to 127.0.0.1. Its requests carry that name as Host, or say `cross-site`
+ * (Fetch Metadata, www.w3.org/TR/fetch-metadata).
+ */
+function refuseOtherSites(request: Request): void {
+  const { hostname } = new URL(request.url);
+  if (isLoopback(hostname) && request.headers.get("sec-fetch-site") !== "cross-site") return;
+  const fault = isLoopback(hostname)
+    ? "header.sec-fetch-site: the request comes from a page of another site"
+    : "header.host: must be localhost or a loopback address";
+  throw new ApiProblem(
+    "local_only",
+    `${fault}; a Hub without API keys serves only its own machine. Create a key, or set HUB_ALLOW_OPEN=1`,
+  );
 }
 
 const INVALID = `, error="invalid_token"`;

@@ -21,6 +21,14 @@ export async function readJsonBody(request: Request, optional: boolean): Promise
       `header.content-type: must be application/json, but it is ${JSON.stringify(type.slice(0, 100))}`,
     );
   }
+  const encoding = request.headers.get("content-encoding") ?? "identity";
+  if (encoding.toLowerCase() !== "identity") {
+    throw new ApiProblem(
+      "unsupported_media_type",
+      `header.content-encoding: must be left out, but it is ${JSON.stringify(encoding.slice(0, 100))}`,
+      { headers: { "accept-encoding": "identity" } },
+    );
+  }
   const bytes = await readBytes(request);
   if (bytes.length === 0 && optional) return {};
   if (bytes.length === 0) throw new ApiProblem("malformed_request", "body: is missing; send a JSON object");
@@ -93,8 +101,7 @@ function parseJson(bytes: Uint8Array): unknown {
   }
 }
 
+/** Without `Connection: close`: a connection that closes while the client still sends loses the answer. */
 function tooLarge(): ApiProblem {
-  return new ApiProblem("body_too_large", `body: must be at most ${MAX_BODY_BYTES} bytes`, {
-    headers: { connection: "close" },
-  });
+  return new ApiProblem("body_too_large", `body: must be at most ${MAX_BODY_BYTES} bytes`);
 }

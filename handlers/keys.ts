@@ -14,7 +14,9 @@ const SecretKey = z
   .string()
   .regex(/^[\x21-\x7e]{1,512}$/, "must be 1-512 printable ASCII characters without blanks");
 /** A day, or a moment with its offset. A day counts until its end in UTC. */
-const Expiry = z.union([z.iso.date(), z.iso.datetime({ offset: true })]);
+const Expiry = z.union([z.iso.date(), z.iso.datetime({ offset: true })], {
+  error: "must be a date such as 2027-05-15, or 2027-05-15T12:00:00Z",
+});
 
 /** One key of the keys file, as the API document shows it; `key_sha256` may stand for `key`. */
 export const KeyFileEntry = z

@@ -99,7 +99,15 @@ const COMMON_HEADERS = {
 };
 
 function success({ response }: Route): Responses {
-  const { status, description, body, headers = [], alternatives = {} } = response;
+  const { status, description, body, headers = [], alternatives = {}, alsoWith = {} } = response;
+  const others = Object.entries(alsoWith).map(([other, why]) => [
+    other,
+    {
+      description: why,
+      headers: COMMON_HEADERS as never,
+      content: { "application/json": { schema: body } },
+    },
+  ]);
   const alternativeContent = Object.entries(alternatives).map(([type, schema]) => [type, { schema }]);
   return {
     [status]: {
@@ -118,15 +126,18 @@ function success({ response }: Route): Responses {
       } as never,
       content: { "application/json": { schema: body }, ...Object.fromEntries(alternativeContent) },
     },
+    ...Object.fromEntries(others),
   };
 }
 
 /** The problems of a route: its own, and those that come from what it asks for. */
 function problemsOf(route: Route): ProblemCode[] {
-  const { params, query, body } = route.request;
+  const { body } = route.request;
   return [
-    ...(route.scope ? (["unauthenticated", "insufficient_scope", "keys_unavailable"] as const) : []),
-    ...(params || query || body ? (["invalid_request"] as const) : []),
+    ...(route.scope
+      ? (["unauthenticated", "insufficient_scope", "local_only", "keys_unavailable"] as const)
+      : []),
+    "invalid_request",
     ...(body || route.idempotent ? (["malformed_request"] as const) : []),
     ...(body ? (["request_timeout", "body_too_large", "unsupported_media_type"] as const) : []),
     ...route.problems,

@@ -31,9 +31,9 @@ export function toResponse(
     ...reply.headers,
     "x-request-id": requestId,
   };
+  const { status } = reply;
   const body = reply.bytes ?? JSON.stringify(reply.json);
-  return new Response(method === "HEAD" ? null : (body as string | Uint8Array<ArrayBuffer>), {
-    status: reply.status,
-    headers,
-  });
+  if (method !== "HEAD") return new Response(body as string | Uint8Array<ArrayBuffer>, { status, headers });
+  const { length } = typeof body === "string" ? new TextEncoder().encode(body) : body;
+  return new Response(null, { status, headers: { ...headers, "content-length": String(length) } });
 }

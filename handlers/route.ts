@@ -62,6 +62,8 @@ export interface Route<S extends Schemas = Schemas> {
     body: z.ZodType;
     example?: unknown;
     headers?: ResponseHeader[];
+    /** Further statuses that have the same body. */
+    alsoWith?: Record<number, string>;
     /** Further content types with their schemas. */
     alternatives?: Record<string, z.ZodType>;
   };
@@ -128,7 +130,9 @@ function parse(place: string, schema: z.ZodType | undefined, value: unknown, err
     if (place === "query") refuseNames(Object.keys(value as object), errors);
     return undefined;
   }
-  const parsed = schema.safeParse(value);
+  const parsed = schema.safeParse(value, {
+    error: ({ input }) => (input === undefined ? "is missing" : undefined),
+  });
   if (parsed.success) return parsed.data;
   for (const issue of parsed.error.issues) {
     if (issue.code === "unrecognized_keys") {

@@ -1,8 +1,8 @@
 import { describe } from "vitest";
 
-import { launchContract } from "./contract/launch.ts";
+import { apiContract } from "./contract/api.ts";
 import { nodeRemote } from "./deployments.ts";
 
 describe("Node in front of a remote agent", () => {
-  launchContract(nodeRemote);
+  apiContract(nodeRemote);
 });

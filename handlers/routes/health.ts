@@ -11,7 +11,12 @@ export const health = defineRoute({
   description:
     "Public. 200 while requests can be served, also when something is degraded; 503 when they cannot.",
   request: {},
-  response: { status: 200, description: "All is well, or degraded", body: Health },
+  response: {
+    status: 200,
+    description: "All is well, or degraded",
+    body: Health,
+    alsoWith: { 503: "Requests cannot be served" },
+  },
   problems: [],
 
   async handle(_input, { agent, keys }) {
