@@ -14,6 +14,8 @@ export const RUN_FIELDS = [
   "source",
   "spec",
   "cmd",
+  "log_path",
+  "key_name",
   "started_at",
   "ended_at",
   "status",

@@ -55,6 +55,16 @@ describe("a mistake in the command line", () => {
     },
   );
 
+  test("a Node that is too old is told in a sentence", async () => {
+    const old = `data:text/javascript,${encodeURIComponent(`Object.defineProperty(process, "versions", { value: { node: "20.20.2" } })`)}`;
+
+    const told = await cli(NOWHERE, ["runs"], { env: { NODE_OPTIONS: `--import=${old}` } });
+
+    expect(told.code).toBe(69);
+    expect(told.stderr).toContain("needs Node 24.16 or newer");
+    expectSentence(told);
+  });
+
   test("nothing at all shows the help, with code 64", async () => {
     const told = await cli(NOWHERE, []);
 
@@ -108,6 +118,8 @@ describe("a server that is not what it should be", () => {
       source: "script",
       spec: { path: "/x.sh" },
       cmd: "",
+      log_path: "",
+      key_name: "k",
       started_at: 1,
       ended_at: null,
       status: "running",

@@ -78,6 +78,8 @@ describe("hub logs -f", () => {
       source: "script",
       spec: { path: "/x.sh" },
       cmd: "",
+      log_path: "",
+      key_name: "k",
       started_at: 1,
       ended_at: null,
       status: "running",
