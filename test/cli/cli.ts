@@ -1,7 +1,7 @@
 import { spawn as spawnChild } from "node:child_process";
 import { once } from "node:events";
 import { createServer, type IncomingMessage, type Server, type ServerResponse } from "node:http";
-import { mkdtempSync } from "node:fs";
+import { mkdtempSync, rmSync } from "node:fs";
 import type { AddressInfo } from "node:net";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
@@ -19,6 +19,10 @@ export const PATIENTLY = { timeout: 15_000 };
 
 /** A home of its own for the test file: no hosts but those that its tests store. */
 const HOME = mkdtempSync(join(tmpdir(), "hub-cli-"));
+process.once("exit", () => rmSync(HOME, { recursive: true, force: true }));
+
+/** Shared by all the tests, as by all the starts of a user. */
+const CACHE = fileURLToPath(new URL("../../node_modules/.cache", import.meta.url));
 
 export interface CliOptions {
   env?: Record<string, string>;
@@ -39,6 +43,7 @@ export function clientEnv(
   return {
     PATH: process.env["PATH"] ?? "/usr/bin:/bin",
     HOME,
+    XDG_CACHE_HOME: CACHE,
     HUB_URL: typeof hub === "string" ? hub : hub.url,
     HUB_KEY: ALL.key,
     ...env,

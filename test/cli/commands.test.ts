@@ -1,8 +1,12 @@
+import { execFile } from "node:child_process";
+import { fileURLToPath } from "node:url";
+import { promisify } from "node:util";
+
 import { describe, expect, test } from "vitest";
 
 import type { RunRecord } from "../../host-agent/protocol/schemas.ts";
 import { startHub } from "../hub.ts";
-import { cli } from "./cli.ts";
+import { cli, clientEnv } from "./cli.ts";
 
 const RUN_ID = /run_[0-9a-f]{12}/;
 
@@ -136,6 +140,15 @@ describe("hub", () => {
       "60000\na\uFFFD\uFFFDb\0 é한😀\nno newline",
     ]);
     expect(far.stdout.split("\n", 1)).toEqual(["10003"]);
+  });
+
+  test("is what npx starts in a clone, with the clone's own Node", async () => {
+    const { stdout } = await promisify(execFile)("npx", ["hub", "--version"], {
+      cwd: fileURLToPath(new URL("../..", import.meta.url)),
+      env: clientEnv("http://127.0.0.1:1"),
+    });
+
+    expect(stdout).toBe("1.0.0\n");
   });
 
   test("open prints the console's address without the key", async () => {

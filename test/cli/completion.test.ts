@@ -1,10 +1,10 @@
 import { execFile } from "node:child_process";
-import { chmod, mkdir, mkdtemp, writeFile } from "node:fs/promises";
+import { chmod, mkdtemp, rm, writeFile } from "node:fs/promises";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { promisify } from "node:util";
 
-import { describe, expect, test } from "vitest";
+import { describe, expect, onTestFinished, test } from "vitest";
 
 import { type Hub, startHub } from "../hub.ts";
 import { BIN, cli, clientEnv } from "./cli.ts";
@@ -14,7 +14,7 @@ const run = promisify(execFile);
 /** An environment in which `hub` is a command, as after `npm link`. */
 async function withHub(hub: Hub): Promise<NodeJS.ProcessEnv> {
   const folder = await mkdtemp(join(tmpdir(), "hub-bin-"));
-  await mkdir(folder, { recursive: true });
+  onTestFinished(() => rm(folder, { recursive: true }));
   const file = join(folder, "hub");
   await writeFile(file, `#!/bin/sh\nexec '${process.execPath}' '${BIN}' "$@"\n`);
   await chmod(file, 0o755);

@@ -1,8 +1,8 @@
-import { chmod, mkdtemp, readFile, stat } from "node:fs/promises";
+import { chmod, mkdtemp, readFile, rm, stat } from "node:fs/promises";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 
-import { describe, expect, test } from "vitest";
+import { describe, expect, onTestFinished, test } from "vitest";
 
 import { ALL, OTHER, startHub } from "../hub.ts";
 import { cli, serve } from "./cli.ts";
@@ -11,6 +11,7 @@ import { onTerminal } from "./terminal.ts";
 /** A configuration folder of the test's own, and no Hub in the environment. */
 async function freshConfig() {
   const folder = await mkdtemp(join(tmpdir(), "hub-config-"));
+  onTestFinished(() => rm(folder, { recursive: true }));
   return {
     file: join(folder, "serveraihub/hosts.json"),
     env: { XDG_CONFIG_HOME: folder, HUB_URL: "", HUB_KEY: "" },

@@ -93,9 +93,10 @@ async function readKey({ output }: Context): Promise<string> {
       throw usageError("no API key: set HUB_KEY, pipe it in, or call `hub login` on a terminal");
     return key;
   }
-  output.stderr.write("API key: ");
   const silent = new Writable({ write: (_chunk, _encoding, done) => done() });
   const lines = createInterface({ input: process.stdin, output: silent, terminal: true });
+  // Only now, with the terminal's echo off: a key pasted at once must not show.
+  output.stderr.write("API key: ");
   const interrupted = Promise.withResolvers<never>();
   const stop = () => interrupted.reject(new CliError("nothing was stored", EXIT.interrupted));
   lines.once("SIGINT", stop);
