@@ -5,9 +5,10 @@ import { access, type FileHandle, stat } from "node:fs/promises";
 import { basename, delimiter, dirname, isAbsolute, join, resolve } from "node:path";
 import { fileURLToPath } from "node:url";
 
-import { ArgsError, joinArgv, splitArgs } from "./argv.ts";
+import { ArgsError, splitArgs } from "./argv.ts";
 import { createLog } from "./log-file.ts";
 import { currentBootId, type ProcessIdentity, readStat } from "./process-identity.ts";
+import { joinArgv } from "./protocol/argv.ts";
 import { ApiProblem, invalidField } from "./protocol/problem.ts";
 import type { LaunchOrder, PipelineSpec, ScriptSpec } from "./protocol/schemas.ts";
 import type { Recipes } from "./recipes.ts";

@@ -3,7 +3,8 @@ import { execFileSync } from "node:child_process";
 import * as fc from "fast-check";
 import { describe, expect, test } from "vitest";
 
-import { ArgsError, joinArgv, splitArgs } from "../host-agent/argv.ts";
+import { ArgsError, splitArgs } from "../host-agent/argv.ts";
+import { joinArgv } from "../host-agent/protocol/argv.ts";
 
 describe("splitting args", () => {
   test("gives the words that /bin/sh gives, for every form of quoting", () => {

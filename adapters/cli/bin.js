@@ -1,0 +1,19 @@
+#!/usr/bin/env node
+// Plain JavaScript that any Node can read, so that an old one gets a sentence and not a syntax error.
+import module from "node:module";
+import { homedir } from "node:os";
+import { join } from "node:path";
+
+const [major, minor] = process.versions.node.split(".").map(Number);
+if (major < 24 || (major === 24 && minor < 16)) {
+  process.stderr.write(
+    `hub: needs Node 24.16 or newer, but this is ${process.version}; in a clone, \`npx hub\` brings its own\n`,
+  );
+  process.exitCode = 69;
+} else {
+  // A third of the start is compiling. In the user's own folder, since code kept in /tmp could be anybody's.
+  module.enableCompileCache(
+    join(process.env.XDG_CACHE_HOME || join(homedir(), ".cache"), "serveraihub", "cli"),
+  );
+  await import("./main.ts");
+}

@@ -1,0 +1,32 @@
+import type { RunRecord } from "../../../host-agent/protocol/schemas.ts";
+import type { Context } from "../context.ts";
+import { EXIT } from "../exit.ts";
+import { outcome } from "../format.ts";
+import { withRetries } from "../retry.ts";
+import { findRun, RUN_FIELDS, runPath } from "../runs.ts";
+
+export interface KillFlags {
+  signal?: string;
+  /** Seconds. */
+  grace?: number;
+}
+
+/** Stops a run. Safe to repeat, so it is retried like a read. Returns the exit code. */
+export async function killRun(context: Context, text: string, { signal, grace }: KillFlags): Promise<number> {
+  const { output, json } = context;
+  const api = await context.api();
+  const retries = context.retries("read");
+  const run = await withRetries(() => findRun(api, text), retries);
+  const body = {
+    ...(signal !== undefined && { signal }),
+    ...(grace !== undefined && { grace_seconds: grace }),
+  };
+  const killed = await withRetries(
+    () => api.json<RunRecord>("POST", `${runPath(run)}/kill`, RUN_FIELDS, { body }),
+    retries,
+  );
+  if (json) await output.json(killed);
+  else if (killed.ended_at !== null) await output.write(`${outcome(killed)}\n`);
+  else await output.write(`${killed.run_id} was sent ${signal ?? "SIGTERM"} and is ending\n`);
+  return EXIT.ok;
+}

@@ -1,0 +1,75 @@
+import { setTimeout as sleep } from "node:timers/promises";
+
+import type { RunRecord, Source } from "../../../host-agent/protocol/schemas.ts";
+import type { Api } from "../api.ts";
+import type { Context } from "../context.ts";
+import { CliError, EXIT } from "../exit.ts";
+import { localTime, runDuration, statusText, whatRan } from "../format.ts";
+import { interruptible } from "../interruption.ts";
+import { printable } from "../printable.ts";
+import { withRetries } from "../retry.ts";
+import { listRuns } from "../runs.ts";
+import { renderTable } from "../table.ts";
+
+export interface RunsFlags {
+  status?: string;
+  limit: number;
+  source?: Source;
+  watch?: boolean;
+}
+
+const WATCH_INTERVAL_MS = 2_000;
+const HOME_AND_CLEAR = "\x1b[H\x1b[J";
+
+/** Lists the runs of both surfaces, newest first; with `watch` again and again. Returns the exit code. */
+export async function showRuns(context: Context, flags: RunsFlags): Promise<number> {
+  const api = await context.api();
+  if (!flags.watch) {
+    const { runs, refused } = await withRetries(() => listRuns(api, flags), context.retries("read"));
+    if (refused !== undefined) context.output.warn(refused);
+    if (context.json) await context.output.json({ runs });
+    else await context.output.write(table(context, runs));
+    return EXIT.ok;
+  }
+  return interruptible(
+    (signal) => watch(context, api, flags, signal),
+    () => "no longer watching; the runs go on",
+  ).catch((error: unknown) => {
+    // Ctrl-C is the way to end it.
+    if (error instanceof CliError && error.exitCode === EXIT.interrupted) return EXIT.ok;
+    throw error;
+  });
+}
+
+/** On a terminal the list stands still and changes; elsewhere it is written again when something has changed. */
+async function watch(context: Context, api: Api, flags: RunsFlags, signal: AbortSignal): Promise<never> {
+  const { output, json } = context;
+  let shown = "";
+  for (;;) {
+    const { runs } = await withRetries(() => listRuns(api, flags), context.retries("follow", signal));
+    const state = JSON.stringify(runs);
+    if (output.stdout.isTTY && !json) {
+      const rows = table(context, runs)
+        .split("\n")
+        .slice(0, Math.max(2, (output.stdout.rows || 24) - 1));
+      await output.write(HOME_AND_CLEAR + rows.join("\n"));
+    } else if (state !== shown) {
+      await (json ? output.jsonLine({ runs }) : output.write(table(context, runs)));
+    }
+    shown = state;
+    await sleep(WATCH_INTERVAL_MS, undefined, { signal });
+  }
+}
+
+function table({ output }: Context, runs: readonly RunRecord[]): string {
+  const head = ["RUN", "STATUS", "STARTED", "TIME", "KEY", "WHAT"];
+  const rows = runs.map((run) => [
+    run.run_id,
+    statusText(run.status, output.stdout),
+    localTime(run.started_at),
+    runDuration(run, Date.now()),
+    printable(run.key_name),
+    whatRan(run),
+  ]);
+  return renderTable(head, rows, output.width);
+}

@@ -1,0 +1,30 @@
+import type { ScriptList } from "../../../host-agent/protocol/schemas.ts";
+import type { Context } from "../context.ts";
+import { EXIT } from "../exit.ts";
+import { byteCount, localTime } from "../format.ts";
+import { printable } from "../printable.ts";
+import { withRetries } from "../retry.ts";
+import { renderTable } from "../table.ts";
+
+/** Lists the scripts under a folder, or under all the roots. Returns the exit code. */
+export async function showScripts(
+  { api: openApi, output, json, retries }: Context,
+  path: string | undefined,
+): Promise<number> {
+  const api = await openApi();
+  const list = await withRetries(
+    () => api.json<ScriptList>("GET", "/api/v1/scripts", ["scripts"], { query: { path } }),
+    retries("read"),
+  );
+  if (json) await output.json(list);
+  else {
+    const rows = list.scripts.map((script) => [
+      printable(script.path),
+      byteCount(script.size),
+      localTime(script.modified_at),
+    ]);
+    await output.write(renderTable(["PATH", "SIZE", "MODIFIED"], rows, output.width));
+    if (list.truncated) output.warn("there are more scripts than the server lists; name a folder");
+  }
+  return EXIT.ok;
+}

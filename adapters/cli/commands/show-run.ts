@@ -1,0 +1,36 @@
+import type { RunRecord } from "../../../host-agent/protocol/schemas.ts";
+import type { Context } from "../context.ts";
+import { EXIT } from "../exit.ts";
+import { localTime, runDuration, statusText } from "../format.ts";
+import { printable } from "../printable.ts";
+import { withRetries } from "../retry.ts";
+import { findRun } from "../runs.ts";
+
+/** Shows the record of one run. Returns the exit code. */
+export async function showRun(context: Context, text: string): Promise<number> {
+  const api = await context.api();
+  const run = await withRetries(() => findRun(api, text), context.retries("read"));
+  if (context.json) await context.output.json(run);
+  else await context.output.write(card(context, run));
+  return EXIT.ok;
+}
+
+function card({ output }: Context, run: RunRecord): string {
+  const lines: [string, string | null][] = [
+    ["run", run.run_id],
+    ["status", statusText(run.status, output.stdout)],
+    ["reason", printable(run.status_reason)],
+    ["exit code", run.exit_code === null ? null : String(run.exit_code)],
+    ["signal", run.signal],
+    ["command", printable(run.cmd)],
+    ["started", localTime(run.started_at)],
+    ["ended", run.ended_at === null ? null : localTime(run.ended_at)],
+    ["time", runDuration(run, Date.now())],
+    ["surface", `${run.source}s`],
+    ["key", printable(run.key_name)],
+    ["pid", run.pid],
+    ["log", printable(run.log_path)],
+  ];
+  const known = lines.filter(([, value]) => value !== null && value !== undefined);
+  return known.map(([name, value]) => `${name.padEnd(10)} ${value}\n`).join("");
+}

@@ -1,0 +1,11 @@
+import type { Context } from "../context.ts";
+import { withRetries } from "../retry.ts";
+import { findRun } from "../runs.ts";
+import { awaitRun } from "../watch-run.ts";
+
+/** Waits until a run ends. Returns the exit code that stands for its end. */
+export async function waitRun(context: Context, text: string): Promise<number> {
+  const api = await context.api();
+  const run = await withRetries(() => findRun(api, text), context.retries("read"));
+  return awaitRun(context, api, run);
+}

@@ -1,0 +1,68 @@
+import { styleText } from "node:util";
+
+import type { RunRecord } from "../../host-agent/protocol/schemas.ts";
+import { printable } from "./printable.ts";
+
+const STATUS_COLOURS = {
+  running: "cyan",
+  completed: "green",
+  failed: "red",
+  killed: "yellow",
+  unknown: "magenta",
+} as const;
+
+/** `2026-11-23 21:38:02` in local time. */
+export function localTime(epochSeconds: number): string {
+  const date = new Date(epochSeconds * 1000);
+  const day = `${date.getFullYear()}-${two(date.getMonth() + 1)}-${two(date.getDate())}`;
+  return `${day} ${two(date.getHours())}:${two(date.getMinutes())}:${two(date.getSeconds())}`;
+}
+
+/** `42s`, `3m07s`, `2h05m`, `3d04h`. */
+export function duration(seconds: number): string {
+  const whole = Math.max(0, Math.floor(seconds));
+  if (whole < 60) return `${whole}s`;
+  if (whole < 3_600) return `${Math.floor(whole / 60)}m${two(whole % 60)}s`;
+  if (whole < 86_400) return `${Math.floor(whole / 3_600)}h${two((whole % 3_600) / 60)}m`;
+  return `${Math.floor(whole / 86_400)}d${two((whole % 86_400) / 3_600)}h`;
+}
+
+/** `512 B`, `34.1 kB`, `1.2 GB`: powers of 1000. */
+export function byteCount(bytes: number): string {
+  const units = ["B", "kB", "MB", "GB", "TB"];
+  let value = bytes;
+  let unit = 0;
+  while (value >= 1000 && unit < units.length - 1) {
+    value /= 1000;
+    unit++;
+  }
+  return `${unit === 0 ? value : value.toFixed(1)} ${units[unit]}`;
+}
+
+/** How long a run took, or has been running for by this machine's clock. */
+export function runDuration(run: RunRecord, nowMs: number): string {
+  return duration((run.ended_at ?? nowMs / 1000) - run.started_at);
+}
+
+/** The recipe or the path that was launched. */
+export function whatRan({ spec }: RunRecord): string {
+  return printable("recipe_id" in spec ? spec.recipe_id : spec.path);
+}
+
+/** A status in its colour, where `stream` is a terminal that wants colours. */
+export function statusText(status: string, stream: NodeJS.WriteStream): string {
+  const isKnown = Object.hasOwn(STATUS_COLOURS, status);
+  return isKnown
+    ? styleText(STATUS_COLOURS[status as keyof typeof STATUS_COLOURS], status, { stream })
+    : printable(status);
+}
+
+/** How a run ended, in a sentence. */
+export function outcome(run: RunRecord): string {
+  const code = run.exit_code === null ? "" : ` with exit code ${run.exit_code}`;
+  return `${run.run_id} ${printable(run.status)}${code} after ${runDuration(run, Date.now())}: ${printable(run.status_reason)}`;
+}
+
+function two(value: number): string {
+  return String(Math.floor(value)).padStart(2, "0");
+}

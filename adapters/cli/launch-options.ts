@@ -1,0 +1,40 @@
+import { Option } from "commander";
+
+import { joinArgv } from "../../host-agent/protocol/argv.ts";
+import type { Source } from "../../host-agent/protocol/schemas.ts";
+
+/** What is asked for: the recipe or script, the words after `--`, and the flags by their names. */
+export interface LaunchRequest {
+  source: Source;
+  spec: { recipe_id: string } | { path: string };
+  words: readonly string[];
+  flags: LaunchFlags;
+}
+
+export interface LaunchFlags {
+  follow?: boolean;
+  wait?: boolean;
+  raw?: boolean;
+  key?: string;
+  terminal?: boolean;
+}
+
+/** The request's body. An option that the API learns is a flag below and a line here. */
+export function launchBody({ spec, words, flags }: LaunchRequest): object {
+  return {
+    ...spec,
+    ...(words.length > 0 && { args: joinArgv(words) }),
+    ...(flags.terminal && { terminal: true }),
+  };
+}
+
+/** The flags of a launch, the same for both surfaces. */
+export function launchOptions(): Option[] {
+  return [
+    new Option("-f, --follow", "show the log until the run ends, and exit with its code"),
+    new Option("--wait", "wait for the end without the log, and exit with the run's code"),
+    new Option("--raw", "with -f: the log's bytes as they are, even on a terminal"),
+    new Option("--terminal", "run under a pseudo-terminal, so that lines appear at once"),
+    new Option("--key <key>", "the Idempotency-Key: the same key never starts a second run within an hour"),
+  ];
+}

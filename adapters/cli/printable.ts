@@ -1,0 +1,78 @@
+/**
+ * What a terminal must not get from a stranger: every control but tab and line
+ * feed, and the marks that turn the direction of text.
+ */
+const UNSAFE = /[[\p{Cc}\p{Bidi_Control}]--[\t\n]]/gv;
+/** Likewise of what JSON.stringify leaves. */
+const UNSAFE_IN_JSON = /[[\p{Cc}\p{Bidi_Control}]--[\n]]/gv;
+const ESCAPE = "\u001b";
+/** Select Graphic Rendition (ECMA-48, 8.3.117): colours and weight, which move nothing. */
+const SGR = new RegExp(`${ESCAPE}\\[[0-9;:]{0,64}m`, "g");
+/** What may become an SGR sequence with the next bytes. */
+const SGR_BEGINNING = new RegExp(`${ESCAPE}(?:\\[[0-9;:]{0,64})?$`);
+
+/** Text on one line with everything that a terminal would act on made visible. */
+export function printable(text: string): string {
+  return text.replaceAll(/[\t\n\r]+/g, " ").replaceAll(UNSAFE, visible);
+}
+
+/** Text of several lines, likewise. */
+export function printableLines(text: string): string {
+  return text.replaceAll("\r\n", "\n").replaceAll(UNSAFE, visible);
+}
+
+/**
+ * Turns a log's bytes into text for a terminal, piece by piece: colours pass,
+ * so does the carriage return of progress bars; every other control is made
+ * visible. A character or sequence cut by the end of a piece waits for the next.
+ */
+export function terminalFilter() {
+  const decoder = new TextDecoder("utf-8", { ignoreBOM: true });
+  let held = "";
+  let coloured = false;
+
+  function filter(text: string): string {
+    let safe = "";
+    let from = 0;
+    for (const { 0: sequence, index } of text.matchAll(SGR)) {
+      safe += neutralise(text.slice(from, index)) + sequence;
+      from = index + sequence.length;
+      coloured = true;
+    }
+    return safe + neutralise(text.slice(from));
+  }
+
+  return {
+    push(bytes: Uint8Array): string {
+      const text = held + decoder.decode(bytes, { stream: true });
+      held = SGR_BEGINNING.exec(text)?.[0] ?? "";
+      return filter(text.slice(0, text.length - held.length));
+    },
+    /** What is still held, and the end of the colours. */
+    end(): string {
+      const rest = filter(held + decoder.decode());
+      held = "";
+      return coloured ? `${rest}${ESCAPE}[0m` : rest;
+    },
+  };
+}
+
+function neutralise(text: string): string {
+  return text.replaceAll(UNSAFE, (char) => (char === "\r" ? char : visible(char)));
+}
+
+/** `^[` for C0 and DEL, as cat -v writes them, else `<U+202E>`. */
+function visible(char: string): string {
+  const code = char.charCodeAt(0);
+  if (code === 0x7f) return "^?";
+  if (code < 0x20) return `^${String.fromCharCode(code + 0x40)}`;
+  return `<U+${code.toString(16).toUpperCase().padStart(4, "0")}>`;
+}
+
+/** JSON that is also safe to show: what JSON.stringify leaves of the unsafe characters is escaped. */
+export function safeJson(value: unknown, indent?: number): string {
+  return JSON.stringify(value, null, indent).replaceAll(
+    UNSAFE_IN_JSON,
+    (char) => `\\u${char.charCodeAt(0).toString(16).padStart(4, "0")}`,
+  );
+}

@@ -1,0 +1,222 @@
+import { Command, InvalidArgumentError, Option } from "commander";
+
+import type { KillFlags } from "./commands/kill-run.ts";
+import type { RunsFlags } from "./commands/list-runs.ts";
+import type { LogsFlags } from "./commands/logs.ts";
+import { type Context, createContext, type GlobalOptions } from "./context.ts";
+import type { Env } from "./hosts.ts";
+import { type LaunchFlags, launchOptions } from "./launch-options.ts";
+import type { Output } from "./output.ts";
+
+export interface ProgramDeps {
+  env: Env;
+  output: Output;
+  /** The words after the first `--`, which belong to the job. */
+  words: readonly string[];
+  /** Told the code to exit with. */
+  exit(code: number): void;
+}
+
+const STATUSES = ["running", "completed", "failed", "killed", "unknown"];
+const SIGNALS = ["SIGTERM", "SIGINT", "SIGKILL"];
+export const SHELLS = ["bash", "zsh", "fish"];
+/** What may be completed by asking: the names of arguments in the commands below. */
+export const RUN = "run";
+export const RECIPE = "recipe";
+export const SCRIPT = "path";
+
+/** The whole command line: every command with its arguments, flags and example. Code is loaded by the one that runs. */
+export function createProgram({ env, output, words, exit }: ProgramDeps): Command {
+  const program = new Command("hub")
+    .description("Launch recipes and scripts on a Hub host, follow their logs and stop them.")
+    .version("1.0.0", "-V, --version", "show the version")
+    .helpOption("-h, --help", "show help")
+    .helpCommand("help [command]", "show help")
+    .option("--host <name>", "a Hub stored by `hub login`")
+    .option("--json", "answer in JSON")
+    .addOption(
+      new Option("--retry <seconds>", "for how long to ask again when the Hub is out of reach").argParser(
+        wholeNumber(0, 86_400),
+      ),
+    )
+    .configureHelp({ showGlobalOptions: true })
+    .configureOutput({
+      writeOut: (text) => void output.write(text),
+      outputError: (text) => output.warn(text.replace(/^error: /, "").trim()),
+    })
+    .showSuggestionAfterError()
+    .exitOverride()
+    .addHelpText("after", GUIDE);
+
+  /** Adds a command; `act` returns its exit code. Only those that launch take words after `--`. */
+  function command(usage: string, description: string, example: string, takesWords = false): Command {
+    return program
+      .command(usage)
+      .description(description)
+      .allowExcessArguments(false)
+      .addHelpText("after", `\nExample:\n  $ ${example}\n`)
+      .hook("preAction", (_program, called) => {
+        if (words.length > 0 && !takesWords) called.error("only run and script take words after --");
+      });
+  }
+  const act =
+    (action: (context: Context, ...args: never[]) => Promise<number>) =>
+    async (...args: unknown[]): Promise<void> => {
+      const context = createContext({ env, output, options: program.opts<GlobalOptions>() });
+      exit(await action(context, ...(args as never[])));
+    };
+
+  command("recipes", "list the recipes", "hub recipes").action(
+    act(async (context) => (await import("./commands/list-recipes.ts")).showRecipes(context)),
+  );
+
+  const run = command("run", "launch a recipe", "hub run build_all_extra_features -f -- --limit 5000", true)
+    .argument(`<${RECIPE}>`, "a recipe of `hub recipes`")
+    .usage("[options] <recipe> [-- args...]")
+    .action(
+      act(async (context, recipe_id: string, flags: LaunchFlags) => {
+        const { launch } = await import("./commands/launch.ts");
+        return launch(context, { source: "pipeline", spec: { recipe_id }, words, flags });
+      }),
+    );
+
+  command("scripts", "list the scripts", "hub scripts /home/mark/scripts")
+    .argument("[folder]", "only those under this folder")
+    .action(
+      act(async (context, folder?: string) =>
+        (await import("./commands/list-scripts.ts")).showScripts(context, folder),
+      ),
+    );
+
+  command("cat", "show a script's source", "hub cat /home/mark/scripts/my_job.sh")
+    .argument(`<${SCRIPT}>`, "a script of `hub scripts`")
+    .action(
+      act(async (context, path: string) =>
+        (await import("./commands/cat-script.ts")).catScript(context, path),
+      ),
+    );
+
+  const script = command(
+    "script",
+    "launch a script",
+    "hub script /home/mark/scripts/my_job.sh -f -- --mode full",
+    true,
+  )
+    .argument(`<${SCRIPT}>`, "a script of `hub scripts`")
+    .usage("[options] <path> [-- args...]")
+    .action(
+      act(async (context, path: string, flags: LaunchFlags) => {
+        const { launch } = await import("./commands/launch.ts");
+        return launch(context, { source: "script", spec: { path }, words, flags });
+      }),
+    );
+  for (const option of launchOptions()) {
+    run.addOption(option);
+    script.addOption(option);
+  }
+
+  command("runs", "list the runs, newest first", "hub runs --status running --watch")
+    .addOption(new Option("--status <status>", "only runs with this status").choices(STATUSES))
+    .addOption(new Option("--limit <n>", "at most so many").argParser(wholeNumber(1, 10_000)).default(20))
+    .addOption(new Option("--source <source>", "only one surface's runs").choices(["pipeline", "script"]))
+    .option("--watch", "again and again, until Ctrl-C")
+    .action(
+      act(async (context, flags: RunsFlags) =>
+        (await import("./commands/list-runs.ts")).showRuns(context, flags),
+      ),
+    );
+
+  command("show", "show a run's record", "hub show run_a1b2c3d4e5f6")
+    .argument(`<${RUN}>`, "a run's id, or its beginning")
+    .action(
+      act(async (context, id: string) => (await import("./commands/show-run.ts")).showRun(context, id)),
+    );
+
+  command("logs", "show a run's log", "hub logs run_a1b2c3d4e5f6 -f --since-start")
+    .argument(`<${RUN}>`, "a run's id, or its beginning")
+    .option("-f, --follow", "go on until the run ends, and exit with its code")
+    .option("--since-start", "from the first byte: without -f always so, with -f else the last 10 lines")
+    .addOption(
+      new Option("--tail <n>", "from the last so many lines").argParser(wholeNumber(0, 1_000_000_000)),
+    )
+    .option("--raw", "the log's bytes as they are, even on a terminal")
+    .action(
+      act(async (context, id: string, flags: LogsFlags) =>
+        (await import("./commands/logs.ts")).showLogs(context, id, flags),
+      ),
+    );
+
+  command("kill", "stop a run and every process of it", "hub kill run_a1b2c3d4e5f6 --grace 10")
+    .argument(`<${RUN}>`, "a run's id, or its beginning")
+    .addOption(new Option("--signal <signal>", "what to send; else SIGTERM").choices(SIGNALS))
+    .addOption(
+      new Option("--grace <seconds>", "SIGKILL whatever is left after so many seconds").argParser(
+        wholeNumber(0, 3_600),
+      ),
+    )
+    .action(
+      act(async (context, id: string, flags: KillFlags) =>
+        (await import("./commands/kill-run.ts")).killRun(context, id, flags),
+      ),
+    );
+
+  command("wait", "wait until a run ends, and exit with its code", "hub wait run_a1b2c3d4e5f6")
+    .argument(`<${RUN}>`, "a run's id, or its beginning")
+    .action(
+      act(async (context, id: string) => (await import("./commands/wait-run.ts")).waitRun(context, id)),
+    );
+
+  command("open", "print the console's address, and open it where there is a desktop", "hub open").action(
+    act(async (context) => (await import("./commands/open-console.ts")).openConsole(context)),
+  );
+
+  command("login", "store a Hub's address and key", "hub login https://hub.example.com --host acme")
+    .argument("[url]", "the Hub's address; else HUB_URL")
+    .action(act(async (context, url?: string) => (await import("./commands/login.ts")).login(context, url)));
+
+  command("logout", "forget a stored Hub", "hub logout --host acme").action(
+    act(async (context) => (await import("./commands/login.ts")).logout(context)),
+  );
+
+  command("hosts", "list the stored Hubs", "hub hosts").action(
+    act(async (context) => (await import("./commands/login.ts")).showHosts(context)),
+  );
+
+  command("completion", "print a completion script", 'eval "$(hub completion bash)"')
+    .addArgument(program.createArgument("<shell>", "the shell that will load it").choices(SHELLS))
+    .action(
+      act(async (context, shell: string) =>
+        (await import("./commands/completion.ts")).printScript(context, shell),
+      ),
+    );
+
+  program
+    .command("complete", { hidden: true })
+    .action(
+      act(async (context) =>
+        (await import("./commands/completion.ts")).printCandidates(context, program, words),
+      ),
+    );
+
+  return program;
+}
+
+const GUIDE = `
+Environment:
+  HUB_URL   the Hub's address; else the default of \`hub login\`, else http://127.0.0.1:8787
+  HUB_KEY   the API key; else the one stored for that address
+
+Exit codes:
+  the run's own with -f, --wait and wait (143 killed, 70 unknown, 1 if only its log says that it failed)
+  64 usage, 69 the Hub said no or cannot be reached, 130 interrupted (the run goes on)
+
+Example:
+  $ hub run build_all_extra_features -f -- --limit 5000
+`;
+
+function wholeNumber(min: number, max: number) {
+  return (text: string): number => {
+    if (/^\d{1,10}$/.test(text) && Number(text) >= min && Number(text) <= max) return Number(text);
+    throw new InvalidArgumentError(`It must be a whole number from ${min} to ${max}.`);
+  };
+}

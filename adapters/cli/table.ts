@@ -1,0 +1,55 @@
+import Table from "cli-table3";
+import stringWidth from "string-width";
+
+const NO_LINES = Object.fromEntries(
+  [
+    ..."top,top-mid,top-left,top-right,bottom,bottom-mid,bottom-left,bottom-right".split(","),
+    ..."left,left-mid,mid,mid-mid,right,right-mid,middle".split(","),
+  ].map((part) => [part, ""]),
+);
+const GAP = 2;
+const NARROWEST_COLUMN = 6;
+
+/**
+ * Rows under a head, in columns. With `width` (that of a terminal) the widest
+ * columns are cut so that a row stays on one line; the first never is, since it
+ * is what the next command is called with. Cells are printable already.
+ */
+export function renderTable(head: readonly string[], rows: readonly string[][], width?: number): string {
+  const widths = head.map((title, column) =>
+    rows.reduce((widest, row) => Math.max(widest, stringWidth(row[column] ?? "")), title.length),
+  );
+  if (width !== undefined) shrink(widths, width - GAP * (head.length - 1));
+  const table = new Table({
+    head: [...head],
+    colWidths: widths.map((columnWidth, i) => columnWidth + (i < head.length - 1 ? GAP : 0)),
+    chars: NO_LINES,
+    style: { head: [], border: [], "padding-left": 0, "padding-right": 0 },
+  });
+  table.push(...rows.map((row) => row.map((cell, i) => cut(cell, widths[i]!))));
+  const lines = table.toString().split("\n");
+  return lines.map((line) => `${line.trimEnd()}\n`).join("");
+}
+
+function shrink(widths: number[], available: number): void {
+  for (let over = sum(widths) - available; over > 0; over--) {
+    const widest = Math.max(...widths.slice(1));
+    if (widest <= NARROWEST_COLUMN) return;
+    widths[widths.indexOf(widest, 1)] = widest - 1;
+  }
+}
+
+function sum(numbers: readonly number[]): number {
+  return numbers.reduce((total, number) => total + number, 0);
+}
+
+/** At most `width` columns of a terminal. Cells that carry colours are short and never cut. */
+function cut(cell: string, width: number): string {
+  if (stringWidth(cell) <= width) return cell;
+  let kept = "";
+  for (const char of cell) {
+    if (stringWidth(kept + char) > width - 1) break;
+    kept += char;
+  }
+  return `${kept}…`;
+}
