@@ -90,7 +90,7 @@ print(follow(client, f"/api/v1/pipelines/runs/{sys.argv[2]}")["status"])`,
 
     expect(new Set(used)).toEqual(new Set(["start", "test", "keys", "dev", "agent"]));
     expect(used.filter((name) => !(name in scripts))).toEqual([]);
-    expect(scripts.start).toBe("node adapters/node.ts");
+    expect(scripts.start).toMatch(/node .*adapters\/node\.ts$/);
   });
 
   test("says on a start what it says here: address, mode, folders and a curl to try", async () => {
@@ -104,9 +104,8 @@ print(follow(client, f"/api/v1/pipelines/runs/{sys.argv[2]}")["status"])`,
     expect(JSON.parse(await runShell(command, hub.env))).toMatchObject({ status: "running" });
   });
 
-  // The command is a part of its own: this test follows it.
-  test.skipIf(!existsSync(join(PROJECT, "adapters/keys.ts")))(
-    "shows keys commands that work (skipped where adapters/keys.ts is not there)",
+  test(
+    "shows keys commands that work",
     async () => {
       await using home = await temporaryHome();
       const keysFile = join(home.path, "keys.json");
@@ -121,8 +120,9 @@ print(follow(client, f"/api/v1/pipelines/runs/{sys.argv[2]}")["status"])`,
       ]);
       expect((await stat(keysFile)).mode & 0o777).toBe(0o600);
       expect(await runShell(list, env, PROJECT)).toContain("acme-prod");
+      await runShell("npm run keys -- create --name other --scopes '*'", env, PROJECT);
       await runShell(revoke, env, PROJECT);
-      expect(JSON.parse(await readFile(keysFile, "utf8")).keys).toEqual([]);
+      expect(JSON.parse(await readFile(keysFile, "utf8")).keys).toMatchObject([{ name: "other" }]);
     },
   );
 
