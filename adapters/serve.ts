@@ -6,6 +6,7 @@ import { createApp } from "../handlers/app.ts";
 import type { KeyRing } from "../handlers/auth.ts";
 import { type Agent, startAgent } from "../host-agent/agent.ts";
 import { ConfigError, type Env } from "../host-agent/config.ts";
+import { folderAssets, PAGES_FOLDER } from "./assets-folder.ts";
 import { isLoopback, type NodeConfig } from "./config.ts";
 import { close, httpServer, listen } from "./http-server.ts";
 import { openKeysFile, sha256 } from "./keys-file.ts";
@@ -50,6 +51,7 @@ export async function serveNode(
     digest: sha256,
     log,
     now: Date.now,
+    assets: folderAssets(PAGES_FOLDER),
   });
   const server = httpServer(app.fetch);
   try {
