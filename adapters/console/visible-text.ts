@@ -48,9 +48,9 @@ export function visibleText(text: string, style: TextStyle): { segments: Segment
   return { segments, style: current };
 }
 
-/** Text without colours: every control is shown. */
+/** Text without colours: every control is shown, but for line feeds. */
 export function spelledOut(text: string): string {
-  return text.replaceAll(SPECIAL, spellOut);
+  return text.replaceAll(SPECIAL, (control) => (control === "\n" ? control : spellOut(control)));
 }
 
 /** `␛[2J` for a sequence, `␀` for a control character, `⟨U+202E⟩` for a mark. */

@@ -5,7 +5,7 @@ import { delimiter, join } from "node:path";
 import { type Browser, type BrowserContextOptions, chromium, type Page } from "playwright-core";
 import { expect } from "vitest";
 
-import { type Hub, type HubOptions, startHub } from "../hub.ts";
+import { type Hub, type HubOptions, startHub, until } from "../hub.ts";
 
 /** Chromium's path: CHROMIUM_PATH, or `chromium` in PATH; undefined when there is none. */
 export function findChromium(): string | undefined {
@@ -186,4 +186,9 @@ export async function seriousFindings(page: Page, axeSource: string): Promise<st
   return findings.violations
     .filter(({ impact }) => impact === "serious" || impact === "critical")
     .flatMap(({ id, nodes }) => nodes.map(({ html, failureSummary }) => `${id}: ${html}\n${failureSummary}`));
+}
+
+/** Waits until an expression is true in the page; the page's policy leaves no other way than to ask again. */
+export async function holds(page: Page, expression: string): Promise<void> {
+  await until(async () => ((await page.evaluate(expression)) === true ? true : undefined));
 }
