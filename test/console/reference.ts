@@ -16,6 +16,10 @@ export function referenceTests(open: Open): void {
 
     const operation = page.locator("#operations-Pipelines-launchPipeline");
     await operation.locator(".opblock-summary-control").click();
+    expect(JSON.parse(await operation.locator("textarea").inputValue())).toEqual({
+      recipe_id: "build_all_extra_features",
+      args: "--limit 5000",
+    });
     await operation.locator("textarea").fill('{"recipe_id": "hello", "args": "docs"}');
     await operation.getByRole("button", { name: "Execute" }).click();
     await operation.locator(".live-responses-table").getByText("201", { exact: true }).first().waitFor();
