@@ -9,6 +9,7 @@ import { startAgent } from "../host-agent/agent.ts";
 import { type AgentConfig, ConfigError, type Env } from "../host-agent/config.ts";
 import { requestSigner } from "../host-agent/protocol/signature.ts";
 import type { NodeConfig, RemoteAgentConfig } from "./config.ts";
+import { folderAssets, PAGES_FOLDER } from "./assets-folder.ts";
 import { close, httpServer, listen } from "./http-server.ts";
 import { openKeysFile, sha256 } from "./keys-file.ts";
 import { memoryKV } from "./kv-memory.ts";
@@ -55,6 +56,7 @@ export async function serveNode(
     digest: sha256,
     log,
     now: Date.now,
+    assets: folderAssets(PAGES_FOLDER),
   });
   const server = httpServer(app.fetch);
   try {

@@ -3,6 +3,7 @@ import { type IRequestStrict, Router } from "itty-router";
 import { ApiProblem } from "../host-agent/protocol/problem.ts";
 import type { Principal } from "./auth.ts";
 import { openapi } from "./openapi.ts";
+import { PAGE_PATHS, servePage } from "./pages.ts";
 import { problemReply } from "./problem.ts";
 import { type Reply, toResponse } from "./reply.ts";
 import { type Deps, type Route, serve } from "./route.ts";
@@ -55,7 +56,14 @@ export function createApp(deps: Deps) {
   let document: object | undefined;
   const serveDocument = () => ({ status: 200, json: (document ??= openapi(routes)) });
   router.get("/openapi.json", serveDocument).head("/openapi.json", serveDocument);
-  for (const path of new Set([...routes.map((route) => route.path), "/openapi.json"])) {
+  for (const path of PAGE_PATHS) {
+    const serveIt = ({ params }: IRequestStrict, exchange: Exchange) => {
+      exchange.route = path;
+      return servePage({ path, name: params["name"], headers: exchange.request.headers }, deps);
+    };
+    router.get(path, serveIt).head(path, serveIt);
+  }
+  for (const path of new Set([...routes.map((route) => route.path), "/openapi.json", ...PAGE_PATHS])) {
     const methods = routes.filter((route) => route.path === path).map((route) => route.method.toUpperCase());
     const allowed = methods.length === 0 || methods.includes("GET") ? ["GET", "HEAD", ...methods] : methods;
     const allow = [...new Set(allowed)].join(", ");

@@ -5,6 +5,7 @@ import type { Agent } from "./agent-client.ts";
 import { authorize, type Digest, type KeyRing, type Principal, type Scope } from "./auth.ts";
 import { readJsonBody } from "./body.ts";
 import type { KV } from "./kv.ts";
+import type { Assets } from "./pages.ts";
 import type { Reply } from "./reply.ts";
 
 /** What the handlers need of the world. */
@@ -17,6 +18,8 @@ export interface Deps {
   /** One structured line: requests, and what went wrong. */
   log(entry: Record<string, unknown>): void;
   now(): number;
+  /** The built pages for people; without them the paths of the pages say that they are not built. */
+  assets?: Assets | undefined;
 }
 
 export interface Schemas {

@@ -104,27 +104,24 @@ print(follow(client, f"/api/v1/pipelines/runs/{sys.argv[2]}")["status"])`,
     expect(JSON.parse(await runShell(command, hub.env))).toMatchObject({ status: "running" });
   });
 
-  test(
-    "shows keys commands that work",
-    async () => {
-      await using home = await temporaryHome();
-      const keysFile = join(home.path, "keys.json");
-      const env = { ...plainEnv(home.path), HUB_KEYS_FILE: keysFile };
-      const [block] = codeBlocks("## Keys", "sh");
-      const [create, list, revoke] = block!.trim().split("\n") as [string, string, string];
+  test("shows keys commands that work", async () => {
+    await using home = await temporaryHome();
+    const keysFile = join(home.path, "keys.json");
+    const env = { ...plainEnv(home.path), HUB_KEYS_FILE: keysFile };
+    const [block] = codeBlocks("## Keys", "sh");
+    const [create, list, revoke] = block!.trim().split("\n") as [string, string, string];
 
-      await runShell(create, env, PROJECT);
-      const created = await readFile(keysFile, "utf8");
-      expect(JSON.parse(created).keys).toMatchObject([
-        { name: "acme-prod", scopes: ["pipelines:read", "scripts:write"], key_sha256: expect.any(String) },
-      ]);
-      expect((await stat(keysFile)).mode & 0o777).toBe(0o600);
-      expect(await runShell(list, env, PROJECT)).toContain("acme-prod");
-      await runShell("npm run keys -- create --name other --scopes '*'", env, PROJECT);
-      await runShell(revoke, env, PROJECT);
-      expect(JSON.parse(await readFile(keysFile, "utf8")).keys).toMatchObject([{ name: "other" }]);
-    },
-  );
+    await runShell(create, env, PROJECT);
+    const created = await readFile(keysFile, "utf8");
+    expect(JSON.parse(created).keys).toMatchObject([
+      { name: "acme-prod", scopes: ["pipelines:read", "scripts:write"], key_sha256: expect.any(String) },
+    ]);
+    expect((await stat(keysFile)).mode & 0o777).toBe(0o600);
+    expect(await runShell(list, env, PROJECT)).toContain("acme-prod");
+    await runShell("npm run keys -- create --name other --scopes '*'", env, PROJECT);
+    await runShell(revoke, env, PROJECT);
+    expect(JSON.parse(await readFile(keysFile, "utf8")).keys).toMatchObject([{ name: "other" }]);
+  });
 
   test("shows a keys file and a recipes file that are taken as they stand", async () => {
     const [keys] = codeBlocks("## Keys", "json");

@@ -54,7 +54,7 @@ export const PipelineSpec = z
       .optional()
       .meta({ description: "Run under a pseudo-terminal, so that lines appear at once." }),
   })
-  .meta({ id: "PipelineSpec" });
+  .meta({ id: "PipelineSpec", example: { recipe_id: "build_all_extra_features", args: "--limit 5000" } });
 export type PipelineSpec = z.infer<typeof PipelineSpec>;
 
 export const ScriptSpec = z
@@ -72,7 +72,7 @@ export const ScriptSpec = z
       .optional()
       .meta({ description: "Run under a pseudo-terminal, so that lines appear at once." }),
   })
-  .meta({ id: "ScriptSpec" });
+  .meta({ id: "ScriptSpec", example: { path: "/home/mark/scripts/my_job.sh", args: "--mode full" } });
 export type ScriptSpec = z.infer<typeof ScriptSpec>;
 
 /** The record of a run: what the host knows about it at the moment of the answer. */
@@ -97,7 +97,7 @@ export const RunRecord = z
     ended_at: z
       .int()
       .nullable()
-      .meta({ description: "Epoch seconds; null until the process is really gone." }),
+      .meta({ description: "Epoch seconds; null until the process is really gone.", example: null }),
     status: RunStatus,
     status_reason: z.string().meta({
       description: "Why the status is what it is, in one sentence.",
@@ -106,6 +106,7 @@ export const RunRecord = z
     exit_code: z.int().nullable().meta({
       description:
         "The command's exit code, 128+n after signal n; null while it runs or when it is not known.",
+      example: null,
     }),
     signal: z
       .string()
@@ -113,6 +114,7 @@ export const RunRecord = z
       .meta({ description: "The signal that ended the command, if one did.", example: null }),
     spec_sha256: z.string().nullable().meta({
       description: "SHA-256 of the script's bytes as they were at the launch; null for a recipe.",
+      example: null,
     }),
     key_name: z.string().meta({ description: "The API key that launched it.", example: "acme-prod" }),
   })

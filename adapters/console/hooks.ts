@@ -1,0 +1,100 @@
+import { useEffect, useRef, useState } from "preact/hooks";
+
+/** The time in epoch milliseconds, fresh every `everyMs` while the page can be seen. */
+export function useNow(everyMs = 1_000): number {
+  const [now, setNow] = useState(Date.now);
+  useEffect(() => {
+    const timer = setInterval(() => {
+      if (!document.hidden) setNow(Date.now());
+    }, everyMs);
+    return () => clearInterval(timer);
+  }, [everyMs]);
+  return now;
+}
+
+export function useTitle(title: string): void {
+  useEffect(() => {
+    document.title = `${title} · Hub`;
+  }, [title]);
+}
+
+/** Loads when it appears and when `key` changes; `again` loads once more. */
+export function useLoaded<T>(load: () => Promise<T>, key: string) {
+  const [state, setState] = useState<{ key?: string; value?: T; error?: Error }>({});
+  const [attempt, setAttempt] = useState(0);
+  const latest = useRef(load);
+  latest.current = load;
+  useEffect(() => {
+    let isCurrent = true;
+    latest.current().then(
+      (value) => isCurrent && setState({ key, value }),
+      (error: unknown) => isCurrent && setState({ key, error: error as Error }),
+    );
+    return () => {
+      isCurrent = false;
+    };
+  }, [key, attempt]);
+  const { value, error } = state.key === key ? state : {};
+  return { value, error, again: () => setAttempt((n) => n + 1) };
+}
+
+/** Resolves after `ms`, or at once when aborted. */
+export function pause(ms: number, signal: AbortSignal): Promise<void> {
+  return new Promise((resolve) => {
+    const timer = setTimeout(resolve, ms);
+    signal.addEventListener("abort", () => {
+      clearTimeout(timer);
+      resolve();
+    });
+  });
+}
+
+/** Resolves when the page can be seen: nobody polls for a hidden tab. */
+export function seen(signal: AbortSignal): Promise<void> {
+  return new Promise((resolve) => {
+    if (!document.hidden || signal.aborted) return resolve();
+    const look = () => {
+      if (document.hidden && !signal.aborted) return;
+      document.removeEventListener("visibilitychange", look);
+      resolve();
+    };
+    document.addEventListener("visibilitychange", look);
+    signal.addEventListener("abort", look);
+  });
+}
+
+/** Puts text on the clipboard, also where the page is not served over TLS. False when the browser refuses. */
+export async function copyText(text: string): Promise<boolean> {
+  try {
+    await navigator.clipboard.writeText(text);
+    return true;
+  } catch {
+    const area = document.createElement("textarea");
+    area.value = text;
+    document.body.append(area);
+    area.select();
+    const copied = document.execCommand("copy");
+    area.remove();
+    return copied;
+  }
+}
+
+/** Saves a blob under a name, as if it had been a link. */
+export function saveBlob(blob: Blob, name: string): void {
+  const url = URL.createObjectURL(blob);
+  const link = document.createElement("a");
+  link.href = url;
+  link.download = name;
+  link.click();
+  setTimeout(() => URL.revokeObjectURL(url), 60_000);
+}
+
+/** A setting that this browser remembers. */
+export function useStored(name: string, initial: boolean) {
+  const [value, setValue] = useState(() => (localStorage.getItem(name) ?? String(initial)) === "true");
+  const keep = (next: boolean) => {
+    localStorage.setItem(name, String(next));
+    setValue(next);
+  };
+  return [value, keep] as const;
+}

@@ -1,0 +1,75 @@
+import { useState } from "preact/hooks";
+
+import { ApiError, createApi } from "./api.ts";
+import { useTitle } from "./hooks.ts";
+import { Failure } from "./notice.tsx";
+
+/** Asks for an API key and tries it before it lets it in. `refused` says why the last one is not good any more. */
+export function KeyForm({ refused, onKey }: { refused: string | undefined; onKey(key: string): void }) {
+  const [error, setError] = useState<Error>();
+  const [isTrying, setTrying] = useState(false);
+  useTitle("Sign in");
+
+  const submit = async (event: SubmitEvent) => {
+    event.preventDefault();
+    const field = (event.currentTarget as HTMLFormElement).elements.namedItem("key") as HTMLInputElement;
+    const key = field.value.trim();
+    setTrying(true);
+    setError(undefined);
+    try {
+      await tryKey(key);
+      onKey(key);
+    } catch (failure) {
+      setError(failure as Error);
+      setTrying(false);
+      field.select();
+    }
+  };
+
+  const refusal = error instanceof ApiError && error.status === 401 ? error.message : refused;
+  return (
+    <form class="key-form" onSubmit={submit}>
+      <h1>Open the console</h1>
+      {refusal !== undefined && (
+        <p class="field-error" role="alert" id="key-error">
+          {refusal}
+        </p>
+      )}
+      <label for="key">API key</label>
+      <input
+        id="key"
+        name="key"
+        type="password"
+        required
+        autofocus
+        autocomplete="off"
+        spellcheck={false}
+        placeholder="sk_live_…"
+        aria-describedby={`key-note${refusal === undefined ? "" : " key-error"}`}
+      />
+      <button type="submit" class="primary" disabled={isTrying}>
+        {isTrying ? "Trying the key …" : "Open"}
+      </button>
+      <p id="key-note" class="note">
+        The key stays in this tab and is forgotten when you close it. The operator of the Hub makes one with{" "}
+        <code>npm run keys -- create</code>.
+      </p>
+      {error && refusal === undefined && <Failure error={error} />}
+    </form>
+  );
+}
+
+/** A key that lacks a scope is a good key; the pages say what it may not do. */
+async function tryKey(key: string): Promise<void> {
+  if (!/^[\x21-\x7e]{1,512}$/.test(key)) {
+    throw new ApiError(401, {
+      code: "unauthenticated",
+      detail: "That cannot be an API key: it has spaces or unusual characters in it. Copy it again",
+    });
+  }
+  await createApi(key, () => {})
+    .listRuns("pipeline", { limit: 1 })
+    .catch((error: unknown) => {
+      if (!(error instanceof ApiError) || error.code !== "insufficient_scope") throw error;
+    });
+}

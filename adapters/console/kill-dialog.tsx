@@ -1,0 +1,89 @@
+import { useEffect, useRef, useState } from "preact/hooks";
+
+import type { RunRecord, Signal } from "../../host-agent/protocol/schemas.ts";
+import type { Api } from "./api.ts";
+import { durationOf, nameOf } from "./format.ts";
+import { useNow } from "./hooks.ts";
+import { Failure } from "./notice.tsx";
+import { spelledOut } from "./visible-text.ts";
+
+interface KillDialogProps {
+  api: Api;
+  run: RunRecord;
+  onClose(): void;
+  onKilled(run: RunRecord): void;
+}
+
+/** Asks once more, naming the run, before it is stopped. */
+export function KillDialog({ api, run, onClose, onKilled }: KillDialogProps) {
+  const dialog = useRef<HTMLDialogElement>(null);
+  const now = useNow();
+  const [signal, setSignal] = useState<Signal>("SIGTERM");
+  const [grace, setGrace] = useState("10");
+  const [isSending, setSending] = useState(false);
+  const [error, setError] = useState<Error>();
+  useEffect(() => dialog.current!.showModal(), []);
+
+  const kill = async (event: SubmitEvent) => {
+    event.preventDefault();
+    setSending(true);
+    setError(undefined);
+    try {
+      const withGrace = signal !== "SIGKILL" && grace.trim() !== "";
+      onKilled(
+        await api.killRun(run.source, run.run_id, {
+          signal,
+          ...(withGrace && { grace_seconds: Number(grace) }),
+        }),
+      );
+    } catch (failure) {
+      setError(failure as Error);
+      setSending(false);
+    }
+  };
+
+  return (
+    <dialog ref={dialog} onClose={onClose} aria-labelledby="kill-title">
+      <form onSubmit={kill}>
+        <h2 id="kill-title">
+          Kill <bdi>{spelledOut(nameOf(run))}</bdi>?
+        </h2>
+        <p>
+          <code>{run.run_id}</code>, launched by <bdi>{spelledOut(run.key_name)}</bdi>, has been running for{" "}
+          {durationOf(run, now)}. Every process of it is stopped; it cannot be continued.
+        </p>
+        <div class="fields">
+          <label>
+            Signal
+            <select value={signal} onChange={({ currentTarget }) => setSignal(currentTarget.value as Signal)}>
+              <option value="SIGTERM">SIGTERM: asks it to stop</option>
+              <option value="SIGINT">SIGINT: like Ctrl-C</option>
+              <option value="SIGKILL">SIGKILL: at once, without clean-up</option>
+            </select>
+          </label>
+          {signal !== "SIGKILL" && (
+            <label>
+              SIGKILL what is left after (seconds; empty for never)
+              <input
+                type="number"
+                min="0"
+                max="3600"
+                value={grace}
+                onInput={({ currentTarget }) => setGrace(currentTarget.value)}
+              />
+            </label>
+          )}
+        </div>
+        {error && <Failure error={error} />}
+        <div class="actions">
+          <button type="button" onClick={() => dialog.current!.close()} autofocus>
+            Let it run
+          </button>
+          <button type="submit" class="danger" disabled={isSending}>
+            Kill {run.run_id}
+          </button>
+        </div>
+      </form>
+    </dialog>
+  );
+}

@@ -1,0 +1,45 @@
+import { createStore, useStore } from "./store.ts";
+
+/** Where in the console we are: what stands behind the `#`. */
+export interface Place {
+  /** `["runs", "run_a1b2c3d4e5f6"]` */
+  path: string[];
+  query: URLSearchParams;
+}
+
+const place = createStore(readPlace());
+addEventListener("hashchange", () => place.set(readPlace()));
+
+export function usePlace(): Place {
+  return useStore(place);
+}
+
+/** A link's address inside the console. */
+export function href(path: string[], query: Record<string, string> = {}): string {
+  const given = Object.entries(query).filter(([, value]) => value !== "");
+  const search = new URLSearchParams(given).toString();
+  return `#/${path.map(encodeURIComponent).join("/")}${search && `?${search}`}`;
+}
+
+/** Goes there; `replace` leaves no step to come back to. */
+export function go(address: string, { replace = false } = {}): void {
+  if (!replace) {
+    location.hash = address;
+    return;
+  }
+  history.replaceState(null, "", address);
+  place.set(readPlace());
+}
+
+function readPlace(): Place {
+  const [path = "", query = ""] = location.hash.replace(/^#\/?/, "").split("?", 2);
+  return { path: path.split("/").filter(Boolean).map(decode), query: new URLSearchParams(query) };
+}
+
+function decode(part: string): string {
+  try {
+    return decodeURIComponent(part);
+  } catch {
+    return part;
+  }
+}

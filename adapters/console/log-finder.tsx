@@ -1,0 +1,84 @@
+import { useRef, useState } from "preact/hooks";
+
+import { findInLog } from "./find-in-log.ts";
+import { byteCount } from "./format.ts";
+import type { logReader } from "./log-reader.ts";
+
+interface LogFinderProps {
+  reader: ReturnType<typeof logReader>;
+  /** Marks the words in the log, and goes to the match at `byte`; -1 for none. */
+  onMark(mark: { words: string; byte: number }): void;
+}
+
+/** Searches the whole log, not only the part that is shown: Enter for the next match, Shift+Enter for the one before. */
+export function LogFinder({ reader, onMark }: LogFinderProps) {
+  const [words, setWords] = useState("");
+  const [said, setSaid] = useState("");
+  const at = useRef(-1);
+  const running = useRef<AbortController | undefined>(undefined);
+
+  const find = async (backwards: boolean) => {
+    running.current?.abort();
+    if (words === "") return;
+    const stop = new AbortController();
+    running.current = stop;
+    const { window, size } = reader.state.get();
+    const from = at.current >= 0 ? at.current + (backwards ? 0 : 1) : backwards ? window.end : window.start;
+    const options = {
+      backwards,
+      signal: stop.signal,
+      onProgress: (byte: number) => setSaid(`searching at ${byteCount(byte)} …`),
+    };
+    setSaid("searching …");
+    const read = (after: number, maxBytes: number) => reader.readBytes(after, maxBytes, stop.signal);
+    try {
+      let found = await findInLog(read, words, { ...options, from });
+      if (found === undefined && !stop.signal.aborted) {
+        // Once around, as an editor does.
+        found = await findInLog(read, words, { ...options, from: backwards ? size : 0 });
+      }
+      if (stop.signal.aborted) return;
+      if (found === undefined) {
+        setSaid("not in the log");
+        onMark({ words, byte: -1 });
+        return;
+      }
+      at.current = found;
+      setSaid(`found at ${byteCount(found)}`);
+      reader.stopFollowing();
+      const shown = reader.state.get().window;
+      if (found < shown.start || found >= shown.end) await reader.goTo(found);
+      onMark({ words, byte: found });
+    } catch {
+      if (!stop.signal.aborted) setSaid("the search broke off");
+    }
+  };
+
+  const onKeyDown = (event: KeyboardEvent) => {
+    if (event.key === "Enter") {
+      event.preventDefault();
+      void find(event.shiftKey);
+    } else if (event.key === "Escape") {
+      running.current?.abort();
+      setSaid("");
+    }
+  };
+  return (
+    <span class="finder" role="search">
+      <input
+        type="search"
+        placeholder="Find in the log"
+        aria-label="Find in the log"
+        title="Enter: next, Shift+Enter: previous, Escape: stop"
+        value={words}
+        onInput={({ currentTarget }) => {
+          setWords(currentTarget.value);
+          at.current = -1;
+          if (currentTarget.value === "") onMark({ words: "", byte: -1 });
+        }}
+        onKeyDown={onKeyDown}
+      />
+      <span role="status">{said}</span>
+    </span>
+  );
+}

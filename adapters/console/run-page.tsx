@@ -1,0 +1,204 @@
+import type { ComponentChildren } from "preact";
+import { useEffect, useRef, useState } from "preact/hooks";
+
+import type { RunRecord } from "../../host-agent/protocol/schemas.ts";
+import { type Api, ApiError } from "./api.ts";
+import { durationOf, fullTime, nameOf } from "./format.ts";
+import { copyText, pause, seen, useNow, useTitle } from "./hooks.ts";
+import { KillDialog } from "./kill-dialog.tsx";
+import { href } from "./location.ts";
+import { LogView } from "./log-view.tsx";
+import { Failure, Notice } from "./notice.tsx";
+import { type RunsFeed, SOURCES } from "./runs-feed.ts";
+import { StatusMark } from "./status-mark.tsx";
+import { spelledOut } from "./visible-text.ts";
+
+const RUN_ID = /^run_[0-9a-f]{12}$/;
+const POLL_MS = 2_000;
+
+/** One run: its record, why it has its status, its log, and how to stop it. */
+export function RunPage({ api, feed, runId }: { api: Api; feed: RunsFeed; runId: string }) {
+  const { run, error, setRun, retry } = useRun(api, feed, runId);
+  const [isAsking, setAsking] = useState(false);
+  useTitle(run ? `${run.status}: ${nameOf(run)}` : "Run");
+
+  if (!RUN_ID.test(runId)) {
+    return (
+      <main id="main" class="page" tabIndex={-1}>
+        <Notice kind="problem" title="That is no run">
+          <p>A run's id looks like run_a1b2c3d4e5f6. Check the link.</p>
+          <a href={href(["runs"])}>All runs</a>
+        </Notice>
+      </main>
+    );
+  }
+  if (!run) {
+    return (
+      <main id="main" class="page" tabIndex={-1}>
+        {error ? <Failure error={error} onRetry={retry} /> : <p class="loading">Reading {runId} …</p>}
+        <a href={href(["runs"])}>All runs</a>
+      </main>
+    );
+  }
+  return (
+    <main id="main" class="page run" tabIndex={-1}>
+      <div class="run-head">
+        <a class="back" href={href(["runs"])} aria-label="All runs">
+          ‹ Runs
+        </a>
+        <h1>
+          <bdi>{spelledOut(nameOf(run))}</bdi>
+        </h1>
+        <span role="status" aria-label="Status of the run">
+          <StatusMark run={run} />
+        </span>
+        <span class="grow" />
+        <CopyButton text={location.href} name="Copy link" />
+        {run.ended_at === null && (
+          <button type="button" class="danger" onClick={() => setAsking(true)}>
+            Kill …
+          </button>
+        )}
+      </div>
+      <p class="reason">{spelledOut(run.status_reason)}</p>
+      {error && <Failure error={error} onRetry={retry} />}
+      <Facts run={run} />
+      <LogView api={api} run={run} />
+      {isAsking && (
+        <KillDialog
+          api={api}
+          run={run}
+          onClose={() => setAsking(false)}
+          onKilled={(killed) => {
+            setRun(killed);
+            setAsking(false);
+          }}
+        />
+      )}
+    </main>
+  );
+}
+
+function Facts({ run }: { run: RunRecord }) {
+  const now = useNow();
+  const exit = run.exit_code === null ? "not known" : String(run.exit_code);
+  return (
+    <dl class="facts">
+      <Fact name="Command" width="full">
+        <code>{spelledOut(run.cmd)}</code>
+      </Fact>
+      <Fact name="Started">{fullTime(run.started_at)}</Fact>
+      <Fact name={run.ended_at === null ? "Running for" : "Duration"}>{durationOf(run, now)}</Fact>
+      <Fact name="Ended">{run.ended_at === null ? "not yet" : fullTime(run.ended_at)}</Fact>
+      <Fact name="Exit code">
+        {run.ended_at === null ? "–" : exit}
+        {run.signal !== null && ` (${run.signal})`}
+      </Fact>
+      <Fact name="Launched by">
+        <bdi>{spelledOut(run.key_name)}</bdi>
+      </Fact>
+      <Fact name="Surface">{run.source}</Fact>
+      <Fact name="Process id">{run.pid ?? "none"}</Fact>
+      <Fact name="Run id">
+        <code>{run.run_id}</code>
+      </Fact>
+      {"path" in run.spec && (
+        <Fact name="Script" width="half">
+          <a href={href(["scripts", run.spec.path])}>
+            <code>{spelledOut(run.spec.path)}</code>
+          </a>
+        </Fact>
+      )}
+      {run.spec_sha256 !== null && (
+        <Fact name="SHA-256 at launch" width="half">
+          <code>{run.spec_sha256}</code>
+        </Fact>
+      )}
+      <Fact name="Log file" width="half">
+        <code>{spelledOut(run.log_path)}</code>
+      </Fact>
+    </dl>
+  );
+}
+
+interface FactProps {
+  name: string;
+  width?: "half" | "full";
+  children: ComponentChildren;
+}
+
+function Fact({ name, width, children }: FactProps) {
+  return (
+    <div class={width}>
+      <dt>{name}</dt>
+      <dd>{children}</dd>
+    </div>
+  );
+}
+
+/** A button that copies, and says so. */
+function CopyButton({ text, name }: { text: string; name: string }) {
+  const [said, setSaid] = useState<string>();
+  return (
+    <button
+      type="button"
+      onClick={async () => {
+        setSaid((await copyText(text)) ? "Copied" : "The browser refused");
+        setTimeout(() => setSaid(undefined), 2_000);
+      }}
+    >
+      {said ?? name}
+    </button>
+  );
+}
+
+/** The run's record, fresh every two seconds until it has ended. */
+function useRun(api: Api, feed: RunsFeed, runId: string) {
+  const known = feed.view.get().runs.find(({ run_id }) => run_id === runId);
+  const [run, setRun] = useState<RunRecord | undefined>(known);
+  const [error, setError] = useState<Error>();
+  const [attempt, setAttempt] = useState(0);
+  const latest = useRef(run);
+  latest.current = run;
+
+  const keep = (record: RunRecord) => {
+    setRun(record);
+    feed.add(record);
+  };
+  useEffect(() => {
+    if (!RUN_ID.test(runId)) return undefined;
+    const stop = new AbortController();
+    void (async () => {
+      while (!stop.signal.aborted) {
+        await seen(stop.signal);
+        const source = latest.current?.source;
+        try {
+          const record = await (source ? api.getRun(source, runId, stop.signal) : findRun(api, runId));
+          if (stop.signal.aborted) return;
+          setError(undefined);
+          keep(record);
+          if (record.ended_at !== null) return;
+        } catch (failure) {
+          if (stop.signal.aborted) return;
+          setError(failure as Error);
+          if (failure instanceof ApiError && failure.status < 500) return;
+        }
+        await pause(POLL_MS, stop.signal);
+      }
+    })();
+    return () => stop.abort();
+  }, [api, runId, attempt]);
+  return { run, error, setRun: keep, retry: () => setAttempt((n) => n + 1) };
+}
+
+/** Its id does not say which surface a run belongs to. */
+async function findRun(api: Api, runId: string): Promise<RunRecord> {
+  const answers = await Promise.allSettled(SOURCES.map((source) => api.getRun(source, runId)));
+  const found = answers.find((answer) => answer.status === "fulfilled");
+  if (found) return found.value;
+  const failures = answers.flatMap((answer) =>
+    answer.status === "rejected" ? [answer.reason as Error] : [],
+  );
+  // "Not there" is only the answer when no surface is closed to the key or out of reach.
+  throw failures.find((error) => !(error instanceof ApiError) || error.status !== 404) ?? failures[0]!;
+}

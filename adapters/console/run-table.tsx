@@ -1,0 +1,87 @@
+import type { RunRecord } from "../../host-agent/protocol/schemas.ts";
+import { durationOf, fullTime, nameOf, shortTime } from "./format.ts";
+import { useNow } from "./hooks.ts";
+import { href } from "./location.ts";
+import { StatusMark } from "./status-mark.tsx";
+import { VirtualList } from "./virtual-list.tsx";
+import { spelledOut } from "./visible-text.ts";
+
+const ROW_HEIGHT = 40;
+
+/** The runs as a table that stays small in the document; each row leads to its run. */
+export function RunTable({ runs, onNearEnd }: { runs: RunRecord[]; onNearEnd(): void }) {
+  const now = useNow();
+  return (
+    <div role="table" aria-label="Runs" aria-rowcount={runs.length + 1} class="run-table">
+      <div role="rowgroup">
+        <div role="row" aria-rowindex={1} class="run-row head">
+          <span role="columnheader">Status</span>
+          <span role="columnheader">Name</span>
+          <span role="columnheader" class="surface">
+            Surface
+          </span>
+          <span role="columnheader" class="key">
+            Key
+          </span>
+          <span role="columnheader" class="when">
+            Started
+          </span>
+          <span role="columnheader" class="took">
+            Duration
+          </span>
+        </div>
+      </div>
+      <VirtualList
+        class="run-rows"
+        role="rowgroup"
+        aria-label="Runs, newest first"
+        items={runs}
+        rowHeight={ROW_HEIGHT}
+        onNearEnd={onNearEnd}
+        onKeyDown={moveBetweenRows}
+        row={(run, index) => <RunRow key={run.run_id} run={run} index={index} now={now} />}
+      />
+    </div>
+  );
+}
+
+function RunRow({ run, index, now }: { run: RunRecord; index: number; now: number }) {
+  const args = run.spec.args;
+  return (
+    <div role="row" aria-rowindex={index + 2} class="run-row">
+      <span role="cell">
+        <StatusMark run={run} />
+      </span>
+      <span role="cell" class="name">
+        <a href={href(["runs", run.run_id])} title={spelledOut(run.cmd)}>
+          <bdi>{spelledOut(nameOf(run))}</bdi>
+        </a>
+        {args !== "" && <code>{spelledOut(args)}</code>}
+      </span>
+      <span role="cell" class="surface">
+        {run.source}
+      </span>
+      <span role="cell" class="key">
+        <bdi>{spelledOut(run.key_name)}</bdi>
+      </span>
+      <span role="cell" class="when">
+        <time dateTime={new Date(run.started_at * 1000).toISOString()} title={fullTime(run.started_at)}>
+          {shortTime(run.started_at, now)}
+        </time>
+      </span>
+      <span role="cell" class="took">
+        {durationOf(run, now)}
+      </span>
+    </div>
+  );
+}
+
+function moveBetweenRows(event: KeyboardEvent): void {
+  if (event.key !== "ArrowDown" && event.key !== "ArrowUp") return;
+  const links = [...(event.currentTarget as Element).querySelectorAll<HTMLElement>(".name a")];
+  const at = links.indexOf(document.activeElement as HTMLElement);
+  const next = links[at < 0 ? 0 : at + (event.key === "ArrowDown" ? 1 : -1)];
+  if (!next) return;
+  event.preventDefault();
+  next.focus();
+}

@@ -1,0 +1,200 @@
+import { useEffect, useMemo, useRef, useState } from "preact/hooks";
+
+import type { RunRecord, RunStatus } from "../../host-agent/protocol/schemas.ts";
+import type { Api } from "./api.ts";
+import { count, nameOf } from "./format.ts";
+import { pause, seen, useTitle } from "./hooks.ts";
+import { go, href } from "./location.ts";
+import { Notice } from "./notice.tsx";
+import { RunTable } from "./run-table.tsx";
+import { type RunsFeed, runsFeed, SOURCES } from "./runs-feed.ts";
+import { STATUSES } from "./status-mark.tsx";
+import { useStore } from "./store.ts";
+import { Timeline } from "./timeline.tsx";
+
+interface RunsPageProps {
+  api: Api;
+  feed: RunsFeed;
+  query: URLSearchParams;
+}
+
+const POLL_FILTERED_MS = 4_000;
+/** A search reads on until it has found so many. */
+const ENOUGH_FOUND = 60;
+
+/** Every run of both surfaces, newest first, with a timeline beside it. */
+export function RunsPage({ api, feed, query }: RunsPageProps) {
+  useTitle("Runs");
+  const status = STATUSES.find((one) => one === query.get("status"));
+  const source = SOURCES.find((one) => one === query.get("surface"));
+  const [words, setWords] = useState(query.get("q") ?? "");
+  const everything = useStore(feed.view);
+  const filteredFeed = useFilteredFeed(api, feed, status);
+  const view = useStore(filteredFeed.view);
+
+  const change = (changes: Record<string, string>) => {
+    const now = { status: status ?? "", surface: source ?? "", q: words, ...changes };
+    go(href(["runs"], now), { replace: true });
+  };
+  const found = useMemo(
+    () => filterRuns([view.runs, status === undefined ? [] : everything.runs], { status, source, words }),
+    [view, everything, status, source, words],
+  );
+  const isNarrowed = status !== undefined || source !== undefined || words.trim() !== "";
+  const isSearching = words.trim() !== "" || source !== undefined;
+  const mustReadOn = isSearching && view.hasMore && found.length < ENOUGH_FOUND;
+  useEffect(() => {
+    if (mustReadOn) void filteredFeed.loadMore().catch(() => {});
+  }, [mustReadOn, view]);
+
+  const search = useRef<HTMLInputElement>(null);
+  useEffect(() => {
+    const focusSearch = (event: KeyboardEvent) => {
+      if (event.key !== "/" || (event.target as Element).closest("input, textarea, select, dialog")) return;
+      event.preventDefault();
+      search.current?.focus();
+    };
+    addEventListener("keydown", focusSearch);
+    return () => removeEventListener("keydown", focusSearch);
+  }, []);
+
+  const denied = Object.entries(everything.denied);
+  const isBlind = denied.length === SOURCES.length;
+  return (
+    <main id="main" class="page runs" tabIndex={-1}>
+      <div class="runs-head">
+        <h1>Runs</h1>
+        <div class="filters" role="search">
+          <input
+            ref={search}
+            type="search"
+            placeholder="Search name, id, command, key  ( / )"
+            aria-label="Search the runs"
+            value={words}
+            onInput={({ currentTarget }) => {
+              setWords(currentTarget.value);
+              change({ q: currentTarget.value });
+            }}
+          />
+          <select
+            aria-label="Status"
+            value={status ?? ""}
+            onChange={({ currentTarget }) => change({ status: currentTarget.value })}
+          >
+            <option value="">All statuses</option>
+            {STATUSES.map((one) => (
+              <option key={one} value={one}>
+                {one}
+              </option>
+            ))}
+          </select>
+          <select
+            aria-label="Surface"
+            value={source ?? ""}
+            onChange={({ currentTarget }) => change({ surface: currentTarget.value })}
+          >
+            <option value="">Pipelines and scripts</option>
+            <option value="pipeline">Pipelines only</option>
+            <option value="script">Scripts only</option>
+          </select>
+        </div>
+        <a class="button primary" href={href(["launch"])}>
+          Launch …
+        </a>
+      </div>
+      {denied.map(([one, detail]) => (
+        <p key={one} class="aside" role="status">
+          {one === "pipeline" ? "Pipelines" : "Scripts"} are not shown: {detail}.
+        </p>
+      ))}
+      {isBlind ? (
+        <Notice kind="problem" title="This key may not read runs">
+          <p>
+            It has neither the scope <code>pipelines:read</code> nor <code>scripts:read</code>. Ask the
+            operator for a key that has, or use “Forget key” above and enter another.
+          </p>
+        </Notice>
+      ) : (
+        <div class="runs-body">
+          <section class="run-list" aria-label="List of runs">
+            {found.length > 0 && (
+              <RunTable
+                runs={found}
+                onNearEnd={() => {
+                  if (view.hasMore) void filteredFeed.loadMore().catch(() => {});
+                }}
+              />
+            )}
+            {found.length === 0 && !view.isLoaded && <p class="loading">Reading the runs …</p>}
+            {found.length === 0 && view.isLoaded && !mustReadOn && <NoRuns isNarrowed={isNarrowed} />}
+            <p class="list-foot" role="status">
+              {count(found.length, "run")}
+              {mustReadOn && ` found in ${view.runs.length.toLocaleString()} so far; reading on …`}
+              {!mustReadOn && view.hasMore && ", and older ones further down"}
+            </p>
+          </section>
+          <Timeline feed={feed} />
+        </div>
+      )}
+    </main>
+  );
+}
+
+function NoRuns({ isNarrowed }: { isNarrowed: boolean }) {
+  if (isNarrowed) {
+    return (
+      <Notice kind="empty" title="No run is like that">
+        <p>
+          <a href={href(["runs"])}>Show all runs</a>
+        </p>
+      </Notice>
+    );
+  }
+  return (
+    <Notice kind="empty" title="Nothing has been launched yet">
+      <p>
+        <a href={href(["launch"])}>Launch a recipe</a> or <a href={href(["scripts"])}>a script</a>; it will
+        stand here from then on.
+      </p>
+    </Notice>
+  );
+}
+
+/** The feed itself, or one of its own for a status, kept fresh while it is shown. */
+function useFilteredFeed(api: Api, feed: RunsFeed, status: RunStatus | undefined): RunsFeed {
+  const filtered = useMemo(() => (status === undefined ? feed : runsFeed(api, status)), [api, feed, status]);
+  useEffect(() => {
+    if (filtered === feed) return undefined;
+    const stop = new AbortController();
+    void (async () => {
+      while (!stop.signal.aborted) {
+        await seen(stop.signal);
+        await filtered.poll().catch(() => {});
+        await pause(POLL_FILTERED_MS, stop.signal);
+      }
+    })();
+    return () => stop.abort();
+  }, [filtered, feed]);
+  return filtered;
+}
+
+interface Wanted {
+  status: RunStatus | undefined;
+  source: RunRecord["source"] | undefined;
+  words: string;
+}
+
+/** The runs of the lists that fit, each once; the freshest record of a run is in the last list. */
+function filterRuns(lists: RunRecord[][], { status, source, words }: Wanted): RunRecord[] {
+  const wanted = words.toLowerCase().split(/\s+/).filter(Boolean);
+  const byId = new Map(lists.flat().map((run) => [run.run_id, run]));
+  return [...byId.values()]
+    .filter((run) => status === undefined || run.status === status)
+    .filter((run) => source === undefined || run.source === source)
+    .filter((run) => {
+      if (wanted.length === 0) return true;
+      const text = `${nameOf(run)} ${run.run_id} ${run.cmd} ${run.key_name} ${run.status}`.toLowerCase();
+      return wanted.every((word) => text.includes(word));
+    })
+    .toSorted((a, b) => b.started_at - a.started_at);
+}

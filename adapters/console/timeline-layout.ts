@@ -1,0 +1,82 @@
+import type { RunRecord } from "../../host-agent/protocol/schemas.ts";
+
+/** A run in the plot, in pixels from the left edge of the plot. */
+export interface Bar {
+  run: RunRecord;
+  x: number;
+  width: number;
+  lane: number;
+}
+
+/** The runs of one recipe or script. */
+export interface Group {
+  name: string;
+  lanes: number;
+  bars: Bar[];
+}
+
+const MAX_GROUPS = 14;
+const MAX_LANES = 5;
+const MIN_BAR_WIDTH = 4;
+
+interface Plot {
+  /** Epoch seconds. */
+  from: number;
+  to: number;
+  /** Pixels. */
+  width: number;
+  nameOf(run: RunRecord): string;
+}
+
+/**
+ * Puts runs, newest first, into rows by name and lanes by time. Runs that
+ * would cover each other lie in lanes of their own, up to MAX_LANES; what
+ * falls on the same pixels as a run of the same status is drawn once.
+ */
+export function layOut(runs: RunRecord[], { from, to, width, nameOf }: Plot): Group[] {
+  const byName = new Map<string, RunRecord[]>();
+  for (const run of runs) {
+    const known = byName.get(nameOf(run));
+    if (known) known.push(run);
+    else byName.set(nameOf(run), [run]);
+  }
+  const named = [...byName];
+  const shown = named.slice(0, MAX_GROUPS);
+  const rest = named.slice(MAX_GROUPS).flatMap(([, list]) => list);
+  if (rest.length > 0) shown.push([`${named.length - MAX_GROUPS} others`, rest]);
+
+  const scale = width / (to - from);
+  return shown.map(([name, list]) => {
+    const laneEnds: number[] = [];
+    const taken = new Set<string>();
+    const bars: Bar[] = [];
+    for (const run of list.toReversed()) {
+      const x = Math.min(width - MIN_BAR_WIDTH, Math.max(0, (run.started_at - from) * scale));
+      const end = Math.min(width, Math.max(x + MIN_BAR_WIDTH, ((run.ended_at ?? to) - from) * scale));
+      const free = laneEnds.findIndex((laneEnd) => laneEnd <= x);
+      const lane = free >= 0 ? free : Math.min(laneEnds.length, MAX_LANES - 1);
+      laneEnds[lane] = Math.max(laneEnds[lane] ?? 0, end + 1);
+      const pixels = `${Math.round(x)}:${Math.round(end)}:${lane}:${run.status}`;
+      if (taken.has(pixels)) continue;
+      taken.add(pixels);
+      bars.push({ run, x, width: end - x, lane });
+    }
+    return { name, lanes: laneEnds.length, bars };
+  });
+}
+
+const STEPS_SECONDS = [600, 900, 3_600, 7_200, 14_400, 21_600, 86_400];
+const CLOCK = new Intl.DateTimeFormat(undefined, { hour: "2-digit", minute: "2-digit", hourCycle: "h23" });
+const DAY = new Intl.DateTimeFormat(undefined, { month: "short", day: "numeric" });
+
+/** Round local times between two moments, at most seven. */
+export function ticksOf(from: number, to: number): { at: number; label: string }[] {
+  const step = STEPS_SECONDS.find((seconds) => (to - from) / seconds <= 7) ?? 86_400;
+  const zone = new Date(from * 1000).getTimezoneOffset() * 60;
+  const format = step === 86_400 ? DAY : CLOCK;
+  const ticks = [];
+  for (let at = Math.ceil((from - zone) / step) * step + zone; at <= to; at += step) {
+    ticks.push({ at, label: format.format(new Date(at * 1000)) });
+  }
+  return ticks;
+}
