@@ -3,7 +3,7 @@ import type { Duplex } from "node:stream";
 
 import { getRequestListener } from "@hono/node-server";
 
-import type { Fetch } from "../handlers/agent-client.ts";
+import type { Fetch } from "../handlers/agent-transport.ts";
 import { boundedServer, type HttpBounds } from "../host-agent/http-listener.ts";
 import { hasTwoHosts, refusal, refusalOf, sendRefusal, writeRefusal } from "./refusal.ts";
 

@@ -1,12 +1,14 @@
 import { mkdirSync } from "node:fs";
 import { dirname } from "node:path";
 
-import { agentClient, type AgentOptions } from "../handlers/agent-client.ts";
+import { agentClient } from "../handlers/agent-client.ts";
+import { httpTransport } from "../handlers/agent-transport.ts";
 import { createApp } from "../handlers/app.ts";
 import type { KeyRing } from "../handlers/auth.ts";
 import { isLoopback } from "../handlers/loopback.ts";
 import { startAgent } from "../host-agent/agent.ts";
 import { type AgentConfig, ConfigError, type Env } from "../host-agent/config.ts";
+import type { AgentTransport } from "../host-agent/protocol/call.ts";
 import { requestSigner } from "../host-agent/protocol/signature.ts";
 import type { NodeConfig, RemoteAgentConfig } from "./config.ts";
 import { folderAssets, PAGES_FOLDER } from "./assets-folder.ts";
@@ -50,7 +52,7 @@ export async function serveNode(
     : await embedAgent(config.agent, env);
   const kv = openKV(config.kvFile);
   const app = createApp({
-    agent: agentClient(agent.options),
+    agent: agentClient(agent.transport),
     kv,
     keys,
     digest: sha256,
@@ -81,26 +83,26 @@ export async function serveNode(
 
 /** An agent as the adapter holds it. */
 interface HeldAgent extends Pick<Serving, "countAlive"> {
-  options: AgentOptions;
+  transport: AgentTransport;
   close(): Promise<void>;
 }
 
-/** The host of a URL whose requests never meet the network; it is also what a Unix socket sees as Host. */
+/** What the agent on a Unix socket sees as Host. */
 const NO_HOST = "http://host-agent";
 
 async function embedAgent(config: AgentConfig, env: Env): Promise<HeldAgent> {
-  const { fetch, countAlive, close: closeAgent } = await startAgent(config, env);
-  return { options: { url: NO_HOST, fetch }, countAlive, close: closeAgent };
+  const { answer, countAlive, close: closeAgent } = await startAgent(config, env);
+  return { transport: answer, countAlive, close: closeAgent };
 }
 
 async function reachAgent({ url, name, key }: RemoteAgentConfig): Promise<HeldAgent> {
   const sign = await requestSigner(key, name).catch(() => {
     throw new ConfigError("HUB_AGENT_KEY: is no private Ed25519 JWK: its parts do not belong together");
   });
-  const options = url.startsWith("unix:")
-    ? { url: NO_HOST, sign, fetch: unixFetch(url.slice("unix:".length)) }
-    : { url, sign, fetch: (request: Request) => fetch(request) };
-  return { options, countAlive: () => undefined, close: async () => {} };
+  const transport = url.startsWith("unix:")
+    ? httpTransport({ url: NO_HOST, sign, fetch: unixFetch(url.slice("unix:".length)) })
+    : httpTransport({ url, sign, fetch: (request) => fetch(request) });
+  return { transport, countAlive: () => undefined, close: async () => {} };
 }
 
 async function shutDown(agent: HeldAgent, kv: { close(): void }): Promise<void> {

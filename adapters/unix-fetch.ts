@@ -1,7 +1,7 @@
 import { Agent, type IncomingMessage, request as httpRequest } from "node:http";
 import { Readable } from "node:stream";
 
-import type { Fetch } from "../handlers/agent-client.ts";
+import type { Fetch } from "../handlers/agent-transport.ts";
 
 /** Answers with these carry no body (Fetch standard, "null body status"). */
 const NULL_BODY_STATUS = new Set([204, 205, 304]);

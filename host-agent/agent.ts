@@ -7,12 +7,10 @@ import { openRecipes } from "./recipes.ts";
 import { openRunStore } from "./run-store.ts";
 import { createRuns } from "./runs.ts";
 import { openScripts } from "./scripts.ts";
-import { createServer, type Fetch } from "./server.ts";
+import { type AgentServer, createServer } from "./server.ts";
 
-/** An agent that is at work, in this process. */
-export interface Agent {
-  /** Its API, /agent/v1. Whoever can call it may do all that it can: the door stands in front of it. */
-  fetch: Fetch;
+/** An agent that is at work, in this process. Whoever can call it may do all that it can: the door stands in front of it. */
+export interface Agent extends AgentServer {
   countAlive(): number;
   /** Stops looking after the runs; they go on. */
   close(): Promise<void>;
@@ -46,7 +44,7 @@ export async function startAgent(
   const supervision = repeat(runs.supervise, SUPERVISE_INTERVAL_MS);
   await supervision.first;
   return {
-    fetch: createServer({ runs, recipes, scripts }),
+    ...createServer({ runs, recipes, scripts }),
     countAlive: runs.countAlive,
     async close() {
       await supervision.stop();

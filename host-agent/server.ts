@@ -1,6 +1,7 @@
-import { Router, type IRequestStrict } from "itty-router";
+import { Router } from "itty-router";
 import * as z from "zod";
 
+import type { AgentAnswer, AgentCall, AgentTransport } from "./protocol/call.ts";
 import { ApiProblem, type FieldError } from "./protocol/problem.ts";
 import {
   AgentHealth,
@@ -55,33 +56,96 @@ const KillBody = z.strictObject({ source: Source, order: KillOrder, key_name: z.
 const ScriptsQuery = z.object({ path: HostPath.optional() });
 const ContentQuery = z.object({ path: HostPath });
 
-/** The agent's API over the given parts: pure fetch, one line a route. */
-export function createServer({ runs, recipes, scripts }: ServerDeps): Fetch {
-  const router = Router<IRequestStrict>({ base: "/agent/v1", catch: toResponse });
+/** A call on its way to its route. */
+interface AgentRequest {
+  method: string;
+  url: string;
+  params: Record<string, string>;
+  query: Record<string, string | string[] | undefined>;
+  body?: unknown;
+  signal?: AbortSignal | undefined;
+}
+
+/** The agent's API in both of its forms: calls as data, and the same over HTTP. Neither ever rejects. */
+export interface AgentServer {
+  answer: AgentTransport;
+  fetch: Fetch;
+}
+
+/** The agent's API over the given parts, one line a route. */
+export function createServer({ runs, recipes, scripts }: ServerDeps): AgentServer {
+  const router = Router<AgentRequest, [], AgentAnswer>();
   router
-    .get("/health", async () => Response.json(await health(runs, recipes)))
+    .get("/health", async () => ok(await health(runs, recipes)))
     .get("/recipes", async () => {
       const catalogue = await recipes.current();
-      return Response.json({ recipes: [...catalogue.recipes.values()].map(publicRecipe) });
+      return ok({ recipes: [...catalogue.recipes.values()].map(publicRecipe) });
     })
-    .get("/scripts", async (request) => Response.json(await scripts.list(query(ScriptsQuery, request).path)))
-    .get("/scripts/content", async (request) =>
-      Response.json(await scripts.read(query(ContentQuery, request).path)),
-    )
-    .post("/runs", async (request) => Response.json(await runs.launch(await body(LaunchOrder, request))))
-    .get("/runs", async (request) => Response.json(await runs.list(query(ListQuery, request))))
-    .get("/runs/:id", async (request) =>
-      Response.json(await runs.get(query(RunQuery, request).source, runId(request))),
-    )
+    .get("/scripts", async (request) => ok(await scripts.list(query(ScriptsQuery, request).path)))
+    .get("/scripts/content", async (request) => ok(await scripts.read(query(ContentQuery, request).path)))
+    .post("/runs", async (request) => ok(await runs.launch(body(LaunchOrder, request))))
+    .get("/runs", async (request) => ok(await runs.list(query(ListQuery, request))))
+    .get("/runs/:id", async (request) => ok(await runs.get(query(RunQuery, request).source, runId(request))))
     .get("/runs/:id/log", (request) => readLog(runs, request))
     .post("/runs/:id/kill", async (request) => {
-      const { source, order, key_name } = await body(KillBody, request);
-      return Response.json(await runs.kill(source, runId(request), order, key_name));
+      const { source, order, key_name } = body(KillBody, request);
+      return ok(await runs.kill(source, runId(request), order, key_name));
     })
     .all("*", () => {
       throw new ApiProblem("route_not_found", "The host-agent has no such route; is it of another version?");
     });
-  return (request) => router.fetch(request) as Promise<Response>;
+
+  async function answer({
+    method,
+    path,
+    body: json,
+    signal,
+  }: Omit<AgentCall, "method"> & { method: string }) {
+    try {
+      return await router.fetch({ method, url: ORIGIN + path, body: json, signal });
+    } catch (thrown) {
+      return problemAnswer(thrown);
+    }
+  }
+
+  return {
+    answer,
+    async fetch(request) {
+      const { pathname, search } = new URL(request.url);
+      const call = {
+        method: request.method,
+        path: pathname.replace(BASE, "") + search,
+        signal: request.signal,
+      };
+      try {
+        return toResponse(await answer({ ...call, body: await readJson(request) }));
+      } catch (thrown) {
+        return toResponse(problemAnswer(thrown));
+      }
+    },
+  };
+}
+
+const BASE = /^\/agent\/v1(?=\/)/;
+/** The router wants whole URLs; of this one only what stands behind it counts. */
+const ORIGIN = "http://host-agent";
+
+function ok(json: unknown): AgentAnswer {
+  return { status: 200, json };
+}
+
+async function readJson(request: Request): Promise<unknown> {
+  if (request.method === "GET" || request.method === "HEAD") return undefined;
+  try {
+    return JSON.parse(await request.text());
+  } catch {
+    throw new ApiProblem("malformed_request", "body: is not JSON");
+  }
+}
+
+function toResponse({ status, headers, json, bytes }: AgentAnswer): Response {
+  if (!bytes) return Response.json(json, { status });
+  return new Response(bytes as Uint8Array<ArrayBuffer>, { status, headers: { ...headers } });
 }
 
 async function health(runs: Runs, recipes: Recipes): Promise<AgentHealth> {
@@ -94,7 +158,7 @@ async function health(runs: Runs, recipes: Recipes): Promise<AgentHealth> {
   };
 }
 
-async function readLog(runs: Runs, request: IRequestStrict): Promise<Response> {
+async function readLog(runs: Runs, request: AgentRequest): Promise<AgentAnswer> {
   const { source, after, max_bytes, wait } = query(LogQuery, request);
   const page = await runs.readLog(source, runId(request), {
     after,
@@ -102,32 +166,28 @@ async function readLog(runs: Runs, request: IRequestStrict): Promise<Response> {
     waitSeconds: wait,
     signal: request.signal,
   });
-  return new Response(page.bytes as Uint8Array<ArrayBuffer>, {
+  return {
+    status: 200,
     headers: {
       "content-type": "application/octet-stream",
       [LOG_HEADERS.offset]: String(page.offset),
       [LOG_HEADERS.size]: String(page.size),
       [LOG_HEADERS.more]: String(page.offset < page.size),
     },
-  });
+    bytes: page.bytes,
+  };
 }
 
-function runId(request: IRequestStrict): string {
+function runId(request: AgentRequest): string {
   return parse("path", RunId, request.params["id"]);
 }
 
-function query<S extends z.ZodType>(schema: S, request: IRequestStrict): z.output<S> {
+function query<S extends z.ZodType>(schema: S, request: AgentRequest): z.output<S> {
   return parse("query", schema, request.query);
 }
 
-async function body<S extends z.ZodType>(schema: S, request: IRequestStrict): Promise<z.output<S>> {
-  const text = await request.text();
-  try {
-    return parse("body", schema, JSON.parse(text));
-  } catch (error) {
-    if (error instanceof SyntaxError) throw new ApiProblem("malformed_request", "body: is not JSON");
-    throw error;
-  }
+function body<S extends z.ZodType>(schema: S, request: AgentRequest): z.output<S> {
+  return parse("body", schema, request.body);
 }
 
 function parse<S extends z.ZodType>(place: string, schema: S, value: unknown): z.output<S> {
@@ -146,7 +206,7 @@ function parse<S extends z.ZodType>(place: string, schema: S, value: unknown): z
 const SQLITE_NOT_NOW = new Set([5, 8, 10, 13]);
 
 /** The one place where a throw becomes an answer. What is no ApiProblem is our own fault, and told to the log only. */
-function toResponse(thrown: unknown): Response {
+function problemAnswer(thrown: unknown): AgentAnswer {
   const problem = asProblem(thrown);
   if (problem.extras.cause !== undefined || problem.code === "internal") {
     console.error(
@@ -159,10 +219,10 @@ function toResponse(thrown: unknown): Response {
     );
   }
   const { errors, size, retryAfterSeconds } = problem.extras;
-  return Response.json(
-    { code: problem.code, detail: problem.message, errors, size, retry_after: retryAfterSeconds },
-    { status: problem.status },
-  );
+  return {
+    status: problem.status,
+    json: { code: problem.code, detail: problem.message, errors, size, retry_after: retryAfterSeconds },
+  };
 }
 
 function asProblem(thrown: unknown): ApiProblem {

@@ -6,6 +6,7 @@ import { join } from "node:path";
 import { describe, expect, test } from "vitest";
 
 import { agentClient } from "../handlers/agent-client.ts";
+import { httpTransport } from "../handlers/agent-transport.ts";
 import { requestSigner } from "../host-agent/protocol/signature.ts";
 import { startAgentProcess } from "./deployments.ts";
 import { until } from "./hub.ts";
@@ -22,11 +23,13 @@ async function startBesieged() {
     HUB_SCRIPT_ROOTS: dir,
   };
   const agent = await startAgentProcess({ dir, env }, "127.0.0.1:0");
-  const client = agentClient({
-    url: agent.url,
-    sign: await requestSigner(agent.key, "host-agent"),
-    fetch: (request) => fetch(request),
-  });
+  const client = agentClient(
+    httpTransport({
+      url: agent.url,
+      sign: await requestSigner(agent.key, "host-agent"),
+      fetch: (request) => fetch(request),
+    }),
+  );
   const { port } = new URL(agent.url);
   const sockets: Socket[] = [];
   return {

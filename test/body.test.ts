@@ -1,6 +1,7 @@
 import { afterEach, expect, test, vi } from "vitest";
 
 import { agentClient } from "../handlers/agent-client.ts";
+import { httpTransport } from "../handlers/agent-transport.ts";
 import { createApp } from "../handlers/app.ts";
 import { memoryKV } from "../adapters/kv-memory.ts";
 import { sha256 } from "../adapters/keys-file.ts";
@@ -14,7 +15,9 @@ afterEach(() => void vi.useRealTimers());
 
 test("a body that trickles in is given up after ten seconds, and the host is not asked", async () => {
   vi.useFakeTimers();
-  const agent = agentClient({ url: "http://agent", fetch: () => expect.unreachable("the host was asked") });
+  const agent = agentClient(
+    httpTransport({ url: "http://agent", fetch: () => expect.unreachable("the host was asked") }),
+  );
   const app = createApp({
     agent,
     kv: memoryKV(),

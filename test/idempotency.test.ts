@@ -6,7 +6,8 @@ import { describe, expect, test } from "vitest";
 
 import { sha256 } from "../adapters/keys-file.ts";
 import { memoryKV } from "../adapters/kv-memory.ts";
-import { agentClient, type Fetch } from "../handlers/agent-client.ts";
+import { agentClient } from "../handlers/agent-client.ts";
+import { type Fetch, httpTransport } from "../handlers/agent-transport.ts";
 import { createApp } from "../handlers/app.ts";
 import type { KV } from "../handlers/kv.ts";
 import { startAgent } from "../host-agent/agent.ts";
@@ -154,7 +155,7 @@ async function startWorld({ kv = memoryKV(), scriptsOf }: { kv?: KV; scriptsOf?:
 
   function edge(edgeKV: KV) {
     const app = createApp({
-      agent: agentClient({ url: "http://host-agent", fetch: wire }),
+      agent: agentClient(httpTransport({ url: "http://host-agent", fetch: wire })),
       kv: edgeKV,
       keys: () => ({ mode: "dev" }),
       digest: sha256,

@@ -11,6 +11,7 @@ import { readNodeConfig } from "../adapters/config.ts";
 import { serveNode } from "../adapters/serve.ts";
 import { unixFetch } from "../adapters/unix-fetch.ts";
 import { agentClient } from "../handlers/agent-client.ts";
+import { httpTransport } from "../handlers/agent-transport.ts";
 import { close, listen } from "../host-agent/http-listener.ts";
 import { PrivateKey, requestSigner } from "../host-agent/protocol/signature.ts";
 import { type AgentProcess, remoteEnv, startAgentProcess } from "./deployments.ts";
@@ -308,7 +309,9 @@ describe("an agent that is slow", () => {
     let connections = 0;
     const silent = createServer(() => connections++).listen(path);
     onTestFinished(() => void silent.close());
-    const client = agentClient({ url: "http://host-agent", fetch: unixFetch(path), timeoutMs: 100 });
+    const client = agentClient(
+      httpTransport({ url: "http://host-agent", fetch: unixFetch(path), timeoutMs: 100 }),
+    );
 
     await expect(client.health()).rejects.toMatchObject({
       code: "agent_timeout",
@@ -328,7 +331,9 @@ describe("an agent that redirects", () => {
     });
     const port = await listen(server, { host: "127.0.0.1", port: 0 });
     onTestFinished(() => close(server, 0));
-    const client = agentClient({ url: `http://127.0.0.1:${port}`, fetch: (request) => fetch(request) });
+    const client = agentClient(
+      httpTransport({ url: `http://127.0.0.1:${port}`, fetch: (request) => fetch(request) }),
+    );
 
     await expect(client.health()).rejects.toMatchObject({ code: "agent_error" });
     expect(visits).toEqual(["/agent/v1/health"]);
@@ -343,17 +348,19 @@ describe("a key that the agent does not know", () => {
     const stranger = await requestSigner(await makeAgentKey(), "host-agent");
     const fetch = unixFetch(join(dir, "agent.sock"));
 
-    const asking = agentClient({ url: "http://host-agent", fetch, sign: stranger }).health();
+    const asking = agentClient(httpTransport({ url: "http://host-agent", fetch, sign: stranger })).health();
 
     await expect(asking).rejects.toMatchObject({ code: "agent_error", status: 502 });
     await expect(asking).rejects.not.toThrow(/key|sign|trust/i);
     await until(() => agent.output().includes('"reason":"unknown_key"') || undefined);
     await expect(
-      agentClient({
-        url: "http://host-agent",
-        fetch,
-        sign: await requestSigner(agent.key, "host-agent"),
-      }).health(),
+      agentClient(
+        httpTransport({
+          url: "http://host-agent",
+          fetch,
+          sign: await requestSigner(agent.key, "host-agent"),
+        }),
+      ).health(),
     ).resolves.toMatchObject({ status: "ok" });
   });
 });

@@ -1,0 +1,142 @@
+import type { AgentAnswer, AgentCall, AgentTransport } from "../host-agent/protocol/call.ts";
+import { ApiProblem, isProblemCode } from "../host-agent/protocol/problem.ts";
+import { readAtMost } from "../host-agent/protocol/read-bytes.ts";
+import type { SignRequest } from "../host-agent/protocol/signature.ts";
+import { agentError, agentTimeout, agentUnavailable } from "./agent-problems.ts";
+
+/** The platform's fetch, or anything shaped like it: a service binding, a socket, the agent itself. */
+export type Fetch = (request: Request) => Promise<Response>;
+
+export interface RemoteAgent {
+  /** Where the agent's API lies; only its form matters when `fetch` goes elsewhere. */
+  url: string;
+  fetch: Fetch;
+  /** Signs a request for the agent's door; left out where there is no door. */
+  sign?: SignRequest;
+  timeoutMs?: number;
+}
+
+const DEFAULT_TIMEOUT_MS = 15_000;
+/** Before the second attempt, so that an agent that is being restarted has a chance. */
+const RETRY_PAUSE_MS = 100;
+/** An agent that has just started takes nothing signed in a second in which an earlier one was at work. */
+const NEXT_SECOND_PAUSE_MS = 1_050;
+/** Far above the longest answer: a page of a log is 1 MiB, a list of 500 runs with the longest arguments 33 MiB. */
+const MAX_ANSWER_BYTES = 67_108_864;
+/** What proxies and tunnels answer when the agent behind them is out of reach; 52x and 530 are Cloudflare's own. */
+const GATEWAY_STATUS = /^(?:502|503|504|52\d|530)$/;
+
+/**
+ * Carries calls over HTTP, each signed. What is lost or cut off is tried once
+ * more; then it throws `agent_unavailable`, `agent_timeout` or `agent_error`.
+ */
+export function httpTransport(agent: RemoteAgent): AgentTransport {
+  const { sign } = agent;
+
+  /** A second attempt is safe for every call: a GET changes nothing, a launch has its token, a kill is one. */
+  async function send(call: AgentCall): Promise<AgentAnswer> {
+    const again = async (pauseMs: number): Promise<AgentAnswer> => {
+      await pause(pauseMs, call.signal);
+      return attempt(agent, call);
+    };
+    let answer: AgentAnswer;
+    try {
+      answer = await attempt(agent, call);
+    } catch (error) {
+      const isLost =
+        error instanceof ApiProblem && error.code !== "agent_timeout" && call.signal?.aborted !== true;
+      if (!isLost) throw error;
+      return again(RETRY_PAUSE_MS);
+    }
+    if (answer.status === 401 && sign) return again(NEXT_SECOND_PAUSE_MS);
+    return isOfGateway(answer) ? again(RETRY_PAUSE_MS) : answer;
+  }
+
+  return async (call) => {
+    const answer = await send(call);
+    if (isOfGateway(answer)) throw agentUnavailable(new Error(`a gateway answered ${answer.status}`));
+    return answer;
+  };
+}
+
+/** One attempt, from the signature to the last byte of the answer. */
+async function attempt({ url, fetch, sign, timeoutMs }: RemoteAgent, call: AgentCall): Promise<AgentAnswer> {
+  const { method, body, extraMs = 0, signal } = call;
+  const timeout = AbortSignal.timeout((timeoutMs ?? DEFAULT_TIMEOUT_MS) + extraMs);
+  const target = `${url}/agent/v1${call.path}`;
+  const bytes = body === undefined ? undefined : encode(JSON.stringify(body));
+  const unsigned = new Headers(bytes && { "content-type": "application/json" });
+  const headers = sign ? await sign({ method, url: target, headers: unsigned }, bytes) : unsigned;
+  let isAnswered = false;
+  try {
+    const request = new Request(target, {
+      method,
+      headers,
+      // Elsewhere nobody has any business with what was signed for the agent.
+      redirect: "manual",
+      signal: signal ? AbortSignal.any([timeout, signal]) : timeout,
+      ...(bytes && { body: bytes }),
+    });
+    const response = await fetch(request);
+    isAnswered = true;
+    return await readAnswer(response);
+  } catch (cause) {
+    if (timeout.aborted) throw agentTimeout(cause);
+    throw isAnswered || isNotHttp(cause) ? agentError(cause) : agentUnavailable(cause);
+  }
+}
+
+async function readAnswer(response: Response): Promise<AgentAnswer> {
+  const bytes = await readAtMost(response, MAX_ANSWER_BYTES);
+  if (bytes === undefined) throw new Error(`the answer is longer than ${MAX_ANSWER_BYTES} bytes`);
+  const headers = Object.fromEntries(response.headers);
+  const { status } = response;
+  return isJson(headers["content-type"])
+    ? { status, headers, json: parse(bytes) }
+    : { status, headers, bytes };
+}
+
+function isJson(type: string | undefined): boolean {
+  return /^application\/json\b/.test(type ?? "");
+}
+
+/** Undefined for what is not JSON: no schema of ours takes that. */
+function parse(bytes: Uint8Array): unknown {
+  try {
+    return JSON.parse(new TextDecoder().decode(bytes));
+  } catch {
+    return undefined;
+  }
+}
+
+/** Copied, because not every platform's types say that the encoder's buffer is never a shared one. */
+function encode(text: string): Uint8Array<ArrayBuffer> {
+  return new Uint8Array(new TextEncoder().encode(text));
+}
+
+/** Resolves after the time, or as soon as the client hangs up. */
+function pause(ms: number, signal: AbortSignal | undefined): Promise<void> {
+  return new Promise((resolve) => {
+    const timer = setTimeout(resolve, ms);
+    const wake = () => {
+      clearTimeout(timer);
+      resolve();
+    };
+    signal?.addEventListener("abort", wake, { once: true });
+  });
+}
+
+/** True for what the HTTP parser of Node could make nothing of: somebody answers there, but not our agent. */
+function isNotHttp(error: unknown): boolean {
+  for (let cause = error; cause instanceof Error; cause = cause.cause) {
+    if (String((cause as { code?: unknown }).code).startsWith("HPE_")) return true;
+  }
+  return false;
+}
+
+/** True for an answer that somebody between us and the agent gave in its place. */
+function isOfGateway({ status, json }: AgentAnswer): boolean {
+  return (
+    GATEWAY_STATUS.test(String(status)) && !isProblemCode((json as { code?: unknown } | undefined)?.code)
+  );
+}
