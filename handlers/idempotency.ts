@@ -32,12 +32,15 @@ type Launch = Pick<LaunchOrder, "source" | "spec" | "key_name">;
 /** The value of an Idempotency-Key header. Throws `malformed_request`. */
 export function checkIdempotencyKey(key: string): string {
   const bytes = headerBytes(key);
+  // Where a platform put U+FFFD for a byte, two different keys could look the same.
+  if (key.includes("\ufffd")) throw badKey("must be ASCII or UTF-8");
   if (bytes >= 1 && bytes <= MAX_IDEMPOTENCY_KEY_BYTES) return key;
-  throw new ApiProblem(
-    "malformed_request",
-    `header.idempotency-key: must be 1-${MAX_IDEMPOTENCY_KEY_BYTES} bytes, but it is ${bytes}`,
-    { errors: [{ path: "header.idempotency-key", message: `must be 1-${MAX_IDEMPOTENCY_KEY_BYTES} bytes` }] },
-  );
+  throw badKey(`must be 1-${MAX_IDEMPOTENCY_KEY_BYTES} bytes`);
+}
+
+function badKey(message: string): ApiProblem {
+  const path = "header.idempotency-key";
+  return new ApiProblem("malformed_request", `${path}: ${message}`, { errors: [{ path, message }] });
 }
 
 /**

@@ -6,8 +6,11 @@ import { fileURLToPath } from "node:url";
 
 import { makeAgentKey, trustKey } from "../adapters/agent-pair.ts";
 import { readNodeConfig } from "../adapters/config.ts";
+import { startWorkerd } from "../adapters/edge/workerd.ts";
 import { serveNode } from "../adapters/serve.ts";
+import { readDoorConfig } from "../host-agent/config.ts";
 import { PrivateKey } from "../host-agent/protocol/signature.ts";
+import { serveAgent } from "../host-agent/serve.ts";
 import { type Deploy, type Setup, until } from "./hub.ts";
 
 const MAIN_TS = fileURLToPath(new URL("../host-agent/main.ts", import.meta.url));
@@ -70,15 +73,49 @@ export function remoteEnv({ dir, env }: Setup, url: string): Record<string, stri
   return { ...env, HUB_PORT: "0", HUB_AGENT_URL: url, HUB_AGENT_KEY: join(dir, "agent_key.json") };
 }
 
-/** Node in this process, in front of an agent in another one, over a Unix socket, signed. */
+async function startAgentHere({ dir, env }: Setup, listen: string) {
+  const key = await keyOf(dir);
+  const config = readDoorConfig({
+    ...env,
+    HUB_AGENT_LISTEN: listen,
+    HUB_AGENT_TRUST: join(dir, "trusted_keys.json"),
+  });
+  const { url, stop } = await serveAgent(config, env, () => {});
+  return { url, key, stop };
+}
+
+/** Node in front of an agent over a Unix socket, signed. Both in this process: that is quicker, and the socket as real. */
 export const nodeRemote: Deploy = async (setup) => {
-  const agent = await startAgentProcess(setup);
+  const agent = await startAgentHere(setup, `unix:${join(setup.dir, "agent.sock")}`);
   const env = remoteEnv(setup, agent.url);
   const serving = await serveNode(readNodeConfig(env), env, () => {});
   return {
     url: serving.url,
     async stop() {
       await serving.stop();
+      await agent.stop();
+    },
+  };
+};
+
+/** The Worker in a real workerd, in front of an agent over TCP, signed. */
+export const workerd: Deploy = async (setup) => {
+  const agent = await startAgentHere(setup, "127.0.0.1:0");
+  const keys = readFileSync(setup.env["HUB_KEYS_FILE"]!, "utf8");
+  const edge = await startWorkerd({
+    host: "127.0.0.1",
+    port: 0,
+    agentUrl: agent.url,
+    agentKey: agent.key,
+    agentName: "host-agent",
+    kvFolder: join(setup.dir, "edge-kv"),
+    devMode: JSON.parse(keys).keys.length === 0,
+  });
+  await edge.putKeys(keys);
+  return {
+    url: edge.url,
+    async stop() {
+      await edge.stop();
       await agent.stop();
     },
   };

@@ -169,38 +169,6 @@ export function authContract(deploy: Deploy): void {
       expect((await hub.get("/api/v1/scripts")).headers.get("hub-auth")).toBeNull();
     });
 
-    test("pages of other sites are refused, by their Host or by what the browser says of them", async () => {
-      await using hub = await startHub({ deploy, keys: [] });
-      const { port } = new URL(hub.url);
-      const foreign = [
-        { host: "evil.example" },
-        { host: `evil.example:${port}` },
-        { host: `127.0.0.1.evil.example:${port}` },
-        { host: `localhost.evil.example:${port}` },
-        { host: "10.0.0.1" },
-        { "sec-fetch-site": "cross-site" },
-      ];
-      for (const headers of foreign) {
-        const { status, json } = await plainRequest(hub.url, headers);
-        expect({ status, code: json.code }, JSON.stringify(headers)).toEqual({
-          status: 403,
-          code: "local_only",
-        });
-      }
-      const local = [
-        { host: `localhost:${port}` },
-        { host: `127.0.0.1:${port}` },
-        { host: `[::1]:${port}` },
-        { host: "127.1.2.3" },
-        { "sec-fetch-site": "same-origin" },
-        { "sec-fetch-site": "none" },
-      ];
-      for (const headers of local) {
-        expect((await plainRequest(hub.url, headers)).status, JSON.stringify(headers)).toBe(422);
-      }
-      expect((await hub.get("/api/v1/pipelines/runs")).json.runs).toEqual([]);
-    });
-
     test("HUB_ALLOW_OPEN=1 serves them too", async () => {
       await using hub = await startHub({ deploy, keys: [], env: { HUB_ALLOW_OPEN: "1" } });
       const headers = { host: "hub.example", "sec-fetch-site": "cross-site" };
@@ -236,5 +204,42 @@ function plainRequest(
       response.on("end", () => resolve({ status: response.statusCode!, json: JSON.parse(text) }));
     });
     request.end("{}");
+  });
+}
+
+/** Dev mode where the Hub listens on loopback: for people on this machine, not for pages in their browser. */
+export function localDevContract(deploy: Deploy): void {
+  describe("dev mode on loopback", () => {
+    test("pages of other sites are refused, by their Host or by what the browser says of them", async () => {
+      await using hub = await startHub({ deploy, keys: [] });
+      const { port } = new URL(hub.url);
+      const foreign = [
+        { host: "evil.example" },
+        { host: `evil.example:${port}` },
+        { host: `127.0.0.1.evil.example:${port}` },
+        { host: `localhost.evil.example:${port}` },
+        { host: "10.0.0.1" },
+        { "sec-fetch-site": "cross-site" },
+      ];
+      for (const headers of foreign) {
+        const { status, json } = await plainRequest(hub.url, headers);
+        expect({ status, code: json.code }, JSON.stringify(headers)).toEqual({
+          status: 403,
+          code: "local_only",
+        });
+      }
+      const local = [
+        { host: `localhost:${port}` },
+        { host: `127.0.0.1:${port}` },
+        { host: `[::1]:${port}` },
+        { host: "127.1.2.3" },
+        { "sec-fetch-site": "same-origin" },
+        { "sec-fetch-site": "none" },
+      ];
+      for (const headers of local) {
+        expect((await plainRequest(hub.url, headers)).status, JSON.stringify(headers)).toBe(422);
+      }
+      expect((await hub.get("/api/v1/pipelines/runs")).json.runs).toEqual([]);
+    });
   });
 }

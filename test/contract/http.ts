@@ -58,8 +58,10 @@ export function httpContract(deploy: Deploy): void {
         .map(({ path }) => path);
       for (const path of [...gets, "/openapi.json", "/api/v1/none", "/api/v1/scripts/runs/x"]) {
         const url = path + (queries[path] ?? "");
-        const get = await hub.get(url);
-        const head = await hub.ask("HEAD", url);
+        // Compressed on its way, an answer has the length of what is sent, and only once that is known.
+        const how = { headers: { "accept-encoding": "identity" } };
+        const get = await hub.get(url, how);
+        const head = await hub.ask("HEAD", url, how);
         expect(head.status, url).toBe(get.status);
         expect(lasting(head.headers), url).toEqual(lasting(get.headers));
         expect(head.bytes, url).toHaveLength(0);

@@ -128,7 +128,8 @@ export function idempotencyContract(deploy: Deploy): void {
     test("a key is any 1 to 255 bytes", async () => {
       await using hub = await startHub({ deploy });
       const runIds = new Set<string>();
-      for (const key of ["k".repeat(255), "é".repeat(255), '"quoted", x; y=ü', "__proto__", "../..", "%00"]) {
+      const keys = ["k".repeat(255), utf8("é".repeat(127)), '"quoted", x; y=z', "__proto__", "../..", "%00"];
+      for (const key of keys) {
         const first = await launch(hub, { recipe_id: "hello" }, key);
         expect(first.status, `the key ${key}`).toBe(201);
         expect(first.headers.get("idempotent-replayed")).toBeNull();
@@ -136,7 +137,7 @@ export function idempotencyContract(deploy: Deploy): void {
         runIds.add(first.json.run_id);
       }
       expect(runIds.size).toBe(6);
-      for (const key of ["", "   ", "k".repeat(256), "é".repeat(256)]) {
+      for (const key of ["", "   ", "k".repeat(256), utf8("é".repeat(256))]) {
         const { status, json } = await launch(hub, { recipe_id: "hello" }, key);
         expect(status).toBe(400);
         expect(json).toMatchObject({
@@ -171,4 +172,9 @@ function launch(
     headers: { "idempotency-key": idempotencyKey },
     ...(key !== undefined && { key }),
   });
+}
+
+/** The text as a client writes it into a header: its UTF-8 bytes, each as one character of fetch's byte string. */
+function utf8(text: string): string {
+  return Buffer.from(text).toString("latin1");
 }

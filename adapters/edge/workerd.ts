@@ -1,0 +1,71 @@
+import type { Readable } from "node:stream";
+
+import { Miniflare } from "miniflare";
+
+import type { PrivateKey } from "../../host-agent/protocol/signature.ts";
+import { PAGES_FOLDER } from "../assets-folder.ts";
+import { KEYS_KV_KEY } from "../keys-kv.ts";
+import { bundleWorker } from "./bundle-worker.ts";
+
+/** The date and flags of wrangler.toml; the date is not ahead of the installed workerd. */
+const COMPATIBILITY_DATE = "2026-07-30";
+const COMPATIBILITY_FLAGS = ["enable_request_signal"];
+const KV = "HUB_KV";
+
+export interface WorkerdOptions {
+  host: string;
+  /** 0 for any free port. */
+  port: number;
+  /** Where the agent answers: http://host:port. */
+  agentUrl: string;
+  agentKey: PrivateKey;
+  agentName: string;
+  /** The folder that KV is kept in. */
+  kvFolder: string;
+  devMode: boolean;
+  /** Given each line that the Worker logs. */
+  onLog?: (line: string) => void;
+}
+
+/** The Worker in a real workerd on this machine, with a KV of its own. */
+export interface Workerd {
+  url: string;
+  /** The JSON of the keys file that is in KV; null when there is none. */
+  getKeys(): Promise<string | null>;
+  putKeys(text: string): Promise<void>;
+  stop(): Promise<void>;
+}
+
+/** Bundles the Worker and runs it, offline. Rejects when the port is taken. */
+export async function startWorkerd(options: WorkerdOptions): Promise<Workerd> {
+  const { onLog = () => {} } = options;
+  const workerd = new Miniflare({
+    modules: [{ type: "ESModule", path: "worker.js", contents: await bundleWorker() }],
+    compatibilityDate: COMPATIBILITY_DATE,
+    compatibilityFlags: COMPATIBILITY_FLAGS,
+    host: options.host,
+    port: options.port,
+    // Else it would ask the network what Request.cf should hold.
+    cf: false,
+    kvNamespaces: [KV],
+    kvPersist: options.kvFolder,
+    bindings: {
+      HUB_AGENT_URL: options.agentUrl,
+      HUB_AGENT_KEY: JSON.stringify(options.agentKey),
+      HUB_AGENT_NAME: options.agentName,
+      HUB_DEV_MODE: options.devMode ? "1" : "0",
+    },
+    serviceBindings: { HUB_ASSETS: { disk: { path: PAGES_FOLDER } } },
+    handleRuntimeStdio(stdout: Readable, stderr: Readable) {
+      for (const stream of [stdout, stderr]) stream.on("data", (data) => onLog(String(data)));
+    },
+  });
+  const url = await workerd.ready;
+  const kv = await workerd.getKVNamespace(KV);
+  return {
+    url: url.origin,
+    getKeys: () => kv.get(KEYS_KV_KEY, "text"),
+    putKeys: (text) => kv.put(KEYS_KV_KEY, text),
+    stop: () => workerd.dispose(),
+  };
+}
