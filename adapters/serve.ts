@@ -78,7 +78,7 @@ export async function serveNode(
 }
 
 /** An agent as the adapter holds it. */
-interface HeldAgent extends Pick<Serving, "countAlive"> {
+export interface HeldAgent extends Pick<Serving, "countAlive"> {
   options: AgentOptions;
   close(): Promise<void>;
 }
@@ -91,7 +91,8 @@ async function embedAgent(config: AgentConfig, env: Env): Promise<HeldAgent> {
   return { options: { url: NO_HOST, fetch }, countAlive, close: closeAgent };
 }
 
-async function reachAgent({ url, name, key }: RemoteAgentConfig): Promise<HeldAgent> {
+/** How an agent in another process is called. Throws ConfigError when the key is none. */
+export async function reachAgent({ url, name, key }: RemoteAgentConfig): Promise<HeldAgent> {
   const sign = await requestSigner(key, name).catch(() => {
     throw new ConfigError("HUB_AGENT_KEY: is no private Ed25519 JWK: its parts do not belong together");
   });
