@@ -49,23 +49,6 @@ describe("a stranger at the public port", () => {
     const routes = Object.keys(paths)
       .filter((path) => path.startsWith("/api/"))
       .map((path) => path.replace("{run_id}", RUN));
-    const detours = (path: string) => [
-      `/healthz/..${path}`,
-      `/openapi.json/%2e%2e${path}`,
-      `/healthz/.%2E${path}`,
-      `/./${path}`,
-      `/healthz\\..${path}`,
-      `${path}/.`,
-      `${path}/x/..`,
-      path.replace("/api", "/api/../api"),
-      path.replace("/v1", "/%761"),
-      path.replaceAll("/", "//"),
-      `${path};x=1`,
-      `${path}%00`,
-      `${path}%2f`,
-      `http://localhost${path}`,
-      `http://localhost/healthz/..${path}`,
-    ];
     for (const path of routes) {
       for (const method of ["GET", "HEAD", "POST", "PUT", "DELETE", "PATCH", "OPTIONS"]) {
         const requests = detours(path).map(
@@ -115,16 +98,18 @@ describe("a stranger at the public port", () => {
   });
 
   test("what a client names itself, or a request, stands on one line of the log and in no header", async () => {
-    for (const id of ["a\x1b[31mred", "a\u0085b", `${"a".repeat(200)}`, "x\ty"]) {
+    for (const id of ["a\x1b[31mred", "a\u0085b", "a".repeat(200), "x\ty"]) {
       const answer = await rawRequest(hub.url, `GET /healthz HTTP/1.1\r\n${HOST}X-Request-Id: ${id}\r\n\r\n`);
-      if (answer.status === 200) expect(answer.headers.get("x-request-id")).toMatch(/^[0-9a-f-]{36}$/);
-      else expect(answer.status).toBe(400);
+      // Node itself refuses what no header may hold.
+      const shown = answer.headers.get("x-request-id");
+      expect([200, 400]).toContain(answer.status);
+      expect(shown, JSON.stringify(id)).toMatch(/^[0-9a-f-]{36}$/);
     }
     const { json } = await hub.post(RUNS, {
       recipe_id: "hello",
       args: "'a\n{\"level\":\"info\"}' '\x1b[2J' '\u202e'",
     });
-    expect(json.status_reason).not.toMatch(/[\n\x1b]/);
+    expect(json.status_reason).not.toMatch(/\p{Cc}/u);
     await hub.ended(json);
   });
 });
@@ -198,3 +183,22 @@ async function answersTo(url: string, requests: string[]): Promise<string> {
 }
 
 const hasHead = (text: string) => text.includes("\r\n\r\n");
+
+/** Ways to a path that a careless reader takes for another one. */
+const detours = (path: string) => [
+  `/healthz/..${path}`,
+  `/openapi.json/%2e%2e${path}`,
+  `/healthz/.%2E${path}`,
+  `/./${path}`,
+  `/healthz\\..${path}`,
+  `${path}/.`,
+  `${path}/x/..`,
+  path.replace("/api", "/api/../api"),
+  path.replace("/v1", "/%761"),
+  path.replaceAll("/", "//"),
+  `${path};x=1`,
+  `${path}%00`,
+  `${path}%2f`,
+  `http://localhost${path}`,
+  `http://localhost/healthz/..${path}`,
+];
