@@ -5,7 +5,7 @@ import { getRequestListener } from "@hono/node-server";
 
 import type { Fetch } from "../handlers/agent-transport.ts";
 import { boundedServer, type HttpBounds } from "../host-agent/http-listener.ts";
-import { hasTwoHosts, refusal, refusalOf, sendRefusal, writeRefusal } from "./refusal.ts";
+import { refusal, refusalOf, repeatedHeader, sendRefusal, writeRefusal } from "./refusal.ts";
 
 export { close, listen } from "../host-agent/http-listener.ts";
 
@@ -16,6 +16,8 @@ const BOUNDS: HttpBounds = {
   /** Proxies in front keep theirs shorter. */
   keepAliveTimeoutMs: 65_000,
   maxHeaderBytes: 16_384,
+  /** So that strangers who hold connections open leave file descriptors for runs and their logs. */
+  maxConnections: 8_192,
 };
 
 /**
@@ -31,8 +33,9 @@ export function httpServer(fetch: Fetch): Server {
 
   function serve(incoming: IncomingMessage, outgoing: ServerResponse): void {
     exchanges.set(incoming.socket, { incoming, outgoing });
-    const answered = hasTwoHosts(incoming)
-      ? sendRefusal(outgoing, refusal("malformed_request", "header.host: is given more than once"))
+    const repeated = repeatedHeader(incoming);
+    const answered = repeated
+      ? sendRefusal(outgoing, refusal("malformed_request", `header.${repeated}: is given more than once`))
       : listener(incoming, outgoing);
     answered.catch(() => outgoing.destroy());
   }

@@ -49,11 +49,20 @@ export function refusalOf(fault: NodeJS.ErrnoException): Response {
   }
 }
 
-/** True for a request with two Host headers, which RFC 9112, section 3.2, has refused. */
-export function hasTwoHosts({ rawHeaders }: IncomingMessage): boolean {
-  let hosts = 0;
+/**
+ * The name of a header that is there twice and may not be: two Hosts are to be
+ * refused (RFC 9112, section 3.2), and two Idempotency-Keys would be joined to a
+ * third one that nobody meant.
+ */
+export function repeatedHeader({ rawHeaders }: IncomingMessage): string | undefined {
+  const seen = new Set<string>();
   for (let i = 0; i < rawHeaders.length; i += 2) {
-    if (rawHeaders[i]!.length === 4 && rawHeaders[i]!.toLowerCase() === "host") hosts++;
+    const name = rawHeaders[i]!.toLowerCase();
+    if (!SINGLE_HEADERS.has(name)) continue;
+    if (seen.has(name)) return name;
+    seen.add(name);
   }
-  return hosts > 1;
+  return undefined;
 }
+
+const SINGLE_HEADERS = new Set(["host", "idempotency-key"]);

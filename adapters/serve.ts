@@ -2,7 +2,7 @@ import { mkdirSync } from "node:fs";
 import { dirname } from "node:path";
 
 import { agentClient } from "../handlers/agent-client.ts";
-import { httpTransport } from "../handlers/agent-transport.ts";
+import { httpTransport, type RemoteAgent } from "../handlers/agent-transport.ts";
 import { createApp } from "../handlers/app.ts";
 import type { KeyRing } from "../handlers/auth.ts";
 import { isLoopback } from "../handlers/loopback.ts";
@@ -95,14 +95,19 @@ async function embedAgent(config: AgentConfig, env: Env): Promise<HeldAgent> {
   return { transport: answer, countAlive, close: closeAgent };
 }
 
-async function reachAgent({ url, name, key }: RemoteAgentConfig): Promise<HeldAgent> {
+async function reachAgent(config: RemoteAgentConfig): Promise<HeldAgent> {
+  const transport = httpTransport(await remoteAgent(config));
+  return { transport, countAlive: () => undefined, close: async () => {} };
+}
+
+/** The way to an agent in another process. Throws ConfigError when the key is none. */
+export async function remoteAgent({ url, name, key }: RemoteAgentConfig): Promise<RemoteAgent> {
   const sign = await requestSigner(key, name).catch(() => {
     throw new ConfigError("HUB_AGENT_KEY: is no private Ed25519 JWK: its parts do not belong together");
   });
-  const transport = url.startsWith("unix:")
-    ? httpTransport({ url: NO_HOST, sign, fetch: unixFetch(url.slice("unix:".length)) })
-    : httpTransport({ url, sign, fetch: (request) => fetch(request) });
-  return { transport, countAlive: () => undefined, close: async () => {} };
+  return url.startsWith("unix:")
+    ? { url: NO_HOST, sign, fetch: unixFetch(url.slice("unix:".length)) }
+    : { url, sign, fetch: (request) => fetch(request) };
 }
 
 async function shutDown(agent: HeldAgent, kv: { close(): void }): Promise<void> {

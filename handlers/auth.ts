@@ -79,19 +79,28 @@ export async function authorize(
 /**
  * Listening on loopback keeps other hosts out, but not a page that a browser on
  * this machine has open: it can post here, and read too once its own name
- * resolves to 127.0.0.1. Its requests carry that name as Host, or say `cross-site`
- * (Fetch Metadata, www.w3.org/TR/fetch-metadata).
+ * resolves to 127.0.0.1. Its requests carry that name as Host, say `cross-site`
+ * (Fetch Metadata, www.w3.org/TR/fetch-metadata), or name it as their Origin.
  */
 function refuseOtherSites(request: Request): void {
-  const { hostname } = new URL(request.url);
-  if (isLoopback(hostname) && request.headers.get("sec-fetch-site") !== "cross-site") return;
-  const fault = isLoopback(hostname)
-    ? "header.sec-fetch-site: the request comes from a page of another site"
-    : "header.host: must be localhost or a loopback address";
+  const fault = foreignness(request);
+  if (fault === undefined) return;
   throw new ApiProblem(
     "local_only",
     `${fault}; a Hub without API keys serves only its own machine. Create a key, or set HUB_ALLOW_OPEN=1`,
   );
+}
+
+function foreignness({ url, headers }: Request): string | undefined {
+  if (!isLoopback(new URL(url).hostname)) return "header.host: must be localhost or a loopback address";
+  if (headers.get("sec-fetch-site") === "cross-site") {
+    return "header.sec-fetch-site: the request comes from a page of another site";
+  }
+  const origin = headers.get("origin");
+  if (origin !== null && !isLoopback(URL.parse(origin)?.hostname ?? "")) {
+    return "header.origin: the request comes from a page of another site";
+  }
+  return undefined;
 }
 
 const INVALID = `, error="invalid_token"`;

@@ -71,7 +71,8 @@ export function parseKeysFile(text: string): KeysFile {
 
 const DAY_MS = 86_400_000;
 
-function expiryTime(expires: string | undefined): number | undefined {
+/** When a key that `expires` so is over, in epoch milliseconds; undefined for never. */
+export function expiryTime(expires: string | undefined): number | undefined {
   if (expires === undefined) return undefined;
   const isDay = expires.length === "2026-05-15".length;
   return Date.parse(expires) + (isDay ? DAY_MS : 0);

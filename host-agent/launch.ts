@@ -159,7 +159,12 @@ async function checkInterpreter({ path, executable, shebang }: ApprovedScript): 
   ]);
 }
 
-async function findProgram(command: string, cwd: string, env: Record<string, string>): Promise<string> {
+/** The absolute path of the program that `command` names. Throws LaunchError when there is none that may be run. */
+export async function findProgram(
+  command: string,
+  cwd: string,
+  env: Record<string, string>,
+): Promise<string> {
   const candidates = command.includes("/")
     ? [resolve(cwd, command)]
     : (env["PATH"] ?? "")

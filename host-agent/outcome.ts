@@ -37,7 +37,7 @@ export interface Outcome {
 export const DEFAULT_ERROR_MARKERS: readonly string[] = [
   "^Traceback \\(most recent call last\\)",
   // "ValueError: bad", "TypeError [ERR_X]: bad"; not a measure such as "MeanAbsoluteError: 0.031".
-  "^(?:[\\w.]+\\.)?\\w*(?:Error|Exception)(?: \\[\\w+\\])?: (?!\\s*[-+]?[\\d.]+(?:e[-+]?\\d+)?\\s*%?\\s*$)",
+  "^(?:[\\w.]+\\.)?\\w*(?:Error|Exception)(?: \\[\\w+\\])?: (?!\\s*[-+]?[\\d.]+(?:e[-+]?\\d+)?\\s*(?:%\\s*)?$)",
   "(?<!\\b(?:0|[Nn]o) )\\bFATAL\\b(?!\\s*[:=]\\s*0\\s*$)",
   "^(?:thread '.*' (?:\\(\\d+\\) )?)?panic(?:ked)?(?:: | at )",
   "\\bSegmentation fault\\b",

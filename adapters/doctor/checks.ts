@@ -1,0 +1,20 @@
+import { agent } from "./checks/agent.ts";
+import { clock } from "./checks/clock.ts";
+import { database } from "./checks/database.ts";
+import { disk } from "./checks/disk.ts";
+import { host } from "./checks/host.ts";
+import { keys } from "./checks/keys.ts";
+import { kv } from "./checks/kv.ts";
+import { port } from "./checks/port.ts";
+import { proc } from "./checks/proc.ts";
+import { recipes } from "./checks/recipes.ts";
+import { roots } from "./checks/roots.ts";
+import { runtime } from "./checks/runtime.ts";
+import { state } from "./checks/state.ts";
+import type { Check } from "./finding.ts";
+
+/** What is asked of every host that serves the API. */
+export const CHECKS: readonly Check[] = [runtime, proc, clock, host, keys, kv, port, agent];
+
+/** What is asked of the host whose agent runs the jobs. */
+export const AGENT_CHECKS: readonly Check[] = [state, database, roots, recipes, disk];

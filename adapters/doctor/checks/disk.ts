@@ -1,0 +1,38 @@
+import { readFileSync, statfsSync } from "node:fs";
+import { dirname, join } from "node:path";
+
+import { parseCatalogue } from "../../../host-agent/recipes.ts";
+import { nearestFolder } from "../files.ts";
+import { type Check, fail, type Finding, pass, type Patient, warn } from "../finding.ts";
+
+const MEBIBYTE = 1_048_576;
+const LITTLE = 1_024 * MEBIBYTE;
+const NONE = 64 * MEBIBYTE;
+
+/** Room for state and logs. */
+export const disk: Check = {
+  name: "Disk",
+  look(patient) {
+    const folders = [patient.agent.stateDir, join(patient.agent.stateDir, "logs"), ...logDirs(patient)];
+    return [...new Set(folders.map(nearestFolder))].map(lookAt);
+  },
+};
+
+function lookAt(folder: string): Finding {
+  const { bavail, bsize, ffree, files } = statfsSync(folder);
+  const free = bavail * bsize;
+  const says = `${folder} has ${Math.floor(free / MEBIBYTE)} MiB free`;
+  const advice = "Remove logs of ended runs, or give it more room; a full disk makes launches 503.";
+  if (files > 0 && ffree === 0) return fail(`${folder} has no inode left.`, advice);
+  if (free < NONE) return fail(`${says}.`, advice);
+  return free < LITTLE ? warn(`${says}.`, advice) : pass(`${says}.`);
+}
+
+function logDirs({ agent: { recipesFile } }: Patient): string[] {
+  try {
+    const { recipes } = parseCatalogue(readFileSync(recipesFile, "utf8"), dirname(recipesFile));
+    return [...recipes.values()].flatMap(({ log_dir }) => log_dir ?? []);
+  } catch {
+    return [];
+  }
+}

@@ -1,0 +1,57 @@
+import { execFile } from "node:child_process";
+import { readFileSync } from "node:fs";
+import { setTimeout as sleep } from "node:timers/promises";
+import { promisify } from "node:util";
+
+import { hasEnded, readStat } from "../../../host-agent/process-identity.ts";
+import { type Check, type Finding, pass, warn } from "../finding.ts";
+
+const run = promisify(execFile);
+const LOOKS = 60;
+const LOOK_INTERVAL_MS = 25;
+
+/** What stands around the service: who reaps orphans, who ends runs with the service. */
+export const host: Check = {
+  name: "Host",
+  async look({ env }) {
+    return [await reaping(), ...(await systemd(env["INVOCATION_ID"]))];
+  },
+};
+
+/** A process whose parent has ended becomes the child of PID 1, which has to take its exit code. */
+async function reaping(): Promise<Finding> {
+  const { stdout } = await run("/bin/sh", ["-c", "sleep 0.05 >/dev/null 2>&1 & echo $!"], {
+    env: { PATH: "/usr/bin:/bin" },
+  });
+  const pid = Number(stdout);
+  const start = readStat(pid)?.startTime;
+  let stat = readStat(pid);
+  for (let looks = 0; stat?.startTime === start && stat !== undefined && looks < LOOKS; looks++) {
+    await sleep(LOOK_INTERVAL_MS);
+    stat = readStat(pid);
+  }
+  if (stat === undefined || !hasEnded(stat)) return pass("Ended orphans are reaped.");
+  return warn(
+    "PID 1 does not reap ended orphans: zombies pile up, until no process can start.",
+    "Start the container with --init (docker run --init), or use tini as its entry point.",
+  );
+}
+
+/** Under systemd a stop of the unit ends the runs, too, unless it is told not to. */
+async function systemd(invocation: string | undefined): Promise<Finding[]> {
+  const unit = /([^/\n]+\.service)\b/.exec(readFileSync("/proc/self/cgroup", "utf8"))?.[1];
+  if (invocation === undefined || unit === undefined) return [];
+  const answer = await run("systemctl", ["show", "-p", "KillMode", "--value", unit], {
+    timeout: 2_000,
+  }).catch(() => undefined);
+  const mode = answer?.stdout.trim();
+  if (mode === undefined || mode === "") return [];
+  return [
+    mode === "process" || mode === "none"
+      ? pass(`A stop of ${unit} leaves the runs alone (KillMode=${mode}).`)
+      : warn(
+          `A stop of ${unit} ends all runs with it (KillMode=${mode}).`,
+          "Set KillMode=process in the unit; host-agent/systemd has one.",
+        ),
+  ];
+}

@@ -1,0 +1,117 @@
+import { readFileSync } from "node:fs";
+import { dirname } from "node:path";
+
+import { expiryTime, type KeyFileEntry, parseKeys } from "../../../handlers/keys.ts";
+import { isLoopback } from "../../../handlers/loopback.ts";
+import { sha256 } from "../../keys-file.ts";
+import { isOpenToAll, modeOf, statOf } from "../files.ts";
+import { type Check, fail, type Finding, messageOf, pass, type Patient, warn } from "../finding.ts";
+
+const SOON_MS = 14 * 86_400_000;
+
+/** Who is let in: the keys file, who may touch it, and what is in it. */
+export const keys: Check = {
+  name: "API keys",
+  async look(patient) {
+    const { keysFile: path } = patient;
+    const stats = statOf(path);
+    if (stats === undefined) return [withoutKeys(`There is no keys file at ${path}`, patient)];
+    if (!stats.isFile()) return [fail(`${path} is no file.`, "Set HUB_KEYS_FILE to the keys file itself.")];
+    return [...mayTouch(path), ...(await entries(path, patient))];
+  },
+};
+
+function withoutKeys(fault: string, { node }: Patient): Finding {
+  const advice = "Create a key: npm run keys -- create --name NAME --scopes A,B";
+  if (node && !isLoopback(node.host)) {
+    return node.allowOpen
+      ? warn(`${fault}, and HUB_ALLOW_OPEN=1: whoever reaches ${node.host} may launch.`, advice)
+      : fail(`${fault}, and HUB_HOST is ${node.host}: the server refuses to start.`, advice);
+  }
+  return warn(
+    `${fault}: dev mode. Every user of this machine may launch, as the user of the service.`,
+    advice,
+  );
+}
+
+function mayTouch(path: string): Finding[] {
+  const stats = statOf(path)!;
+  const findings: Finding[] = [];
+  const user = process.getuid?.();
+  if (stats.uid !== user && stats.uid !== 0) {
+    findings.push(
+      fail(
+        `${path} belongs to uid ${stats.uid}, who may let anybody in.`,
+        `chown it to the user of the service (uid ${user}).`,
+      ),
+    );
+  }
+  if ((stats.mode & 0o077) !== 0) {
+    findings.push(
+      fail(
+        `${path} is open to other users (mode ${modeOf(stats)}).`,
+        `chmod 0600 ${path}, and replace keys that stood in it in plain.`,
+      ),
+    );
+  }
+  const folder = dirname(path);
+  if (isOpenToAll(statOf(folder)!)) {
+    findings.push(fail(`${folder} lets every user replace the keys file.`, `chmod o-w ${folder}`));
+  }
+  return findings.length > 0 ? findings : [pass(`${path} is open to its owner only.`)];
+}
+
+async function entries(path: string, patient: Patient): Promise<Finding[]> {
+  let found: KeyFileEntry[];
+  try {
+    const text = readFileSync(path, "utf8");
+    await parseKeys(text, sha256);
+    found = (JSON.parse(text) as { keys: KeyFileEntry[] }).keys;
+  } catch (error) {
+    return [
+      fail(
+        `${path} cannot be used: ${messageOf(error)}.`,
+        "Mend it, or start again with npm run keys -- create; the server does not start with it.",
+      ),
+    ];
+  }
+  if (found.length === 0) return [withoutKeys(`${path} holds no key`, patient)];
+  const findings: Finding[] = [];
+  const now = Date.now();
+  const expired = found.filter((entry) => endOf(entry) <= now);
+  const soon = found.filter((entry) => endOf(entry) > now && endOf(entry) <= now + SOON_MS);
+  if (expired.length === found.length) {
+    findings.push(
+      fail(
+        `All keys have expired (${names(expired)}): nobody is let in.`,
+        "Create a new one: npm run keys -- create",
+      ),
+    );
+  } else {
+    findings.push(pass(`${found.length - expired.length} of ${found.length} keys are in force.`));
+    if (expired.length > 0)
+      findings.push(warn(`These keys have expired: ${names(expired)}.`, "npm run keys -- revoke NAME"));
+  }
+  if (soon.length > 0)
+    findings.push(
+      warn(`These keys expire within two weeks: ${names(soon)}.`, "Create their successors now."),
+    );
+  const plain = found.filter(({ key }) => key !== undefined);
+  if (plain.length > 0) {
+    findings.push(
+      warn(
+        `These keys are stored in plain: ${names(plain)}.`,
+        "Put key_sha256 in their place: printf %s KEY | sha256sum",
+      ),
+    );
+  }
+  return findings;
+}
+
+function names(found: readonly KeyFileEntry[]): string {
+  return found.map(({ name }) => name).join(", ");
+}
+
+function endOf({ expires }: KeyFileEntry): number {
+  return expiryTime(expires) ?? Number.POSITIVE_INFINITY;
+}

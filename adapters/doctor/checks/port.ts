@@ -1,0 +1,48 @@
+import { once } from "node:events";
+import { createServer } from "node:net";
+
+import { type Check, fail, messageOf, pass, warn } from "../finding.ts";
+
+const TIMEOUT_MS = 2_000;
+
+/** The address of the API: free, or served by this Hub already. */
+export const port: Check = {
+  name: "Port",
+  async look({ node }) {
+    if (node === undefined) return [warn("It was not looked at.", "Mend the settings first.")];
+    const { host, port: number } = node;
+    const address = `${host.includes(":") ? `[${host}]` : host}:${number}`;
+    const probe = createServer();
+    try {
+      probe.listen({ host, port: number });
+      await once(probe, "listening");
+      return [pass(`${address} is free.`)];
+    } catch (error) {
+      if ((error as NodeJS.ErrnoException).code === "EADDRINUSE" && (await isHub(address))) {
+        return [pass(`${address} is served by a Hub.`)];
+      }
+      return [
+        fail(
+          `Nothing can listen on ${address}: ${messageOf(error)}.`,
+          "Set HUB_HOST and HUB_PORT to an address of this machine that is free.",
+        ),
+      ];
+    } finally {
+      probe.close();
+    }
+  },
+};
+
+async function isHub(address: string): Promise<boolean> {
+  const url = `http://${address.replace(/^0\.0\.0\.0|^\[::\]/, "127.0.0.1")}/healthz`;
+  try {
+    const response = await fetch(url, {
+      signal: AbortSignal.timeout(TIMEOUT_MS),
+      headers: { connection: "close" },
+    });
+    const health = (await response.json()) as { mode?: unknown };
+    return typeof health.mode === "string";
+  } catch {
+    return false;
+  }
+}

@@ -1,0 +1,68 @@
+import { readFileSync } from "node:fs";
+import { dirname } from "node:path";
+
+import { buildEnvironment } from "../../../host-agent/environment.ts";
+import { findProgram } from "../../../host-agent/launch.ts";
+import { type Catalogue, type CatalogueRecipe, parseCatalogue } from "../../../host-agent/recipes.ts";
+import { missingForTerminal } from "../../../host-agent/terminal-mode.ts";
+import { isOpenToAll, isWritable, nearestFolder, statOf } from "../files.ts";
+import { type Check, fail, type Finding, messageOf, pass, type Patient } from "../finding.ts";
+
+/** The catalogue, and whether each of its recipes could start now. */
+export const recipes: Check = {
+  name: "Recipes",
+  async look(patient) {
+    const path = patient.agent.recipesFile;
+    let catalogue: Catalogue;
+    try {
+      catalogue = parseCatalogue(readFileSync(path, "utf8"), dirname(path));
+    } catch (error) {
+      return [
+        fail(
+          `${path} cannot be used: ${messageOf(error).replaceAll("\n", " ")}.`,
+          "Mend it; README.md, Recipes, has an example. Without it no recipe is served.",
+        ),
+      ];
+    }
+    const found = [...catalogue.recipes.values()];
+    const faults = (await Promise.all(found.map((recipe) => faultsOf(recipe, patient)))).flat();
+    if ((statOf(path)!.mode & 0o002) !== 0 || isOpenToAll(statOf(dirname(path))!)) {
+      faults.push(
+        fail(`Every user may change ${path}, and so what clients run.`, `chmod o-w ${path} ${dirname(path)}`),
+      );
+    }
+    return faults.length > 0
+      ? faults
+      : [pass(`${path} has ${found.length} recipes, and each of them can start.`)];
+  },
+};
+
+async function faultsOf(recipe: CatalogueRecipe, { env }: Patient): Promise<Finding[]> {
+  const { recipe_id: id, command, cwd, log_dir: logDir, terminal } = recipe;
+  const findings: Finding[] = [];
+  if (!statOf(cwd)?.isDirectory()) {
+    findings.push(fail(`Recipe ${id}: its folder ${cwd} is not there.`, "Make it, or mend its cwd."));
+  }
+  await findProgram(command[0]!, cwd, buildEnvironment(env, "doctor", recipe.env)).catch((error: Error) =>
+    findings.push(
+      fail(`Recipe ${id}: ${error.message}.`, "Install it, or write its absolute path into the command."),
+    ),
+  );
+  if (logDir !== undefined && !isWritable(nearestFolder(logDir))) {
+    findings.push(
+      fail(
+        `Recipe ${id}: its logs cannot be written to ${logDir}.`,
+        "Give the folder to the user of the service, or leave log_dir out.",
+      ),
+    );
+  }
+  if (terminal && (await missingForTerminal()) !== undefined) {
+    findings.push(
+      fail(
+        `Recipe ${id}: it asks for a terminal, which this host does not have.`,
+        "Install node-pty (see Node above), or take `terminal` out.",
+      ),
+    );
+  }
+  return findings;
+}

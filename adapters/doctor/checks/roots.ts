@@ -1,0 +1,77 @@
+import { realpathSync } from "node:fs";
+import { sep } from "node:path";
+
+import { modeOf, nearestFolder, statOf } from "../files.ts";
+import { type Check, fail, type Finding, pass, type Patient, warn } from "../finding.ts";
+
+/** Where scripts may lie: whoever may write there decides what clients may run. */
+export const roots: Check = {
+  name: "Script roots",
+  look(patient) {
+    const { scriptRoots } = patient.agent;
+    if (scriptRoots.length === 0) return [pass("There are none: no script can be run.")];
+    return scriptRoots.flatMap((root) => lookAt(root, patient));
+  },
+};
+
+function lookAt(root: string, patient: Patient): Finding[] {
+  const stats = statOf(root);
+  if (!stats?.isDirectory()) {
+    const advice = `Make it (mkdir -p ${root}), or take it out of HUB_SCRIPT_ROOTS.`;
+    // One of the two that are there by default may well be missing.
+    return [
+      patient.env["HUB_SCRIPT_ROOTS"] === undefined
+        ? warn(`${root} is not there.`, advice)
+        : fail(`${root} is ${stats ? "no folder" : "not there"}.`, advice),
+    ];
+  }
+  const findings: Finding[] = [];
+  if ((stats.mode & 0o002) !== 0) {
+    findings.push(
+      fail(`Every user may put scripts into ${root} (mode ${modeOf(stats)}).`, `chmod o-w ${root}`),
+    );
+  } else if ((stats.mode & 0o020) !== 0) {
+    findings.push(
+      warn(
+        `The group ${stats.gid} may put scripts into ${root}.`,
+        `chmod g-w ${root}, unless that is meant.`,
+      ),
+    );
+  }
+  findings.push(...within(root, patient));
+  return findings.length > 0 ? findings : [pass(`${root} is there, and closed to other users.`)];
+}
+
+/** What a script in this root, or who may write into it, would find there. */
+function within(root: string, { agent, keysFile, env }: Patient): Finding[] {
+  const findings: Finding[] = [];
+  if (statOf(keysFile) && isInside(keysFile, root)) {
+    findings.push(
+      fail(
+        `The keys file ${keysFile} lies inside the root ${root}.`,
+        "Move one of the two: what is written into a root must not reach the keys.",
+      ),
+    );
+  }
+  const others = {
+    HUB_STATE_DIR: agent.stateDir,
+    ...(env["HUB_RECIPES_FILE"] && { HUB_RECIPES_FILE: agent.recipesFile }),
+  };
+  for (const [variable, path] of Object.entries(others)) {
+    if (!isInside(path, root)) continue;
+    findings.push(
+      warn(
+        `${path} (${variable}) lies inside the root ${root}.`,
+        `Name narrower roots in HUB_SCRIPT_ROOTS, or set ${variable} to a path outside.`,
+      ),
+    );
+  }
+  return findings;
+}
+
+function isInside(path: string, root: string): boolean {
+  const folder = realpathSync(root);
+  const real = realpathSync(nearestFolder(path));
+  // What is not there yet lies where its path says.
+  return real === folder || `${real}${sep}`.startsWith(folder === sep ? sep : `${folder}${sep}`);
+}

@@ -1,0 +1,194 @@
+import { type ChildProcess, spawn } from "node:child_process";
+import { randomBytes } from "node:crypto";
+import { once } from "node:events";
+import { chmodSync, mkdirSync, mkdtempSync, realpathSync, rmSync, writeFileSync } from "node:fs";
+import { tmpdir } from "node:os";
+import { join } from "node:path";
+import { setTimeout as sleep } from "node:timers/promises";
+import { fileURLToPath } from "node:url";
+
+import { processesOf } from "../../host-agent/process-tree.ts";
+import type { RunRecord } from "../../host-agent/protocol/schemas.ts";
+import { sha256 } from "../keys-file.ts";
+
+const NODE_TS = fileURLToPath(new URL("../node.ts", import.meta.url));
+const RUNS = "/api/v1/scripts/runs";
+const LOOK_INTERVAL_MS = 15;
+const PATIENCE_MS = 5_000;
+/** It stands in the server's environment, where no run may see it. */
+export const SECRET_VARIABLE = "HUB_DOCTOR_SECRET";
+
+/** An answer: its status, and its body if that is JSON. */
+export interface Answer {
+  status: number;
+  // oxlint-disable-next-line typescript/no-explicit-any -- the body of whatever was asked for
+  json: any;
+}
+
+export type ScratchHub = Awaited<ReturnType<typeof startScratchHub>>;
+
+/**
+ * A real server, in a process of its own, on a free port of loopback, with
+ * state, keys and scripts in a folder of its own. Disposing it ends all
+ * processes and removes the folder.
+ */
+export async function startScratchHub() {
+  const dir = realpathSync(mkdtempSync(join(tmpdir(), "hub-doctor-")));
+  const root = join(dir, "scripts");
+  mkdirSync(root);
+  const key = `sk_doctor_${randomBytes(24).toString("base64url")}`;
+  const secret = randomBytes(16).toString("hex");
+  const keysFile = join(dir, "keys.json");
+  writeFileSync(
+    keysFile,
+    JSON.stringify({ keys: [{ name: "doctor", key_sha256: sha256(key), scopes: ["*"] }] }),
+    { mode: 0o600 },
+  );
+  const env = {
+    PATH: process.env["PATH"] ?? "/usr/bin:/bin",
+    HUB_HOST: "127.0.0.1",
+    HUB_PORT: "0",
+    HUB_STATE_DIR: join(dir, "state"),
+    HUB_SCRIPT_ROOTS: root,
+    HUB_KEYS_FILE: keysFile,
+    [SECRET_VARIABLE]: secret,
+  };
+  const runIds = new Set<string>();
+  let server: Server | undefined;
+
+  async function ask(
+    method: "GET" | "POST",
+    path: string,
+    body?: unknown,
+    headers: Record<string, string> = {},
+  ): Promise<Answer> {
+    const response = await fetch(server!.url + path, {
+      method,
+      headers: { authorization: `Bearer ${key}`, "content-type": "application/json", ...headers },
+      signal: AbortSignal.timeout(PATIENCE_MS),
+      ...(body !== undefined && { body: JSON.stringify(body) }),
+    });
+    const json = (await response.json()) as Answer["json"];
+    if (method === "POST" && typeof json.run_id === "string") runIds.add(json.run_id);
+    return { status: response.status, json };
+  }
+
+  async function dispose(): Promise<void> {
+    await endServer(server, "SIGKILL");
+    for (const runId of runIds) {
+      await eventually(() => {
+        const left = processesOf(runId);
+        for (const { pid } of left) endProcess(pid);
+        return left.length === 0 || undefined;
+      });
+    }
+    rmSync(dir, { recursive: true, force: true });
+  }
+
+  const hub = {
+    dir,
+    root,
+    env,
+    secret,
+    ask,
+    /** Writes a script that may be run, and returns its path. */
+    script(name: string, text: string): string {
+      const path = join(root, name);
+      writeFileSync(path, `#!/bin/bash\n${text}\n`);
+      chmodSync(path, 0o755);
+      return path;
+    },
+    launch: (path: string, { key: idempotencyKey, ...more }: { key?: string; terminal?: boolean } = {}) =>
+      ask(
+        "POST",
+        RUNS,
+        { path, ...more },
+        idempotencyKey === undefined ? {} : { "idempotency-key": idempotencyKey },
+      ),
+    /** Launches what must start. */
+    async run(path: string, more?: { terminal?: boolean }): Promise<string> {
+      const { status, json } = await hub.launch(path, more);
+      if (status !== 201) throw new Error(`a launch was answered with ${status}: ${json.detail}`);
+      return json.run_id;
+    },
+    record: async (runId: string): Promise<RunRecord> => (await ask("GET", `${RUNS}/${runId}`)).json,
+    ended: (runId: string): Promise<RunRecord> =>
+      eventually(async () => {
+        const record = await hub.record(runId);
+        return record.ended_at === null ? undefined : record;
+      }),
+    kill: (runId: string, order: object) => ask("POST", `${RUNS}/${runId}/kill`, order),
+    page: async (runId: string, query: string) => (await ask("GET", `${RUNS}/${runId}/logs?${query}`)).json,
+    /** The whole log, in pages of so many bytes. */
+    async log(runId: string, maxBytes = 65_536): Promise<string> {
+      let text = "";
+      for (let after = 0, more = true; more;) {
+        const page = await hub.page(runId, `after=${after}&max_bytes=${maxBytes}`);
+        text += page.chunk;
+        ({ offset: after, more } = page);
+      }
+      return text;
+    },
+    /** Ends the server as a crash does, and starts it again on what it left. */
+    async crash(): Promise<void> {
+      await endServer(server, "SIGKILL");
+      server = await startServer(env);
+    },
+    [Symbol.asyncDispose]: dispose,
+  };
+  try {
+    server = await startServer(env);
+    return hub;
+  } catch (error) {
+    await dispose();
+    throw error;
+  }
+}
+
+interface Server {
+  child: ChildProcess;
+  url: string;
+}
+
+async function startServer(env: Record<string, string>): Promise<Server> {
+  const child = spawn(process.execPath, [NODE_TS], { env, stdio: ["ignore", "pipe", "pipe"] });
+  let output = "";
+  for (const stream of [child.stdout, child.stderr]) stream.on("data", (chunk) => (output += String(chunk)));
+  try {
+    const url = await eventually(() => {
+      if (child.exitCode !== null) throw new Error(`the server ended with ${child.exitCode}: ${output}`);
+      return /^ *address +(\S+)$/m.exec(output)?.[1];
+    });
+    return { child, url };
+  } catch (error) {
+    await endServer({ child, url: "" }, "SIGKILL");
+    throw error;
+  }
+}
+
+async function endServer(server: Server | undefined, signal: NodeJS.Signals): Promise<void> {
+  const { child } = server ?? {};
+  if (child === undefined || child.exitCode !== null || child.signalCode !== null) return;
+  const ended = once(child, "exit");
+  child.kill(signal);
+  await ended;
+}
+
+function endProcess(pid: number): void {
+  try {
+    process.kill(pid, "SIGKILL");
+  } catch {
+    // It has ended in between.
+  }
+}
+
+/** Asks again and again until there is an answer; rejects after a few seconds. */
+export async function eventually<T>(look: () => T | undefined | Promise<T | undefined>): Promise<T> {
+  const giveUpAt = performance.now() + PATIENCE_MS;
+  for (;;) {
+    const found = await look();
+    if (found !== undefined) return found;
+    if (performance.now() > giveUpAt) throw new Error(`it did not happen within ${PATIENCE_MS / 1000} s`);
+    await sleep(LOOK_INTERVAL_MS);
+  }
+}
