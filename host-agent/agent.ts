@@ -41,6 +41,9 @@ export async function startAgent(
     env,
     self: identify(process.pid)!,
     maxRunning: config.maxRunning,
+    maxLogBytes: config.maxLogBytes,
+    stopAtLogLimit: config.logLimitAction === "stop",
+    keepRunsDays: config.keepRunsDays,
     now,
   });
   const supervision = repeat(runs.supervise, SUPERVISE_INTERVAL_MS);

@@ -7,6 +7,7 @@ import { fileURLToPath } from "node:url";
 
 import { ArgsError, splitArgs } from "./argv.ts";
 import { createLog } from "./log-file.ts";
+import { fileIdentity } from "./log-limit.ts";
 import { currentBootId, type ProcessIdentity, readStat } from "./process-identity.ts";
 import { joinArgv } from "./protocol/argv.ts";
 import { ApiProblem, invalidField } from "./protocol/problem.ts";
@@ -31,6 +32,12 @@ export interface LaunchPlan {
   recipeId: string | undefined;
   timeoutSeconds: number | undefined;
   maxRunning: number | undefined;
+}
+
+/** A run that has been started: its wrapper's process, and which file its log is. */
+export interface StartedRun {
+  process: ProcessIdentity;
+  logFile: string;
 }
 
 const RUN_SH = fileURLToPath(new URL("run.sh", import.meta.url));
@@ -118,12 +125,13 @@ function pad(value: number): string {
 export async function startRun(
   plan: LaunchPlan,
   { folder, logPath, env }: { folder: RunFolder; logPath: string; env: Record<string, string> },
-): Promise<ProcessIdentity> {
+): Promise<StartedRun> {
   try {
     const argv = await resolveCommand(plan, env);
     createRunFolder(folder);
     await using log = await createLog(logPath);
-    return await spawnWrapper([folder.path, ...argv], { cwd: plan.cwd, env, log });
+    const logFile = fileIdentity(await log.stat());
+    return { process: await spawnWrapper([folder.path, ...argv], { cwd: plan.cwd, env, log }), logFile };
   } catch (error) {
     throw launchProblem(error);
   }
