@@ -5,7 +5,8 @@ import { agentClient, type AgentOptions } from "../handlers/agent-client.ts";
 import { createApp } from "../handlers/app.ts";
 import type { KeyRing } from "../handlers/auth.ts";
 import { isLoopback } from "../handlers/loopback.ts";
-import { startAgent } from "../host-agent/agent.ts";
+import { type Agent, startAgent } from "../host-agent/agent.ts";
+import type { RecordEvent } from "../host-agent/audit-log.ts";
 import { type AgentConfig, ConfigError, type Env } from "../host-agent/config.ts";
 import { requestSigner } from "../host-agent/protocol/signature.ts";
 import type { NodeConfig, RemoteAgentConfig } from "./config.ts";
@@ -36,7 +37,9 @@ export async function serveNode(
   env: Env,
   log: (entry: Record<string, unknown>) => void,
 ): Promise<Serving> {
-  const keys = await guardedKeys(config);
+  // The agent keeps the record of changes, if it is ours; with a remote one the request log has them.
+  let record: RecordEvent | undefined;
+  const keys = await guardedKeys(config, (event) => record?.(event));
   const { mode } = await keys();
   if (mode === "unavailable") {
     throw new ConfigError(
@@ -47,12 +50,18 @@ export async function serveNode(
   const agent = config.remoteAgent
     ? await reachAgent(config.remoteAgent)
     : await embedAgent(config.agent, env);
+  const { audit } = agent;
+  record = audit?.record ?? ((event) => log({ level: "info", ...event }));
+  record({ event: "keys", outcome: "loaded", mode });
   const kv = openKV(config.kvFile);
   const app = createApp({
     agent: agentClient(agent.options),
     kv,
     keys,
     digest: sha256,
+    requestsPerMinute: config.ratePerKey,
+    audit: (event) =>
+      event.event === "refused" ? audit?.recordRefusal({ ...event }) : audit?.record({ ...event }),
     log,
     now: Date.now,
   });
@@ -80,6 +89,8 @@ export async function serveNode(
 /** An agent as the adapter holds it. */
 interface HeldAgent extends Pick<Serving, "countAlive"> {
   options: AgentOptions;
+  /** Of an agent in another process: none. */
+  audit: Agent["audit"] | undefined;
   close(): Promise<void>;
 }
 
@@ -87,8 +98,8 @@ interface HeldAgent extends Pick<Serving, "countAlive"> {
 const NO_HOST = "http://host-agent";
 
 async function embedAgent(config: AgentConfig, env: Env): Promise<HeldAgent> {
-  const { fetch, countAlive, close: closeAgent } = await startAgent(config, env);
-  return { options: { url: NO_HOST, fetch }, countAlive, close: closeAgent };
+  const { fetch, audit, countAlive, close: closeAgent } = await startAgent(config, env);
+  return { options: { url: NO_HOST, fetch }, audit, countAlive, close: closeAgent };
 }
 
 async function reachAgent({ url, name, key }: RemoteAgentConfig): Promise<HeldAgent> {
@@ -98,7 +109,7 @@ async function reachAgent({ url, name, key }: RemoteAgentConfig): Promise<HeldAg
   const options = url.startsWith("unix:")
     ? { url: NO_HOST, sign, fetch: unixFetch(url.slice("unix:".length)) }
     : { url, sign, fetch: (request: Request) => fetch(request) };
-  return { options, countAlive: () => undefined, close: async () => {} };
+  return { options, audit: undefined, countAlive: () => undefined, close: async () => {} };
 }
 
 async function shutDown(agent: HeldAgent, kv: { close(): void }): Promise<void> {
@@ -107,8 +118,12 @@ async function shutDown(agent: HeldAgent, kv: { close(): void }): Promise<void> 
 }
 
 /** The keys of the file; dev mode is for this machine only, unless more was allowed. */
-async function guardedKeys({ keysFile, host, allowOpen }: NodeConfig): Promise<() => Promise<KeyRing>> {
-  const keys = await openKeysFile(keysFile).catch((error: Error) => {
+async function guardedKeys(
+  { keysFile, host, allowOpen }: NodeConfig,
+  record: RecordEvent,
+): Promise<() => Promise<KeyRing>> {
+  const onChange = (outcome: string, mode: string) => record({ event: "keys", outcome, mode });
+  const keys = await openKeysFile(keysFile, Date.now, onChange).catch((error: Error) => {
     throw new ConfigError(`HUB_KEYS_FILE: ${error.message}`);
   });
   if (allowOpen) return keys;

@@ -139,8 +139,16 @@ export function agentClient({ url, fetch, sign, timeoutMs = DEFAULT_TIMEOUT_MS }
       cursor?: string | undefined;
     }) => json(RunList, "/runs", { query }),
     getRun: (source: Source, runId: string) => json(RunRecord, `/runs/${runId}`, { query: { source } }),
-    killRun: (source: Source, runId: string, order: KillOrder, keyName: string) =>
-      json(RunRecord, `/runs/${runId}/kill`, { method: "POST", body: { source, order, key_name: keyName } }),
+    killRun: (
+      source: Source,
+      runId: string,
+      order: KillOrder,
+      { keyName, requestId }: { keyName: string; requestId: string },
+    ) =>
+      json(RunRecord, `/runs/${runId}/kill`, {
+        method: "POST",
+        body: { source, order, key_name: keyName, request_id: requestId },
+      }),
 
     async readLog(
       source: Source,

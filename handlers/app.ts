@@ -5,7 +5,8 @@ import type { Principal } from "./auth.ts";
 import { openapi } from "./openapi.ts";
 import { problemReply } from "./problem.ts";
 import { type Reply, toResponse } from "./reply.ts";
-import { type Deps, type Route, serve } from "./route.ts";
+import { rateLimit } from "./rate-limit.ts";
+import { type Deps, type Limits, type Route, serve } from "./route.ts";
 import { getRun } from "./routes/get-run.ts";
 import { health } from "./routes/health.ts";
 import { killRun } from "./routes/kill-run.ts";
@@ -38,15 +39,21 @@ export const routes: readonly Route[] = [
 /** The API over the given dependencies: pure fetch. It answers every request and never rejects. */
 export function createApp(deps: Deps) {
   const router = Router<IRequestStrict, [Exchange]>();
+  const limits: Limits = {
+    perKey: deps.requestsPerMinute === undefined ? undefined : rateLimit(deps.requestsPerMinute, deps.now),
+    failuresPerAddress: rateLimit(FAILURES_PER_MINUTE, deps.now),
+  };
   for (const route of routes) {
     const serveRoute = (request: IRequestStrict, exchange: Exchange) => {
       exchange.route = route.path;
       const incoming = {
         request: exchange.request,
+        requestId: exchange.requestId,
+        address: exchange.address,
         params: request.params,
         search: exchange.url.searchParams,
       };
-      return serve(route, incoming, deps, (principal) => (exchange.principal = principal));
+      return serve(route, incoming, deps, limits, (principal) => (exchange.principal = principal));
     };
     router[route.method](route.path, serveRoute);
     if (route.method === "get") router.head(route.path, serveRoute);
@@ -80,23 +87,29 @@ export function createApp(deps: Deps) {
   }
 
   return {
-    async fetch(request: Request): Promise<Response> {
+    /** `address` is where the request comes from, if the platform tells. */
+    async fetch(request: Request, { address }: { address?: string | undefined } = {}): Promise<Response> {
       const started = performance.now();
       const requestId = requestIdOf(request);
-      const exchange: Exchange = { request, url: new URL(request.url), requestId };
+      const exchange: Exchange = { request, url: new URL(request.url), requestId, address };
       const reply = await answer(exchange);
       if (exchange.principal?.dev) reply.headers = { ...reply.headers, "hub-auth": "dev" };
+      auditRefusal(deps, exchange);
       logRequest(deps, exchange, reply.status, performance.now() - started);
       return toResponse(reply, { requestId, method: request.method });
     },
   };
 }
 
+/** So many requests a minute from one address may lack a valid key before they are refused as too many. */
+const FAILURES_PER_MINUTE = 10;
+
 /** One request and what has become known of it. */
 interface Exchange {
   request: Request;
   url: URL;
   requestId: string;
+  address: string | undefined;
   route?: string;
   principal?: Principal;
   problem?: ApiProblem;
@@ -117,6 +130,26 @@ function asProblem(thrown: unknown): ApiProblem {
       cause: thrown,
     },
   );
+}
+
+/** The agent records itself what it refuses to launch. */
+const REFUSED_BY_AGENT: ReadonlySet<string> = new Set(["path_forbidden", "too_many_runs"]);
+
+function auditRefusal(
+  deps: Deps,
+  { request, route, principal, problem, requestId, address }: Exchange,
+): void {
+  if (!problem || !([401, 403, 429].includes(problem.status) || problem.code === "keys_unavailable")) return;
+  if (request.method === "POST" && REFUSED_BY_AGENT.has(problem.code)) return;
+  deps.audit?.({
+    event: "refused",
+    key_name: principal?.name ?? null,
+    request_id: requestId,
+    address: address ?? null,
+    method: request.method,
+    route: route ?? null,
+    outcome: problem.code,
+  });
 }
 
 function logRequest(deps: Deps, exchange: Exchange, status: number, ms: number): void {

@@ -1,10 +1,12 @@
 import { accessSync, chmodSync, constants, mkdirSync, statSync } from "node:fs";
 import { join } from "node:path";
 
+import { type AuditLog, openAuditLog } from "./audit-log.ts";
+import { auditRuns } from "./audit-runs.ts";
 import { type AgentConfig, ConfigError, type Env } from "./config.ts";
 import { identify } from "./process-identity.ts";
 import { openRecipes } from "./recipes.ts";
-import { openRunStore } from "./run-store.ts";
+import { openRunStore, type RunStore } from "./run-store.ts";
 import { createRuns } from "./runs.ts";
 import { openScripts } from "./scripts.ts";
 import { createServer, type Fetch } from "./server.ts";
@@ -13,6 +15,8 @@ import { createServer, type Fetch } from "./server.ts";
 export interface Agent {
   /** Its API, /agent/v1. Whoever can call it may do all that it can: the door stands in front of it. */
   fetch: Fetch;
+  /** The record of changes: for those that whoever holds the agent makes itself. */
+  audit: Pick<AuditLog, "record" | "recordRefusal">;
   countAlive(): number;
   /** Stops looking after the runs; they go on. */
   close(): Promise<void>;
@@ -31,7 +35,10 @@ export async function startAgent(
 ): Promise<Agent> {
   prepareStateDir(config.stateDir);
   const store = openRunStore(join(config.stateDir, "runs.db"));
-  const recipes = openRecipes(config.recipesFile);
+  const audit = openAudit(config, store, now);
+  const recipes = openRecipes(config.recipesFile, (outcome, recipes_sha256) =>
+    audit.record({ event: "recipes", outcome, recipes_sha256 }),
+  );
   const scripts = openScripts(config.scriptRoots);
   const runs = createRuns({
     store,
@@ -44,18 +51,56 @@ export async function startAgent(
     maxLogBytes: config.maxLogBytes,
     stopAtLogLimit: config.logLimitAction === "stop",
     keepRunsDays: config.keepRunsDays,
+    onPruned: ({ run_id, key_name }) =>
+      audit.record({ event: "prune", outcome: "forgotten", run_id, key_name }),
     now,
   });
-  const supervision = repeat(runs.supervise, SUPERVISE_INTERVAL_MS);
+  const interrupted = store.alive().filter((run) => run.status === "launching");
+  const supervision = repeat(async () => {
+    await runs.supervise();
+    audit.countRefusals();
+    noteHead();
+  }, SUPERVISE_INTERVAL_MS);
   await supervision.first;
+  for (const { run_id, key_name } of interrupted) {
+    const outcome = store.get(run_id)?.status ?? "forgotten";
+    if (outcome !== "launching") audit.record({ event: "taken_up", outcome, run_id, key_name });
+  }
+
+  /** So that lines that are cut off the end of the audit log are missed. */
+  function noteHead(): void {
+    const head = audit.head();
+    if (head.seq > (store.auditHead()?.seq ?? 0)) store.setAuditHead(head);
+  }
   return {
-    fetch: createServer({ runs, recipes, scripts }),
+    fetch: createServer({
+      runs: auditRuns(runs, audit.record),
+      recipes,
+      scripts,
+      auditProblem: audit.problem,
+    }),
+    audit,
     countAlive: runs.countAlive,
     async close() {
       await supervision.stop();
+      noteHead();
+      audit.close();
       store.close();
     },
   };
+}
+
+function openAudit({ auditFile, stateDir }: AgentConfig, store: RunStore, now: () => number): AuditLog {
+  try {
+    return openAuditLog(auditFile ?? join(stateDir, "audit.log"), {
+      now,
+      knownHead: store.auditHead(),
+      exclusively: store.exclusively,
+    });
+  } catch (error) {
+    store.close();
+    throw new ConfigError(`HUB_AUDIT_FILE: the audit log cannot be used: ${(error as Error).message}`);
+  }
 }
 
 function prepareStateDir(stateDir: string): void {

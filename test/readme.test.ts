@@ -88,7 +88,7 @@ print(follow(client, f"/api/v1/pipelines/runs/{sys.argv[2]}")["status"])`,
       ([, named, short]) => named ?? short!,
     );
 
-    expect(new Set(used)).toEqual(new Set(["start", "test", "keys", "dev", "agent"]));
+    expect(new Set(used)).toEqual(new Set(["start", "test", "keys", "dev", "agent", "audit"]));
     expect(used.filter((name) => !(name in scripts))).toEqual([]);
     expect(scripts.start).toBe("node adapters/node.ts");
   });
