@@ -7,6 +7,7 @@ import { type AgentConfig, ConfigError, type Env } from "./config.ts";
 import { identify } from "./process-identity.ts";
 import { openRecipes } from "./recipes.ts";
 import { openRunStore, type RunStore } from "./run-store.ts";
+import { openRunUser } from "./run-as.ts";
 import { createRuns } from "./runs.ts";
 import { openScripts } from "./scripts.ts";
 import { createServer, type Fetch } from "./server.ts";
@@ -34,6 +35,7 @@ export async function startAgent(
   now: () => number = Date.now,
 ): Promise<Agent> {
   prepareStateDir(config.stateDir);
+  const runUser = config.runAs === undefined ? undefined : await openRunUser(config.runAs);
   const store = openRunStore(join(config.stateDir, "runs.db"));
   const audit = openAudit(config, store, now);
   const recipes = openRecipes(config.recipesFile, (outcome, recipes_sha256) =>
@@ -47,6 +49,7 @@ export async function startAgent(
     stateDir: config.stateDir,
     env,
     self: identify(process.pid)!,
+    runUser,
     maxRunning: config.maxRunning,
     maxLogBytes: config.maxLogBytes,
     stopAtLogLimit: config.logLimitAction === "stop",

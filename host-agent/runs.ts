@@ -21,6 +21,7 @@ import {
 } from "./protocol/schemas.ts";
 import type { Recipes } from "./recipes.ts";
 import { pruneRuns } from "./retention.ts";
+import type { RunUser } from "./run-as.ts";
 import { runFolder } from "./run-files.ts";
 import type { RunStore, StoredRun } from "./run-store.ts";
 import type { Scripts } from "./scripts.ts";
@@ -43,6 +44,8 @@ export interface RunsDeps {
   stopAtLogLimit?: boolean;
   /** Ended runs are forgotten after so many days. */
   keepRunsDays?: number | undefined;
+  /** Runs are started as this user; undefined for the agent's own. */
+  runUser?: RunUser | undefined;
   /** Told of each run that has been forgotten. */
   onPruned?(run: StoredRun): void;
   now(): number;
@@ -177,7 +180,8 @@ export function createRuns(deps: RunsDeps) {
       const { process, logFile } = await startRun(plan, {
         folder: runFolder(stateDir, run.run_id),
         logPath: run.log_path,
-        env: buildEnvironment(deps.env, run.run_id, plan.env),
+        env: buildEnvironment(deps.env, run.run_id, plan.env, deps.runUser),
+        runUser: deps.runUser,
       });
       const started = store.markRunning(run.run_id, process, logFile, ALIVE);
       if (plan.script && !(await scripts.isUnchanged(plan.script))) return await stopChanged(started);
