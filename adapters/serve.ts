@@ -60,6 +60,7 @@ export async function serveNode(
     keys,
     digest: sha256,
     requestsPerMinute: config.ratePerKey,
+    failuresPerMinute: config.failedAuthPerMinute,
     audit: (event) =>
       event.event === "refused" ? audit?.recordRefusal({ ...event }) : audit?.record({ ...event }),
     log,

@@ -5,7 +5,7 @@ import type { Principal } from "./auth.ts";
 import { openapi } from "./openapi.ts";
 import { problemReply } from "./problem.ts";
 import { type Reply, toResponse } from "./reply.ts";
-import { rateLimit } from "./rate-limit.ts";
+import { type RateLimit, rateLimit } from "./rate-limit.ts";
 import { type Deps, type Limits, type Route, serve } from "./route.ts";
 import { getRun } from "./routes/get-run.ts";
 import { health } from "./routes/health.ts";
@@ -40,8 +40,8 @@ export const routes: readonly Route[] = [
 export function createApp(deps: Deps) {
   const router = Router<IRequestStrict, [Exchange]>();
   const limits: Limits = {
-    perKey: deps.requestsPerMinute === undefined ? undefined : rateLimit(deps.requestsPerMinute, deps.now),
-    failuresPerAddress: rateLimit(FAILURES_PER_MINUTE, deps.now),
+    perKey: limitOf(deps.requestsPerMinute, deps),
+    failuresPerAddress: limitOf(deps.failuresPerMinute, deps),
   };
   for (const route of routes) {
     const serveRoute = (request: IRequestStrict, exchange: Exchange) => {
@@ -101,8 +101,9 @@ export function createApp(deps: Deps) {
   };
 }
 
-/** So many requests a minute from one address may lack a valid key before they are refused as too many. */
-const FAILURES_PER_MINUTE = 10;
+function limitOf(perMinute: number | undefined, { now }: Deps): RateLimit | undefined {
+  return perMinute === undefined ? undefined : rateLimit(perMinute, now);
+}
 
 /** One request and what has become known of it. */
 interface Exchange {

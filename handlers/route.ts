@@ -17,6 +17,8 @@ export interface Deps {
   digest: Digest;
   /** Each key may make so many requests a minute; undefined for no limit. */
   requestsPerMinute?: number | undefined;
+  /** So many requests a minute from one address may lack a valid key; undefined for no limit. */
+  failuresPerMinute?: number | undefined;
   /** Records a request that was refused, or a launch that was answered without the agent; left out where nobody keeps such a record. */
   audit?(event: RefusedRequest | ReplayedLaunch): void;
   /** One structured line: requests, and what went wrong. */
@@ -51,7 +53,7 @@ export interface ReplayedLaunch {
 /** What counts requests, for as long as the app lives. */
 export interface Limits {
   perKey: RateLimit | undefined;
-  failuresPerAddress: RateLimit;
+  failuresPerAddress: RateLimit | undefined;
 }
 
 export interface Schemas {
@@ -168,7 +170,7 @@ export async function serve(
 function refuseOften(error: unknown, address: string | undefined, { failuresPerAddress }: Limits): never {
   if (!(error instanceof ApiProblem) || error.code !== "unauthenticated" || address === undefined)
     throw error;
-  const retryAfterSeconds = failuresPerAddress.take(addressName(address));
+  const retryAfterSeconds = failuresPerAddress?.take(addressName(address)) ?? 0;
   if (retryAfterSeconds === 0) throw error;
   throw new ApiProblem(
     "rate_limited",
