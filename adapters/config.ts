@@ -7,6 +7,7 @@ import {
   type AgentConfig,
   AgentName,
   ConfigError,
+  Digits,
   type Env,
   parseEnv,
   readAgentConfig,
@@ -37,6 +38,8 @@ const NodeEnv = KeysEnv.extend({
     .refine(isAgentUrl, "must be http://host:port, https://host:port or unix:/path")
     .optional(),
   HUB_AGENT_NAME: AgentName,
+  HUB_FAILED_AUTH_PER_MINUTE: Digits.default(10),
+  HUB_RATE_PER_KEY: Digits.pipe(z.int().min(1, "must be at least 1")).optional(),
 });
 
 /** An agent in another process, and what its door wants to see. */
@@ -56,6 +59,10 @@ export interface NodeConfig {
   kvFile: string | undefined;
   /** Dev mode may be reached from other hosts. */
   allowOpen: boolean;
+  /** Each key may make so many requests a minute; undefined for no limit. */
+  ratePerKey: number | undefined;
+  /** So many requests a minute from one address may lack a valid key; undefined for no limit. */
+  failedAuthPerMinute: number | undefined;
   /** The embedded agent; with a remote one only the state folder counts, for the KV. */
   agent: AgentConfig;
   /** Undefined when the agent is embedded. */
@@ -73,6 +80,8 @@ export function readNodeConfig(env: Env): NodeConfig {
     keysFile: readKeysFilePath(env),
     kvFile: kv === "memory:" ? undefined : resolve(kv.slice("sqlite:".length)),
     allowOpen: values.HUB_ALLOW_OPEN === "1",
+    ratePerKey: values.HUB_RATE_PER_KEY,
+    failedAuthPerMinute: values.HUB_FAILED_AUTH_PER_MINUTE || undefined,
     agent,
     remoteAgent:
       values.HUB_AGENT_URL === undefined

@@ -3,7 +3,6 @@ import type { Duplex } from "node:stream";
 
 import { getRequestListener } from "@hono/node-server";
 
-import type { Fetch } from "../handlers/agent-transport.ts";
 import { boundedServer, type HttpBounds } from "../host-agent/http-listener.ts";
 import { refusal, refusalOf, repeatedHeader, sendRefusal, writeRefusal } from "./refusal.ts";
 
@@ -20,12 +19,19 @@ const BOUNDS: HttpBounds = {
   maxConnections: 8_192,
 };
 
+/** A fetch handler that is told where a request comes from. */
+type FetchFrom = (request: Request, from: { address: string | undefined }) => Promise<Response>;
+
 /**
  * An HTTP server of node:http for a fetch handler, bounded in time and size.
  * What no Request can be made of is answered with a problem, too.
  */
-export function httpServer(fetch: Fetch): Server {
-  const listener = getRequestListener(fetch, { errorHandler: () => refusal("malformed_request", BAD_URL) });
+export function httpServer(fetch: FetchFrom): Server {
+  const serveFetch = (request: Request, { incoming }: { incoming: { socket: { remoteAddress?: string } } }) =>
+    fetch(request, { address: incoming.socket.remoteAddress });
+  const listener = getRequestListener(serveFetch as never, {
+    errorHandler: () => refusal("malformed_request", BAD_URL),
+  });
   /** The last request of each connection and its answer. */
   const exchanges = new WeakMap<Duplex, { incoming: IncomingMessage; outgoing: ServerResponse }>();
 

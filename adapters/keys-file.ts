@@ -13,10 +13,14 @@ export const sha256 = (text: string): string => hash("sha256", text);
 /**
  * The keys of the file at `path`, read again when it has changed. Missing from
  * the start, or with no keys in it: dev mode. Broken, or gone after keys were
- * seen: the last good keys stay in force, never an open door. Throws at the
+ * seen: the last good keys stay in force, never an open door. `onChange` is told of each change. Throws at the
  * start when the file is there and cannot be used.
  */
-export async function openKeysFile(path: string, now: () => number = Date.now) {
+export async function openKeysFile(
+  path: string,
+  now: () => number = Date.now,
+  onChange: (outcome: "loaded" | "refused" | "gone", mode: KeyRing["mode"]) => void = () => {},
+) {
   let version = fileVersion(path);
   let ring: KeyRing = version === MISSING ? { mode: "dev" } : await read(path);
   let lookedAt = now();
@@ -26,12 +30,14 @@ export async function openKeysFile(path: string, now: () => number = Date.now) {
     if (current === version) return;
     version = current;
     if (current === MISSING) {
+      onChange("gone", ring.mode);
       if (ring.mode !== "dev")
         ring = { ...ring, problem: "the keys file is gone; the last good keys stay in force" };
       return;
     }
     try {
       ring = await read(path);
+      onChange("loaded", ring.mode);
     } catch (error) {
       console.error(
         JSON.stringify({ level: "error", event: "keys_file_broken", error: (error as Error).message }),
@@ -40,6 +46,7 @@ export async function openKeysFile(path: string, now: () => number = Date.now) {
         ring.mode === "enforced"
           ? { ...ring, problem: "the keys file is broken; the last good keys stay in force" }
           : { mode: "unavailable", problem: "the keys file is broken; nobody is let in" };
+      onChange("refused", ring.mode);
     }
   }
 

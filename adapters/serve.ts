@@ -6,7 +6,8 @@ import { httpTransport, type RemoteAgent } from "../handlers/agent-transport.ts"
 import { createApp } from "../handlers/app.ts";
 import type { KeyRing } from "../handlers/auth.ts";
 import { isLoopback } from "../handlers/loopback.ts";
-import { startAgent } from "../host-agent/agent.ts";
+import { type Agent, startAgent } from "../host-agent/agent.ts";
+import type { RecordEvent } from "../host-agent/audit-log.ts";
 import { type AgentConfig, ConfigError, type Env } from "../host-agent/config.ts";
 import type { AgentTransport } from "../host-agent/protocol/call.ts";
 import { requestSigner } from "../host-agent/protocol/signature.ts";
@@ -39,7 +40,9 @@ export async function serveNode(
   env: Env,
   log: (entry: Record<string, unknown>) => void,
 ): Promise<Serving> {
-  const keys = await guardedKeys(config);
+  // The agent keeps the record of changes, if it is ours; with a remote one the request log has them.
+  let record: RecordEvent | undefined;
+  const keys = await guardedKeys(config, (event) => record?.(event));
   const { mode } = await keys();
   if (mode === "unavailable") {
     throw new ConfigError(
@@ -50,12 +53,19 @@ export async function serveNode(
   const agent = config.remoteAgent
     ? await reachAgent(config.remoteAgent)
     : await embedAgent(config.agent, env);
+  const { audit } = agent;
+  record = audit?.record ?? ((event) => log({ level: "info", ...event }));
+  record({ event: "keys", outcome: "loaded", mode });
   const kv = openKV(config.kvFile);
   const app = createApp({
     agent: agentClient(agent.transport),
     kv,
     keys,
     digest: sha256,
+    requestsPerMinute: config.ratePerKey,
+    failuresPerMinute: config.failedAuthPerMinute,
+    audit: (event) =>
+      event.event === "refused" ? audit?.recordRefusal({ ...event }) : audit?.record({ ...event }),
     log,
     now: Date.now,
     assets: folderAssets(PAGES_FOLDER),
@@ -84,6 +94,8 @@ export async function serveNode(
 /** An agent as the adapter holds it. */
 interface HeldAgent extends Pick<Serving, "countAlive"> {
   transport: AgentTransport;
+  /** Of an agent in another process: none. */
+  audit: Agent["audit"] | undefined;
   close(): Promise<void>;
 }
 
@@ -91,13 +103,13 @@ interface HeldAgent extends Pick<Serving, "countAlive"> {
 const NO_HOST = "http://host-agent";
 
 async function embedAgent(config: AgentConfig, env: Env): Promise<HeldAgent> {
-  const { answer, countAlive, close: closeAgent } = await startAgent(config, env);
-  return { transport: answer, countAlive, close: closeAgent };
+  const { answer, audit, countAlive, close: closeAgent } = await startAgent(config, env);
+  return { transport: answer, audit, countAlive, close: closeAgent };
 }
 
 async function reachAgent(config: RemoteAgentConfig): Promise<HeldAgent> {
   const transport = httpTransport(await remoteAgent(config));
-  return { transport, countAlive: () => undefined, close: async () => {} };
+  return { transport, audit: undefined, countAlive: () => undefined, close: async () => {} };
 }
 
 /** The way to an agent in another process. Throws ConfigError when the key is none. */
@@ -116,8 +128,12 @@ async function shutDown(agent: HeldAgent, kv: { close(): void }): Promise<void> 
 }
 
 /** The keys of the file; dev mode is for this machine only, unless more was allowed. */
-async function guardedKeys({ keysFile, host, allowOpen }: NodeConfig): Promise<() => Promise<KeyRing>> {
-  const keys = await openKeysFile(keysFile).catch((error: Error) => {
+async function guardedKeys(
+  { keysFile, host, allowOpen }: NodeConfig,
+  record: RecordEvent,
+): Promise<() => Promise<KeyRing>> {
+  const onChange = (outcome: string, mode: string) => record({ event: "keys", outcome, mode });
+  const keys = await openKeysFile(keysFile, Date.now, onChange).catch((error: Error) => {
     throw new ConfigError(`HUB_KEYS_FILE: ${error.message}`);
   });
   if (allowOpen) return keys;

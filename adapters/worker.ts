@@ -19,7 +19,17 @@ export interface WorkerEnv {
   HUB_AGENT_KEY?: string;
   HUB_AGENT_NAME?: string;
   HUB_DEV_MODE?: string;
+  HUB_RATE_PER_KEY?: string;
+  HUB_FAILED_AUTH_PER_MINUTE?: string;
 }
+
+/** The same as the Node adapter's, counted in each isolate by itself. */
+const DEFAULT_FAILURES_PER_MINUTE = 10;
+
+const PerMinute = z
+  .string()
+  .regex(/^\d{1,9}$/, "must be a whole number")
+  .transform(Number);
 
 const Variables = z.object({
   HUB_AGENT_URL: z.url({ protocol: /^https?$/ }),
@@ -31,22 +41,28 @@ const Variables = z.object({
   }),
   HUB_AGENT_NAME: z.string().min(1).default("host-agent"),
   HUB_DEV_MODE: z.enum(["0", "1"]).default("0"),
+  HUB_RATE_PER_KEY: PerMinute.optional(),
+  HUB_FAILED_AUTH_PER_MINUTE: PerMinute.default(DEFAULT_FAILURES_PER_MINUTE),
 });
 
-let app: Promise<{ fetch: Fetch }> | undefined;
+type App = Pick<ReturnType<typeof createApp>, "fetch">;
+
+let app: Promise<App> | undefined;
 
 export default {
   /** Answers every request; a deployment that is set up wrongly answers 500 and says why in its log. */
   async fetch(request: Request, env: WorkerEnv): Promise<Response> {
     app ??= createWorkerApp(env);
-    return (await app).fetch(request);
+    // Cloudflare sets this header itself; elsewhere whoever stands in front has to.
+    return (await app).fetch(request, { address: request.headers.get("cf-connecting-ip") ?? undefined });
   },
 };
 
-async function createWorkerApp(env: WorkerEnv): Promise<{ fetch: Fetch }> {
+async function createWorkerApp(env: WorkerEnv): Promise<App> {
   const parsed = Variables.safeParse(env);
   if (!parsed.success) return misconfigured(parsed.error);
   const { HUB_AGENT_URL, HUB_AGENT_KEY, HUB_AGENT_NAME, HUB_DEV_MODE } = parsed.data;
+  const { HUB_RATE_PER_KEY, HUB_FAILED_AUTH_PER_MINUTE } = parsed.data;
   const { HUB_AGENT: service } = env;
   return createApp({
     agent: agentClient(
@@ -63,6 +79,8 @@ async function createWorkerApp(env: WorkerEnv): Promise<{ fetch: Fetch }> {
       onError: (error) => log({ level: "error", event: "keys_unusable", error: String(error) }),
     }),
     digest: sha256,
+    requestsPerMinute: HUB_RATE_PER_KEY || undefined,
+    failuresPerMinute: HUB_FAILED_AUTH_PER_MINUTE || undefined,
     log,
     now: Date.now,
     ...(env.HUB_ASSETS && { assets: bindingAssets(env.HUB_ASSETS) }),
@@ -70,7 +88,7 @@ async function createWorkerApp(env: WorkerEnv): Promise<{ fetch: Fetch }> {
 }
 
 /** Names each bad variable, but not its value: one of them is a secret. */
-function misconfigured(error: z.ZodError): { fetch: Fetch } {
+function misconfigured(error: z.ZodError): App {
   const faults = error.issues.map((issue) => `${String(issue.path[0])}: ${issue.message}`);
   return {
     async fetch() {

@@ -67,8 +67,12 @@ export function agentClient(transport: AgentTransport) {
       cursor?: string | undefined;
     }) => get(RunList, `/runs${queryString(query)}`),
     getRun: (source: Source, runId: string) => get(RunRecord, `/runs/${runId}?source=${source}`),
-    killRun: (source: Source, runId: string, order: KillOrder, keyName: string) =>
-      post(RunRecord, `/runs/${runId}/kill`, { source, order, key_name: keyName }),
+    killRun: (
+      source: Source,
+      runId: string,
+      order: KillOrder,
+      { keyName, requestId }: { keyName: string; requestId: string },
+    ) => post(RunRecord, `/runs/${runId}/kill`, { source, order, key_name: keyName, request_id: requestId }),
 
     async readLog(
       source: Source,

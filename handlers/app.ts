@@ -6,7 +6,8 @@ import { openapi } from "./openapi.ts";
 import { PAGE_PATHS, servePage } from "./pages.ts";
 import { problemReply } from "./problem.ts";
 import { type Reply, toResponse } from "./reply.ts";
-import { type Deps, type Route, serve } from "./route.ts";
+import { type RateLimit, rateLimit } from "./rate-limit.ts";
+import { type Deps, type Limits, type Route, serve } from "./route.ts";
 import { getRun } from "./routes/get-run.ts";
 import { health } from "./routes/health.ts";
 import { killRun } from "./routes/kill-run.ts";
@@ -39,15 +40,21 @@ export const routes: readonly Route[] = [
 /** The API over the given dependencies: pure fetch. It answers every request and never rejects. */
 export function createApp(deps: Deps) {
   const router = Router<IRequestStrict, [Exchange]>();
+  const limits: Limits = {
+    perKey: limitOf(deps.requestsPerMinute, deps),
+    failuresPerAddress: limitOf(deps.failuresPerMinute, deps),
+  };
   for (const route of routes) {
     const serveRoute = (request: IRequestStrict, exchange: Exchange) => {
       exchange.route = route.path;
       const incoming = {
         request: exchange.request,
+        requestId: exchange.requestId,
+        address: exchange.address,
         params: request.params,
         search: exchange.url.searchParams,
       };
-      return serve(route, incoming, deps, (principal) => (exchange.principal = principal));
+      return serve(route, incoming, deps, limits, (principal) => (exchange.principal = principal));
     };
     router[route.method](route.path, serveRoute);
     if (route.method === "get") router.head(route.path, serveRoute);
@@ -88,16 +95,22 @@ export function createApp(deps: Deps) {
   }
 
   return {
-    async fetch(request: Request): Promise<Response> {
+    /** `address` is where the request comes from, if the platform tells. */
+    async fetch(request: Request, { address }: { address?: string | undefined } = {}): Promise<Response> {
       const started = performance.now();
       const requestId = requestIdOf(request);
-      const exchange: Exchange = { request, url: new URL(request.url), requestId };
+      const exchange: Exchange = { request, url: new URL(request.url), requestId, address };
       const reply = await answer(exchange);
       if (exchange.principal?.dev) reply.headers = { ...reply.headers, "hub-auth": "dev" };
+      auditRefusal(deps, exchange);
       logRequest(deps, exchange, reply.status, performance.now() - started);
       return toResponse(reply, { requestId, method: request.method });
     },
   };
+}
+
+function limitOf(perMinute: number | undefined, { now }: Deps): RateLimit | undefined {
+  return perMinute === undefined ? undefined : rateLimit(perMinute, now);
 }
 
 /** One request and what has become known of it. */
@@ -105,6 +118,7 @@ interface Exchange {
   request: Request;
   url: URL;
   requestId: string;
+  address: string | undefined;
   route?: string;
   principal?: Principal;
   problem?: ApiProblem;
@@ -125,6 +139,26 @@ function asProblem(thrown: unknown): ApiProblem {
       cause: thrown,
     },
   );
+}
+
+/** The agent records itself what it refuses to launch. */
+const REFUSED_BY_AGENT: ReadonlySet<string> = new Set(["path_forbidden", "too_many_runs"]);
+
+function auditRefusal(
+  deps: Deps,
+  { request, route, principal, problem, requestId, address }: Exchange,
+): void {
+  if (!problem || !([401, 403, 429].includes(problem.status) || problem.code === "keys_unavailable")) return;
+  if (request.method === "POST" && REFUSED_BY_AGENT.has(problem.code)) return;
+  deps.audit?.({
+    event: "refused",
+    key_name: principal?.name ?? null,
+    request_id: requestId,
+    address: address ?? null,
+    method: request.method,
+    route: route ?? null,
+    outcome: problem.code,
+  });
 }
 
 function logRequest(deps: Deps, exchange: Exchange, status: number, ms: number): void {

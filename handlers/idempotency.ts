@@ -25,9 +25,11 @@ export interface Launched {
   run: RunRecord;
   replayed: boolean;
   stale: boolean;
+  /** The KV knew the run: the agent was not asked to launch it. */
+  fromKv?: boolean;
 }
 
-type Launch = Pick<LaunchOrder, "source" | "spec" | "key_name">;
+type Launch = Pick<LaunchOrder, "source" | "spec" | "key_name" | "request_id">;
 
 /** The value of an Idempotency-Key header. Throws `malformed_request`. */
 export function checkIdempotencyKey(key: string): string {
@@ -100,10 +102,10 @@ async function recall(kvKey: string, fingerprint: string, { kv, now, onKvError }
 async function replay(remembered: RunRecord, { agent }: OnceDeps): Promise<Launched | undefined> {
   try {
     const run = await agent.getRun(remembered.source, remembered.run_id);
-    return { run, replayed: true, stale: false };
+    return { run, replayed: true, stale: false, fromKv: true };
   } catch (error) {
     if (!(error instanceof ApiProblem)) throw error;
-    if (error.status >= 502) return { run: remembered, replayed: true, stale: true };
+    if (error.status >= 502) return { run: remembered, replayed: true, stale: true, fromKv: true };
     return undefined;
   }
 }

@@ -38,16 +38,27 @@ export const LAUNCH_PROBLEMS: ProblemCode[] = [
 
 /** Launches, once for the request's Idempotency-Key, and tells where the run is. */
 export async function launchReply(
-  launch: Pick<LaunchOrder, "source" | "spec" | "key_name">,
+  launch: Pick<LaunchOrder, "source" | "spec" | "key_name" | "request_id">,
   headers: Headers,
   deps: Deps,
 ): Promise<Reply> {
   const header = headers.get("idempotency-key");
   const key = header === null ? null : checkIdempotencyKey(header);
-  const { run, replayed, stale } = await launchOnce(launch, key, {
+  const { run, replayed, stale, fromKv } = await launchOnce(launch, key, {
     ...deps,
     onKvError: (error) => deps.log({ level: "warn", event: "kv_failed", error: String(error) }),
   });
+  if (fromKv) {
+    deps.audit?.({
+      event: "replay",
+      outcome: stale ? "replayed_stale" : "replayed",
+      source: launch.source,
+      key_name: launch.key_name,
+      request_id: launch.request_id ?? null,
+      run_id: run.run_id,
+      argv_sha256: await deps.digest(run.cmd),
+    });
+  }
   return {
     status: 201,
     headers: {

@@ -135,7 +135,7 @@ function problemsOf(route: Route): ProblemCode[] {
   const { body } = route.request;
   return [
     ...(route.scope
-      ? (["unauthenticated", "insufficient_scope", "local_only", "keys_unavailable"] as const)
+      ? (["unauthenticated", "insufficient_scope", "local_only", "rate_limited", "keys_unavailable"] as const)
       : []),
     "invalid_request",
     ...(body || route.idempotent ? (["malformed_request"] as const) : []),

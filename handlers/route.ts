@@ -6,6 +6,7 @@ import { authorize, type Digest, type KeyRing, type Principal, type Scope } from
 import { readJsonBody } from "./body.ts";
 import type { KV } from "./kv.ts";
 import type { Assets } from "./pages.ts";
+import { addressName, type RateLimit } from "./rate-limit.ts";
 import type { Reply } from "./reply.ts";
 
 /** What the handlers need of the world. */
@@ -15,11 +16,47 @@ export interface Deps {
   keys(): KeyRing | Promise<KeyRing>;
   /** SHA-256 in hex. */
   digest: Digest;
+  /** Each key may make so many requests a minute; undefined for no limit. */
+  requestsPerMinute?: number | undefined;
+  /** So many requests a minute from one address may lack a valid key; undefined for no limit. */
+  failuresPerMinute?: number | undefined;
+  /** Records a request that was refused, or a launch that was answered without the agent; left out where nobody keeps such a record. */
+  audit?(event: RefusedRequest | ReplayedLaunch): void;
   /** One structured line: requests, and what went wrong. */
   log(entry: Record<string, unknown>): void;
   now(): number;
   /** The built pages for people; without them the paths of the pages say that they are not built. */
   assets?: Assets | undefined;
+}
+
+/** A request that was not let through, for the audit log. */
+export interface RefusedRequest {
+  event: "refused";
+  key_name: string | null;
+  request_id: string;
+  address: string | null;
+  method: string;
+  route: string | null;
+  /** The problem's code. */
+  outcome: ProblemCode;
+}
+
+/** A launch that the KV remembered, for the audit log: the agent has not seen it. */
+export interface ReplayedLaunch {
+  event: "replay";
+  outcome: "replayed" | "replayed_stale";
+  source: string;
+  key_name: string;
+  request_id: string | null;
+  run_id: string;
+  /** SHA-256 of the record's `cmd`. */
+  argv_sha256: string;
+}
+
+/** What counts requests, for as long as the app lives. */
+export interface Limits {
+  perKey: RateLimit | undefined;
+  failuresPerAddress: RateLimit | undefined;
 }
 
 export interface Schemas {
@@ -33,6 +70,7 @@ export type Input<S extends Schemas> = { [K in keyof S]: z.output<NonNullable<S[
 
 export interface Context {
   principal: Principal;
+  requestId: string;
   headers: Headers;
   /** Aborts when the client hangs up. */
   signal: AbortSignal;
@@ -83,6 +121,9 @@ export function defineRoute<S extends Schemas>(route: Route<S>): Route {
 /** A request that found its route. */
 export interface Incoming {
   request: Request;
+  requestId: string;
+  /** Where it comes from; undefined when the platform does not tell. */
+  address: string | undefined;
   params: Record<string, string>;
   search: URLSearchParams;
 }
@@ -93,18 +134,25 @@ export interface Incoming {
  */
 export async function serve(
   route: Route,
-  { request, params, search }: Incoming,
+  { request, requestId, address, params, search }: Incoming,
   deps: Deps,
+  limits: Limits,
   onPrincipal: (principal: Principal) => void,
 ): Promise<Reply> {
   const principal = route.scope
-    ? await authorize(request, route.scope, { ring: await deps.keys(), digest: deps.digest, now: deps.now() })
+    ? await authorize(request, route.scope, {
+        ring: await deps.keys(),
+        digest: deps.digest,
+        now: deps.now(),
+      }).catch((error: unknown) => refuseOften(error, address, limits))
     : PUBLIC;
   onPrincipal(principal);
+  if (route.scope) limitKey(principal, limits);
 
   const errors: FieldError[] = [];
   const input = {
     principal,
+    requestId,
     headers: request.headers,
     signal: request.signal,
     params: parse("path", route.request.params, params, errors),
@@ -115,6 +163,31 @@ export async function serve(
   };
   if (errors.length > 0) throw invalid(errors);
   return route.handle(input, deps);
+}
+
+/**
+ * The refusal of a request that could not be authenticated: from an address with
+ * too many of them another one. A good key is looked up first and let in from any
+ * address, or one client behind a NAT could lock out the others.
+ */
+function refuseOften(error: unknown, address: string | undefined, { failuresPerAddress }: Limits): never {
+  if (!(error instanceof ApiProblem) || error.code !== "unauthenticated" || address === undefined)
+    throw error;
+  const retryAfterSeconds = failuresPerAddress?.take(addressName(address)) ?? 0;
+  if (retryAfterSeconds === 0) throw error;
+  throw new ApiProblem(
+    "rate_limited",
+    "Too many requests without a valid API key come from this address; check the key before you try again",
+    { retryAfterSeconds },
+  );
+}
+
+function limitKey({ name }: Principal, { perKey }: Limits): void {
+  const retryAfterSeconds = perKey?.take(name) ?? 0;
+  if (retryAfterSeconds === 0) return;
+  throw new ApiProblem("rate_limited", `The API key ${name} makes too many requests; try again later`, {
+    retryAfterSeconds,
+  });
 }
 
 const PUBLIC: Principal = { name: "public", dev: false };

@@ -1,16 +1,21 @@
 import { accessSync, chmodSync, constants, mkdirSync, statSync } from "node:fs";
 import { join } from "node:path";
 
+import { type AuditLog, openAuditLog } from "./audit-log.ts";
+import { auditRuns } from "./audit-runs.ts";
 import { type AgentConfig, ConfigError, type Env } from "./config.ts";
 import { identify } from "./process-identity.ts";
 import { openRecipes } from "./recipes.ts";
-import { openRunStore } from "./run-store.ts";
+import { openRunStore, type RunStore } from "./run-store.ts";
+import { openRunUser } from "./run-as.ts";
 import { createRuns } from "./runs.ts";
 import { openScripts } from "./scripts.ts";
 import { type AgentServer, createServer } from "./server.ts";
 
 /** An agent that is at work, in this process. Whoever can call it may do all that it can: the door stands in front of it. */
 export interface Agent extends AgentServer {
+  /** The record of changes: for those that whoever holds the agent makes itself. */
+  audit: Pick<AuditLog, "record" | "recordRefusal">;
   countAlive(): number;
   /** Stops looking after the runs; they go on. */
   close(): Promise<void>;
@@ -28,8 +33,12 @@ export async function startAgent(
   now: () => number = Date.now,
 ): Promise<Agent> {
   prepareStateDir(config.stateDir);
+  const runUser = config.runAs === undefined ? undefined : await openRunUser(config.runAs);
   const store = openRunStore(join(config.stateDir, "runs.db"));
-  const recipes = openRecipes(config.recipesFile);
+  const audit = openAudit(config, store, now);
+  const recipes = openRecipes(config.recipesFile, (outcome, recipes_sha256) =>
+    audit.record({ event: "recipes", outcome, recipes_sha256 }),
+  );
   const scripts = openScripts(config.scriptRoots);
   const runs = createRuns({
     store,
@@ -38,19 +47,56 @@ export async function startAgent(
     stateDir: config.stateDir,
     env,
     self: identify(process.pid)!,
+    runUser,
     maxRunning: config.maxRunning,
+    maxLogBytes: config.maxLogBytes,
+    stopAtLogLimit: config.logLimitAction === "stop",
+    keepRunsDays: config.keepRunsDays,
+    onPruned: ({ run_id, key_name }) =>
+      audit.record({ event: "prune", outcome: "forgotten", run_id, key_name }),
     now,
   });
-  const supervision = repeat(runs.supervise, SUPERVISE_INTERVAL_MS);
+  const interrupted = store.alive().filter((run) => run.status === "launching");
+  const supervision = repeat(async () => {
+    await runs.supervise();
+    audit.countRefusals();
+    noteHead();
+  }, SUPERVISE_INTERVAL_MS);
   await supervision.first;
+  for (const { run_id, key_name } of interrupted) {
+    const outcome = store.get(run_id)?.status ?? "forgotten";
+    if (outcome !== "launching") audit.record({ event: "taken_up", outcome, run_id, key_name });
+  }
+
+  /** So that lines that are cut off the end of the audit log are missed. */
+  function noteHead(): void {
+    const head = audit.head();
+    if (head.seq > (store.auditHead()?.seq ?? 0)) store.setAuditHead(head);
+  }
   return {
-    ...createServer({ runs, recipes, scripts }),
+    ...createServer({ runs: auditRuns(runs, audit.record), recipes, scripts, auditProblem: audit.problem }),
+    audit,
     countAlive: runs.countAlive,
     async close() {
       await supervision.stop();
+      noteHead();
+      audit.close();
       store.close();
     },
   };
+}
+
+function openAudit({ auditFile, stateDir }: AgentConfig, store: RunStore, now: () => number): AuditLog {
+  try {
+    return openAuditLog(auditFile ?? join(stateDir, "audit.log"), {
+      now,
+      knownHead: store.auditHead(),
+      exclusively: store.exclusively,
+    });
+  } catch (error) {
+    store.close();
+    throw new ConfigError(`HUB_AUDIT_FILE: the audit log cannot be used: ${(error as Error).message}`);
+  }
 }
 
 function prepareStateDir(stateDir: string): void {

@@ -24,6 +24,19 @@ const AgentEnv = z.object({
   HUB_SCRIPT_ROOTS: z.string().optional(),
   HUB_RECIPES_FILE: z.string().min(1).optional(),
   HUB_MAX_RUNNING: Digits.pipe(z.int().min(1)).default(64),
+  HUB_MAX_LOG_BYTES: z
+    .string()
+    .regex(/^\d{1,15}$/, "must be a whole number of bytes")
+    .transform(Number)
+    .refine((bytes) => bytes === 0 || bytes >= 1_024, "must be 0, for no limit, or at least 1024")
+    .default(1_073_741_824),
+  HUB_LOG_LIMIT_ACTION: z.enum(["truncate", "stop"], "must be truncate or stop").default("truncate"),
+  HUB_KEEP_RUNS_DAYS: Digits.pipe(z.int().max(36_500, "must be at most 36500")).default(30),
+  HUB_RUN_AS: z
+    .string()
+    .regex(/^[\w.-]+(?::[\w.-]+)?$/, "must be user or user:group")
+    .optional(),
+  HUB_AUDIT_FILE: z.string().min(1, "must not be empty").optional(),
   XDG_STATE_HOME: z.string().optional(),
 });
 
@@ -33,7 +46,19 @@ export interface AgentConfig {
   scriptRoots: string[];
   recipesFile: string;
   maxRunning: number;
+  /** A log shows at most so many bytes of its run; undefined for no limit. */
+  maxLogBytes?: number | undefined;
+  /** What becomes of a run whose log is over the limit: it goes on, or is stopped. */
+  logLimitAction?: LogLimitAction;
+  /** Ended runs are kept for so many days; undefined for ever. */
+  keepRunsDays?: number | undefined;
+  /** `user` or `user:group` that runs are started as; undefined for the agent's own. */
+  runAs?: string | undefined;
+  /** Where changes are recorded; undefined for audit.log in the state folder. */
+  auditFile?: string | undefined;
 }
+
+export type LogLimitAction = "truncate" | "stop";
 
 /** An agent of its own, behind its door. */
 export interface DoorConfig {
@@ -62,6 +87,11 @@ export function readAgentConfig(env: Env): AgentConfig {
     scriptRoots,
     recipesFile: resolve(values.HUB_RECIPES_FILE ?? SHIPPED_RECIPES),
     maxRunning: values.HUB_MAX_RUNNING,
+    maxLogBytes: values.HUB_MAX_LOG_BYTES || undefined,
+    logLimitAction: values.HUB_LOG_LIMIT_ACTION,
+    keepRunsDays: values.HUB_KEEP_RUNS_DAYS || undefined,
+    runAs: values.HUB_RUN_AS,
+    auditFile: values.HUB_AUDIT_FILE === undefined ? undefined : resolve(values.HUB_AUDIT_FILE),
   };
 }
 

@@ -1,6 +1,7 @@
 import { userInfo } from "node:os";
 
 import { RUN_ID_VARIABLE } from "./process-tree.ts";
+import type { RunUser } from "./run-as.ts";
 
 const FALLBACK_PATH = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin";
 /** Of the agent's own environment a run sees these, and nothing else. */
@@ -14,10 +15,12 @@ export function buildEnvironment(
   agentEnv: Readonly<Record<string, string | undefined>>,
   runId: string,
   recipeEnv: Readonly<Record<string, string>> = {},
+  runUser?: RunUser,
 ): Record<string, string> {
-  const user = userInfo();
+  const user = runUser ?? userInfo();
   const inherited = Object.entries(agentEnv).filter(
-    (entry): entry is [string, string] => INHERITED.test(entry[0]) && entry[1] !== undefined,
+    (entry): entry is [string, string] =>
+      INHERITED.test(entry[0]) && entry[1] !== undefined && !(runUser && entry[0] === "HOME"),
   );
   return {
     PATH: FALLBACK_PATH,

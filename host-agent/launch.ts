@@ -7,11 +7,13 @@ import { fileURLToPath } from "node:url";
 
 import { ArgsError, splitArgs } from "./argv.ts";
 import { createLog } from "./log-file.ts";
+import { fileIdentity } from "./log-limit.ts";
 import { currentBootId, type ProcessIdentity, readStat } from "./process-identity.ts";
 import { joinArgv } from "./protocol/argv.ts";
 import { ApiProblem, invalidField } from "./protocol/problem.ts";
 import type { LaunchOrder, PipelineSpec, ScriptSpec } from "./protocol/schemas.ts";
 import type { Recipes } from "./recipes.ts";
+import { FOLDER_FD_PATH, giveFolder, obstacleFor, openFolder, type RunUser } from "./run-as.ts";
 import { createRunFolder, type RunFolder } from "./run-files.ts";
 import type { ApprovedScript, Scripts } from "./scripts.ts";
 import { terminalArgv } from "./terminal-mode.ts";
@@ -31,6 +33,12 @@ export interface LaunchPlan {
   recipeId: string | undefined;
   timeoutSeconds: number | undefined;
   maxRunning: number | undefined;
+}
+
+/** A run that has been started: its wrapper's process, and which file its log is. */
+export interface StartedRun {
+  process: ProcessIdentity;
+  logFile: string;
 }
 
 const RUN_SH = fileURLToPath(new URL("run.sh", import.meta.url));
@@ -117,16 +125,42 @@ function pad(value: number): string {
  */
 export async function startRun(
   plan: LaunchPlan,
-  { folder, logPath, env }: { folder: RunFolder; logPath: string; env: Record<string, string> },
-): Promise<ProcessIdentity> {
+  { folder, logPath, env, runUser }: StartOptions,
+): Promise<StartedRun> {
   try {
     const argv = await resolveCommand(plan, env);
+    if (runUser) await checkUser(runUser, plan, argv[0]!);
     createRunFolder(folder);
     await using log = await createLog(logPath);
-    return await spawnWrapper([folder.path, ...argv], { cwd: plan.cwd, env, log });
+    const logFile = fileIdentity(await log.stat());
+    if (!runUser) {
+      return { process: await spawnWrapper([folder.path, ...argv], { cwd: plan.cwd, env, log }), logFile };
+    }
+    // So that the run may open it again, as by /dev/stderr.
+    await log.chown(runUser.uid, runUser.gid);
+    await giveFolder(folder, runUser);
+    using opened = openFolder(folder);
+    const as = { runUser, folderFd: opened.fd };
+    return {
+      process: await spawnWrapper([FOLDER_FD_PATH, ...argv], { cwd: plan.cwd, env, log, as }),
+      logFile,
+    };
   } catch (error) {
     throw launchProblem(error);
   }
+}
+
+interface StartOptions {
+  folder: RunFolder;
+  logPath: string;
+  env: Record<string, string>;
+  /** Undefined for the agent's own user. */
+  runUser: RunUser | undefined;
+}
+
+async function checkUser(runUser: RunUser, { cwd, script }: LaunchPlan, program: string): Promise<void> {
+  const obstacle = await obstacleFor(runUser, { cwd, program, script: script?.path });
+  if (obstacle !== undefined) throw new LaunchError(obstacle);
 }
 
 /** The argv with an absolute path to the program, so that a missing one is known before anything starts. */
@@ -183,13 +217,24 @@ export async function findProgram(
 
 async function spawnWrapper(
   args: string[],
-  { cwd, env, log }: { cwd: string; env: Record<string, string>; log: FileHandle },
+  {
+    cwd,
+    env,
+    log,
+    as,
+  }: {
+    cwd: string;
+    env: Record<string, string>;
+    log: FileHandle;
+    as?: { runUser: RunUser; folderFd: number };
+  },
 ): Promise<ProcessIdentity> {
   const child = spawn("/bin/sh", [RUN_SH, ...args], {
     cwd,
     env,
     detached: true,
-    stdio: ["ignore", log.fd, log.fd],
+    stdio: ["ignore", log.fd, log.fd, ...(as ? [as.folderFd] : [])],
+    ...(as && { uid: as.runUser.uid, gid: as.runUser.gid }),
   });
   await once(child, "spawn");
   child.unref();

@@ -2,6 +2,7 @@ import { constants } from "node:fs";
 import { type FileHandle, mkdir, open } from "node:fs/promises";
 import { dirname } from "node:path";
 
+import { logEndMark } from "./log-limit.ts";
 import { ApiProblem } from "./protocol/problem.ts";
 import { endOfPage, MAX_CHARACTER_BYTES } from "./utf8.ts";
 
@@ -10,8 +11,10 @@ export interface LogPage {
   bytes: Uint8Array;
   /** The next byte to ask for. */
   offset: number;
-  /** The file's size when it was read. */
+  /** The log's size when it was read. */
   size: number;
+  /** The log is over its limit: it never gets longer. */
+  isCut: boolean;
 }
 
 const LOG_MODE = 0o640;
@@ -38,26 +41,42 @@ export async function createLog(path: string): Promise<FileHandle> {
 /**
  * Reads at most `maxBytes` bytes (one character if that is longer) from byte
  * `after` on, with one pread(2) whatever the log's size. While `growing`, a
- * character that is not complete yet waits at the end of the file. Throws
+ * character that is not complete yet waits at the end of the file. A log that is
+ * over its `limit` is its first `limit` bytes and the line that says so. Throws
  * `log_gone` and `offset_beyond_end`.
  */
 export async function readPage(
   path: string,
-  { after, maxBytes, growing }: { after: number; maxBytes: number; growing: boolean },
+  { after, maxBytes, growing, limit = null }: PageRequest,
 ): Promise<LogPage> {
   await using log = await openLog(path);
-  const { size } = await log.stat();
+  const fileSize = (await log.stat()).size;
+  const mark = limit !== null && fileSize > limit ? logEndMark(limit) : undefined;
+  const size = mark ? limit! + mark.length : fileSize;
   if (after > size) {
     throw new ApiProblem("offset_beyond_end", `after: ${after} is beyond the log's ${size} bytes`, { size });
   }
   // A few bytes more than asked for, to know the character that stands at the cut.
   const wanted = Math.min(maxBytes + MAX_CHARACTER_BYTES - 1, size - after);
   const { bytesRead, buffer } = await log.read(Buffer.allocUnsafe(wanted), 0, wanted, after);
-  const bytes = buffer.subarray(0, bytesRead);
+  // Whatever the file holds behind its limit: the run may be writing there at this moment.
+  const markAt = mark ? limit! - after : wanted;
+  const isMarkShown = mark !== undefined && markAt < wanted && bytesRead >= markAt;
+  if (isMarkShown) mark.copy(buffer, Math.max(markAt, 0), Math.max(-markAt, 0));
+  const bytes = buffer.subarray(0, isMarkShown ? wanted : bytesRead);
   let end = endOfPage(bytes, maxBytes);
   // At the end of a log that is complete nothing waits: what is cut off there stays so.
-  if (!growing && after + bytesRead >= size && (end === 0 || bytesRead <= maxBytes)) end = bytesRead;
-  return { bytes: bytes.subarray(0, end), offset: after + end, size };
+  const isComplete = !growing || mark !== undefined;
+  const { length } = bytes;
+  if (isComplete && after + length >= size && (end === 0 || length <= maxBytes)) end = length;
+  return { bytes: bytes.subarray(0, end), offset: after + end, size, isCut: mark !== undefined };
+}
+
+interface PageRequest {
+  after: number;
+  maxBytes: number;
+  growing: boolean;
+  limit?: number | null;
 }
 
 /** The last `maxBytes` bytes, decoded leniently; "" when the log is gone. Rejects when it is there and cannot be read now. */

@@ -7,18 +7,22 @@ export interface Ending {
   logTail: string;
   /** Set once the agent has sent a signal to the live run. */
   stop?: Stop | undefined;
+  /** The log's end was not kept: it is over its limit. */
+  logCut?: boolean;
   /** The host has been restarted since the run started. */
   rebooted: boolean;
   markers: readonly RegExp[];
 }
 
 export interface Stop {
-  cause: "kill" | "timeout";
+  cause: "kill" | "timeout" | "log_limit";
   signal: string;
   /** The API key that asked for a kill. */
   keyName: string;
   /** The limit that a timeout enforces. */
   timeoutSeconds: number;
+  /** The limit, in bytes, that a stop for the log's size enforces. */
+  logLimit?: number | null;
   /** SIGKILL had to follow. */
   escalated: boolean;
 }
@@ -88,7 +92,10 @@ export function classify(ending: Ending): Outcome {
       status_reason: `The command exited with code 0, but the end of its log has an error: ${clip(errorLine)}`,
     };
   }
-  return { ...facts, status: "completed", status_reason: "The command exited with code 0." };
+  const unseen = ending.logCut
+    ? " Its log is over the limit: the end, where an error might stand, was not kept."
+    : "";
+  return { ...facts, status: "completed", status_reason: `The command exited with code 0.${unseen}` };
 }
 
 function stopped(stop: Stop): Pick<Outcome, "status" | "status_reason"> {
@@ -97,6 +104,12 @@ function stopped(stop: Stop): Pick<Outcome, "status" | "status_reason"> {
     return {
       status: "failed",
       status_reason: `It ran longer than its recipe's ${stop.timeoutSeconds} seconds and was sent ${stop.signal}${follow}.`,
+    };
+  }
+  if (stop.cause === "log_limit") {
+    return {
+      status: "failed",
+      status_reason: `Its log reached the limit of ${stop.logLimit} bytes, and it was sent ${stop.signal}${follow}.`,
     };
   }
   return { status: "killed", status_reason: `/kill by ${stop.keyName} sent ${stop.signal}${follow}.` };

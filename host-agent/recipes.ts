@@ -4,6 +4,7 @@ import { dirname, resolve } from "node:path";
 
 import * as z from "zod";
 
+import { sha256 } from "./audit-log.ts";
 import { DEFAULT_ERROR_MARKERS } from "./outcome.ts";
 import { type Recipe, RecipeId } from "./protocol/schemas.ts";
 
@@ -51,6 +52,9 @@ export interface Catalogue {
 
 export type Recipes = ReturnType<typeof openRecipes>;
 
+/** Told each time the file was read: what came of it, and the SHA-256 of what was taken. */
+export type OnRead = (outcome: "loaded" | "refused", sha256: string | null) => void;
+
 /** A word of a command that stands for the Node which runs the agent. */
 const NODE_WORD = "{node}";
 
@@ -58,7 +62,7 @@ const NODE_WORD = "{node}";
  * The recipes file at `path`, read again when it has changed. When it is
  * missing or malformed the last good catalogue stays and `problem()` says why.
  */
-export function openRecipes(path: string) {
+export function openRecipes(path: string, onRead: OnRead = () => {}) {
   let catalogue: Catalogue = { recipes: new Map(), error_markers: compile(DEFAULT_ERROR_MARKERS) };
   let version: string | undefined;
   let problem: string | undefined;
@@ -68,10 +72,13 @@ export function openRecipes(path: string) {
     const now = await fileVersion(path);
     if (now === version) return;
     try {
-      catalogue = parseCatalogue(await readFile(path, "utf8"), dirname(path));
+      const text = await readFile(path, "utf8");
+      catalogue = parseCatalogue(text, dirname(path));
       problem = undefined;
+      onRead("loaded", sha256(text));
     } catch (error) {
       problem = `recipes file: ${error instanceof Error ? error.message : String(error)}`;
+      onRead("refused", null);
     }
     version = now;
   }

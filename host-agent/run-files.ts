@@ -1,4 +1,13 @@
-import { constants, mkdirSync, readFileSync, statSync, writeFileSync } from "node:fs";
+import {
+  closeSync,
+  constants,
+  fstatSync,
+  lstatSync,
+  mkdirSync,
+  openSync,
+  readSync,
+  writeFileSync,
+} from "node:fs";
 import { mkdir, open } from "node:fs/promises";
 import { join } from "node:path";
 
@@ -16,6 +25,8 @@ export interface RunFolder {
 
 /** What `started` holds when the agent has claimed the run so that no wrapper can. */
 const CLAIMED_BY_AGENT = "agent\n";
+/** More than either file ever holds. */
+const MAX_CONTENT_BYTES = 64;
 /** Longer than any exit code with its newline: the wrapper overwrites it in place. */
 const NO_EXIT_CODE = " ".repeat(8);
 
@@ -72,13 +83,25 @@ export function readExitCode(folder: RunFolder): number | undefined {
 
 /** When the exit code was written, in epoch milliseconds. */
 export function exitTime(folder: RunFolder): number {
-  return Math.floor(statSync(folder.exit).mtimeMs);
+  return Math.floor(lstatSync(folder.exit).mtimeMs);
 }
 
+/** The folder may belong to the run's own user: nothing is followed, waited for or read to its end there. */
 function readOrUndefined(path: string): string | undefined {
+  const { O_RDONLY, O_NOFOLLOW, O_NONBLOCK } = constants;
+  let fd: number;
   try {
-    return readFileSync(path, "latin1");
+    fd = openSync(path, O_RDONLY | O_NOFOLLOW | O_NONBLOCK);
   } catch {
     return undefined;
+  }
+  try {
+    if (!fstatSync(fd).isFile()) return undefined;
+    const buffer = Buffer.alloc(MAX_CONTENT_BYTES);
+    return buffer.toString("latin1", 0, readSync(fd, buffer));
+  } catch {
+    return undefined;
+  } finally {
+    closeSync(fd);
   }
 }

@@ -30,7 +30,7 @@ export interface StoredRun {
   /** JSON of the ProcessIdentity of the agent that launches it. */
   launcher: string;
   /** Why the agent stops the run, if it does. */
-  stop_cause: "kill" | "timeout" | null;
+  stop_cause: "kill" | "timeout" | "log_limit" | null;
   stop_signal: string | null;
   /** The API key that asked for it. */
   stop_key_name: string | null;
@@ -41,6 +41,10 @@ export interface StoredRun {
   /** 1 once SIGKILL has followed. */
   stop_escalated: number;
   timeout_seconds: number | null;
+  /** The log shows so many bytes of the run's own at most; null for no limit. Never changes: clients hold offsets. */
+  log_limit: number | null;
+  /** Device and inode of the log that was created for the run; null when that is not known. */
+  log_file: string | null;
 }
 
 export interface NewRun extends Pick<
@@ -55,9 +59,16 @@ export interface NewRun extends Pick<
   | "started_at"
   | "fingerprint"
   | "timeout_seconds"
+  | "log_limit"
 > {
   launch_token: string;
   launcher: ProcessIdentity;
+}
+
+/** The last line of the audit log: its number, and its SHA-256. */
+export interface AuditHead {
+  seq: number;
+  hash: string;
 }
 
 export interface ListQuery {
@@ -98,13 +109,26 @@ const SCHEMA = `
     stop_sent INTEGER NOT NULL DEFAULT 0,
     stop_deadline INTEGER,
     stop_escalated INTEGER NOT NULL DEFAULT 0,
-    timeout_seconds INTEGER
+    timeout_seconds INTEGER,
+    log_limit INTEGER,
+    log_file TEXT
   ) STRICT;
   CREATE INDEX runs_by_source ON runs (source, seq);
   CREATE INDEX runs_by_status ON runs (source, status, seq);
   CREATE INDEX runs_alive ON runs (seq) WHERE ended_at IS NULL;
+  CREATE INDEX runs_ended ON runs (ended_at) WHERE ended_at IS NOT NULL;
+  CREATE TABLE audit_head (id INTEGER PRIMARY KEY CHECK (id = 1), seq INTEGER NOT NULL, hash TEXT NOT NULL) STRICT;
 `;
-const SCHEMA_VERSION = 1;
+/** What takes a database of the version before to this one. */
+const MIGRATIONS: Record<number, string> = {
+  2: `
+    ALTER TABLE runs ADD COLUMN log_limit INTEGER;
+    ALTER TABLE runs ADD COLUMN log_file TEXT;
+    CREATE INDEX runs_ended ON runs (ended_at) WHERE ended_at IS NOT NULL;
+    CREATE TABLE audit_head (id INTEGER PRIMARY KEY CHECK (id = 1), seq INTEGER NOT NULL, hash TEXT NOT NULL) STRICT;
+  `,
+};
+const SCHEMA_VERSION = 2;
 
 /**
  * Every run the agent has ever launched, in SQLite at `path` (`:memory:` for
@@ -123,11 +147,20 @@ export function openRunStore(path: string) {
   const countAlive = db.prepare("SELECT count(*) AS n FROM runs WHERE ended_at IS NULL");
   const insert = db.prepare(`
     INSERT INTO runs (run_id, source, spec, cmd, log_path, key_name, spec_sha256, status, status_reason,
-      started_at, launch_token, fingerprint, launcher, timeout_seconds)
-    VALUES (?, ?, ?, ?, ?, ?, ?, 'launching', 'The command is being started.', ?, ?, ?, ?, ?)`);
+      started_at, launch_token, fingerprint, launcher, timeout_seconds, log_limit)
+    VALUES (?, ?, ?, ?, ?, ?, ?, 'launching', 'The command is being started.', ?, ?, ?, ?, ?, ?)`);
   const setRunning = db.prepare(`
-    UPDATE runs SET status = 'running', status_reason = ?, pid = ?, pid_start = ?, boot_id = ?
+    UPDATE runs SET status = 'running', status_reason = ?, pid = ?, pid_start = ?, boot_id = ?, log_file = ?
     WHERE run_id = ? AND ended_at IS NULL`);
+  const selectEndedBefore = db.prepare("SELECT * FROM runs WHERE ended_at < ? ORDER BY ended_at LIMIT ?");
+  const selectLimitedEndedSince = db.prepare(
+    "SELECT * FROM runs WHERE ended_at >= ? AND log_limit IS NOT NULL",
+  );
+  const deleteEnded = db.prepare("DELETE FROM runs WHERE run_id = ? AND ended_at IS NOT NULL");
+  const selectHead = db.prepare("SELECT seq, hash FROM audit_head");
+  const upsertHead = db.prepare(`
+    INSERT INTO audit_head (id, seq, hash) VALUES (1, ?, ?)
+    ON CONFLICT (id) DO UPDATE SET seq = excluded.seq, hash = excluded.hash WHERE excluded.seq > audit_head.seq`);
   const lists = {
     all: db.prepare("SELECT * FROM runs WHERE source = ? AND seq < ? ORDER BY seq DESC LIMIT ?"),
     byStatus: db.prepare(
@@ -196,6 +229,7 @@ export function openRunStore(path: string) {
           run.fingerprint,
           JSON.stringify(run.launcher),
           run.timeout_seconds,
+          run.log_limit,
         );
         return { run: selectById.get(run.run_id) as unknown as StoredRun, isNew: true };
       });
@@ -212,10 +246,15 @@ export function openRunStore(path: string) {
      * perhaps not a loss of power: then the process is gone too, and the run's
      * folder tells what became of it.
      */
-    markRunning(runId: string, process: ProcessIdentity, statusReason: string): StoredRun {
+    markRunning(
+      runId: string,
+      process: ProcessIdentity,
+      logFile: string | null,
+      statusReason: string,
+    ): StoredRun {
       db.exec("PRAGMA synchronous = NORMAL");
       try {
-        setRunning.run(statusReason, process.pid, process.startTime, process.bootId, runId);
+        setRunning.run(statusReason, process.pid, process.startTime, process.bootId, logFile, runId);
       } finally {
         db.exec("PRAGMA synchronous = FULL");
       }
@@ -239,6 +278,34 @@ export function openRunStore(path: string) {
       return (countAlive.get() as { n: number }).n;
     },
 
+    /** Runs that ended before `time`, the longest ended first. */
+    endedBefore(time: number, limit: number): StoredRun[] {
+      return rows(selectEndedBefore.all(time, limit));
+    },
+
+    /** Runs with a log limit that ended at or after `time`. */
+    limitedEndedSince(time: number): StoredRun[] {
+      return rows(selectLimitedEndedSince.all(time));
+    },
+
+    /** Forgets a run that has ended; one that has not stays. */
+    remove(runId: string): void {
+      deleteEnded.run(runId);
+    },
+
+    /** Runs `work` while no other agent on this state folder does, and none of them writes here. */
+    exclusively<T>(work: () => T): T {
+      return transaction(work);
+    },
+
+    auditHead(): AuditHead | undefined {
+      return selectHead.get() as AuditHead | undefined;
+    },
+
+    setAuditHead({ seq, hash }: AuditHead): void {
+      upsertHead.run(seq, hash);
+    },
+
     close(): void {
       db.close();
     },
@@ -249,13 +316,27 @@ function rows(found: unknown[]): StoredRun[] {
   return found as StoredRun[];
 }
 
+/** Brings the schema to this program's version, each step in a transaction of its own. */
 function migrate(db: DatabaseSync, path: string): void {
-  const { user_version } = db.prepare("PRAGMA user_version").get() as { user_version: number };
-  if (user_version === SCHEMA_VERSION) return;
-  if (user_version !== 0) {
-    throw new Error(
-      `${path} has schema version ${user_version}, this program knows ${SCHEMA_VERSION}: start the version that wrote it`,
-    );
+  const version = () => (db.prepare("PRAGMA user_version").get() as { user_version: number }).user_version;
+  while (version() !== SCHEMA_VERSION) {
+    // Another agent may be about to do the same: what is left to do is known inside the transaction only.
+    db.exec("BEGIN IMMEDIATE");
+    try {
+      const from = version();
+      if (from === 0) db.exec(`${SCHEMA} PRAGMA user_version = ${SCHEMA_VERSION}`);
+      else if (from < SCHEMA_VERSION) db.exec(`${MIGRATIONS[from + 1]} PRAGMA user_version = ${from + 1}`);
+      else if (from > SCHEMA_VERSION) throw tooNew(path, from);
+      db.exec("COMMIT");
+    } catch (error) {
+      if (db.isTransaction) db.exec("ROLLBACK");
+      throw error;
+    }
   }
-  db.exec(`BEGIN IMMEDIATE; ${SCHEMA} PRAGMA user_version = ${SCHEMA_VERSION}; COMMIT;`);
+}
+
+function tooNew(path: string, version: number): Error {
+  return new Error(
+    `${path} has schema version ${version}, this program knows ${SCHEMA_VERSION}: start the version that wrote it`,
+  );
 }

@@ -16,7 +16,8 @@ set -C
 { echo "$$" >"$dir/started"; } 2>/dev/null || exit 75
 set +C
 
-"$@"
+# The descriptor of the folder, where there is one, is not the command's business.
+"$@" 3<&-
 code=$?
 
 # The file exists and is larger than this: overwriting needs no room on the disk.

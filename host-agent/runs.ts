@@ -20,11 +20,13 @@ import {
   type Source,
 } from "./protocol/schemas.ts";
 import type { Recipes } from "./recipes.ts";
+import { pruneRuns } from "./retention.ts";
+import type { RunUser } from "./run-as.ts";
 import { runFolder } from "./run-files.ts";
 import type { RunStore, StoredRun } from "./run-store.ts";
 import type { Scripts } from "./scripts.ts";
-import { ALIVE, createSettle } from "./settle.ts";
-import { commandStarted, deliver, killTree, stopRun, TIMEOUT_GRACE_MS } from "./stop.ts";
+import { ALIVE, createSettle, cutLogOf } from "./settle.ts";
+import { commandStarted, deliver, killTree, LIMIT_GRACE_MS, stopRun } from "./stop.ts";
 
 export interface RunsDeps {
   store: RunStore;
@@ -36,6 +38,16 @@ export interface RunsDeps {
   self: ProcessIdentity;
   /** At most so many runs at once. */
   maxRunning: number;
+  /** A log shows at most so many bytes of its run. */
+  maxLogBytes?: number | undefined;
+  /** A run whose log is over the limit is stopped; else it goes on. */
+  stopAtLogLimit?: boolean;
+  /** Ended runs are forgotten after so many days. */
+  keepRunsDays?: number | undefined;
+  /** Runs are started as this user; undefined for the agent's own. */
+  runUser?: RunUser | undefined;
+  /** Told of each run that has been forgotten. */
+  onPruned?(run: StoredRun): void;
   now(): number;
 }
 
@@ -55,9 +67,15 @@ export interface LogOptions {
 
 export type Runs = ReturnType<typeof createRuns>;
 
+/** How often a reader at the end of a log over its limit looks whether the run has ended. */
+const CUT_LOG_INTERVAL_MS = 500;
 /** For how long a launch waits for another agent that is launching the same token. */
 const FOREIGN_LAUNCH_LOOKS = 200;
 const FOREIGN_LAUNCH_INTERVAL_MS = 50;
+
+const DAY_MS = 86_400_000;
+/** The logs of runs that ended within a day are looked at so often. */
+const LEFT_LOGS_INTERVAL_MS = 60_000;
 
 /** Launches runs, at most once for each token, and tells what became of them. */
 export function createRuns(deps: RunsDeps) {
@@ -67,6 +85,7 @@ export function createRuns(deps: RunsDeps) {
   const launching = new Map<string, Promise<StoredRun>>();
   /** The logs of these launches, which may not be there yet. */
   const startingLogs = new Set<string>();
+  let leftLogsCutAt = 0;
 
   const settle = createSettle({
     store,
@@ -125,6 +144,7 @@ export function createRuns(deps: RunsDeps) {
         started_at: startedAt,
         fingerprint: order.fingerprint,
         timeout_seconds: plan.timeoutSeconds ?? null,
+        log_limit: deps.maxLogBytes ?? null,
         launch_token: order.launch_token,
         launcher: deps.self,
       },
@@ -157,12 +177,13 @@ export function createRuns(deps: RunsDeps) {
 
   async function start(run: StoredRun, plan: LaunchPlan): Promise<StoredRun> {
     try {
-      const identity = await startRun(plan, {
+      const { process, logFile } = await startRun(plan, {
         folder: runFolder(stateDir, run.run_id),
         logPath: run.log_path,
-        env: buildEnvironment(deps.env, run.run_id, plan.env),
+        env: buildEnvironment(deps.env, run.run_id, plan.env, deps.runUser),
+        runUser: deps.runUser,
       });
-      const started = store.markRunning(run.run_id, identity, ALIVE);
+      const started = store.markRunning(run.run_id, process, logFile, ALIVE);
       if (plan.script && !(await scripts.isUnchanged(plan.script))) return await stopChanged(started);
       return started;
     } catch (error) {
@@ -256,27 +277,38 @@ export function createRuns(deps: RunsDeps) {
       );
       const run = await find(source, runId);
       const growing = run.ended_at === null;
-      const page = await readPage(run.log_path, { after, maxBytes, growing });
+      const page = await readPage(run.log_path, { after, maxBytes, growing, limit: run.log_limit });
       const left = giveUpAt - performance.now();
       if (page.bytes.length > 0 || !growing || left <= 0 || signal?.aborted) return page;
-      await Promise.race([change.changed, sleep(left, undefined, { ref: false })]);
+      // Behind its limit the file changes all the time, and the log never.
+      const changed = page.isCut ? sleep(CUT_LOG_INTERVAL_MS, undefined, { ref: false }) : change.changed;
+      await Promise.race([changed, sleep(left, undefined, { ref: false })]);
     }
   }
 
   /**
    * Looks after the runs that are alive: notices those that have ended, ends
-   * those that are over their time or grace. Meant to be called every second.
+   * those that are over their time or grace, and keeps logs and runs within their
+   * limits. Meant to be called every second.
    */
   async function supervise(): Promise<void> {
     for (const run of await settleAlive()) {
       if (run.ended_at !== null || run.status === "launching") continue;
+      const isLogFull = cutLogOf(run);
       const isLate = run.timeout_seconds !== null && now() > run.started_at + run.timeout_seconds * 1000;
       if (run.stop_cause === null && isLate) {
         stopRun(store, run, {
           cause: "timeout",
           signal: "SIGTERM",
           keyName: null,
-          deadline: now() + TIMEOUT_GRACE_MS,
+          deadline: now() + LIMIT_GRACE_MS,
+        });
+      } else if (run.stop_cause === null && isLogFull && deps.stopAtLogLimit) {
+        stopRun(store, run, {
+          cause: "log_limit",
+          signal: "SIGTERM",
+          keyName: null,
+          deadline: now() + LIMIT_GRACE_MS,
         });
       } else if (run.stop_cause !== null && run.stop_sent === 0) {
         deliver(store, run);
@@ -286,6 +318,17 @@ export function createRuns(deps: RunsDeps) {
         await settle(store.get(run.run_id) ?? run);
       }
     }
+    cutLeftLogs();
+    if (deps.keepRunsDays === undefined) return;
+    const pruned = pruneRuns(store, stateDir, now() - deps.keepRunsDays * DAY_MS);
+    for (const run of pruned) deps.onPruned?.(run);
+  }
+
+  /** A run that has ended may have left a child that writes on. */
+  function cutLeftLogs(): void {
+    if (Math.abs(now() - leftLogsCutAt) < LEFT_LOGS_INTERVAL_MS) return;
+    leftLogsCutAt = now();
+    for (const run of store.limitedEndedSince(now() - DAY_MS)) cutLogOf(run);
   }
 
   return {

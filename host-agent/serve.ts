@@ -2,7 +2,7 @@ import { mkdirSync } from "node:fs";
 import type { Server } from "node:http";
 import { dirname, join } from "node:path";
 
-import { startAgent } from "./agent.ts";
+import { type Agent, startAgent } from "./agent.ts";
 import { ConfigError, type DoorConfig, type Env } from "./config.ts";
 import { createDoor } from "./door.ts";
 import { close, httpServer, type HttpBounds, listen } from "./http-listener.ts";
@@ -37,9 +37,15 @@ export async function serveAgent(
   env: Env,
   log: Log,
 ): Promise<ServingAgent> {
-  const trusted = await openTrustedKeys(trustFile, log);
+  let agent: Agent | undefined;
+  const logTrust: Log = (entry) => {
+    log(entry);
+    const outcome = entry["event"] === "trust_changed" ? "loaded" : "refused";
+    agent?.audit.record({ event: "trusted_keys", outcome });
+  };
+  const trusted = await openTrustedKeys(trustFile, logTrust);
   if ("path" in address) await freeSocketPath(address.path);
-  const agent = await startAgent(config, env);
+  agent = await startAgent(config, env);
   let nonces: ReturnType<typeof openNonceMemory> | undefined;
   try {
     nonces = openNonceMemory(join(config.stateDir, "door.mark"));

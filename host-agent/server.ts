@@ -14,20 +14,23 @@ import {
   MAX_LIST_LIMIT,
   MAX_LOG_PAGE_BYTES,
   MAX_LOG_WAIT_SECONDS,
+  RequestId,
   RunId,
   RunStatus,
   Source,
 } from "./protocol/schemas.ts";
 import { publicRecipe, type Recipes } from "./recipes.ts";
-import type { Runs } from "./runs.ts";
+import type { AuditedRuns } from "./audit-runs.ts";
 import type { Scripts } from "./scripts.ts";
 
 export type Fetch = (request: Request) => Promise<Response>;
 
 export interface ServerDeps {
-  runs: Runs;
+  runs: AuditedRuns;
   recipes: Recipes;
   scripts: Scripts;
+  /** What is wrong with the audit log; undefined when all is well. */
+  auditProblem(): string | undefined;
 }
 
 const number = z
@@ -52,7 +55,12 @@ const LogQuery = z.object({
   max_bytes: number.pipe(z.int().min(1).max(MAX_LOG_PAGE_BYTES)).default(DEFAULT_LOG_PAGE_BYTES),
   wait: number.pipe(z.int().max(MAX_LOG_WAIT_SECONDS)).default(0),
 });
-const KillBody = z.strictObject({ source: Source, order: KillOrder, key_name: z.string().min(1).max(200) });
+const KillBody = z.strictObject({
+  source: Source,
+  order: KillOrder,
+  key_name: z.string().min(1).max(200),
+  request_id: RequestId.optional(),
+});
 const ScriptsQuery = z.object({ path: HostPath.optional() });
 const ContentQuery = z.object({ path: HostPath });
 
@@ -73,10 +81,10 @@ export interface AgentServer {
 }
 
 /** The agent's API over the given parts, one line a route. */
-export function createServer({ runs, recipes, scripts }: ServerDeps): AgentServer {
+export function createServer({ runs, recipes, scripts, auditProblem }: ServerDeps): AgentServer {
   const router = Router<AgentRequest, [], AgentAnswer>();
   router
-    .get("/health", async () => ok(await health(runs, recipes)))
+    .get("/health", async () => ok(await health(runs, recipes, auditProblem())))
     .get("/recipes", async () => {
       const catalogue = await recipes.current();
       return ok({ recipes: [...catalogue.recipes.values()].map(publicRecipe) });
@@ -88,8 +96,8 @@ export function createServer({ runs, recipes, scripts }: ServerDeps): AgentServe
     .get("/runs/:id", async (request) => ok(await runs.get(query(RunQuery, request).source, runId(request))))
     .get("/runs/:id/log", (request) => readLog(runs, request))
     .post("/runs/:id/kill", async (request) => {
-      const { source, order, key_name } = body(KillBody, request);
-      return ok(await runs.kill(source, runId(request), order, key_name));
+      const { source, order, key_name, request_id } = body(KillBody, request);
+      return ok(await runs.kill(source, runId(request), order, key_name, request_id));
     })
     .all("*", () => {
       throw new ApiProblem("route_not_found", "The host-agent has no such route; is it of another version?");
@@ -148,17 +156,24 @@ function toResponse({ status, headers, json, bytes }: AgentAnswer): Response {
   return new Response(bytes as Uint8Array<ArrayBuffer>, { status, headers: { ...headers } });
 }
 
-async function health(runs: Runs, recipes: Recipes): Promise<AgentHealth> {
-  const problem = await recipes.problem();
+async function health(
+  runs: AuditedRuns,
+  recipes: Recipes,
+  auditProblem: string | undefined,
+): Promise<AgentHealth> {
+  const isBroken = (await recipes.problem()) !== undefined;
+  const problems = [
+    ...(isBroken ? ["the recipes file is missing or malformed; the last good one stays"] : []),
+    ...(auditProblem === undefined ? [] : [auditProblem]),
+  ];
   return {
-    status: problem === undefined ? "ok" : "degraded",
-    problems:
-      problem === undefined ? [] : ["the recipes file is missing or malformed; the last good one stays"],
+    status: problems.length === 0 ? "ok" : "degraded",
+    problems,
     running: runs.countAlive(),
   };
 }
 
-async function readLog(runs: Runs, request: AgentRequest): Promise<AgentAnswer> {
+async function readLog(runs: AuditedRuns, request: AgentRequest): Promise<AgentAnswer> {
   const { source, after, max_bytes, wait } = query(LogQuery, request);
   const page = await runs.readLog(source, runId(request), {
     after,

@@ -1,3 +1,6 @@
+import { lstatSync } from "node:fs";
+
+import { cutLog, fileIdentity } from "./log-limit.ts";
 import { classify, type Ending, type Outcome } from "./outcome.ts";
 import { currentBootId, identify, isAlive, type ProcessIdentity, readStat } from "./process-identity.ts";
 import { hasEnvironmentEntry, processesOf, RUN_ID_VARIABLE } from "./process-tree.ts";
@@ -94,6 +97,7 @@ export function createSettle(deps: SettleDeps) {
         pid: found ?? null,
         pid_start: identity?.startTime ?? null,
         boot_id: identity?.bootId ?? null,
+        log_file: logIdentity(run.log_path),
       }),
     );
   }
@@ -104,9 +108,11 @@ export function createSettle(deps: SettleDeps) {
   }
 
   async function finish(run: StoredRun, folder: RunFolder, exitCode: number | undefined): Promise<StoredRun> {
+    const logCut = cutLogOf(run);
     const outcome: Outcome = classify({
       exitCode,
-      logTail: await readTail(run.log_path, TAIL_BYTES),
+      logTail: logCut ? "" : await readTail(run.log_path, TAIL_BYTES),
+      logCut,
       rebooted: run.boot_id !== null && run.boot_id !== currentBootId(),
       markers: await deps.markersOf(run),
       stop: stopOf(run),
@@ -138,6 +144,18 @@ export function leaderOf(run: StoredRun): number | undefined {
   return readStat(run.pid)?.startTime === run.pid_start ? run.pid : undefined;
 }
 
+/** Cuts the log of a run that is over its limit. True when it is. */
+export function cutLogOf(run: StoredRun): boolean {
+  if (run.log_limit === null || run.log_file === null) return false;
+  return cutLog(run.log_path, run.log_limit, run.log_file);
+}
+
+/** The identity of the regular file at `path`; null when there is none. */
+function logIdentity(path: string): string | null {
+  const stats = lstatSync(path, { throwIfNoEntry: false });
+  return stats?.isFile() ? fileIdentity(stats) : null;
+}
+
 function stopOf(run: StoredRun): Ending["stop"] {
   if (run.stop_sent === 0 || run.stop_cause === null || run.stop_signal === null) return undefined;
   return {
@@ -145,6 +163,7 @@ function stopOf(run: StoredRun): Ending["stop"] {
     signal: run.stop_signal,
     keyName: run.stop_key_name ?? "",
     timeoutSeconds: run.timeout_seconds ?? 0,
+    logLimit: run.log_limit,
     escalated: run.stop_escalated === 1,
   };
 }

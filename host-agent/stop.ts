@@ -4,8 +4,8 @@ import { commandLine, processesOf } from "./process-tree.ts";
 import type { RunStore, StoredRun } from "./run-store.ts";
 import { leaderOf } from "./settle.ts";
 
-/** A run that is over its time gets so long to end by itself before SIGKILL. */
-export const TIMEOUT_GRACE_MS = 10_000;
+/** A run that is over its time, or its log's size, gets so long to end by itself before SIGKILL. */
+export const LIMIT_GRACE_MS = 10_000;
 /** SIGKILL is repeated so often, so far apart, at one go: processes may fork while we look. */
 const KILL_ROUNDS = 20;
 const KILL_ROUND_INTERVAL_MS = 15;
@@ -17,7 +17,7 @@ const START_LOOKS = 200;
 const START_LOOK_INTERVAL_MS = 5;
 
 export interface StopOrder {
-  cause: "kill" | "timeout";
+  cause: "kill" | "timeout" | "log_limit";
   signal: "SIGTERM" | "SIGINT" | "SIGKILL";
   keyName: string | null;
   /** When SIGKILL follows, in epoch milliseconds; null for never. */
@@ -44,8 +44,11 @@ export function deliver(store: RunStore, run: StoredRun): StoredRun {
   const signal = run.stop_signal as NodeJS.Signals;
   const reached = signal === "SIGKILL" ? killOnce(run, { spareWrapper: true }) : signalTree(run, signal);
   if (!reached) return run;
-  const by =
-    run.stop_cause === "kill" ? `/kill by ${run.stop_key_name}` : "Over its time limit: the host-agent";
+  const by = {
+    kill: `/kill by ${run.stop_key_name}`,
+    timeout: "Over its time limit: the host-agent",
+    log_limit: "Over the limit of its log: the host-agent",
+  }[run.stop_cause!];
   return store.update(run.run_id, {
     stop_sent: 1,
     status_reason: `${by} sent ${signal}; not all of its processes have ended yet.`,

@@ -23,7 +23,7 @@ export const killRun = (source: Source) =>
     },
     problems: ["run_not_found", "run_ended"],
 
-    async handle({ params, body, principal }, { agent }) {
-      return ok(await agent.killRun(source, params.run_id, body, principal.name));
+    async handle({ params, body, principal, requestId }, { agent }) {
+      return ok(await agent.killRun(source, params.run_id, body, { keyName: principal.name, requestId }));
     },
   });

@@ -16,7 +16,11 @@ export const launchPipeline = defineRoute({
   response: LAUNCH_RESPONSE,
   problems: ["recipe_not_found", ...LAUNCH_PROBLEMS],
 
-  async handle({ body, principal, headers }, deps) {
-    return launchReply({ source: "pipeline", spec: body, key_name: principal.name }, headers, deps);
+  async handle({ body, principal, requestId, headers }, deps) {
+    return launchReply(
+      { source: "pipeline", spec: body, key_name: principal.name, request_id: requestId },
+      headers,
+      deps,
+    );
   },
 });

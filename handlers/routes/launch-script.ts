@@ -16,7 +16,11 @@ export const launchScript = defineRoute({
   response: LAUNCH_RESPONSE,
   problems: ["path_forbidden", "script_not_found", ...LAUNCH_PROBLEMS],
 
-  async handle({ body, principal, headers }, deps) {
-    return launchReply({ source: "script", spec: body, key_name: principal.name }, headers, deps);
+  async handle({ body, principal, requestId, headers }, deps) {
+    return launchReply(
+      { source: "script", spec: body, key_name: principal.name, request_id: requestId },
+      headers,
+      deps,
+    );
   },
 });

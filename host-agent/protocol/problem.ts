@@ -21,6 +21,7 @@ export const PROBLEMS = {
   idempotency_key_reused: { status: 422, title: "The Idempotency-Key belongs to another request" },
   launch_failed: { status: 422, title: "The command could not be started" },
   terminal_unavailable: { status: 422, title: "Terminal mode is not available on this host" },
+  rate_limited: { status: 429, title: "Too many requests" },
   too_many_runs: { status: 429, title: "Too many runs are running" },
   headers_too_large: { status: 431, title: "The request headers are too large" },
   internal: { status: 500, title: "Something went wrong on our side" },

@@ -187,6 +187,9 @@ export const KillOrder = z
   .meta({ id: "KillOrder" });
 export type KillOrder = z.infer<typeof KillOrder>;
 
+/** The edge's id of the request that an order comes from: it goes into the audit log. */
+export const RequestId = z.string().regex(/^[\w.:-]{1,128}$/);
+
 /** What the edge asks the agent to launch; `launch_token` is the identity of the launch, not of the attempt. */
 export const LaunchOrder = z.discriminatedUnion("source", [
   z.strictObject({
@@ -195,6 +198,7 @@ export const LaunchOrder = z.discriminatedUnion("source", [
     launch_token: z.string().regex(/^[0-9a-f]{64}$/),
     fingerprint: z.string().regex(/^[0-9a-f]{64}$/),
     key_name: z.string().min(1).max(200),
+    request_id: RequestId.optional(),
   }),
   z.strictObject({
     source: z.literal("script"),
@@ -202,6 +206,7 @@ export const LaunchOrder = z.discriminatedUnion("source", [
     launch_token: z.string().regex(/^[0-9a-f]{64}$/),
     fingerprint: z.string().regex(/^[0-9a-f]{64}$/),
     key_name: z.string().min(1).max(200),
+    request_id: RequestId.optional(),
   }),
 ]);
 export type LaunchOrder = z.infer<typeof LaunchOrder>;
