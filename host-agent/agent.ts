@@ -2,6 +2,7 @@ import { accessSync, chmodSync, constants, mkdirSync, statSync } from "node:fs";
 import { join } from "node:path";
 
 import { type AgentConfig, ConfigError, type Env } from "./config.ts";
+import { startRun } from "./launch.ts";
 import { identify } from "./process-identity.ts";
 import { openRecipes } from "./recipes.ts";
 import { openRunStore } from "./run-store.ts";
@@ -41,6 +42,7 @@ export async function startAgent(
     env,
     self: identify(process.pid)!,
     maxRunning: config.maxRunning,
+    startRun,
     now,
   });
   const supervision = repeat(runs.supervise, SUPERVISE_INTERVAL_MS);
