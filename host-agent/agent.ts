@@ -4,6 +4,7 @@ import { join } from "node:path";
 import { type AuditLog, openAuditLog } from "./audit-log.ts";
 import { auditRuns } from "./audit-runs.ts";
 import { type AgentConfig, ConfigError, type Env } from "./config.ts";
+import { startRun } from "./launch.ts";
 import { identify } from "./process-identity.ts";
 import { openRecipes } from "./recipes.ts";
 import { openRunStore, type RunStore } from "./run-store.ts";
@@ -54,6 +55,7 @@ export async function startAgent(
     keepRunsDays: config.keepRunsDays,
     onPruned: ({ run_id, key_name }) =>
       audit.record({ event: "prune", outcome: "forgotten", run_id, key_name }),
+    startRun,
     now,
   });
   const interrupted = store.alive().filter((run) => run.status === "launching");

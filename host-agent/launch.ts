@@ -41,6 +41,9 @@ export interface StartedRun {
   logFile: string;
 }
 
+/** Starts the command of a plan, as `startRun` does. */
+export type StartRun = typeof startRun;
+
 const RUN_SH = fileURLToPath(new URL("run.sh", import.meta.url));
 
 /** Turns an order into a plan, or throws a problem that names what is wrong with it. */

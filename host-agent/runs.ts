@@ -4,7 +4,7 @@ import { join } from "node:path";
 import { setTimeout as sleep } from "node:timers/promises";
 
 import { buildEnvironment } from "./environment.ts";
-import { type LaunchPlan, logFileName, planLaunch, startRun } from "./launch.ts";
+import { type LaunchPlan, logFileName, planLaunch, type StartRun } from "./launch.ts";
 import { readPage } from "./log-file.ts";
 import { watchForChange } from "./log-wait.ts";
 import type { ProcessIdentity } from "./process-identity.ts";
@@ -48,6 +48,7 @@ export interface RunsDeps {
   runUser?: RunUser | undefined;
   /** Told of each run that has been forgotten. */
   onPruned?(run: StoredRun): void;
+  startRun: StartRun;
   now(): number;
 }
 
@@ -177,7 +178,7 @@ export function createRuns(deps: RunsDeps) {
 
   async function start(run: StoredRun, plan: LaunchPlan): Promise<StoredRun> {
     try {
-      const { process, logFile } = await startRun(plan, {
+      const { process, logFile } = await deps.startRun(plan, {
         folder: runFolder(stateDir, run.run_id),
         logPath: run.log_path,
         env: buildEnvironment(deps.env, run.run_id, plan.env, deps.runUser),
