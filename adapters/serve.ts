@@ -29,12 +29,14 @@ const STOP_GRACE_MS = 3_000;
 
 /**
  * Starts the API over HTTP in this process, with the host-agent embedded or
- * with a remote one, which need not be there yet. Throws ConfigError when a setting or a file forbids it.
+ * with a remote one, which need not be there yet. `now` is the clock of the runs and of what is remembered of
+ * them. Throws ConfigError when a setting or a file forbids it.
  */
 export async function serveNode(
   config: NodeConfig,
   env: Env,
   log: (entry: Record<string, unknown>) => void,
+  now: () => number = Date.now,
 ): Promise<Serving> {
   const keys = await guardedKeys(config);
   const { mode } = await keys();
@@ -46,15 +48,15 @@ export async function serveNode(
   }
   const agent = config.remoteAgent
     ? await reachAgent(config.remoteAgent)
-    : await embedAgent(config.agent, env);
-  const kv = openKV(config.kvFile);
+    : await embedAgent(config.agent, env, now);
+  const kv = openKV(config.kvFile, now);
   const app = createApp({
     agent: agentClient(agent.options),
     kv,
     keys,
     digest: sha256,
     log,
-    now: Date.now,
+    now,
   });
   const server = httpServer(app.fetch);
   try {
@@ -86,8 +88,8 @@ interface HeldAgent extends Pick<Serving, "countAlive"> {
 /** The host of a URL whose requests never meet the network; it is also what a Unix socket sees as Host. */
 const NO_HOST = "http://host-agent";
 
-async function embedAgent(config: AgentConfig, env: Env): Promise<HeldAgent> {
-  const { fetch, countAlive, close: closeAgent } = await startAgent(config, env);
+async function embedAgent(config: AgentConfig, env: Env, now: () => number): Promise<HeldAgent> {
+  const { fetch, countAlive, close: closeAgent } = await startAgent(config, env, now);
   return { options: { url: NO_HOST, fetch }, countAlive, close: closeAgent };
 }
 
@@ -124,11 +126,11 @@ const CLOSED: KeyRing = {
   problem: "there are no API keys, and dev mode is for loopback only; nobody is let in",
 };
 
-function openKV(file: string | undefined) {
-  if (file === undefined) return { ...memoryKV(), close() {} };
+function openKV(file: string | undefined, now: () => number) {
+  if (file === undefined) return { ...memoryKV({ now }), close() {} };
   try {
     mkdirSync(dirname(file), { recursive: true, mode: 0o700 });
-    return sqliteKV(file);
+    return sqliteKV(file, now);
   } catch (error) {
     throw new ConfigError(`HUB_KV: sqlite:${file} cannot be used: ${(error as Error).message}`);
   }

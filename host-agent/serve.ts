@@ -31,15 +31,16 @@ export interface ServingAgent {
   stop(): Promise<void>;
 }
 
-/** Starts an agent behind its door. Throws ConfigError when a setting or a file forbids it. */
+/** Starts an agent behind its door; `now` is the clock of its runs, not of the door. Throws ConfigError when a setting or a file forbids it. */
 export async function serveAgent(
   { agent: config, name, listen: address, trustFile }: DoorConfig,
   env: Env,
   log: Log,
+  now: () => number = Date.now,
 ): Promise<ServingAgent> {
   const trusted = await openTrustedKeys(trustFile, log);
   if ("path" in address) await freeSocketPath(address.path);
-  const agent = await startAgent(config, env);
+  const agent = await startAgent(config, env, now);
   let nonces: ReturnType<typeof openNonceMemory> | undefined;
   try {
     nonces = openNonceMemory(join(config.stateDir, "door.mark"));
