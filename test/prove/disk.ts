@@ -41,15 +41,16 @@ function tmpfs(path: string): Disk {
 }
 
 function limitedFiles(): Disk {
-  const limit = (pids: number[], size: string) => {
-    for (const pid of pids) spawnSync("prlimit", [`--pid=${pid}`, `--fsize=${size}:`], { stdio: "ignore" });
-  };
   return {
     kind: "RLIMIT_FSIZE",
     fill: (pids) => limit(pids, "0"),
     free: (pids) => limit(pids, "unlimited"),
     remove: () => {},
   };
+}
+
+function limit(pids: number[], size: string): void {
+  for (const pid of pids) spawnSync("prlimit", [`--pid=${pid}`, `--fsize=${size}:`], { stdio: "ignore" });
 }
 
 function mount(...args: string[]): boolean {

@@ -61,6 +61,7 @@ export function judgeRecord(
     return undefined;
   }
   if (!entry) {
+    if (record.status === "unknown" && harmless(record, facts)) wrong("never ran, which can be known");
     if (record.status === "completed" || record.exit_code === 0) wrong("never ran");
     return undefined;
   }
@@ -131,6 +132,11 @@ async function readLog(world: World, runId: string): Promise<string> {
     after = Number(headers.get("hub-log-offset"));
     if (headers.get("hub-log-more") !== "true") return Buffer.concat(pages).toString("utf8");
   }
+}
+
+/** True for a run that nobody hurt: only its host had no room. */
+function harmless(record: RunRecord, facts: Facts): boolean {
+  return !facts.harmed.has(record.run_id) && !facts.kills.has(record.run_id);
 }
 
 function ids(entries: LedgerEntry[]): string {

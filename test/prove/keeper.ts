@@ -25,6 +25,7 @@ export function keep(name: string, args: string[], env: Record<string, string>) 
   }
 
   async function run(): Promise<void> {
+    // oxlint-disable-next-line no-unmodified-loop-condition -- stop() changes it
     while (!stopped) {
       child = start();
       await once(child, "exit");

@@ -81,7 +81,7 @@ const harmLine: Act = async (world, facts, random) => {
     after: random.between(0, 600),
     ms: random.between(1, LONGEST_MS),
     afterMs: random.between(0, LONGEST_MS),
-  } as never);
+  });
 };
 
 const ACTS: Act[] = [

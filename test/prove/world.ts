@@ -1,4 +1,4 @@
-import { mkdirSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from "node:fs";
+import { mkdirSync, mkdtempSync, readFileSync, renameSync, rmSync, writeFileSync } from "node:fs";
 import { createServer } from "node:net";
 import { once } from "node:events";
 import { tmpdir } from "node:os";
@@ -129,7 +129,9 @@ export async function createWorld(topology: Topology) {
       }
     },
     moveClock(ms: number): void {
-      writeFileSync(paths.clock, String(Number(readFileSync(paths.clock, "utf8")) + ms));
+      // Renamed, for the servers read it at any moment.
+      writeFileSync(`${paths.clock}.new`, String(this.clockOffset() + ms));
+      renameSync(`${paths.clock}.new`, paths.clock);
     },
     clockOffset: () => Number(readFileSync(paths.clock, "utf8")),
     readLedger: () => readFileSync(paths.ledger, "utf8"),
