@@ -1,4 +1,3 @@
-import { mkdirSync } from "node:fs";
 import { dirname } from "node:path";
 
 import { agentClient, type AgentOptions } from "../handlers/agent-client.ts";
@@ -7,6 +6,8 @@ import type { KeyRing } from "../handlers/auth.ts";
 import { isLoopback } from "../handlers/loopback.ts";
 import { startAgent } from "../host-agent/agent.ts";
 import { type AgentConfig, ConfigError, type Env } from "../host-agent/config.ts";
+import type { Log } from "../host-agent/log-lines.ts";
+import { makeFolder } from "../host-agent/make-folder.ts";
 import { requestSigner } from "../host-agent/protocol/signature.ts";
 import type { NodeConfig, RemoteAgentConfig } from "./config.ts";
 import { close, httpServer, listen } from "./http-server.ts";
@@ -19,8 +20,8 @@ import { unixFetch } from "./unix-fetch.ts";
 export interface Serving {
   url: string;
   mode: KeyRing["mode"];
-  /** How many runs are alive under the embedded agent; undefined when the agent is a remote one. */
-  countAlive(): number | undefined;
+  /** How many runs are alive under the embedded agent, after a look at each; undefined when the agent is a remote one. */
+  countAlive(): Promise<number | undefined>;
   /** Takes no more requests, finishes those under way, and lets the runs go on. */
   stop(): Promise<void>;
 }
@@ -35,7 +36,7 @@ const STOP_GRACE_MS = 3_000;
 export async function serveNode(
   config: NodeConfig,
   env: Env,
-  log: (entry: Record<string, unknown>) => void,
+  log: Log,
   now: () => number = Date.now,
 ): Promise<Serving> {
   const keys = await guardedKeys(config);
@@ -49,7 +50,8 @@ export async function serveNode(
   const agent = config.remoteAgent
     ? await reachAgent(config.remoteAgent)
     : await embedAgent(config.agent, env, now);
-  const kv = openKV(config.kvFile, now);
+  const kv = openKV(config.kvFile, now, log);
+  const stopping = new AbortController();
   const app = createApp({
     agent: agentClient(agent.options),
     kv,
@@ -57,6 +59,7 @@ export async function serveNode(
     digest: sha256,
     log,
     now,
+    stopping: stopping.signal,
   });
   const server = httpServer(app.fetch);
   try {
@@ -67,6 +70,7 @@ export async function serveNode(
       mode,
       countAlive: agent.countAlive,
       async stop() {
+        stopping.abort();
         await close(server, STOP_GRACE_MS);
         await shutDown(agent, kv);
       },
@@ -100,7 +104,7 @@ async function reachAgent({ url, name, key }: RemoteAgentConfig): Promise<HeldAg
   const options = url.startsWith("unix:")
     ? { url: NO_HOST, sign, fetch: unixFetch(url.slice("unix:".length)) }
     : { url, sign, fetch: (request: Request) => fetch(request) };
-  return { options, countAlive: () => undefined, close: async () => {} };
+  return { options, countAlive: async () => undefined, close: async () => {} };
 }
 
 async function shutDown(agent: HeldAgent, kv: { close(): void }): Promise<void> {
@@ -126,11 +130,11 @@ const CLOSED: KeyRing = {
   problem: "there are no API keys, and dev mode is for loopback only; nobody is let in",
 };
 
-function openKV(file: string | undefined, now: () => number) {
+function openKV(file: string | undefined, now: () => number, log: Log) {
   if (file === undefined) return { ...memoryKV({ now }), close() {} };
   try {
-    mkdirSync(dirname(file), { recursive: true, mode: 0o700 });
-    return sqliteKV(file, now);
+    makeFolder(dirname(file));
+    return sqliteKV(file, now, log);
   } catch (error) {
     throw new ConfigError(`HUB_KV: sqlite:${file} cannot be used: ${(error as Error).message}`);
   }

@@ -17,6 +17,8 @@ export interface Deps {
   /** One structured line: requests, and what went wrong. */
   log(entry: Record<string, unknown>): void;
   now(): number;
+  /** Aborts when the server is about to stop: what is held is to be answered at once. */
+  stopping?: AbortSignal;
 }
 
 export interface Schemas {

@@ -1,7 +1,8 @@
-import { accessSync, chmodSync, constants, mkdirSync, statSync } from "node:fs";
+import { accessSync, chmodSync, constants, statSync } from "node:fs";
 import { join } from "node:path";
 
 import { type AgentConfig, ConfigError, type Env } from "./config.ts";
+import { makeFolder } from "./make-folder.ts";
 import { identify } from "./process-identity.ts";
 import { openRecipes } from "./recipes.ts";
 import { openRunStore } from "./run-store.ts";
@@ -13,7 +14,10 @@ import { createServer, type Fetch } from "./server.ts";
 export interface Agent {
   /** Its API, /agent/v1. Whoever can call it may do all that it can: the door stands in front of it. */
   fetch: Fetch;
-  countAlive(): number;
+  /** How many runs are alive, after a look at each. */
+  countAlive(): Promise<number>;
+  /** Answers every request that is held until a log grows, now and from now on. */
+  stopWaiting(): void;
   /** Stops looking after the runs; they go on. */
   close(): Promise<void>;
 }
@@ -47,8 +51,10 @@ export async function startAgent(
   await supervision.first;
   return {
     fetch: createServer({ runs, recipes, scripts }),
-    countAlive: runs.countAlive,
+    countAlive: runs.settleAndCountAlive,
+    stopWaiting: runs.stopWaiting,
     async close() {
+      await runs.stopReading();
       await supervision.stop();
       store.close();
     },
@@ -58,7 +64,7 @@ export async function startAgent(
 function prepareStateDir(stateDir: string): void {
   try {
     for (const folder of [stateDir, join(stateDir, "runs"), join(stateDir, "logs")]) {
-      mkdirSync(folder, { recursive: true, mode: 0o700 });
+      makeFolder(folder);
     }
     const { uid } = statSync(stateDir);
     if (uid !== process.getuid?.()) {
