@@ -13,9 +13,16 @@ import { readAgentConfig } from "../../host-agent/config.ts";
 import { processesOf } from "../../host-agent/process-tree.ts";
 import type { RunRecord } from "../../host-agent/protocol/schemas.ts";
 import { until } from "../hub.ts";
+import type { AnyJson } from "../openapi-check.ts";
 import type { ModelRun } from "./model.ts";
 
 export const RUNS = "/api/v1/scripts/runs";
+
+interface Reply {
+  status: number;
+  headers: Headers;
+  json: AnyJson;
+}
 
 /** The real app in front of the real agent, both in this process, with real runs and a clock that can be moved. */
 export class World {
@@ -50,7 +57,12 @@ export class World {
     this.fetch = app.fetch;
   }
 
-  async ask(method: string, path: string, body?: object, headers: Record<string, string> = {}) {
+  async ask(
+    method: string,
+    path: string,
+    body?: object,
+    headers: Record<string, string> = {},
+  ): Promise<Reply> {
     const response = await this.fetch(
       new Request(`http://127.0.0.1${path}`, {
         method,

@@ -36,7 +36,6 @@ export async function prove({ rounds, seed, lanes, onRound = () => {} }: ProveOp
     const world = await createWorld(topology);
     figures.disk = world.disk.kind;
     try {
-      await world.isUp();
       let before: JobFacts[] = [];
       for (let own = 0; started < rounds && figures.violations.length < MOST_VIOLATIONS; own++) {
         started++;
@@ -69,7 +68,7 @@ export async function prove({ rounds, seed, lanes, onRound = () => {} }: ProveOp
 async function seeAllAgain(world: World, facts: Facts): Promise<void> {
   const seen = new Set<string>();
   for (let cursor = ""; ;) {
-    const { json } = await world.ask("GET", `${RUNS}?limit=500${cursor}`);
+    const { json } = await world.read(`${RUNS}?limit=500${cursor}`);
     for (const run of json.runs as RunRecord[]) {
       facts.see(run);
       seen.add(run.run_id);

@@ -59,7 +59,6 @@ function runsOf({ job }: JobFacts, ledger: ReadonlyMap<string, LedgerEntry>): st
 }
 
 async function judge(world: World, facts: Facts, jobs: JobFacts[], diskFull: boolean): Promise<void> {
-  await world.isUp();
   await settled(world, facts);
   // What was still on its way to an agent when its client gave up has arrived by now.
   await sleep(20);
@@ -91,15 +90,9 @@ async function judge(world: World, facts: Facts, jobs: JobFacts[], diskFull: boo
 async function settled(world: World, facts: Facts): Promise<RunRecord[]> {
   const giveUpAt = performance.now() + STUCK_AFTER_MS;
   for (;;) {
-    const answer = await world.ask("GET", `${RUNS}?limit=60`).catch(() => undefined);
-    if (answer?.status === 200) {
-      const runs = answer.json.runs as RunRecord[];
-      for (const run of runs) facts.see(run);
-      if (runs.every((run) => run.ended_at !== null)) return runs;
-      if (performance.now() > giveUpAt) return runs;
-    } else if (performance.now() > giveUpAt) {
-      throw new Error(`the runs cannot be listed: ${answer?.status} ${JSON.stringify(answer?.json)}`);
-    }
+    const runs = (await world.read(`${RUNS}?limit=60`)).json.runs as RunRecord[];
+    for (const run of runs) facts.see(run);
+    if (runs.every((run) => run.ended_at !== null) || performance.now() > giveUpAt) return runs;
     await sleep(15);
   }
 }

@@ -104,6 +104,20 @@ export async function createWorld(topology: Topology) {
     return { status: response.status, headers: response.headers, json, bytes };
   }
 
+  /** A GET by one who must have the answer: asked again while the API comes and goes. */
+  async function read(path: string, headers?: Record<string, string>): Promise<Reply> {
+    const giveUpAt = performance.now() + START_PATIENCE_MS;
+    for (;;) {
+      const answer = await ask("GET", path, undefined, headers).catch((error: unknown) => error as Error);
+      if (!(answer instanceof Error) && answer.status < 429) return answer;
+      if (performance.now() > giveUpAt) {
+        const said = answer instanceof Error ? String(answer) : JSON.stringify(answer.json);
+        throw new Error(`GET ${path}: ${said}\n${servers.map((server) => server.output()).join("\n")}`);
+      }
+      await sleep(25);
+    }
+  }
+
   return {
     topology,
     ...paths,
@@ -113,21 +127,8 @@ export async function createWorld(topology: Topology) {
     servers,
     line,
     ask,
+    read,
 
-    /** Resolves once the API serves and reaches its agent. */
-    async isUp(): Promise<void> {
-      const giveUpAt = performance.now() + START_PATIENCE_MS;
-      for (;;) {
-        const answer = await ask("GET", "/api/v1/scripts/runs?limit=1").catch(() => undefined);
-        if (answer?.status === 200) return;
-        if (performance.now() > giveUpAt) {
-          throw new Error(
-            `${topology}: not up again: ${answer?.status} ${JSON.stringify(answer?.json)} ${servers.map((s) => s.output()).join("\n")}`,
-          );
-        }
-        await sleep(25);
-      }
-    },
     moveClock(ms: number): void {
       // Renamed, for the servers read it at any moment.
       writeFileSync(`${paths.clock}.new`, String(this.clockOffset() + ms));
