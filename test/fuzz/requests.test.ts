@@ -15,27 +15,19 @@ const NAMES = [
   "origin",
 ];
 
-/** What a header may hold on the wire: any byte but a control character. */
+/** What a header may hold on the wire (RFC 9110, section 5.5): any byte but the control characters, and tabs. */
+const headerByte = fc.oneof(
+  fc.integer({ min: 0x20, max: 0x7e }),
+  fc.integer({ min: 0x80, max: 0xff }),
+  fc.constant(0x09),
+);
 const value = fc
   .oneof(
-    fc
-      .array(fc.integer({ min: 1, max: 255 }), { maxLength: 300 })
-      .map((bytes) => String.fromCharCode(...bytes)),
-    fc.constantFrom(
-      "",
-      "*/*",
-      "text/plain",
-      "text/plain;q=0, application/json",
-      "Bearer",
-      "Bearer  ",
-      "bearer x y",
-      ",",
-      ";;",
-      '"x"',
-      "a".repeat(4_000),
-    ),
+    fc.array(headerByte, { maxLength: 300 }).map((bytes) => String.fromCharCode(...bytes)),
+    fc.constantFrom(...["", "*/*", "text/plain", "text/plain;q=0, application/json", "Bearer", "Bearer  "]),
+    fc.constantFrom(...["bearer x y", ",", ";;", '"x"', "a".repeat(4_000)]),
   )
-  .map((text) => text.replaceAll(/[\0\r\n]/g, "").trim());
+  .map((text) => text.trim());
 
 test("headers of any bytes are answered, never with a fault of the server, and come back only when they are sane", async () => {
   await using hub = await startHub();
@@ -53,7 +45,7 @@ test("headers of any bytes are answered, never with a fault of the server, and c
         expect(answer.headers.get("x-request-id")).toMatch(/^[\x21-\x7e]{1,200}$/);
       },
     ),
-    { numRuns: 300 },
+    { numRuns: 120, interruptAfterTimeLimit: 3_000 },
   );
 });
 
@@ -96,6 +88,6 @@ test("a query of any text is answered, never with a fault of the server", async 
         if (status === 200 && name === "cursor") expect(json.runs.length).toBeLessThanOrEqual(1);
       },
     ),
-    { numRuns: 300 },
+    { numRuns: 120, interruptAfterTimeLimit: 3_000 },
   );
 });
