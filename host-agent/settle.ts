@@ -112,7 +112,10 @@ export function createSettle(deps: SettleDeps) {
     const logTail = await readTail(run.log_path, TAIL_BYTES);
     const markers = await deps.markersOf(run);
     const stop = stopOf(store.get(run.run_id) ?? run, exitCode);
-    const isNeverStarted = exitCode === undefined && !stop && !rebooted && isUntouched(folder);
+    // What a power cut has left proves nothing.
+    const launchedIn = run.boot_id ?? (JSON.parse(run.launcher) as ProcessIdentity).bootId;
+    const isNeverStarted =
+      exitCode === undefined && !stop && launchedIn === currentBootId() && isUntouched(folder);
     const outcome: Outcome = isNeverStarted
       ? NEVER_STARTED
       : classify({ exitCode, logTail, rebooted, markers, stop });
