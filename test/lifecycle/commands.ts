@@ -74,6 +74,20 @@ class Launch implements Command {
   toString = () => `launch(${this.kind}, ${this.code}, ${this.key})`;
 }
 
+/** The same launch again, with the same key: a replay within the hour, a new run after it. */
+class Relaunch implements Command {
+  readonly index: number;
+  constructor(index: number) {
+    this.index = index;
+  }
+  check = (model: Readonly<Model>) => model.keys.size > 0;
+  run(model: Model, world: World): Promise<void> {
+    const [key, { run }] = [...model.keys][this.index % model.keys.size]!;
+    return new Launch(run.kind, run.code, key).run(model, world);
+  }
+  toString = () => `relaunch(${this.index})`;
+}
+
 abstract class OfRun implements Command {
   readonly index: number;
   constructor(index: number) {
@@ -231,6 +245,8 @@ export const commands = fc.commands(
         fc.option(fc.constantFrom(...KEYS), { nil: undefined, freq: 4 }),
       )
       .map((parts) => new Launch(...parts)),
+    index.map((i) => new Relaunch(i)),
+    index.map((i) => new Relaunch(i)),
     index.map((i) => new Get(i)),
     index.map((i) => new WaitForEnd(i)),
     fc.tuple(index, fc.integer({ min: 1, max: 9 })).map((parts) => new ReadLog(...parts)),
