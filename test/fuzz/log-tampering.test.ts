@@ -82,7 +82,7 @@ test("a log that is changed, cut, replaced or removed while it is read gives its
         };
         expect(page.offset).toBe(after + page.bytes.length);
         expect(page.bytes.length).toBeLessThanOrEqual(Math.max(maxBytes, 4));
-        expect(Buffer.from(page.bytes).toString("latin1")).not.toContain("root:");
+        expect(Buffer.from(page.bytes).toString("latin1")).not.toContain("no reader");
       }
     }),
     { numRuns: 400, interruptAfterTimeLimit: 8_000 },
