@@ -65,7 +65,7 @@ async function seedKeys(edge: Workerd): Promise<string | undefined> {
 }
 
 async function stop(edge: Workerd, agent: ServingAgent, signal: string, flush: () => void): Promise<void> {
-  const alive = agent.countAlive();
+  const alive = await agent.countAlive();
   await edge.stop();
   await agent.stop();
   flush();

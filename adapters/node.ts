@@ -23,7 +23,7 @@ try {
 }
 
 async function stop(serving: Serving, signal: string, flush: () => void): Promise<void> {
-  const runs = describeRuns(serving.countAlive());
+  const runs = describeRuns(await serving.countAlive());
   await serving.stop();
   flush();
   console.log(`Stopped by ${signal}; ${runs}.`);

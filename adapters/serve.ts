@@ -1,4 +1,3 @@
-import { mkdirSync } from "node:fs";
 import { dirname } from "node:path";
 
 import { agentClient } from "../handlers/agent-client.ts";
@@ -9,6 +8,8 @@ import { isLoopback } from "../handlers/loopback.ts";
 import { type Agent, startAgent } from "../host-agent/agent.ts";
 import type { RecordEvent } from "../host-agent/audit-log.ts";
 import { type AgentConfig, ConfigError, type Env } from "../host-agent/config.ts";
+import type { Log } from "../host-agent/log-lines.ts";
+import { makeFolder } from "../host-agent/make-folder.ts";
 import type { AgentTransport } from "../host-agent/protocol/call.ts";
 import { requestSigner } from "../host-agent/protocol/signature.ts";
 import type { NodeConfig, RemoteAgentConfig } from "./config.ts";
@@ -23,8 +24,8 @@ import { unixFetch } from "./unix-fetch.ts";
 export interface Serving {
   url: string;
   mode: KeyRing["mode"];
-  /** How many runs are alive under the embedded agent; undefined when the agent is a remote one. */
-  countAlive(): number | undefined;
+  /** How many runs are alive under the embedded agent, after a look at each; undefined when the agent is a remote one. */
+  countAlive(): Promise<number | undefined>;
   /** Takes no more requests, finishes those under way, and lets the runs go on. */
   stop(): Promise<void>;
 }
@@ -33,12 +34,14 @@ const STOP_GRACE_MS = 3_000;
 
 /**
  * Starts the API over HTTP in this process, with the host-agent embedded or
- * with a remote one, which need not be there yet. Throws ConfigError when a setting or a file forbids it.
+ * with a remote one, which need not be there yet. `now` is the clock of the runs and of what is remembered of
+ * them. Throws ConfigError when a setting or a file forbids it.
  */
 export async function serveNode(
   config: NodeConfig,
   env: Env,
-  log: (entry: Record<string, unknown>) => void,
+  log: Log,
+  now: () => number = Date.now,
 ): Promise<Serving> {
   // The agent keeps the record of changes, if it is ours; with a remote one the request log has them.
   let record: RecordEvent | undefined;
@@ -52,11 +55,12 @@ export async function serveNode(
   }
   const agent = config.remoteAgent
     ? await reachAgent(config.remoteAgent)
-    : await embedAgent(config.agent, env);
+    : await embedAgent(config.agent, env, now);
   const { audit } = agent;
   record = audit?.record ?? ((event) => log({ level: "info", ...event }));
   record({ event: "keys", outcome: "loaded", mode });
-  const kv = openKV(config.kvFile);
+  const kv = openKV(config.kvFile, now, log);
+  const stopping = new AbortController();
   const app = createApp({
     agent: agentClient(agent.transport),
     kv,
@@ -67,8 +71,9 @@ export async function serveNode(
     audit: (event) =>
       event.event === "refused" ? audit?.recordRefusal({ ...event }) : audit?.record({ ...event }),
     log,
-    now: Date.now,
+    now,
     assets: folderAssets(PAGES_FOLDER),
+    stopping: stopping.signal,
   });
   const server = httpServer(app.fetch);
   try {
@@ -79,6 +84,7 @@ export async function serveNode(
       mode,
       countAlive: agent.countAlive,
       async stop() {
+        stopping.abort();
         await close(server, STOP_GRACE_MS);
         await shutDown(agent, kv);
       },
@@ -102,14 +108,14 @@ interface HeldAgent extends Pick<Serving, "countAlive"> {
 /** What the agent on a Unix socket sees as Host. */
 const NO_HOST = "http://host-agent";
 
-async function embedAgent(config: AgentConfig, env: Env): Promise<HeldAgent> {
-  const { answer, audit, countAlive, close: closeAgent } = await startAgent(config, env);
+async function embedAgent(config: AgentConfig, env: Env, now: () => number): Promise<HeldAgent> {
+  const { answer, audit, countAlive, close: closeAgent } = await startAgent(config, env, now);
   return { transport: answer, audit, countAlive, close: closeAgent };
 }
 
 async function reachAgent(config: RemoteAgentConfig): Promise<HeldAgent> {
   const transport = httpTransport(await remoteAgent(config));
-  return { transport, audit: undefined, countAlive: () => undefined, close: async () => {} };
+  return { transport, audit: undefined, countAlive: async () => undefined, close: async () => {} };
 }
 
 /** The way to an agent in another process. Throws ConfigError when the key is none. */
@@ -149,11 +155,11 @@ const CLOSED: KeyRing = {
   problem: "there are no API keys, and dev mode is for loopback only; nobody is let in",
 };
 
-function openKV(file: string | undefined) {
-  if (file === undefined) return { ...memoryKV(), close() {} };
+function openKV(file: string | undefined, now: () => number, log: Log) {
+  if (file === undefined) return { ...memoryKV({ now }), close() {} };
   try {
-    mkdirSync(dirname(file), { recursive: true, mode: 0o700 });
-    return sqliteKV(file);
+    makeFolder(dirname(file));
+    return sqliteKV(file, now, log);
   } catch (error) {
     throw new ConfigError(`HUB_KV: sqlite:${file} cannot be used: ${(error as Error).message}`);
   }

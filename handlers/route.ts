@@ -27,6 +27,8 @@ export interface Deps {
   now(): number;
   /** The built pages for people; without them the paths of the pages say that they are not built. */
   assets?: Assets | undefined;
+  /** Aborts when the server is about to stop: what is held is to be answered at once. */
+  stopping?: AbortSignal;
 }
 
 /** A request that was not let through, for the audit log. */

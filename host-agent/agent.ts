@@ -1,10 +1,11 @@
-import { accessSync, chmodSync, constants, mkdirSync, statSync } from "node:fs";
+import { accessSync, chmodSync, constants, statSync } from "node:fs";
 import { join } from "node:path";
 
 import { type AuditLog, openAuditLog } from "./audit-log.ts";
 import { auditRuns } from "./audit-runs.ts";
 import { type AgentConfig, ConfigError, type Env } from "./config.ts";
 import { startRun } from "./launch.ts";
+import { makeFolder } from "./make-folder.ts";
 import { identify } from "./process-identity.ts";
 import { openRecipes } from "./recipes.ts";
 import { openRunStore, type RunStore } from "./run-store.ts";
@@ -17,7 +18,10 @@ import { type AgentServer, createServer } from "./server.ts";
 export interface Agent extends AgentServer {
   /** The record of changes: for those that whoever holds the agent makes itself. */
   audit: Pick<AuditLog, "record" | "recordRefusal">;
-  countAlive(): number;
+  /** How many runs are alive, after a look at each. */
+  countAlive(): Promise<number>;
+  /** Answers every request that is held until a log grows, now and from now on. */
+  stopWaiting(): void;
   /** Stops looking after the runs; they go on. */
   close(): Promise<void>;
 }
@@ -78,8 +82,10 @@ export async function startAgent(
   return {
     ...createServer({ runs: auditRuns(runs, audit.record), recipes, scripts, auditProblem: audit.problem }),
     audit,
-    countAlive: runs.countAlive,
+    countAlive: runs.settleAndCountAlive,
+    stopWaiting: runs.stopWaiting,
     async close() {
+      await runs.stopReading();
       await supervision.stop();
       noteHead();
       audit.close();
@@ -104,7 +110,7 @@ function openAudit({ auditFile, stateDir }: AgentConfig, store: RunStore, now: (
 function prepareStateDir(stateDir: string): void {
   try {
     for (const folder of [stateDir, join(stateDir, "runs"), join(stateDir, "logs")]) {
-      mkdirSync(folder, { recursive: true, mode: 0o700 });
+      makeFolder(folder);
     }
     const { uid } = statSync(stateDir);
     if (uid !== process.getuid?.()) {

@@ -22,7 +22,7 @@ try {
 }
 
 async function stop(serving: ServingAgent, signal: string, flush: () => void): Promise<void> {
-  const alive = serving.countAlive();
+  const alive = await serving.countAlive();
   await serving.stop();
   const runs = alive === 0 ? "no runs are alive" : `${alive} run${alive === 1 ? "" : "s"} left running`;
   flush();

@@ -1,6 +1,7 @@
 import {
   closeSync,
   constants,
+  existsSync,
   fstatSync,
   lstatSync,
   mkdirSync,
@@ -72,6 +73,15 @@ export function readStarted(folder: RunFolder): number | "agent" | undefined {
  */
 export function isClaimEmpty(folder: RunFolder): boolean {
   return readOrUndefined(folder.started) === "";
+}
+
+/**
+ * True when a wrapper that is gone has not come to start the command: the
+ * folder is as the agent made it, and no pid stands in it. As `isClaimEmpty`,
+ * it proves nothing after a power cut.
+ */
+export function isUntouched(folder: RunFolder): boolean {
+  return existsSync(folder.exit) && (!existsSync(folder.started) || isClaimEmpty(folder));
 }
 
 /** The exit code, if a whole one is written: an empty or partial file is none. */

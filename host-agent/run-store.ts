@@ -1,7 +1,9 @@
 import { DatabaseSync, type SQLInputValue, type StatementSync } from "node:sqlite";
 
+import { ConfigError } from "./config.ts";
 import type { ProcessIdentity } from "./process-identity.ts";
 import type { RunStatus, Source } from "./protocol/schemas.ts";
+import { isDamaged } from "./sqlite-damage.ts";
 
 /** A run as it is kept. Times are epoch milliseconds. */
 export interface StoredRun {
@@ -133,12 +135,10 @@ const SCHEMA_VERSION = 2;
 /**
  * Every run the agent has ever launched, in SQLite at `path` (`:memory:` for
  * tests). A write is on the disk when its call returns (WAL, synchronous=FULL),
- * but for `markRunning`.
+ * but for `markRunning`. Throws ConfigError when the file cannot be used.
  */
 export function openRunStore(path: string) {
-  const db = new DatabaseSync(path, { timeout: 5_000 });
-  db.exec("PRAGMA journal_mode = WAL; PRAGMA synchronous = FULL; PRAGMA foreign_keys = ON;");
-  migrate(db, path);
+  const db = openDatabase(path);
 
   const selectById = db.prepare("SELECT * FROM runs WHERE run_id = ?");
   const selectByToken = db.prepare("SELECT * FROM runs WHERE launch_token = ?");
@@ -316,6 +316,34 @@ function rows(found: unknown[]): StoredRun[] {
   return found as StoredRun[];
 }
 
+function openDatabase(path: string): DatabaseSync {
+  let db: DatabaseSync | undefined;
+  try {
+    db = new DatabaseSync(path, { timeout: 5_000 });
+    db.exec("PRAGMA journal_mode = WAL; PRAGMA synchronous = FULL; PRAGMA foreign_keys = ON;");
+    migrate(db, path);
+    checkWhole(db);
+    return db;
+  } catch (error) {
+    db?.close();
+    if (error instanceof ConfigError) throw error;
+    throw new ConfigError(
+      `HUB_STATE_DIR: ${path} ${isDamaged(error) ? DAMAGED : UNUSABLE}: ${String(error)}`,
+    );
+  }
+}
+
+const DAMAGED =
+  "is damaged, and without it nobody knows which runs there were. Restore it from a backup; or move it, its -wal and its -shm " +
+  "away to begin without any runs: the logs stay, and what is still running goes on without being looked after";
+const UNUSABLE = "cannot be used";
+
+/** Throws when a page of the database is not what it should be: later it would fail in the middle of a launch. */
+function checkWhole(db: DatabaseSync): void {
+  const { quick_check } = db.prepare("PRAGMA quick_check(1)").get() as { quick_check: string };
+  if (quick_check !== "ok") throw Object.assign(new Error(quick_check), { errcode: 11 });
+}
+
 /** Brings the schema to this program's version, each step in a transaction of its own. */
 function migrate(db: DatabaseSync, path: string): void {
   const version = () => (db.prepare("PRAGMA user_version").get() as { user_version: number }).user_version;
@@ -335,8 +363,8 @@ function migrate(db: DatabaseSync, path: string): void {
   }
 }
 
-function tooNew(path: string, version: number): Error {
-  return new Error(
-    `${path} has schema version ${version}, this program knows ${SCHEMA_VERSION}: start the version that wrote it`,
+function tooNew(path: string, version: number): ConfigError {
+  return new ConfigError(
+    `HUB_STATE_DIR: ${path} has schema version ${version}, this program knows ${SCHEMA_VERSION}: start the version that wrote it`,
   );
 }

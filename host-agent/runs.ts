@@ -87,6 +87,9 @@ export function createRuns(deps: RunsDeps) {
   /** The logs of these launches, which may not be there yet. */
   const startingLogs = new Set<string>();
   let leftLogsCutAt = 0;
+  const stopping = new AbortController();
+  /** The reads of logs that are under way, perhaps held. */
+  const reading = new Set<Promise<unknown>>();
 
   const settle = createSettle({
     store,
@@ -267,7 +270,8 @@ export function createRuns(deps: RunsDeps) {
   }
 
   async function readLog(source: Source, runId: string, options: LogOptions) {
-    const { after, maxBytes, waitSeconds, signal } = options;
+    const { after, maxBytes, waitSeconds } = options;
+    const signal = options.signal ? AbortSignal.any([options.signal, stopping.signal]) : stopping.signal;
     const giveUpAt = performance.now() + waitSeconds * 1000;
     await launching.get(runId)?.catch(() => undefined);
     for (;;) {
@@ -280,7 +284,7 @@ export function createRuns(deps: RunsDeps) {
       const growing = run.ended_at === null;
       const page = await readPage(run.log_path, { after, maxBytes, growing, limit: run.log_limit });
       const left = giveUpAt - performance.now();
-      if (page.bytes.length > 0 || !growing || left <= 0 || signal?.aborted) return page;
+      if (page.bytes.length > 0 || !growing || left <= 0 || signal.aborted) return page;
       // Behind its limit the file changes all the time, and the log never.
       const changed = page.isCut ? sleep(CUT_LOG_INTERVAL_MS, undefined, { ref: false }) : change.changed;
       await Promise.race([changed, sleep(left, undefined, { ref: false })]);
@@ -336,8 +340,22 @@ export function createRuns(deps: RunsDeps) {
     launch,
     list,
     kill,
-    readLog,
     supervise,
+    readLog(source: Source, runId: string, options: LogOptions) {
+      const read = readLog(source, runId, options).finally(() => reading.delete(read));
+      reading.add(read);
+      return read;
+    },
+    stopWaiting: () => stopping.abort(),
+    /** Resolves once no read of a log is under way, those of clients that hung up included. */
+    async stopReading(): Promise<void> {
+      stopping.abort();
+      await Promise.allSettled(reading);
+    },
+    async settleAndCountAlive(): Promise<number> {
+      await settleAlive();
+      return store.countAlive();
+    },
     async get(source: Source, runId: string): Promise<RunRecord> {
       return publicRun(await find(source, runId));
     },

@@ -1,4 +1,3 @@
-import { mkdirSync } from "node:fs";
 import type { Server } from "node:http";
 import { dirname, join } from "node:path";
 
@@ -7,6 +6,7 @@ import { ConfigError, type DoorConfig, type Env } from "./config.ts";
 import { createDoor } from "./door.ts";
 import { close, httpServer, type HttpBounds, listen } from "./http-listener.ts";
 import type { Log } from "./log-lines.ts";
+import { makeFolder } from "./make-folder.ts";
 import { openNonceMemory } from "./nonce-memory.ts";
 import { openTrustedKeys } from "./trusted-keys.ts";
 import { freeSocketPath } from "./unix-socket.ts";
@@ -26,16 +26,18 @@ export interface ServingAgent {
   /** Where, in the form of HUB_AGENT_URL. */
   url: string;
   keyIds: string[];
-  countAlive(): number;
+  /** How many runs are alive, after a look at each. */
+  countAlive(): Promise<number>;
   /** Takes no more requests, finishes those under way, and lets the runs go on. */
   stop(): Promise<void>;
 }
 
-/** Starts an agent behind its door. Throws ConfigError when a setting or a file forbids it. */
+/** Starts an agent behind its door; `now` is the clock of its runs, not of the door. Throws ConfigError when a setting or a file forbids it. */
 export async function serveAgent(
   { agent: config, name, listen: address, trustFile }: DoorConfig,
   env: Env,
   log: Log,
+  now: () => number = Date.now,
 ): Promise<ServingAgent> {
   let agent: Agent | undefined;
   const logTrust: Log = (entry) => {
@@ -45,7 +47,7 @@ export async function serveAgent(
   };
   const trusted = await openTrustedKeys(trustFile, logTrust);
   if ("path" in address) await freeSocketPath(address.path);
-  agent = await startAgent(config, env);
+  agent = await startAgent(config, env, now);
   let nonces: ReturnType<typeof openNonceMemory> | undefined;
   try {
     nonces = openNonceMemory(join(config.stateDir, "door.mark"));
@@ -57,6 +59,7 @@ export async function serveAgent(
       keyIds: [...(await trusted()).keys()],
       countAlive: agent.countAlive,
       async stop() {
+        agent.stopWaiting();
         await close(server, STOP_GRACE_MS);
         nonces?.close();
         await agent.close();
@@ -72,7 +75,7 @@ export async function serveAgent(
 async function listenOn(server: Server, address: DoorConfig["listen"]): Promise<string> {
   try {
     if ("path" in address) {
-      mkdirSync(dirname(address.path), { recursive: true, mode: 0o700 });
+      makeFolder(dirname(address.path));
       await listen(server, address);
       return `unix:${address.path}`;
     }

@@ -1,13 +1,14 @@
 import { lstatSync } from "node:fs";
 
 import { cutLog, fileIdentity } from "./log-limit.ts";
-import { classify, type Ending, type Outcome } from "./outcome.ts";
+import { classify, type Ending, type Outcome, signalOfExitCode } from "./outcome.ts";
 import { currentBootId, identify, isAlive, type ProcessIdentity, readStat } from "./process-identity.ts";
 import { hasEnvironmentEntry, processesOf, RUN_ID_VARIABLE } from "./process-tree.ts";
 import {
   claimRun,
   exitTime,
   isClaimEmpty,
+  isUntouched,
   readExitCode,
   readStarted,
   type RunFolder,
@@ -43,7 +44,10 @@ export type Settle = ReturnType<typeof createSettle>;
 export function createSettle(deps: SettleDeps) {
   const { store, stateDir, now } = deps;
 
-  async function settle(run: StoredRun): Promise<StoredRun> {
+  async function settle(known: StoredRun): Promise<StoredRun> {
+    if (known.ended_at !== null) return known;
+    // Who read it may have waited for others since: a launch may be over, or a signal sent.
+    const run = store.get(known.run_id) ?? known;
     if (run.ended_at !== null) return run;
     const folder = runFolder(stateDir, run.run_id);
     if (run.status === "launching") return settleLaunch(run, folder);
@@ -108,15 +112,18 @@ export function createSettle(deps: SettleDeps) {
   }
 
   async function finish(run: StoredRun, folder: RunFolder, exitCode: number | undefined): Promise<StoredRun> {
+    const rebooted = run.boot_id !== null && run.boot_id !== currentBootId();
     const logCut = cutLogOf(run);
-    const outcome: Outcome = classify({
-      exitCode,
-      logTail: logCut ? "" : await readTail(run.log_path, TAIL_BYTES),
-      logCut,
-      rebooted: run.boot_id !== null && run.boot_id !== currentBootId(),
-      markers: await deps.markersOf(run),
-      stop: stopOf(run),
-    });
+    const logTail = logCut ? "" : await readTail(run.log_path, TAIL_BYTES);
+    const markers = await deps.markersOf(run);
+    const stop = stopOf(store.get(run.run_id) ?? run, exitCode);
+    // What a power cut has left proves nothing.
+    const launchedIn = run.boot_id ?? (JSON.parse(run.launcher) as ProcessIdentity).bootId;
+    const isNeverStarted =
+      exitCode === undefined && !stop && launchedIn === currentBootId() && isUntouched(folder);
+    const outcome: Outcome = isNeverStarted
+      ? NEVER_STARTED
+      : classify({ exitCode, logTail, logCut, rebooted, markers, stop });
     const ended_at = exitCode === undefined ? now() : exitTime(folder);
     return store.update(run.run_id, { ...outcome, ended_at: Math.max(ended_at, run.started_at) });
   }
@@ -128,6 +135,14 @@ export function createSettle(deps: SettleDeps) {
 export const ALIVE = "The process is alive.";
 const ORPHANED =
   "Processes of the run are alive, but the wrapper that would keep its exit code was killed on the host.";
+
+const NEVER_STARTED: Outcome = {
+  status: "failed",
+  status_reason:
+    "The command was never started: its wrapper ended before, killed on the host or without room on the disk.",
+  exit_code: null,
+  signal: null,
+};
 
 /** The recorded process of a run; one that can never be alive when none was recorded. */
 export function identityOf(run: StoredRun): ProcessIdentity {
@@ -156,8 +171,11 @@ function logIdentity(path: string): string | null {
   return stats?.isFile() ? fileIdentity(stats) : null;
 }
 
-function stopOf(run: StoredRun): Ending["stop"] {
-  if (run.stop_sent === 0 || run.stop_cause === null || run.stop_signal === null) return undefined;
+function stopOf(run: StoredRun, exitCode: number | undefined): Ending["stop"] {
+  if (run.stop_cause === null || run.stop_signal === null) return undefined;
+  // An agent that dies after it has sent a signal and before it has recorded that leaves the order and its effect.
+  const isEffect = exitCode !== undefined && signalOfExitCode(exitCode) === run.stop_signal;
+  if (run.stop_sent === 0 && !isEffect) return undefined;
   return {
     cause: run.stop_cause,
     signal: run.stop_signal,

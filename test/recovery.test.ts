@@ -185,6 +185,50 @@ describe("a run whose process is gone", () => {
     expect(await bystander.caught()).toBe("");
   });
 
+  test("before its wrapper had started the command has failed, and says so", async () => {
+    await using hub = await startHub();
+    const runs = [await hub.runScript("true"), await hub.runScript("true")];
+    for (const run of runs) await hub.ended(run);
+    await hub.restart(async () => {
+      for (const run of runs) {
+        await writeFile(join(folder(hub, run), "exit"), " ".repeat(8));
+        rewrite(hub, run, RUNNING);
+      }
+      await rm(join(folder(hub, runs[0]!), "started"));
+      await truncate(join(folder(hub, runs[1]!), "started"));
+    });
+    for (const run of runs) {
+      expect(await hub.run(run)).toMatchObject({
+        status: "failed",
+        status_reason: expect.stringContaining("never started"),
+        exit_code: null,
+      });
+    }
+  });
+
+  test("by a signal that a dying agent sent for a kill and could not record is killed all the same", async () => {
+    await using hub = await startHub();
+    const [stopped, other] = [await hub.runScript("kill -TERM $$"), await hub.runScript("exit 3")];
+    for (const run of [stopped, other]) await hub.ended(run);
+    await hub.restart(() => {
+      for (const run of [stopped, other]) {
+        rewrite(hub, run, {
+          ...RUNNING,
+          stop_cause: "kill",
+          stop_signal: "SIGTERM",
+          stop_key_name: "acme-prod",
+          stop_sent: 0,
+        });
+      }
+    });
+    expect(await hub.run(stopped)).toMatchObject({
+      status: "killed",
+      exit_code: 143,
+      status_reason: "/kill by acme-prod sent SIGTERM.",
+    });
+    expect(await hub.run(other)).toMatchObject({ status: "failed", exit_code: 3 });
+  });
+
   test("and left half an exit record is unknown: half a record is none", async () => {
     await using hub = await startHub();
     const run = await hub.runScript("exit 12");

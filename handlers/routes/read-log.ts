@@ -38,12 +38,19 @@ export const readLog = (source: Source) =>
     },
     problems: ["run_not_found", "log_gone", "offset_beyond_end"],
 
-    async handle({ params, query, headers, signal }, { agent }) {
-      const page = await agent.readLog(source, params.run_id, {
-        after: query.after,
-        maxBytes: query.max_bytes,
-        waitSeconds: query.wait,
-        signal,
+    async handle({ params, query, headers, signal }, { agent, stopping }) {
+      const read = (waitSeconds: number, until: AbortSignal) =>
+        agent.readLog(source, params.run_id, {
+          after: query.after,
+          maxBytes: query.max_bytes,
+          waitSeconds,
+          signal: until,
+        });
+      const isHeld = query.wait > 0 && stopping !== undefined;
+      const held = read(query.wait, isHeld ? AbortSignal.any([signal, stopping]) : signal);
+      const page = await held.catch((error: unknown) => {
+        if (!isHeld || !stopping.aborted || signal.aborted) throw error;
+        return read(0, signal);
       });
       const { bytes, offset, size, more } = page;
       if (prefersPlainText(headers.get("accept"))) {

@@ -300,7 +300,9 @@ export function killContract(deploy: Deploy): void {
             return left.length === 0 || undefined;
           });
           using db = new DatabaseSync(join(hub.stateDir, "runs.db"));
-          db.prepare("UPDATE runs SET pid = ?, ended_at = NULL, status = 'running'").run(stranger.pid!);
+          db.prepare("UPDATE runs SET pid = ?, pid_start = '1', ended_at = NULL, status = 'running'").run(
+            stranger.pid!,
+          );
         });
 
         expect(await hub.run(run)).toMatchObject({ status: "unknown", exit_code: null });
@@ -318,7 +320,8 @@ export function killContract(deploy: Deploy): void {
         const run = await hub.runScript("sleep 600");
         await hub.restart(() => {
           using db = new DatabaseSync(join(hub.stateDir, "runs.db"));
-          db.prepare("UPDATE runs SET pid = ?").run(stranger.pid!);
+          // Another start time than the stranger's, which may well be that of the run itself: clock ticks are 10 ms.
+          db.prepare("UPDATE runs SET pid = ?, pid_start = '1'").run(stranger.pid!);
         });
 
         expect((await hub.kill(run)).json).toMatchObject({ status: "killed" });

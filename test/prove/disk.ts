@@ -1,0 +1,58 @@
+import { spawnSync } from "node:child_process";
+import { mkdirSync, statfsSync } from "node:fs";
+
+const ROOM_KB = 2_000_000;
+const FILL_TRIES = 20;
+
+/** The disk that the state lies on, which can be made full. */
+export interface Disk {
+  kind: "tmpfs" | "RLIMIT_FSIZE";
+  /** Makes it full; `pids` are the servers, for which it looks full where it cannot be. */
+  fill(pids: number[]): void;
+  free(pids: number[]): void;
+  remove(): void;
+}
+
+/** A file system of its own at `path`; where mounting is not allowed, a folder and a limit on the servers' files. */
+export function openDisk(path: string): Disk {
+  mkdirSync(path, { mode: 0o700 });
+  const isMounted = mount("-t", "tmpfs", "-o", `size=${ROOM_KB}k,mode=0700`, "none", path);
+  return isMounted ? tmpfs(path) : limitedFiles();
+}
+
+function tmpfs(path: string): Disk {
+  /** Not one block more than is in use. */
+  function shrink(): boolean {
+    const { blocks, bfree, bsize } = statfsSync(path);
+    return mount("-o", `remount,size=${((blocks - bfree) * bsize) / 1024}k`, path);
+  }
+  return {
+    kind: "tmpfs",
+    fill() {
+      // Refused when more has been written since it was looked at.
+      for (let tries = 0; tries < FILL_TRIES && !shrink(); tries++);
+    },
+    free: () => void mount("-o", `remount,size=${ROOM_KB}k`, path),
+    remove() {
+      const { status, stderr } = spawnSync("umount", [path], { encoding: "utf8" });
+      if (status !== 0) throw new Error(`cannot unmount ${path}: ${stderr}`);
+    },
+  };
+}
+
+function limitedFiles(): Disk {
+  return {
+    kind: "RLIMIT_FSIZE",
+    fill: (pids) => limit(pids, "0"),
+    free: (pids) => limit(pids, "unlimited"),
+    remove: () => {},
+  };
+}
+
+function limit(pids: number[], size: string): void {
+  for (const pid of pids) spawnSync("prlimit", [`--pid=${pid}`, `--fsize=${size}:`], { stdio: "ignore" });
+}
+
+function mount(...args: string[]): boolean {
+  return spawnSync("mount", args, { stdio: "ignore" }).status === 0;
+}

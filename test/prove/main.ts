@@ -1,0 +1,42 @@
+// npm run prove -- [--rounds N] [--seed S]: what the product promises, while everything around it goes wrong.
+import { parseArgs } from "node:util";
+
+import { prove } from "./prove.ts";
+
+const REPORT_EVERY = 50;
+
+const { values } = parseArgs({
+  options: {
+    rounds: { type: "string", default: "1000" },
+    seed: { type: "string", default: String(Date.now() % 1_000_000) },
+  },
+});
+const rounds = Number(values.rounds);
+const seed = Number(values.seed);
+if (!Number.isSafeInteger(rounds) || rounds < 1 || !Number.isSafeInteger(seed)) {
+  console.error("Usage: npm run prove -- [--rounds N] [--seed S], both whole numbers");
+  process.exit(64);
+}
+
+console.log(`seed ${seed}, ${rounds} rounds`);
+const startedAt = performance.now();
+const { counts, violations, disk, kept } = await prove({
+  rounds,
+  seed,
+  lanes: ["embedded", "remote", "embedded", "remote"],
+  onRound(done, wrong) {
+    if (done % REPORT_EVERY === 0) console.log(`${seconds()}  ${done} rounds, ${wrong} violations`);
+  },
+});
+console.log(`\n${seconds()}  seed ${seed}, full disk by ${disk}`);
+for (const [what, n] of [...counts].toSorted(([a], [b]) => (a < b ? -1 : 1))) {
+  console.log(`${String(n).padStart(8)}  ${what}`);
+}
+console.log(`${String(violations.length).padStart(8)}  violations`);
+for (const violation of violations) console.error(`\n${violation}`);
+if (kept.length > 0) console.error(`\nKept for a closer look: ${kept.join(", ")}`);
+process.exit(violations.length === 0 ? 0 : 1);
+
+function seconds(): string {
+  return `${Math.round((performance.now() - startedAt) / 1000)} s`;
+}

@@ -1,0 +1,37 @@
+import { readdirSync, readFileSync } from "node:fs";
+
+import { hasEnded, readStat } from "../../host-agent/process-identity.ts";
+
+/** A living process of a run. */
+export interface RunProcess {
+  pid: number;
+  runId: string;
+  isWrapper: boolean;
+  command: string;
+}
+
+/** Every living process that carries a run's id and the path of this world. */
+export function runProcesses(dir: string): RunProcess[] {
+  const found: RunProcess[] = [];
+  for (const name of readdirSync("/proc")) {
+    if (!/^\d+$/.test(name)) continue;
+    const pid = Number(name);
+    const environ = read(`/proc/${name}/environ`);
+    const runId = /(?:^|\0)HUB_RUN_ID=(run_\w+)\0/.exec(environ)?.[1];
+    if (runId === undefined) continue;
+    const command = read(`/proc/${name}/cmdline`);
+    const isHere = command.includes(dir) || environ.includes(dir) || read(`/proc/${name}/comm`) === "sleep\n";
+    const stat = readStat(pid);
+    if (isHere && stat && !hasEnded(stat))
+      found.push({ pid, runId, isWrapper: stat.pgrp === pid && command.includes("run.sh"), command });
+  }
+  return found;
+}
+
+function read(path: string): string {
+  try {
+    return readFileSync(path, "latin1");
+  } catch {
+    return "";
+  }
+}
