@@ -7,7 +7,9 @@ import {
   type KillOrder,
   LaunchAnswer,
   type LaunchOrder,
+  LaunchPreview,
   LOG_HEADERS,
+  type PreviewOrder,
   RecipeList,
   RunList,
   RunRecord,
@@ -132,13 +134,21 @@ export function agentClient({ url, fetch, sign, timeoutMs = DEFAULT_TIMEOUT_MS }
     listScripts: (path?: string) => json(ScriptList, "/scripts", { query: { path } }),
     readScript: (path: string) => json(ScriptContent, "/scripts/content", { query: { path } }),
     launch: (order: LaunchOrder) => json(LaunchAnswer, "/runs", { method: "POST", body: order }),
+    previewLaunch: (order: PreviewOrder) =>
+      json(LaunchPreview, "/runs/preview", { method: "POST", body: order }),
     listRuns: (query: {
       source: Source;
       status?: RunStatus | undefined;
+      label?: string | undefined;
       limit: number;
       cursor?: string | undefined;
     }) => json(RunList, "/runs", { query }),
-    getRun: (source: Source, runId: string) => json(RunRecord, `/runs/${runId}`, { query: { source } }),
+    getRun: (source: Source, runId: string, { waitSeconds = 0, signal }: WaitQuery = {}) =>
+      json(RunRecord, `/runs/${runId}`, {
+        query: { source, ...(waitSeconds > 0 && { wait: waitSeconds }) },
+        extraMs: waitSeconds * 1000,
+        signal,
+      }),
     killRun: (source: Source, runId: string, order: KillOrder, keyName: string) =>
       json(RunRecord, `/runs/${runId}/kill`, { method: "POST", body: { source, order, key_name: keyName } }),
 
@@ -171,6 +181,12 @@ interface LogQuery {
   after: number;
   maxBytes: number;
   waitSeconds: number;
+  signal?: AbortSignal | undefined;
+}
+
+interface WaitQuery {
+  /** Answer when the run has ended, or after so long. */
+  waitSeconds?: number;
   signal?: AbortSignal | undefined;
 }
 

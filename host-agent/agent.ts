@@ -1,11 +1,12 @@
 import { accessSync, chmodSync, constants, mkdirSync, statSync } from "node:fs";
 import { join } from "node:path";
 
+import { createCallbacks } from "./callbacks.ts";
 import { type AgentConfig, ConfigError, type Env } from "./config.ts";
 import { identify } from "./process-identity.ts";
 import { openRecipes } from "./recipes.ts";
 import { openRunStore } from "./run-store.ts";
-import { createRuns } from "./runs.ts";
+import { createRuns, publicRun } from "./runs.ts";
 import { openScripts } from "./scripts.ts";
 import { createServer, type Fetch } from "./server.ts";
 
@@ -19,6 +20,7 @@ export interface Agent {
 }
 
 const SUPERVISE_INTERVAL_MS = 1_000;
+const CALLBACK_INTERVAL_MS = 1_000;
 
 /**
  * Opens the state folder, takes up the runs that are in it and looks after them
@@ -33,6 +35,13 @@ export async function startAgent(
   const store = openRunStore(join(config.stateDir, "runs.db"));
   const recipes = openRecipes(config.recipesFile);
   const scripts = openScripts(config.scriptRoots);
+  const callbacks = createCallbacks({
+    ...config.callbacks,
+    store: store.callbacks,
+    record: (runId) => publicRun(store.get(runId)!),
+    log: (entry) => console.error(JSON.stringify(entry)),
+    now,
+  });
   const runs = createRuns({
     store,
     recipes,
@@ -41,15 +50,19 @@ export async function startAgent(
     env,
     self: identify(process.pid)!,
     maxRunning: config.maxRunning,
+    callbackRules: callbacks.rules,
     now,
   });
-  const supervision = repeat(runs.supervise, SUPERVISE_INTERVAL_MS);
+  const supervision = repeat("supervise_failed", runs.supervise, SUPERVISE_INTERVAL_MS);
   await supervision.first;
+  // A round of its own: whoever is called back may be slow, and the runs are looked after in time.
+  const calling = repeat("callbacks_failed", callbacks.startDue, CALLBACK_INTERVAL_MS);
   return {
     fetch: createServer({ runs, recipes, scripts }),
     countAlive: runs.countAlive,
     async close() {
-      await supervision.stop();
+      await Promise.all([supervision.stop(), calling.stop()]);
+      await callbacks.close();
       store.close();
     },
   };
@@ -73,14 +86,14 @@ function prepareStateDir(stateDir: string): void {
 }
 
 /** Runs `work` now and then again and again, each time `intervalMs` after its end. A failure is logged, not fatal. */
-function repeat(work: () => Promise<void>, intervalMs: number) {
+function repeat(failure: string, work: () => Promise<void> | void, intervalMs: number) {
   let timer: NodeJS.Timeout | undefined;
   let stopped = false;
   const run = async (): Promise<void> => {
     try {
       await work();
     } catch (error) {
-      console.error(JSON.stringify({ level: "error", event: "supervise_failed", error: String(error) }));
+      console.error(JSON.stringify({ level: "error", event: failure, error: String(error) }));
     }
     if (stopped) return;
     timer = setTimeout(() => (current = run()), intervalMs);

@@ -4,6 +4,7 @@ import { fileURLToPath } from "node:url";
 
 import * as z from "zod";
 
+import { type CallbackHost, parseCallbackHost } from "./callback-rules.ts";
 import type { ListenAddress } from "./http-listener.ts";
 
 /** A setting that is wrong: the message names the variable, its value and what it should be. */
@@ -24,6 +25,21 @@ const AgentEnv = z.object({
   HUB_SCRIPT_ROOTS: z.string().optional(),
   HUB_RECIPES_FILE: z.string().min(1).optional(),
   HUB_MAX_RUNNING: Digits.pipe(z.int().min(1)).default(64),
+  HUB_CALLBACK_HOSTS: z
+    .string()
+    .default("")
+    .transform((value, context) => {
+      const entries = value.split(",").map((entry) => entry.trim());
+      const hosts = entries.filter((entry) => entry !== "").map(parseCallbackHost);
+      if (hosts.includes(undefined)) {
+        context.addIssue({
+          code: "custom",
+          message:
+            "must be hosts like hooks.example.com, hooks.example.com:8443 or http://127.0.0.1:9000, separated by commas",
+        });
+      }
+      return hosts.filter((host) => host !== undefined);
+    }),
   XDG_STATE_HOME: z.string().optional(),
 });
 
@@ -33,6 +49,8 @@ export interface AgentConfig {
   scriptRoots: string[];
   recipesFile: string;
   maxRunning: number;
+  /** Who may be told the ends of runs; nobody without a secret to sign with. */
+  callbacks: { hosts: CallbackHost[]; secret: string | undefined };
 }
 
 /** An agent of its own, behind its door. */
@@ -62,7 +80,26 @@ export function readAgentConfig(env: Env): AgentConfig {
     scriptRoots,
     recipesFile: resolve(values.HUB_RECIPES_FILE ?? SHIPPED_RECIPES),
     maxRunning: values.HUB_MAX_RUNNING,
+    callbacks: {
+      hosts: values.HUB_CALLBACK_HOSTS,
+      secret: readCallbackSecret(env, values.HUB_CALLBACK_HOSTS),
+    },
   };
+}
+
+/** 24 to 64 bytes in base64, as Standard Webhooks has it. No error shows any of it. */
+const CALLBACK_SECRET = /^whsec_(?=(?:[A-Za-z\d+/]{4})*(?:[A-Za-z\d+/]{2}==|[A-Za-z\d+/]{3}=)?$).{32,88}$/;
+
+function readCallbackSecret(env: Env, hosts: readonly CallbackHost[]): string | undefined {
+  const secret = env["HUB_CALLBACK_SECRET"];
+  if (secret === undefined || secret === "") {
+    if (hosts.length === 0) return undefined;
+    throw new ConfigError(
+      "HUB_CALLBACK_SECRET: must be set where HUB_CALLBACK_HOSTS is; `echo whsec_$(openssl rand -base64 32)` makes one",
+    );
+  }
+  if (CALLBACK_SECRET.test(secret)) return secret;
+  throw new ConfigError("HUB_CALLBACK_SECRET: must be whsec_ and 24 to 64 bytes in base64");
 }
 
 /** The agent's name, as both of its sides are set up with it. */

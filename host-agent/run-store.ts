@@ -1,5 +1,6 @@
 import { DatabaseSync, type SQLInputValue, type StatementSync } from "node:sqlite";
 
+import { callbackStore } from "./callback-store.ts";
 import type { ProcessIdentity } from "./process-identity.ts";
 import type { RunStatus, Source } from "./protocol/schemas.ts";
 
@@ -14,6 +15,7 @@ export interface StoredRun {
   log_path: string;
   key_name: string;
   spec_sha256: string | null;
+  label: string | null;
   /** `launching` until the process is known; then as in the API. */
   status: RunStatus | "launching";
   status_reason: string;
@@ -52,17 +54,21 @@ export interface NewRun extends Pick<
   | "log_path"
   | "key_name"
   | "spec_sha256"
+  | "label"
   | "started_at"
   | "fingerprint"
   | "timeout_seconds"
 > {
   launch_token: string;
   launcher: ProcessIdentity;
+  /** Who is told the run's end. */
+  callback_url: string | undefined;
 }
 
 export interface ListQuery {
   source: Source;
   status?: RunStatus | undefined;
+  label?: string | undefined;
   /** Only runs older than this sequence number. */
   before?: number | undefined;
   limit: number;
@@ -70,7 +76,12 @@ export interface ListQuery {
 
 export type RunStore = ReturnType<typeof openRunStore>;
 
-const SCHEMA = `
+/**
+ * The steps from an empty database to the present one, in order. A step that
+ * was released never changes; a change of the schema is one step more.
+ */
+export const MIGRATIONS: readonly string[] = [
+  `
   CREATE TABLE runs (
     seq INTEGER PRIMARY KEY AUTOINCREMENT,
     run_id TEXT NOT NULL UNIQUE,
@@ -103,8 +114,23 @@ const SCHEMA = `
   CREATE INDEX runs_by_source ON runs (source, seq);
   CREATE INDEX runs_by_status ON runs (source, status, seq);
   CREATE INDEX runs_alive ON runs (seq) WHERE ended_at IS NULL;
-`;
-const SCHEMA_VERSION = 1;
+  `,
+  `
+  ALTER TABLE runs ADD COLUMN label TEXT;
+  CREATE INDEX runs_by_label ON runs (source, label, seq) WHERE label IS NOT NULL;
+  CREATE INDEX runs_by_label_and_status ON runs (source, label, status, seq) WHERE label IS NOT NULL;
+  CREATE TABLE callbacks (
+    run_id TEXT PRIMARY KEY REFERENCES runs (run_id) ON DELETE CASCADE,
+    url TEXT NOT NULL,
+    state TEXT NOT NULL DEFAULT 'pending',
+    attempts INTEGER NOT NULL DEFAULT 0,
+    next_attempt_at INTEGER DEFAULT 0,
+    give_up_at INTEGER,
+    last_result TEXT
+  ) STRICT;
+  CREATE INDEX callbacks_pending ON callbacks (next_attempt_at) WHERE next_attempt_at IS NOT NULL;
+  `,
+];
 
 /**
  * Every run the agent has ever launched, in SQLite at `path` (`:memory:` for
@@ -123,20 +149,31 @@ export function openRunStore(path: string) {
   const countAlive = db.prepare("SELECT count(*) AS n FROM runs WHERE ended_at IS NULL");
   const insert = db.prepare(`
     INSERT INTO runs (run_id, source, spec, cmd, log_path, key_name, spec_sha256, status, status_reason,
-      started_at, launch_token, fingerprint, launcher, timeout_seconds)
-    VALUES (?, ?, ?, ?, ?, ?, ?, 'launching', 'The command is being started.', ?, ?, ?, ?, ?)`);
+      started_at, launch_token, fingerprint, launcher, timeout_seconds, label)
+    VALUES (?, ?, ?, ?, ?, ?, ?, 'launching', 'The command is being started.', ?, ?, ?, ?, ?, ?)`);
   const setRunning = db.prepare(`
     UPDATE runs SET status = 'running', status_reason = ?, pid = ?, pid_start = ?, boot_id = ?
     WHERE run_id = ? AND ended_at IS NULL`);
+  const insertCallback = db.prepare("INSERT INTO callbacks (run_id, url) VALUES (?, ?)");
+  const dropCallback = db.prepare("DELETE FROM callbacks WHERE run_id = ?");
   const lists = {
     all: db.prepare("SELECT * FROM runs WHERE source = ? AND seq < ? ORDER BY seq DESC LIMIT ?"),
     byStatus: db.prepare(
       "SELECT * FROM runs WHERE source = ? AND status = ? AND seq < ? ORDER BY seq DESC LIMIT ?",
     ),
+    byLabel: db.prepare(
+      `SELECT * FROM runs INDEXED BY runs_by_label
+        WHERE source = ? AND label = ? AND seq < ? ORDER BY seq DESC LIMIT ?`,
+    ),
+    byLabelAndStatus: db.prepare(
+      `SELECT * FROM runs INDEXED BY runs_by_label_and_status
+        WHERE source = ? AND label = ? AND status = ? AND seq < ? ORDER BY seq DESC LIMIT ?`,
+    ),
     running: db.prepare(
       // By the index of the runs that are alive: a run that is running has not ended.
       `SELECT * FROM runs INDEXED BY runs_alive WHERE ended_at IS NULL AND source = ?
-        AND status IN ('running', 'launching') AND seq < ? ORDER BY seq DESC LIMIT ?`,
+        AND status IN ('running', 'launching') AND label IS coalesce(?, label) AND seq < ?
+        ORDER BY seq DESC LIMIT ?`,
     ),
   };
 
@@ -196,7 +233,9 @@ export function openRunStore(path: string) {
           run.fingerprint,
           JSON.stringify(run.launcher),
           run.timeout_seconds,
+          run.label,
         );
+        if (run.callback_url !== undefined) insertCallback.run(run.run_id, run.callback_url);
         return { run: selectById.get(run.run_id) as unknown as StoredRun, isNew: true };
       });
     },
@@ -205,6 +244,16 @@ export function openRunStore(path: string) {
     update(runId: string, changes: Partial<Omit<StoredRun, "seq" | "run_id">>): StoredRun {
       updateOf(Object.keys(changes)).run(...(Object.values(changes) as SQLInputValue[]), runId);
       return selectById.get(runId) as unknown as StoredRun;
+    },
+
+    /** Records that a launch started nothing: its token may start another, and nobody is told its end. */
+    failLaunch(runId: string, failure: { status_reason: string; ended_at: number }): StoredRun {
+      return transaction(() => {
+        dropCallback.run(runId);
+        const changes = { status: "failed", ...failure, launch_token: null };
+        updateOf(Object.keys(changes)).run(...Object.values(changes), runId);
+        return selectById.get(runId) as unknown as StoredRun;
+      });
     },
 
     /**
@@ -223,10 +272,13 @@ export function openRunStore(path: string) {
     },
 
     /** Newest first. */
-    list({ source, status, before, limit }: ListQuery): StoredRun[] {
+    list({ source, status, label, before, limit }: ListQuery): StoredRun[] {
       const seq = before ?? Number.MAX_SAFE_INTEGER;
+      if (status === "running") return rows(lists.running.all(source, label ?? null, seq, limit));
+      if (label !== undefined && status !== undefined)
+        return rows(lists.byLabelAndStatus.all(source, label, status, seq, limit));
+      if (label !== undefined) return rows(lists.byLabel.all(source, label, seq, limit));
       if (status === undefined) return rows(lists.all.all(source, seq, limit));
-      if (status === "running") return rows(lists.running.all(source, seq, limit));
       return rows(lists.byStatus.all(source, status, seq, limit));
     },
 
@@ -234,6 +286,9 @@ export function openRunStore(path: string) {
     alive(): StoredRun[] {
       return rows(selectAlive.all());
     },
+
+    /** The callbacks of the runs in this database. */
+    callbacks: callbackStore(db),
 
     countAlive(): number {
       return (countAlive.get() as { n: number }).n;
@@ -249,13 +304,26 @@ function rows(found: unknown[]): StoredRun[] {
   return found as StoredRun[];
 }
 
+/** Takes the database to the present schema: wholly, or not at all. */
 function migrate(db: DatabaseSync, path: string): void {
-  const { user_version } = db.prepare("PRAGMA user_version").get() as { user_version: number };
-  if (user_version === SCHEMA_VERSION) return;
-  if (user_version !== 0) {
-    throw new Error(
-      `${path} has schema version ${user_version}, this program knows ${SCHEMA_VERSION}: start the version that wrote it`,
-    );
+  if (versionOf(db) === MIGRATIONS.length) return;
+  db.exec("BEGIN IMMEDIATE");
+  try {
+    // Asked again: another agent may have been quicker.
+    const version = versionOf(db);
+    if (version > MIGRATIONS.length) {
+      throw new Error(
+        `${path} has schema version ${version}, this program knows ${MIGRATIONS.length}: start the version that wrote it`,
+      );
+    }
+    for (const step of MIGRATIONS.slice(version)) db.exec(step);
+    db.exec(`PRAGMA user_version = ${MIGRATIONS.length}; COMMIT`);
+  } catch (error) {
+    if (db.isTransaction) db.exec("ROLLBACK");
+    throw error;
   }
-  db.exec(`BEGIN IMMEDIATE; ${SCHEMA} PRAGMA user_version = ${SCHEMA_VERSION}; COMMIT;`);
+}
+
+function versionOf(db: DatabaseSync): number {
+  return (db.prepare("PRAGMA user_version").get() as { user_version: number }).user_version;
 }

@@ -8,11 +8,14 @@ import {
   DEFAULT_LOG_PAGE_BYTES,
   HostPath,
   KillOrder,
+  Label,
   LaunchOrder,
   LOG_HEADERS,
   MAX_LIST_LIMIT,
   MAX_LOG_PAGE_BYTES,
   MAX_LOG_WAIT_SECONDS,
+  MAX_RUN_WAIT_SECONDS,
+  PreviewOrder,
   RunId,
   RunStatus,
   Source,
@@ -38,13 +41,17 @@ const number = z
 const ListQuery = z.object({
   source: Source,
   status: RunStatus.optional(),
+  label: Label.optional(),
   limit: number.pipe(z.int().min(1).max(MAX_LIST_LIMIT)).default(DEFAULT_LIST_LIMIT),
   cursor: z
     .string()
     .regex(/^\d{1,15}$/)
     .optional(),
 });
-const RunQuery = z.object({ source: Source });
+const RunQuery = z.object({
+  source: Source,
+  wait: number.pipe(z.int().max(MAX_RUN_WAIT_SECONDS)).default(0),
+});
 const LogQuery = z.object({
   source: Source,
   after: number.default(0),
@@ -69,10 +76,15 @@ export function createServer({ runs, recipes, scripts }: ServerDeps): Fetch {
       Response.json(await scripts.read(query(ContentQuery, request).path)),
     )
     .post("/runs", async (request) => Response.json(await runs.launch(await body(LaunchOrder, request))))
-    .get("/runs", async (request) => Response.json(await runs.list(query(ListQuery, request))))
-    .get("/runs/:id", async (request) =>
-      Response.json(await runs.get(query(RunQuery, request).source, runId(request))),
+    .post("/runs/preview", async (request) =>
+      Response.json(await runs.preview(await body(PreviewOrder, request))),
     )
+    .get("/runs", async (request) => Response.json(await runs.list(query(ListQuery, request))))
+    .get("/runs/:id", async (request) => {
+      const { source, wait } = query(RunQuery, request);
+      const options = { waitSeconds: wait, signal: request.signal };
+      return Response.json(await runs.get(source, runId(request), options));
+    })
     .get("/runs/:id/log", (request) => readLog(runs, request))
     .post("/runs/:id/kill", async (request) => {
       const { source, order, key_name } = await body(KillBody, request);
