@@ -21,7 +21,7 @@ export interface AllowedUrl {
 export type CallbackRules = ReturnType<typeof callbackRules>;
 
 const ENTRY =
-  /^(?:(?<scheme>https?):\/\/)?(?<host>\[[\da-f:.]+\]|[^\s:/?#@[\]\\+]+)(?::(?<port>\d{1,5}))?(?<flag>\+private)?$/i;
+  /^(?:(?<scheme>https?):\/\/)?(?<host>\[[\da-f:.]+\]|[^\s:/?#@[\]\\+*%]+)(?::(?<port>\d{1,5}))?(?<flag>\+private)?$/i;
 
 /** Reads one entry of HUB_CALLBACK_HOSTS: `[http(s)://]host[:port][+private]`. Undefined when it is none. */
 export function parseCallbackHost(entry: string): CallbackHost | undefined {

@@ -41,7 +41,7 @@ export interface CallbackDeps {
   random?(): number;
   resolve?: Resolve;
   /** The certificates to trust, in place of Node's. */
-  ca?: string;
+  ca?: string | undefined;
 }
 
 /** What came of one attempt: a status, or why there is none. */
