@@ -72,7 +72,8 @@ export function agentClient({ url, fetch, sign, timeoutMs = DEFAULT_TIMEOUT_MS }
   async function attempt(path: string, call: Call): Promise<Answer> {
     const { method = "GET", query, body, extraMs = 0, signal } = call;
     const timeout = AbortSignal.timeout(timeoutMs + extraMs);
-    const target = `${url}/agent/v1${path}${queryString(query)}`;
+    // As a Request writes it (`'` as %27): what is signed must be what is sent.
+    const target = new URL(`${url}/agent/v1${path}${queryString(query)}`).href;
     const bytes = body === undefined ? undefined : encode(JSON.stringify(body));
     const unsigned = new Headers(bytes && { "content-type": "application/json" });
     const headers = sign ? await sign({ method, url: target, headers: unsigned }, bytes) : unsigned;
