@@ -7,7 +7,9 @@ import {
   type KillOrder,
   LaunchAnswer,
   type LaunchOrder,
+  LaunchPreview,
   LOG_HEADERS,
+  type PreviewOrder,
   RecipeList,
   RunList,
   RunRecord,
@@ -32,6 +34,13 @@ export interface LogQuery {
   signal?: AbortSignal | undefined;
 }
 
+/** When to answer with a run's record. */
+export interface WaitQuery {
+  /** Answer when the run has ended, or after so long. */
+  waitSeconds?: number;
+  signal?: AbortSignal | undefined;
+}
+
 export type Agent = ReturnType<typeof agentClient>;
 
 /**
@@ -46,8 +55,12 @@ export function agentClient(transport: AgentTransport) {
     throw problemOf(answer);
   }
 
-  async function get<S extends z.ZodType>(schema: S, path: string): Promise<z.output<S>> {
-    return parse(schema, await exchange({ method: "GET", path }));
+  async function get<S extends z.ZodType>(
+    schema: S,
+    path: string,
+    more: Partial<AgentCall> = {},
+  ): Promise<z.output<S>> {
+    return parse(schema, await exchange({ method: "GET", path, ...more }));
   }
 
   async function post<S extends z.ZodType>(schema: S, path: string, body: unknown): Promise<z.output<S>> {
@@ -60,13 +73,21 @@ export function agentClient(transport: AgentTransport) {
     listScripts: (path?: string) => get(ScriptList, `/scripts${queryString({ path })}`),
     readScript: (path: string) => get(ScriptContent, `/scripts/content${queryString({ path })}`),
     launch: (order: LaunchOrder) => post(LaunchAnswer, "/runs", order),
+    previewLaunch: (order: PreviewOrder) => post(LaunchPreview, "/runs/preview", order),
     listRuns: (query: {
       source: Source;
       status?: RunStatus | undefined;
+      label?: string | undefined;
       limit: number;
       cursor?: string | undefined;
     }) => get(RunList, `/runs${queryString(query)}`),
-    getRun: (source: Source, runId: string) => get(RunRecord, `/runs/${runId}?source=${source}`),
+    getRun: (source: Source, runId: string, { waitSeconds = 0, signal }: WaitQuery = {}) =>
+      waitSeconds === 0
+        ? get(RunRecord, `/runs/${runId}?source=${source}`)
+        : get(RunRecord, `/runs/${runId}?source=${source}&wait=${waitSeconds}`, {
+            extraMs: waitSeconds * 1000,
+            signal,
+          }),
     killRun: (
       source: Source,
       runId: string,

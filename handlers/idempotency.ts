@@ -1,7 +1,12 @@
 import * as z from "zod";
 
 import { ApiProblem } from "../host-agent/protocol/problem.ts";
-import { IDEMPOTENCY_TTL_SECONDS, type LaunchOrder, RunRecord } from "../host-agent/protocol/schemas.ts";
+import {
+  IDEMPOTENCY_TTL_SECONDS,
+  type LaunchOrder,
+  type PreviewOrder,
+  RunRecord,
+} from "../host-agent/protocol/schemas.ts";
 import type { Agent } from "./agent-client.ts";
 import type { Digest } from "./auth.ts";
 import { impatientKV, type KV } from "./kv.ts";
@@ -28,8 +33,6 @@ export interface Launched {
   /** The KV knew the run: the agent was not asked to launch it. */
   fromKv?: boolean;
 }
-
-type Launch = Pick<LaunchOrder, "source" | "spec" | "key_name" | "request_id">;
 
 /** The value of an Idempotency-Key header. Throws `malformed_request`. */
 export function checkIdempotencyKey(key: string): string {
@@ -58,14 +61,18 @@ function headerBytes(value: string): number {
  * an hour. The agent decides that; KV only knows answers sooner, or when the
  * host is out of reach, and may forget, lag or fail without any other effect.
  */
-export async function launchOnce(launch: Launch, key: string | null, deps: OnceDeps): Promise<Launched> {
+export async function launchOnce(
+  launch: PreviewOrder,
+  key: string | null,
+  deps: OnceDeps,
+): Promise<Launched> {
   const { agent, digest } = deps;
   const kv = impatientKV(deps.kv);
-  const fingerprint = await digest(canonical(launch.spec));
+  const fingerprint = await digest(canonical(bodyOf(launch)));
   // Without a key the token is the request's own, so that our own retry is as safe.
   const identity = key === null ? crypto.randomUUID() : `${launch.source}\n${launch.key_name}\n${key}`;
   const token = await digest(identity);
-  const order = { ...launch, launch_token: token, fingerprint } as LaunchOrder;
+  const order: LaunchOrder = { ...launch, launch_token: token, fingerprint };
   // Then only our own retry can have met the run: for the client it is this request that started it.
   if (key === null) return { run: (await agent.launch(order)).run, replayed: false, stale: false };
 
@@ -110,7 +117,26 @@ async function replay(remembered: RunRecord, { agent }: OnceDeps): Promise<Launc
   }
 }
 
+/** What was asked for, in all its parts: the same key with another label is another request. */
+function bodyOf({ spec, label, callback_url }: PreviewOrder): object {
+  return {
+    ...spec,
+    ...(label !== undefined && { label }),
+    ...(callback_url !== undefined && { callback_url }),
+  };
+}
+
 /** The same text for the same JSON, whatever the order of its keys. */
-function canonical(spec: object): string {
-  return JSON.stringify(Object.entries(spec).toSorted(([a], [b]) => (a < b ? -1 : 1)));
+function canonical(body: object): string {
+  return JSON.stringify(
+    sortedEntries(body).map(([name, value]) => [name, isObject(value) ? sortedEntries(value) : value]),
+  );
+}
+
+function sortedEntries(object: object): [string, unknown][] {
+  return Object.entries(object).toSorted(([a], [b]) => (a < b ? -1 : 1));
+}
+
+function isObject(value: unknown): value is object {
+  return typeof value === "object" && value !== null;
 }

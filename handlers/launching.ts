@@ -1,10 +1,11 @@
 import * as z from "zod";
 
-import type { ProblemCode } from "../host-agent/protocol/problem.ts";
-import { type LaunchOrder, RunRecord } from "../host-agent/protocol/schemas.ts";
+import { ApiProblem, type ProblemCode } from "../host-agent/protocol/problem.ts";
+import { LaunchPreview, type PreviewOrder, RunRecord } from "../host-agent/protocol/schemas.ts";
 import { checkIdempotencyKey, launchOnce } from "./idempotency.ts";
-import type { Reply } from "./reply.ts";
-import type { Deps, Route } from "./route.ts";
+import { preferenceApplied, preferredWait } from "./prefer.ts";
+import { ok, type Reply } from "./reply.ts";
+import type { Context, Deps, Route } from "./route.ts";
 
 const SURFACE = { pipeline: "pipelines", script: "scripts" } as const;
 
@@ -26,6 +27,7 @@ export const LAUNCH_RESPONSE: Route["response"] = {
       schema: z.literal("true"),
     },
   ],
+  others: { 200: { description: "What the launch would come to, for a `dry_run`", body: LaunchPreview } },
 };
 
 export const LAUNCH_PROBLEMS: ProblemCode[] = [
@@ -36,14 +38,18 @@ export const LAUNCH_PROBLEMS: ProblemCode[] = [
   "host_unavailable",
 ];
 
-/** Launches, once for the request's Idempotency-Key, and tells where the run is. */
+/**
+ * Launches, once for the request's Idempotency-Key, waits for the end as long as
+ * `Prefer` says, and tells where the run is; for a dry run, what it would be.
+ */
 export async function launchReply(
-  launch: Pick<LaunchOrder, "source" | "spec" | "key_name" | "request_id">,
-  headers: Headers,
+  { dry_run, ...launch }: PreviewOrder & { dry_run: boolean | undefined },
+  { headers, signal }: Context,
   deps: Deps,
 ): Promise<Reply> {
   const header = headers.get("idempotency-key");
   const key = header === null ? null : checkIdempotencyKey(header);
+  if (dry_run) return ok(await deps.agent.previewLaunch(launch));
   const { run, replayed, stale, fromKv } = await launchOnce(launch, key, {
     ...deps,
     onKvError: (error) => deps.log({ level: "warn", event: "kv_failed", error: String(error) }),
@@ -59,13 +65,29 @@ export async function launchReply(
       argv_sha256: await deps.digest(run.cmd),
     });
   }
+  const waitSeconds = stale ? undefined : preferredWait(headers);
+  const waited = waitSeconds === undefined ? undefined : await awaitEnd(run, { waitSeconds, signal }, deps);
   return {
     status: 201,
     headers: {
       location: `/api/v1/${SURFACE[run.source]}/runs/${run.run_id}`,
       ...(replayed && { "idempotent-replayed": "true" }),
       ...(stale && { "hub-stale": "true" }),
+      ...(waited && preferenceApplied(waitSeconds)),
     },
-    json: run,
+    json: waited ?? run,
   };
+}
+
+/** Undefined when the wait broke off: the launch itself has succeeded, and must not look as if it had not. */
+async function awaitEnd(
+  run: RunRecord,
+  wait: { waitSeconds: number; signal: AbortSignal },
+  { agent }: Deps,
+): Promise<RunRecord | undefined> {
+  if (run.ended_at !== null || wait.waitSeconds === 0) return run;
+  return agent.getRun(run.source, run.run_id, wait).catch((error: unknown) => {
+    if (error instanceof ApiProblem) return undefined;
+    throw error;
+  });
 }

@@ -2,9 +2,10 @@ import { OpenAPIRegistry, OpenApiGeneratorV31, type RouteConfig } from "@asteaso
 import * as z from "zod";
 
 import { PROBLEMS, type ProblemCode } from "../host-agent/protocol/problem.ts";
+import { MAX_RUN_WAIT_SECONDS } from "../host-agent/protocol/schemas.ts";
 import { MAX_IDEMPOTENCY_KEY_BYTES } from "./idempotency.ts";
 import { Problem, PROBLEM_TYPE } from "./problem.ts";
-import type { Route } from "./route.ts";
+import type { ResponseHeader, Route } from "./route.ts";
 
 const TITLE = "Enterprise API — Pipelines & Scripts";
 const VERSION = "1.0.0";
@@ -13,6 +14,10 @@ const INTRODUCTION = `Launch curated pipelines and allow-listed \`.sh\` scripts 
 **Authentication.** Send \`Authorization: Bearer <key>\`. Each operation names the scope it needs in \`x-required-scopes\`; the scope \`*\` grants them all. A Hub without keys serves everybody and says so with the header \`Hub-Auth: dev\`.
 
 **Retries.** Send an \`Idempotency-Key\` with a launch. For an hour the same key and body give the same run (\`Idempotent-Replayed: true\`), however often and from wherever you retry; the same key with another body is a 422. A launch that failed may be tried again with its key.
+
+**Waiting.** \`Prefer: wait=30\` with a launch, or with a run's record, holds the answer until the run ends, 30 seconds at most; \`Preference-Applied\` says so. \`callback_url\` of a launch has the final record sent to you.
+
+**Trying out.** \`"dry_run": true\` in a launch answers 200 with the command, folder, log and limits, and whether it would start now; nothing is started.
 
 **Logs.** Ask for \`after=0\`, print \`chunk\`, pass \`offset\` as the next \`after\`. With \`wait=30\` an answer comes as soon as there is something new. The run is over when its \`ended_at\` is set; its log is complete then.
 
@@ -80,6 +85,15 @@ function requestHeaders(route: Route): z.ZodObject {
         example: "my-job-2026-05-15-001",
       }),
     }),
+    ...(route.waits && {
+      Prefer: z
+        .string()
+        .optional()
+        .meta({
+          description: `\`wait=N\` (RFC 7240): answer when the run has ended, or after N seconds, at most ${MAX_RUN_WAIT_SECONDS}. Other preferences are ignored.`,
+          example: "wait=30",
+        }),
+    }),
     "X-Request-Id": z
       .string()
       .regex(/^[\w.:-]{1,128}$/)
@@ -98,14 +112,24 @@ const COMMON_HEADERS = {
   },
 };
 
-function success({ response }: Route): Responses {
-  const { status, description, body, headers = [], alternatives = {}, alsoWith = {} } = response;
-  const others = Object.entries(alsoWith).map(([other, why]) => [
+const PREFERENCE_APPLIED: ResponseHeader = {
+  name: "Preference-Applied",
+  description: "`wait=N` when the answer waited for the end, N seconds at most.",
+  schema: z.string(),
+};
+
+function success({ response, waits }: Route): Responses {
+  const { status, description, body, alternatives = {}, alsoWith = {} } = response;
+  const headers = [...(response.headers ?? []), ...(waits ? [PREFERENCE_APPLIED] : [])];
+  const sameBody = Object.entries(alsoWith).map(
+    ([other, why]) => [other, { description: why, body }] as const,
+  );
+  const others = [...sameBody, ...Object.entries(response.others ?? {})].map(([other, further]) => [
     other,
     {
-      description: why,
+      description: further.description,
       headers: COMMON_HEADERS as never,
-      content: { "application/json": { schema: body } },
+      content: { "application/json": { schema: further.body } },
     },
   ]);
   const alternativeContent = Object.entries(alternatives).map(([type, schema]) => [type, { schema }]);

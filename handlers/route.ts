@@ -99,6 +99,8 @@ export interface Route<S extends Schemas = Schemas> {
   bodyOptional?: boolean;
   /** True for a launch, which takes an Idempotency-Key. */
   idempotent?: boolean;
+  /** True for a route that takes `Prefer: wait=N`. */
+  waits?: boolean;
   response: {
     status: number;
     description: string;
@@ -107,6 +109,8 @@ export interface Route<S extends Schemas = Schemas> {
     headers?: ResponseHeader[];
     /** Further statuses that have the same body. */
     alsoWith?: Record<number, string>;
+    /** Further successes, each with a body of its own. */
+    others?: Record<number, { description: string; body: z.ZodType }>;
     /** Further content types with their schemas. */
     alternatives?: Record<string, z.ZodType>;
   };

@@ -1,14 +1,20 @@
 import * as z from "zod";
 
 import {
+  CallbackUrl,
   DEFAULT_LIST_LIMIT,
   DEFAULT_LOG_PAGE_BYTES,
   HostPath,
+  Label,
+  MAX_CALLBACK_URL_LENGTH,
+  MAX_LABEL_LENGTH,
   MAX_LIST_LIMIT,
   MAX_LOG_PAGE_BYTES,
   MAX_LOG_WAIT_SECONDS,
+  PipelineSpec,
   RunId,
   RunStatus,
+  ScriptSpec,
 } from "../host-agent/protocol/schemas.ts";
 
 /**
@@ -29,6 +35,36 @@ function emptyIsAbsent<S extends z.ZodType>(schema: S) {
   return z.preprocess((value) => (value === "" ? undefined : value), schema);
 }
 
+const LABEL_META = { type: "string", minLength: 1, maxLength: MAX_LABEL_LENGTH } as const;
+
+/** What both launches take beside what is to run. */
+const launchOptions = {
+  label: Label.optional().meta({
+    ...LABEL_META,
+    description: `A text of your own, up to ${MAX_LABEL_LENGTH} characters without control characters. Stands in the record; the lists can be filtered by it.`,
+    example: "nightly evaluation",
+  }),
+  callback_url: CallbackUrl.optional().meta({
+    description:
+      "Gets one signed POST of the run's final record (Standard Webhooks: `webhook-id` is the run's id), repeated for a day until it answers 2xx. An https URL of a host that the operator allows; it is not shown in the record.",
+    type: "string",
+    maxLength: MAX_CALLBACK_URL_LENGTH,
+    example: "https://ci.example.com/hooks/hub",
+  }),
+  dry_run: z.boolean().optional().meta({
+    description:
+      "Start and record nothing, and answer 200 with what the launch would come to. Takes no Idempotency-Key up.",
+  }),
+};
+
+export const PipelineLaunch = z
+  .strictObject({ ...PipelineSpec.shape, ...launchOptions })
+  .meta({ id: "PipelineLaunch" });
+
+export const ScriptLaunch = z
+  .strictObject({ ...ScriptSpec.shape, ...launchOptions })
+  .meta({ id: "ScriptLaunch" });
+
 export const RunParams = z.strictObject({
   run_id: RunId.meta({ description: "The run's id.", example: "run_a1b2c3d4e5f6" }),
 });
@@ -38,6 +74,10 @@ export const ListRunsQuery = z.strictObject({
     description: "Only runs with this status.",
     type: "string",
     enum: RunStatus.options,
+  }),
+  label: emptyIsAbsent(Label.optional()).meta({
+    ...LABEL_META,
+    description: "Only runs with exactly this label.",
   }),
   limit: emptyIsAbsent(count({ min: 1, max: MAX_LIST_LIMIT }).default(DEFAULT_LIST_LIMIT)).meta({
     description: "The most runs on a page.",

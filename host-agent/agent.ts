@@ -3,6 +3,7 @@ import { join } from "node:path";
 
 import { type AuditLog, openAuditLog } from "./audit-log.ts";
 import { auditRuns } from "./audit-runs.ts";
+import { createCallbacks } from "./callbacks.ts";
 import { type AgentConfig, ConfigError, type Env } from "./config.ts";
 import { startRun } from "./launch.ts";
 import { makeFolder } from "./make-folder.ts";
@@ -10,7 +11,7 @@ import { identify } from "./process-identity.ts";
 import { openRecipes } from "./recipes.ts";
 import { openRunStore, type RunStore } from "./run-store.ts";
 import { openRunUser } from "./run-as.ts";
-import { createRuns } from "./runs.ts";
+import { createRuns, publicRun } from "./runs.ts";
 import { openScripts } from "./scripts.ts";
 import { type AgentServer, createServer } from "./server.ts";
 
@@ -27,6 +28,7 @@ export interface Agent extends AgentServer {
 }
 
 const SUPERVISE_INTERVAL_MS = 1_000;
+const CALLBACK_INTERVAL_MS = 1_000;
 
 /**
  * Opens the state folder, takes up the runs that are in it and looks after them
@@ -45,6 +47,13 @@ export async function startAgent(
     audit.record({ event: "recipes", outcome, recipes_sha256 }),
   );
   const scripts = openScripts(config.scriptRoots);
+  const callbacks = createCallbacks({
+    ...config.callbacks,
+    store: store.callbacks,
+    record: (runId) => publicRun(store.get(runId)!),
+    log: (entry) => console.error(JSON.stringify(entry)),
+    now,
+  });
   const runs = createRuns({
     store,
     recipes,
@@ -59,16 +68,23 @@ export async function startAgent(
     keepRunsDays: config.keepRunsDays,
     onPruned: ({ run_id, key_name }) =>
       audit.record({ event: "prune", outcome: "forgotten", run_id, key_name }),
+    callbackRules: callbacks.rules,
     startRun,
     now,
   });
   const interrupted = store.alive().filter((run) => run.status === "launching");
-  const supervision = repeat(async () => {
-    await runs.supervise();
-    audit.countRefusals();
-    noteHead();
-  }, SUPERVISE_INTERVAL_MS);
+  const supervision = repeat(
+    "supervise_failed",
+    async () => {
+      await runs.supervise();
+      audit.countRefusals();
+      noteHead();
+    },
+    SUPERVISE_INTERVAL_MS,
+  );
   await supervision.first;
+  // A round of its own: whoever is called back may be slow, and the runs are looked after in time.
+  const calling = repeat("callbacks_failed", callbacks.startDue, CALLBACK_INTERVAL_MS);
   for (const { run_id, key_name } of interrupted) {
     const outcome = store.get(run_id)?.status ?? "forgotten";
     if (outcome !== "launching") audit.record({ event: "taken_up", outcome, run_id, key_name });
@@ -86,7 +102,8 @@ export async function startAgent(
     stopWaiting: runs.stopWaiting,
     async close() {
       await runs.stopReading();
-      await supervision.stop();
+      await Promise.all([supervision.stop(), calling.stop()]);
+      await callbacks.close();
       noteHead();
       audit.close();
       store.close();
@@ -125,14 +142,14 @@ function prepareStateDir(stateDir: string): void {
 }
 
 /** Runs `work` now and then again and again, each time `intervalMs` after its end. A failure is logged, not fatal. */
-function repeat(work: () => Promise<void>, intervalMs: number) {
+function repeat(failure: string, work: () => Promise<void> | void, intervalMs: number) {
   let timer: NodeJS.Timeout | undefined;
   let stopped = false;
   const run = async (): Promise<void> => {
     try {
       await work();
     } catch (error) {
-      console.error(JSON.stringify({ level: "error", event: "supervise_failed", error: String(error) }));
+      console.error(JSON.stringify({ level: "error", event: failure, error: String(error) }));
     }
     if (stopped) return;
     timer = setTimeout(() => (current = run()), intervalMs);

@@ -4,6 +4,7 @@ import { fileURLToPath } from "node:url";
 
 import * as z from "zod";
 
+import { type CallbackHost, parseCallbackHost } from "./callback-rules.ts";
 import type { ListenAddress } from "./http-listener.ts";
 
 /** A setting that is wrong: the message names the variable, its value and what it should be. */
@@ -37,6 +38,21 @@ const AgentEnv = z.object({
     .regex(/^[\w.-]+(?::[\w.-]+)?$/, "must be user or user:group")
     .optional(),
   HUB_AUDIT_FILE: z.string().min(1, "must not be empty").optional(),
+  HUB_CALLBACK_HOSTS: z
+    .string()
+    .default("")
+    .transform((value, context) => {
+      const entries = value.split(",").map((entry) => entry.trim());
+      const hosts = entries.filter((entry) => entry !== "").map(parseCallbackHost);
+      if (hosts.includes(undefined)) {
+        context.addIssue({
+          code: "custom",
+          message:
+            "must be hosts like hooks.example.com, hooks.example.com:8443 or http://127.0.0.1:9000, separated by commas",
+        });
+      }
+      return hosts.filter((host) => host !== undefined);
+    }),
   XDG_STATE_HOME: z.string().optional(),
 });
 
@@ -56,6 +72,8 @@ export interface AgentConfig {
   runAs?: string | undefined;
   /** Where changes are recorded; undefined for audit.log in the state folder. */
   auditFile?: string | undefined;
+  /** Who may be told the ends of runs; nobody without a secret to sign with. */
+  callbacks: { hosts: CallbackHost[]; secret: string | undefined };
 }
 
 export type LogLimitAction = "truncate" | "stop";
@@ -92,7 +110,26 @@ export function readAgentConfig(env: Env): AgentConfig {
     keepRunsDays: values.HUB_KEEP_RUNS_DAYS || undefined,
     runAs: values.HUB_RUN_AS,
     auditFile: values.HUB_AUDIT_FILE === undefined ? undefined : resolve(values.HUB_AUDIT_FILE),
+    callbacks: {
+      hosts: values.HUB_CALLBACK_HOSTS,
+      secret: readCallbackSecret(env, values.HUB_CALLBACK_HOSTS),
+    },
   };
+}
+
+/** 24 to 64 bytes in base64, as Standard Webhooks has it. No error shows any of it. */
+const CALLBACK_SECRET = /^whsec_(?=(?:[A-Za-z\d+/]{4})*(?:[A-Za-z\d+/]{2}==|[A-Za-z\d+/]{3}=)?$).{32,88}$/;
+
+function readCallbackSecret(env: Env, hosts: readonly CallbackHost[]): string | undefined {
+  const secret = env["HUB_CALLBACK_SECRET"];
+  if (secret === undefined || secret === "") {
+    if (hosts.length === 0) return undefined;
+    throw new ConfigError(
+      "HUB_CALLBACK_SECRET: must be set where HUB_CALLBACK_HOSTS is; `echo whsec_$(openssl rand -base64 32)` makes one",
+    );
+  }
+  if (CALLBACK_SECRET.test(secret)) return secret;
+  throw new ConfigError("HUB_CALLBACK_SECRET: must be whsec_ and 24 to 64 bytes in base64");
 }
 
 /** The agent's name, as both of its sides are set up with it. */

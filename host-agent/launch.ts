@@ -8,10 +8,11 @@ import { fileURLToPath } from "node:url";
 import { ArgsError, splitArgs } from "./argv.ts";
 import { createLog } from "./log-file.ts";
 import { fileIdentity } from "./log-limit.ts";
+import { paramWords } from "./params.ts";
 import { currentBootId, type ProcessIdentity, readStat } from "./process-identity.ts";
 import { joinArgv } from "./protocol/argv.ts";
 import { ApiProblem, invalidField } from "./protocol/problem.ts";
-import type { LaunchOrder, PipelineSpec, ScriptSpec } from "./protocol/schemas.ts";
+import type { PipelineSpec, PreviewOrder, ScriptSpec } from "./protocol/schemas.ts";
 import type { Recipes } from "./recipes.ts";
 import { FOLDER_FD_PATH, giveFolder, obstacleFor, openFolder, type RunUser } from "./run-as.ts";
 import { createRunFolder, type RunFolder } from "./run-files.ts";
@@ -48,7 +49,7 @@ const RUN_SH = fileURLToPath(new URL("run.sh", import.meta.url));
 
 /** Turns an order into a plan, or throws a problem that names what is wrong with it. */
 export async function planLaunch(
-  order: LaunchOrder,
+  order: PreviewOrder,
   { recipes, scripts, logDir }: { recipes: Recipes; scripts: Scripts; logDir: string },
 ): Promise<LaunchPlan> {
   return order.source === "pipeline"
@@ -64,7 +65,7 @@ async function planPipeline(spec: PipelineSpec, recipes: Recipes, logDir: string
       `recipe_id: there is no recipe ${spec.recipe_id}; GET /api/v1/pipelines/recipes lists them`,
     );
   }
-  const argv = [...recipe.command, ...split(spec.args)];
+  const argv = [...recipe.command, ...paramWords(recipe.params, spec.params), ...split(spec.args)];
   return {
     argv,
     cmd: joinArgv(argv),
@@ -111,10 +112,22 @@ function split(args: string): string[] {
 
 /** `<name>__YYYYMMDD_HHMMSS.log` in local time, of characters that any file system and shell takes. */
 export function logFileName(name: string, startedAt: Date, suffix = ""): string {
+  return logFileNameAt(name, `${stampOf(startedAt)}${suffix}`);
+}
+
+/** The same with the letters of the date and time in their places. */
+export function logFilePattern(name: string): string {
+  return logFileNameAt(name, "YYYYMMDD_HHMMSS");
+}
+
+function logFileNameAt(name: string, stamp: string): string {
+  return `${name.replaceAll(/[^\w.-]/g, "_").slice(0, 100)}__${stamp}.log`;
+}
+
+function stampOf(startedAt: Date): string {
   const date = `${startedAt.getFullYear()}${pad(startedAt.getMonth() + 1)}${pad(startedAt.getDate())}`;
   const time = `${pad(startedAt.getHours())}${pad(startedAt.getMinutes())}${pad(startedAt.getSeconds())}`;
-  const plain = name.replaceAll(/[^\w.-]/g, "_").slice(0, 100);
-  return `${plain}__${date}_${time}${suffix}.log`;
+  return `${date}_${time}`;
 }
 
 function pad(value: number): string {
@@ -131,8 +144,9 @@ export async function startRun(
   { folder, logPath, env, runUser }: StartOptions,
 ): Promise<StartedRun> {
   try {
-    const argv = await resolveCommand(plan, env);
-    if (runUser) await checkUser(runUser, plan, argv[0]!);
+    const resolved = await resolveCommand(plan, env);
+    if (runUser) await checkUser(runUser, plan, resolved[0]!);
+    const argv = plan.terminal ? await terminalArgv(resolved) : resolved;
     createRunFolder(folder);
     await using log = await createLog(logPath);
     const logFile = fileIdentity(await log.stat());
@@ -174,8 +188,32 @@ async function resolveCommand(plan: LaunchPlan, env: Record<string, string>): Pr
     plan.script && checkInterpreter(plan.script),
     checkFolder(plan.cwd),
   ]);
-  const argv = [program, ...args];
-  return plan.terminal ? terminalArgv(argv) : argv;
+  return [program, ...args];
+}
+
+/**
+ * What `startRun` would run: the argv with the program's path. Starts nothing,
+ * and throws the problem that `startRun` would, as far as it can be known before.
+ */
+export async function previewArgv(plan: LaunchPlan, env: Record<string, string>): Promise<string[]> {
+  try {
+    const argv = await resolveCommand(plan, env);
+    if (plan.terminal) await terminalArgv(argv);
+    await checkLogDir(plan.logDir);
+    return argv;
+  } catch (error) {
+    throw launchProblem(error);
+  }
+}
+
+/** A log's folder may be missing: it is made at the launch. */
+async function checkLogDir(folder: string): Promise<void> {
+  const fault = await access(folder, constants.W_OK | constants.X_OK).then(
+    () => undefined,
+    (error: NodeJS.ErrnoException) => error,
+  );
+  if (fault?.code === "ENOENT" && folder !== dirname(folder)) await checkLogDir(dirname(folder));
+  else if (fault) throw fault;
 }
 
 async function checkFolder(cwd: string): Promise<void> {

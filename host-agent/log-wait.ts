@@ -12,12 +12,14 @@ export function watchForChange(paths: readonly string[], signal: AbortSignal | u
   const { promise, resolve } = Promise.withResolvers<void>();
   const watchers = paths.flatMap((path) => startWatch(path, resolve));
   const timer = setTimeout(resolve, LOOK_INTERVAL_MS);
-  signal?.addEventListener("abort", () => resolve(), { once: true });
+  const wake = () => resolve();
+  signal?.addEventListener("abort", wake, { once: true });
   if (signal?.aborted) resolve();
   return {
     changed: promise,
     [Symbol.dispose](): void {
       clearTimeout(timer);
+      signal?.removeEventListener("abort", wake);
       for (const watcher of watchers) watcher.close();
     },
   };

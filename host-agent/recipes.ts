@@ -6,6 +6,7 @@ import * as z from "zod";
 
 import { sha256 } from "./audit-log.ts";
 import { DEFAULT_ERROR_MARKERS } from "./outcome.ts";
+import { ParamEntry, type RecipeParam, publicParam, repeatedParam } from "./params.ts";
 import { type Recipe, RecipeId } from "./protocol/schemas.ts";
 
 const Regex = z.string().transform((source, context) => {
@@ -31,6 +32,15 @@ const RecipeEntry = z.strictObject({
   timeout_seconds: z.int().min(1).optional(),
   max_running: z.int().min(1).optional(),
   error_markers: z.array(Regex).optional(),
+  args_help: z.string().min(1).max(10_000).optional(),
+  params: z
+    .array(ParamEntry)
+    .max(100)
+    .default([])
+    .superRefine((params, context) => {
+      const repeated = repeatedParam(params);
+      if (repeated !== undefined) context.addIssue({ code: "custom", message: repeated });
+    }),
 });
 
 const RecipesFile = z.strictObject({
@@ -42,6 +52,7 @@ const RecipesFile = z.strictObject({
 export interface CatalogueRecipe extends Omit<z.infer<typeof RecipeEntry>, "log_dir" | "error_markers"> {
   log_dir: string | undefined;
   error_markers: readonly RegExp[];
+  params: RecipeParam[];
 }
 
 export interface Catalogue {
@@ -130,6 +141,8 @@ export function publicRecipe(recipe: CatalogueRecipe): Recipe {
     terminal: recipe.terminal,
     timeout_seconds: recipe.timeout_seconds ?? null,
     max_running: recipe.max_running ?? null,
+    args_help: recipe.args_help ?? null,
+    params: recipe.params.map(publicParam),
   };
 }
 

@@ -1,5 +1,6 @@
 import { DatabaseSync, type SQLInputValue, type StatementSync } from "node:sqlite";
 
+import { callbackStore } from "./callback-store.ts";
 import { ConfigError } from "./config.ts";
 import type { ProcessIdentity } from "./process-identity.ts";
 import type { RunStatus, Source } from "./protocol/schemas.ts";
@@ -16,6 +17,7 @@ export interface StoredRun {
   log_path: string;
   key_name: string;
   spec_sha256: string | null;
+  label: string | null;
   /** `launching` until the process is known; then as in the API. */
   status: RunStatus | "launching";
   status_reason: string;
@@ -58,6 +60,7 @@ export interface NewRun extends Pick<
   | "log_path"
   | "key_name"
   | "spec_sha256"
+  | "label"
   | "started_at"
   | "fingerprint"
   | "timeout_seconds"
@@ -65,6 +68,8 @@ export interface NewRun extends Pick<
 > {
   launch_token: string;
   launcher: ProcessIdentity;
+  /** Who is told the run's end. */
+  callback_url: string | undefined;
 }
 
 /** The last line of the audit log: its number, and its SHA-256. */
@@ -76,6 +81,7 @@ export interface AuditHead {
 export interface ListQuery {
   source: Source;
   status?: RunStatus | undefined;
+  label?: string | undefined;
   /** Only runs older than this sequence number. */
   before?: number | undefined;
   limit: number;
@@ -83,7 +89,12 @@ export interface ListQuery {
 
 export type RunStore = ReturnType<typeof openRunStore>;
 
-const SCHEMA = `
+/**
+ * The steps from an empty database to the present one, in order. A step that
+ * was released never changes; a change of the schema is one step more.
+ */
+export const MIGRATIONS: readonly string[] = [
+  `
   CREATE TABLE runs (
     seq INTEGER PRIMARY KEY AUTOINCREMENT,
     run_id TEXT NOT NULL UNIQUE,
@@ -111,26 +122,34 @@ const SCHEMA = `
     stop_sent INTEGER NOT NULL DEFAULT 0,
     stop_deadline INTEGER,
     stop_escalated INTEGER NOT NULL DEFAULT 0,
-    timeout_seconds INTEGER,
-    log_limit INTEGER,
-    log_file TEXT
+    timeout_seconds INTEGER
   ) STRICT;
   CREATE INDEX runs_by_source ON runs (source, seq);
   CREATE INDEX runs_by_status ON runs (source, status, seq);
   CREATE INDEX runs_alive ON runs (seq) WHERE ended_at IS NULL;
+  `,
+  `
+  ALTER TABLE runs ADD COLUMN log_limit INTEGER;
+  ALTER TABLE runs ADD COLUMN log_file TEXT;
   CREATE INDEX runs_ended ON runs (ended_at) WHERE ended_at IS NOT NULL;
   CREATE TABLE audit_head (id INTEGER PRIMARY KEY CHECK (id = 1), seq INTEGER NOT NULL, hash TEXT NOT NULL) STRICT;
-`;
-/** What takes a database of the version before to this one. */
-const MIGRATIONS: Record<number, string> = {
-  2: `
-    ALTER TABLE runs ADD COLUMN log_limit INTEGER;
-    ALTER TABLE runs ADD COLUMN log_file TEXT;
-    CREATE INDEX runs_ended ON runs (ended_at) WHERE ended_at IS NOT NULL;
-    CREATE TABLE audit_head (id INTEGER PRIMARY KEY CHECK (id = 1), seq INTEGER NOT NULL, hash TEXT NOT NULL) STRICT;
   `,
-};
-const SCHEMA_VERSION = 2;
+  `
+  ALTER TABLE runs ADD COLUMN label TEXT;
+  CREATE INDEX runs_by_label ON runs (source, label, seq) WHERE label IS NOT NULL;
+  CREATE INDEX runs_by_label_and_status ON runs (source, label, status, seq) WHERE label IS NOT NULL;
+  CREATE TABLE callbacks (
+    run_id TEXT PRIMARY KEY REFERENCES runs (run_id) ON DELETE CASCADE,
+    url TEXT NOT NULL,
+    state TEXT NOT NULL DEFAULT 'pending',
+    attempts INTEGER NOT NULL DEFAULT 0,
+    next_attempt_at INTEGER DEFAULT 0,
+    give_up_at INTEGER,
+    last_result TEXT
+  ) STRICT;
+  CREATE INDEX callbacks_pending ON callbacks (next_attempt_at) WHERE next_attempt_at IS NOT NULL;
+  `,
+];
 
 /**
  * Every run the agent has ever launched, in SQLite at `path` (`:memory:` for
@@ -147,8 +166,8 @@ export function openRunStore(path: string) {
   const countAlive = db.prepare("SELECT count(*) AS n FROM runs WHERE ended_at IS NULL");
   const insert = db.prepare(`
     INSERT INTO runs (run_id, source, spec, cmd, log_path, key_name, spec_sha256, status, status_reason,
-      started_at, launch_token, fingerprint, launcher, timeout_seconds, log_limit)
-    VALUES (?, ?, ?, ?, ?, ?, ?, 'launching', 'The command is being started.', ?, ?, ?, ?, ?, ?)`);
+      started_at, launch_token, fingerprint, launcher, timeout_seconds, log_limit, label)
+    VALUES (?, ?, ?, ?, ?, ?, ?, 'launching', 'The command is being started.', ?, ?, ?, ?, ?, ?, ?)`);
   const setRunning = db.prepare(`
     UPDATE runs SET status = 'running', status_reason = ?, pid = ?, pid_start = ?, boot_id = ?, log_file = ?
     WHERE run_id = ? AND ended_at IS NULL`);
@@ -161,15 +180,26 @@ export function openRunStore(path: string) {
   const upsertHead = db.prepare(`
     INSERT INTO audit_head (id, seq, hash) VALUES (1, ?, ?)
     ON CONFLICT (id) DO UPDATE SET seq = excluded.seq, hash = excluded.hash WHERE excluded.seq > audit_head.seq`);
+  const insertCallback = db.prepare("INSERT INTO callbacks (run_id, url) VALUES (?, ?)");
+  const dropCallback = db.prepare("DELETE FROM callbacks WHERE run_id = ?");
   const lists = {
     all: db.prepare("SELECT * FROM runs WHERE source = ? AND seq < ? ORDER BY seq DESC LIMIT ?"),
     byStatus: db.prepare(
       "SELECT * FROM runs WHERE source = ? AND status = ? AND seq < ? ORDER BY seq DESC LIMIT ?",
     ),
+    byLabel: db.prepare(
+      `SELECT * FROM runs INDEXED BY runs_by_label
+        WHERE source = ? AND label = ? AND seq < ? ORDER BY seq DESC LIMIT ?`,
+    ),
+    byLabelAndStatus: db.prepare(
+      `SELECT * FROM runs INDEXED BY runs_by_label_and_status
+        WHERE source = ? AND label = ? AND status = ? AND seq < ? ORDER BY seq DESC LIMIT ?`,
+    ),
     running: db.prepare(
       // By the index of the runs that are alive: a run that is running has not ended.
       `SELECT * FROM runs INDEXED BY runs_alive WHERE ended_at IS NULL AND source = ?
-        AND status IN ('running', 'launching') AND seq < ? ORDER BY seq DESC LIMIT ?`,
+        AND status IN ('running', 'launching') AND label IS coalesce(?, label) AND seq < ?
+        ORDER BY seq DESC LIMIT ?`,
     ),
   };
 
@@ -230,7 +260,9 @@ export function openRunStore(path: string) {
           JSON.stringify(run.launcher),
           run.timeout_seconds,
           run.log_limit,
+          run.label,
         );
+        if (run.callback_url !== undefined) insertCallback.run(run.run_id, run.callback_url);
         return { run: selectById.get(run.run_id) as unknown as StoredRun, isNew: true };
       });
     },
@@ -239,6 +271,16 @@ export function openRunStore(path: string) {
     update(runId: string, changes: Partial<Omit<StoredRun, "seq" | "run_id">>): StoredRun {
       updateOf(Object.keys(changes)).run(...(Object.values(changes) as SQLInputValue[]), runId);
       return selectById.get(runId) as unknown as StoredRun;
+    },
+
+    /** Records that a launch started nothing: its token may start another, and nobody is told its end. */
+    failLaunch(runId: string, failure: { status_reason: string; ended_at: number }): StoredRun {
+      return transaction(() => {
+        dropCallback.run(runId);
+        const changes = { status: "failed", ...failure, launch_token: null };
+        updateOf(Object.keys(changes)).run(...Object.values(changes), runId);
+        return selectById.get(runId) as unknown as StoredRun;
+      });
     },
 
     /**
@@ -262,10 +304,13 @@ export function openRunStore(path: string) {
     },
 
     /** Newest first. */
-    list({ source, status, before, limit }: ListQuery): StoredRun[] {
+    list({ source, status, label, before, limit }: ListQuery): StoredRun[] {
       const seq = before ?? Number.MAX_SAFE_INTEGER;
+      if (status === "running") return rows(lists.running.all(source, label ?? null, seq, limit));
+      if (label !== undefined && status !== undefined)
+        return rows(lists.byLabelAndStatus.all(source, label, status, seq, limit));
+      if (label !== undefined) return rows(lists.byLabel.all(source, label, seq, limit));
       if (status === undefined) return rows(lists.all.all(source, seq, limit));
-      if (status === "running") return rows(lists.running.all(source, seq, limit));
       return rows(lists.byStatus.all(source, status, seq, limit));
     },
 
@@ -273,6 +318,9 @@ export function openRunStore(path: string) {
     alive(): StoredRun[] {
       return rows(selectAlive.all());
     },
+
+    /** The callbacks of the runs in this database. */
+    callbacks: callbackStore(db),
 
     countAlive(): number {
       return (countAlive.get() as { n: number }).n;
@@ -344,27 +392,26 @@ function checkWhole(db: DatabaseSync): void {
   if (quick_check !== "ok") throw Object.assign(new Error(quick_check), { errcode: 11 });
 }
 
-/** Brings the schema to this program's version, each step in a transaction of its own. */
+/** Takes the database to the present schema: wholly, or not at all. */
 function migrate(db: DatabaseSync, path: string): void {
-  const version = () => (db.prepare("PRAGMA user_version").get() as { user_version: number }).user_version;
-  while (version() !== SCHEMA_VERSION) {
-    // Another agent may be about to do the same: what is left to do is known inside the transaction only.
-    db.exec("BEGIN IMMEDIATE");
-    try {
-      const from = version();
-      if (from === 0) db.exec(`${SCHEMA} PRAGMA user_version = ${SCHEMA_VERSION}`);
-      else if (from < SCHEMA_VERSION) db.exec(`${MIGRATIONS[from + 1]} PRAGMA user_version = ${from + 1}`);
-      else if (from > SCHEMA_VERSION) throw tooNew(path, from);
-      db.exec("COMMIT");
-    } catch (error) {
-      if (db.isTransaction) db.exec("ROLLBACK");
-      throw error;
+  if (versionOf(db) === MIGRATIONS.length) return;
+  db.exec("BEGIN IMMEDIATE");
+  try {
+    // Asked again: another agent may have been quicker.
+    const version = versionOf(db);
+    if (version > MIGRATIONS.length) {
+      throw new ConfigError(
+        `HUB_STATE_DIR: ${path} has schema version ${version}, this program knows ${MIGRATIONS.length}: start the version that wrote it`,
+      );
     }
+    for (const step of MIGRATIONS.slice(version)) db.exec(step);
+    db.exec(`PRAGMA user_version = ${MIGRATIONS.length}; COMMIT`);
+  } catch (error) {
+    if (db.isTransaction) db.exec("ROLLBACK");
+    throw error;
   }
 }
 
-function tooNew(path: string, version: number): ConfigError {
-  return new ConfigError(
-    `HUB_STATE_DIR: ${path} has schema version ${version}, this program knows ${SCHEMA_VERSION}: start the version that wrote it`,
-  );
+function versionOf(db: DatabaseSync): number {
+  return (db.prepare("PRAGMA user_version").get() as { user_version: number }).user_version;
 }

@@ -3,8 +3,16 @@ import { existsSync } from "node:fs";
 import { join } from "node:path";
 import { setTimeout as sleep } from "node:timers/promises";
 
+import type { CallbackRules } from "./callback-rules.ts";
 import { buildEnvironment } from "./environment.ts";
-import { type LaunchPlan, logFileName, planLaunch, type StartRun } from "./launch.ts";
+import {
+  type LaunchPlan,
+  logFileName,
+  logFilePattern,
+  planLaunch,
+  previewArgv,
+  type StartRun,
+} from "./launch.ts";
 import { readPage } from "./log-file.ts";
 import { watchForChange } from "./log-wait.ts";
 import type { ProcessIdentity } from "./process-identity.ts";
@@ -14,6 +22,8 @@ import {
   type KillOrder,
   type LaunchAnswer,
   type LaunchOrder,
+  type LaunchPreview,
+  type PreviewOrder,
   type RunList,
   type RunRecord,
   type RunStatus,
@@ -38,6 +48,8 @@ export interface RunsDeps {
   self: ProcessIdentity;
   /** At most so many runs at once. */
   maxRunning: number;
+  /** Which callback URLs are taken. */
+  callbackRules: CallbackRules;
   /** A log shows at most so many bytes of its run. */
   maxLogBytes?: number | undefined;
   /** A run whose log is over the limit is stopped; else it goes on. */
@@ -55,6 +67,7 @@ export interface RunsDeps {
 export interface ListOptions {
   source: Source;
   status?: RunStatus | undefined;
+  label?: string | undefined;
   limit: number;
   cursor?: string | undefined;
 }
@@ -62,6 +75,12 @@ export interface ListOptions {
 export interface LogOptions {
   after: number;
   maxBytes: number;
+  waitSeconds: number;
+  signal?: AbortSignal | undefined;
+}
+
+/** For how long to wait for something, and who waits. */
+export interface WaitOptions {
   waitSeconds: number;
   signal?: AbortSignal | undefined;
 }
@@ -118,7 +137,7 @@ export function createRuns(deps: RunsDeps) {
   async function launch(order: LaunchOrder): Promise<LaunchAnswer> {
     const known = store.findByToken(order.launch_token, notBefore());
     if (known) return replay(known, order);
-    const plan = await planLaunch(order, { recipes, scripts, logDir });
+    const plan = await planOf(order);
     // Some may have ended since anybody looked: only runs that are alive fill the host.
     if (limitReached(plan) !== undefined) await settleAlive();
     // Nothing is awaited from the record to `launching`: in between, it would look interrupted.
@@ -133,6 +152,47 @@ export function createRuns(deps: RunsDeps) {
     return { run: publicRun(await started), replayed: false };
   }
 
+  async function planOf(order: PreviewOrder): Promise<LaunchPlan> {
+    if (order.callback_url !== undefined) deps.callbackRules.check(order.callback_url);
+    return planLaunch(order, { recipes, scripts, logDir });
+  }
+
+  /** What a launch would come to now. Starts nothing and records nothing. */
+  async function preview(order: PreviewOrder): Promise<LaunchPreview> {
+    const plan = await planOf(order);
+    await settleAlive();
+    const env = buildEnvironment(deps.env, "", plan.env);
+    const problems: ApiProblem[] = [];
+    const argv = await previewArgv(plan, env).catch((error: ApiProblem) => {
+      problems.push(error);
+      return plan.argv;
+    });
+    // What would be refused first is told first.
+    const limit = limitReached(plan);
+    const [problem] = limit === undefined ? problems : [tooManyRuns(limit)];
+    return {
+      dry_run: true,
+      source: order.source,
+      would_start: problem === undefined,
+      reason: problem === undefined ? null : `${problem.message}.`,
+      code: problem?.code ?? null,
+      argv,
+      cmd: plan.cmd,
+      cwd: plan.cwd,
+      log_path_pattern: join(plan.logDir, logFilePattern(plan.logName)),
+      environment: Object.keys(env).toSorted(),
+      terminal: plan.terminal,
+      spec_sha256: plan.script?.sha256 ?? null,
+      limits: {
+        timeout_seconds: plan.timeoutSeconds ?? null,
+        max_running: plan.maxRunning ?? null,
+        running: plan.recipeId === undefined ? null : countRecipe(plan.recipeId),
+        host_max_running: deps.maxRunning,
+        host_running: store.countAlive(),
+      },
+    };
+  }
+
   function record(order: LaunchOrder, plan: LaunchPlan): { run: StoredRun; isNew: boolean } {
     const runId = `run_${randomBytes(6).toString("hex")}`;
     const startedAt = now();
@@ -145,6 +205,8 @@ export function createRuns(deps: RunsDeps) {
         log_path: freeLogPath(plan, runId, new Date(startedAt)),
         key_name: order.key_name,
         spec_sha256: plan.script?.sha256 ?? null,
+        label: order.label ?? null,
+        callback_url: order.callback_url,
         started_at: startedAt,
         fingerprint: order.fingerprint,
         timeout_seconds: plan.timeoutSeconds ?? null,
@@ -168,15 +230,18 @@ export function createRuns(deps: RunsDeps) {
   function limitReached(plan: LaunchPlan): string | undefined {
     if (store.countAlive() >= deps.maxRunning) return `The host runs ${deps.maxRunning} runs, its limit`;
     if (plan.maxRunning === undefined) return undefined;
-    const running = store.alive().filter((run) => JSON.parse(run.spec).recipe_id === plan.recipeId).length;
-    if (running < plan.maxRunning) return undefined;
+    if (countRecipe(plan.recipeId) < plan.maxRunning) return undefined;
     return `The recipe ${plan.recipeId} may run ${plan.maxRunning} times at once, and does`;
+  }
+
+  /** How many runs of a recipe are alive. */
+  function countRecipe(recipeId: string | undefined): number {
+    return store.alive().filter((run) => JSON.parse(run.spec).recipe_id === recipeId).length;
   }
 
   function refuseWhenFull(plan: LaunchPlan): void {
     const limit = limitReached(plan);
-    if (limit === undefined) return;
-    throw new ApiProblem("too_many_runs", `${limit}; try again later`, { retryAfterSeconds: 10 });
+    if (limit !== undefined) throw tooManyRuns(limit);
   }
 
   async function start(run: StoredRun, plan: LaunchPlan): Promise<StoredRun> {
@@ -192,12 +257,7 @@ export function createRuns(deps: RunsDeps) {
       return started;
     } catch (error) {
       if (error instanceof ApiProblem) {
-        store.update(run.run_id, {
-          status: "failed",
-          status_reason: `${error.message}.`,
-          ended_at: now(),
-          launch_token: null,
-        });
+        store.failLaunch(run.run_id, { status_reason: `${error.message}.`, ended_at: now() });
       }
       throw error;
     }
@@ -233,11 +293,11 @@ export function createRuns(deps: RunsDeps) {
     return settled;
   }
 
-  async function list({ source, status, limit, cursor }: ListOptions): Promise<RunList> {
+  async function list({ source, status, label, limit, cursor }: ListOptions): Promise<RunList> {
     // With a filter it matters what a run is, so all that may have changed are looked at first.
     if (status !== undefined) await settleAlive();
     const before = cursor === undefined ? undefined : Number(cursor);
-    const found = store.list({ source, status, before, limit: limit + 1 });
+    const found = store.list({ source, status, label, before, limit: limit + 1 });
     const page = found.slice(0, limit);
     const runs = status === undefined ? await Promise.all(page.map(settle)) : page;
     const last = page.at(-1);
@@ -245,6 +305,24 @@ export function createRuns(deps: RunsDeps) {
       runs: runs.map(publicRun),
       next_cursor: found.length > limit && last ? String(last.seq) : null,
     };
+  }
+
+  /** The run's record now; with `waitSeconds` as soon as the run has ended, or after that time. */
+  async function get(
+    source: Source,
+    runId: string,
+    { waitSeconds, signal }: WaitOptions = { waitSeconds: 0 },
+  ): Promise<RunRecord> {
+    const giveUpAt = performance.now() + waitSeconds * 1000;
+    await launching.get(runId)?.catch(() => undefined);
+    for (;;) {
+      // Its folder, and not its log: only an exit code says that there is something to see.
+      using change = watchForChange(waitSeconds > 0 ? [runFolder(stateDir, runId).path] : [], signal);
+      const run = await find(source, runId);
+      const left = giveUpAt - performance.now();
+      if (run.ended_at !== null || left <= 0 || signal?.aborted) return publicRun(run);
+      await Promise.race([change.changed, sleep(left, undefined, { ref: false })]);
+    }
   }
 
   async function kill(source: Source, runId: string, order: KillOrder, keyName: string): Promise<RunRecord> {
@@ -338,7 +416,9 @@ export function createRuns(deps: RunsDeps) {
 
   return {
     launch,
+    preview,
     list,
+    get,
     kill,
     supervise,
     readLog(source: Source, runId: string, options: LogOptions) {
@@ -355,9 +435,6 @@ export function createRuns(deps: RunsDeps) {
     async settleAndCountAlive(): Promise<number> {
       await settleAlive();
       return store.countAlive();
-    },
-    async get(source: Source, runId: string): Promise<RunRecord> {
-      return publicRun(await find(source, runId));
     },
     countAlive: () => store.countAlive(),
   };
@@ -385,6 +462,7 @@ export function publicRun(run: StoredRun): RunRecord {
     exit_code: run.exit_code,
     signal: run.signal,
     spec_sha256: run.spec_sha256,
+    label: run.label,
     key_name: run.key_name,
   };
 }
@@ -397,6 +475,10 @@ function toSeconds(milliseconds: number): number {
 function asksForMore(run: StoredRun, order: KillOrder): boolean {
   if (run.stop_signal === "SIGKILL" || run.stop_escalated === 1) return false;
   return order.signal === "SIGKILL" || (order.grace_seconds !== undefined && run.stop_deadline === null);
+}
+
+function tooManyRuns(limit: string): ApiProblem {
+  return new ApiProblem("too_many_runs", `${limit}; try again later`, { retryAfterSeconds: 10 });
 }
 
 function noSuchRun(source: Source, runId: string): ApiProblem {

@@ -9,11 +9,14 @@ import {
   DEFAULT_LOG_PAGE_BYTES,
   HostPath,
   KillOrder,
+  Label,
   LaunchOrder,
   LOG_HEADERS,
   MAX_LIST_LIMIT,
   MAX_LOG_PAGE_BYTES,
   MAX_LOG_WAIT_SECONDS,
+  MAX_RUN_WAIT_SECONDS,
+  PreviewOrder,
   RequestId,
   RunId,
   RunStatus,
@@ -42,13 +45,17 @@ const number = z
 const ListQuery = z.object({
   source: Source,
   status: RunStatus.optional(),
+  label: Label.optional(),
   limit: number.pipe(z.int().min(1).max(MAX_LIST_LIMIT)).default(DEFAULT_LIST_LIMIT),
   cursor: z
     .string()
     .regex(/^\d{1,15}$/)
     .optional(),
 });
-const RunQuery = z.object({ source: Source });
+const RunQuery = z.object({
+  source: Source,
+  wait: number.pipe(z.int().max(MAX_RUN_WAIT_SECONDS)).default(0),
+});
 const LogQuery = z.object({
   source: Source,
   after: number.default(0),
@@ -92,8 +99,12 @@ export function createServer({ runs, recipes, scripts, auditProblem }: ServerDep
     .get("/scripts", async (request) => ok(await scripts.list(query(ScriptsQuery, request).path)))
     .get("/scripts/content", async (request) => ok(await scripts.read(query(ContentQuery, request).path)))
     .post("/runs", async (request) => ok(await runs.launch(body(LaunchOrder, request))))
+    .post("/runs/preview", async (request) => ok(await runs.preview(body(PreviewOrder, request))))
     .get("/runs", async (request) => ok(await runs.list(query(ListQuery, request))))
-    .get("/runs/:id", async (request) => ok(await runs.get(query(RunQuery, request).source, runId(request))))
+    .get("/runs/:id", async (request) => {
+      const { source, wait } = query(RunQuery, request);
+      return ok(await runs.get(source, runId(request), { waitSeconds: wait, signal: request.signal }));
+    })
     .get("/runs/:id/log", (request) => readLog(runs, request))
     .post("/runs/:id/kill", async (request) => {
       const { source, order, key_name, request_id } = body(KillBody, request);

@@ -72,11 +72,9 @@ export function createSettle(deps: SettleDeps) {
 
   /** Only for a launch whose command has not been started and never will be: its token may start another. */
   function interrupted(run: StoredRun): StoredRun {
-    return store.update(run.run_id, {
-      status: "failed",
+    return store.failLaunch(run.run_id, {
       status_reason: "Launch interrupted: the host-agent stopped before the command was started.",
       ended_at: now(),
-      launch_token: null,
     });
   }
 

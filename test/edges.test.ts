@@ -149,6 +149,7 @@ async function startWorld(way: Way, secondKV?: KV) {
     scriptRoots: [dir],
     recipesFile: join(dir, "recipes.json"),
     maxRunning: 1_000,
+    callbacks: { hosts: [], secret: undefined },
   };
   const world = { time: Date.now() };
   const now = () => world.time;

@@ -34,9 +34,10 @@ test("the served document lints clean", async () => {
   expect({ problems, totals }).toEqual({ problems: [], totals: { errors: 0, warnings: 0, ignored: 0 } });
 });
 
-const LAUNCH = "header Idempotency-Key, header X-Request-Id, body";
-const LIST = "query cursor, query limit, query status, header X-Request-Id";
-const RUN = "path run_id, header X-Request-Id";
+const LAUNCH = "header Idempotency-Key, header Prefer, header X-Request-Id, body";
+const LIST = "query cursor, query label, query limit, query status, header X-Request-Id";
+const RUN = "path run_id, header Prefer, header X-Request-Id";
+const KILL = "path run_id, header X-Request-Id, body";
 const LOG = "path run_id, query after, query max_bytes, query wait, header X-Request-Id";
 
 test("every operation of the API document is there, with its scope and all that it takes", () => {
@@ -52,9 +53,9 @@ test("every operation of the API document is there, with its scope and all that 
     ["GET /api/v1/scripts/runs/{run_id}/logs", "scripts:read", LOG],
     ["GET /healthz", undefined, "header X-Request-Id"],
     ["POST /api/v1/pipelines/runs", "pipelines:write", LAUNCH],
-    ["POST /api/v1/pipelines/runs/{run_id}/kill", "pipelines:write", `${RUN}, body`],
+    ["POST /api/v1/pipelines/runs/{run_id}/kill", "pipelines:write", KILL],
     ["POST /api/v1/scripts/runs", "scripts:write", LAUNCH],
-    ["POST /api/v1/scripts/runs/{run_id}/kill", "scripts:write", `${RUN}, body`],
+    ["POST /api/v1/scripts/runs/{run_id}/kill", "scripts:write", KILL],
   ]);
 });
 

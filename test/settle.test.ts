@@ -44,6 +44,8 @@ function startLaunch() {
       fingerprint: "f",
       timeout_seconds: null,
       log_limit: null,
+      label: null,
+      callback_url: undefined,
       launch_token: "t",
       launcher: self,
     },

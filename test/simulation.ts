@@ -107,6 +107,7 @@ export async function playSchedule(seed: number, dir: string, breakage: Breakage
       scripts,
       stateDir,
       env: {},
+      callbackRules: { match: () => undefined, check: () => {} },
       maxRunning: 1_000,
       now,
       // No such process: an agent that has crashed is seen to be gone.
@@ -187,10 +188,14 @@ export async function playSchedule(seed: number, dir: string, breakage: Breakage
       const begun = time;
       const { source, key, body } = wish;
       const args = `${key} ${body}`;
-      const spec = source === "pipeline" ? { recipe_id: "job", args } : { path: "/job.sh", args };
+      const key_name = "acme";
+      const launch =
+        source === "pipeline"
+          ? { source, key_name, spec: { recipe_id: "job", args } }
+          : { source, key_name, spec: { path: "/job.sh", args } };
       const token = key === null ? null : (breakage.tokenOfEdge?.(key, edge) ?? key);
       try {
-        const { run, replayed, stale } = await launchOnce({ source, spec, key_name: "acme" }, token, {
+        const { run, replayed, stale } = await launchOnce(launch, token, {
           ...edges[edge]!,
           digest: sha256,
           now,
@@ -303,6 +308,7 @@ const RECIPE: CatalogueRecipe = {
   log_dir: undefined,
   env: {},
   terminal: false,
+  params: [],
   error_markers: [],
 };
 const recipes = {

@@ -70,14 +70,15 @@ export async function waitForEnd(
 ): Promise<RunRecord> {
   const { signal } = retries;
   let current = run;
-  for (
-    let pauseMs = FIRST_LOOK_MS;
-    current.ended_at === null;
-    pauseMs = Math.min(LONGEST_LOOK_MS, pauseMs * 1.3)
-  ) {
-    await sleep(pauseMs, undefined, { ...(signal && { signal }) });
-    current = await withRetries(() => getRun(api, run, signal), retries);
+  let pauseMs = FIRST_LOOK_MS;
+  while (current.ended_at === null) {
+    const askedAt = performance.now();
+    current = await withRetries(() => getRun(api, run, signal, WAIT_SECONDS), retries);
     onRecord?.(current);
+    if (current.ended_at !== null || performance.now() - askedAt >= SHORTEST_EMPTY_WAIT_MS) continue;
+    // Answered at once: a server, or something on the way, that knows no waiting.
+    await sleep(pauseMs, undefined, { ...(signal && { signal }) });
+    pauseMs = Math.min(LONGEST_LOOK_MS, pauseMs * 1.3);
   }
   return current;
 }

@@ -17,15 +17,34 @@ export interface LaunchFlags {
   raw?: boolean;
   key?: string;
   terminal?: boolean;
+  label?: string;
+  /** `name=value`, in the order typed. */
+  param?: string[];
+  callback?: string;
+  dryRun?: boolean;
 }
 
-/** The request's body. An option that the API learns is a flag below and a line here. */
-export function launchBody({ spec, words, flags }: LaunchRequest): object {
+/** The request's body, with the parameters' values. An option that the API learns is a flag below and a line here. */
+export function launchBody(
+  { spec, words, flags }: LaunchRequest,
+  params: Record<string, unknown> | undefined,
+): object {
   return {
     ...spec,
+    ...(params && { params }),
     ...(words.length > 0 && { args: joinArgv(words) }),
     ...(flags.terminal && { terminal: true }),
+    ...(flags.label !== undefined && { label: flags.label }),
+    ...(flags.callback !== undefined && { callback_url: flags.callback }),
+    ...(flags.dryRun && { dry_run: true }),
   };
+}
+
+/** The flag of recipes only. */
+export function paramOption(): Option {
+  return new Option("--param <name=value>", "a parameter of `hub recipes`; may be repeated").argParser(
+    (text: string, before: string[] | undefined) => [...(before ?? []), text],
+  );
 }
 
 /** The flags of a launch, the same for both surfaces. */
@@ -35,6 +54,9 @@ export function launchOptions(): Option[] {
     new Option("--wait", "wait for the end without the log, and exit with the run's code"),
     new Option("--raw", "with -f: the log's bytes as they are, even on a terminal"),
     new Option("--terminal", "run under a pseudo-terminal, so that lines appear at once"),
+    new Option("--label <text>", "a label, which `hub runs --label` finds again"),
+    new Option("--callback <url>", "where the Hub sends the record when the run has ended"),
+    new Option("--dry-run", "start nothing, and show what would be started"),
     new Option("--key <key>", "the Idempotency-Key: the same key never starts a second run within an hour"),
   ];
 }

@@ -5,7 +5,7 @@ import type { RunsFlags } from "./commands/list-runs.ts";
 import type { LogsFlags } from "./commands/logs.ts";
 import { type Context, createContext, type GlobalOptions } from "./context.ts";
 import type { Env } from "./hosts.ts";
-import { type LaunchFlags, launchOptions } from "./launch-options.ts";
+import { type LaunchFlags, launchOptions, paramOption } from "./launch-options.ts";
 import type { Output } from "./output.ts";
 
 export interface ProgramDeps {
@@ -110,6 +110,7 @@ export function createProgram({ env, output, words, exit }: ProgramDeps): Comman
         return launch(context, { source: "script", spec: { path }, words, flags });
       }),
     );
+  run.addOption(paramOption());
   for (const option of launchOptions()) {
     run.addOption(option);
     script.addOption(option);
@@ -117,6 +118,7 @@ export function createProgram({ env, output, words, exit }: ProgramDeps): Comman
 
   command("runs", "list the runs, newest first", "hub runs --status running --watch")
     .addOption(new Option("--status <status>", "only runs with this status").choices(STATUSES))
+    .option("--label <text>", "only runs with exactly this label")
     .addOption(new Option("--limit <n>", "at most so many").argParser(wholeNumber(1, 10_000)).default(20))
     .addOption(new Option("--source <source>", "only one surface's runs").choices(["pipeline", "script"]))
     .option("--watch", "again and again, until Ctrl-C")

@@ -32,13 +32,23 @@ export function runPath({ source, run_id }: Pick<RunRecord, "source" | "run_id">
   return `${RUNS_PATH[source]}/${run_id}`;
 }
 
-/** The record of a run as it is now. */
+/** How much longer than the wait an answer may take. */
+const WAIT_SLACK_SECONDS = 15;
+
+/** The record of a run as it is now; with `waitSeconds` when it has ended, or after that time. */
 export function getRun(
   api: Api,
   run: Pick<RunRecord, "source" | "run_id">,
   signal?: AbortSignal,
+  waitSeconds?: number,
 ): Promise<RunRecord> {
-  return api.json<RunRecord>("GET", runPath(run), RUN_FIELDS, { signal });
+  return api.json<RunRecord>("GET", runPath(run), RUN_FIELDS, {
+    signal,
+    ...(waitSeconds !== undefined && {
+      headers: { prefer: `wait=${waitSeconds}` },
+      timeoutSeconds: waitSeconds + WAIT_SLACK_SECONDS,
+    }),
+  });
 }
 
 /** The run that a user means: an id, or the beginning of one of the latest runs' ids, of either surface. */
@@ -88,7 +98,7 @@ export interface Listing {
 /** The latest runs of both surfaces, or of those that the key may read. Rejects when it may read neither. */
 export async function listRuns(
   api: Api,
-  query: { limit: number; status?: string | undefined; source?: Source },
+  query: { limit: number; status?: string | undefined; label?: string | undefined; source?: Source },
 ): Promise<Listing> {
   const answers = await onBothSurfaces((source) =>
     query.source !== undefined && query.source !== source
@@ -112,12 +122,12 @@ export async function listRuns(
 async function listSurface(
   api: Api,
   source: Source,
-  { limit, status }: { limit: number; status?: string | undefined },
+  { limit, status, label }: { limit: number; status?: string | undefined; label?: string | undefined },
 ) {
   const runs: RunRecord[] = [];
   let cursor: string | undefined;
   do {
-    const query = { limit: Math.min(PAGE, limit - runs.length), status, cursor };
+    const query = { limit: Math.min(PAGE, limit - runs.length), status, label, cursor };
     const page: RunList = await api.json<RunList>("GET", RUNS_PATH[source], ["runs"], { query });
     runs.push(...page.runs);
     cursor = page.next_cursor ?? undefined;

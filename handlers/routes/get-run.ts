@@ -1,4 +1,5 @@
 import { RunRecord, type Source } from "../../host-agent/protocol/schemas.ts";
+import { preferenceApplied, preferredWait } from "../prefer.ts";
 import { ok } from "../reply.ts";
 import { defineRoute } from "../route.ts";
 import { RunParams } from "../schemas.ts";
@@ -12,13 +13,17 @@ export const getRun = (source: Source) =>
     tag: SURFACES[source].tag,
     summary: "Get one run's record",
     description:
-      "The run with its status as it is now: its process on the host is looked at for every answer.",
+      "The run with its status as it is now: its process on the host is looked at for every answer. With `Prefer: wait=N` the answer comes when the run has ended, or after N seconds.",
     scope: SURFACES[source].read,
+    waits: true,
     request: { params: RunParams },
     response: { status: 200, description: "The run", body: RunRecord },
     problems: ["run_not_found"],
 
-    async handle({ params }, { agent }) {
-      return ok(await agent.getRun(source, params.run_id));
+    async handle({ params, headers, signal }, { agent }) {
+      const waitSeconds = preferredWait(headers);
+      const wait = waitSeconds === undefined ? {} : { waitSeconds, signal };
+      const run = await agent.getRun(source, params.run_id, wait);
+      return { ...ok(run), headers: preferenceApplied(waitSeconds) };
     },
   });

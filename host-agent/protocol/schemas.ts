@@ -41,6 +41,66 @@ export const RecipeId = z
     "must be 1-100 letters, digits, dots, dashes or underscores, starting with a letter or digit",
   );
 
+/** The longest value of a parameter, in UTF-16 units. */
+export const MAX_PARAM_LENGTH = 4_096;
+const PARAM_NAME = /^[A-Za-z][A-Za-z0-9_-]{0,63}$/;
+/** `--limit`, `-n`, and `-limit` for the programs that take that. */
+const PARAM_FLAG = /^--?[A-Za-z0-9][A-Za-z0-9_.-]{0,63}$/;
+
+export const ParamType = z.enum(["string", "integer", "number", "boolean", "enum"]);
+export type ParamType = z.infer<typeof ParamType>;
+
+export const ParamValue = z.union(
+  [z.string(), z.number(), z.boolean()],
+  "must be a string, a number or a boolean",
+);
+export type ParamValue = z.infer<typeof ParamValue>;
+
+export const ParamName = z
+  .string()
+  .regex(PARAM_NAME, "must be 1-64 letters, digits, dashes or underscores, starting with a letter");
+export const ParamFlag = z.string().regex(PARAM_FLAG, "must look like --limit or -n");
+
+/** What clients may know of a recipe's parameter: enough to draw a form of it. */
+export const Param = z
+  .object({
+    name: ParamName.meta({ description: "Its name in `params` of a launch.", example: "limit" }),
+    flag: ParamFlag.meta({ description: "The option that it becomes.", example: "--limit" }),
+    type: ParamType,
+    required: z.boolean(),
+    description: z.string().optional().meta({ example: "Stop after so many records." }),
+    enum: z.array(z.string()).optional().meta({ description: "The values of an `enum`." }),
+    default: ParamValue.optional().meta({ description: "The value of a launch that gives none." }),
+    pattern: z.string().optional().meta({
+      description: "A regular expression that the whole of a `string` has to match.",
+    }),
+    minimum: z.number().optional().meta({ description: "The least `integer` or `number`." }),
+    maximum: z.number().optional().meta({ description: "The greatest `integer` or `number`." }),
+  })
+  .meta({ id: "RecipeParam" });
+export type Param = z.infer<typeof Param>;
+
+const Params = z
+  .preprocess(
+    (value, context) => {
+      // A record would pass over this name in silence.
+      if (typeof value === "object" && value !== null && Object.hasOwn(value, "__proto__")) {
+        context.addIssue({ code: "custom", path: ["__proto__"], message: "is not known here" });
+      }
+      return value;
+    },
+    z.record(z.string(), ParamValue),
+  )
+  .meta({
+    description:
+      "Values of the recipe's parameters, by name. They become words of the command, before `args`; a boolean that is true becomes its flag alone.",
+    type: "object",
+    additionalProperties: {
+      anyOf: [{ type: "string" }, { type: "number" }, { type: "boolean" }],
+    },
+    example: { limit: 5000 },
+  });
+
 export const PipelineSpec = z
   .strictObject({
     recipe_id: RecipeId.meta({ description: "A recipe of the list.", example: "build_all_extra_features" }),
@@ -49,6 +109,7 @@ export const PipelineSpec = z
         "Appended to the recipe's command. Split into words by POSIX quoting rules and never evaluated: `;`, `|`, `$`, backticks and `*` are ordinary characters.",
       example: "--limit 5000",
     }),
+    params: Params.optional(),
     terminal: z
       .boolean()
       .optional()
@@ -74,6 +135,35 @@ export const ScriptSpec = z
   })
   .meta({ id: "ScriptSpec", example: { path: "/home/mark/scripts/my_job.sh", args: "--mode full" } });
 export type ScriptSpec = z.infer<typeof ScriptSpec>;
+
+/** The longest label, in characters. */
+export const MAX_LABEL_LENGTH = 200;
+/** Control characters, and the two that break a line without being one. */
+const UNPRINTABLE = /[\p{Cc}\u2028\u2029]/u;
+
+export const Label = z
+  .string()
+  .min(1, "must not be empty")
+  .refine(
+    (label) => Array.from(label).length <= MAX_LABEL_LENGTH,
+    `must be at most ${MAX_LABEL_LENGTH} characters`,
+  )
+  .refine((label) => !UNPRINTABLE.test(label), "must not contain control characters")
+  .refine((label) => label.isWellFormed(), "must be well-formed Unicode");
+
+export const MAX_CALLBACK_URL_LENGTH = 2_048;
+
+export const CallbackUrl = z
+  .string()
+  .min(1, "must not be empty")
+  .max(MAX_CALLBACK_URL_LENGTH, `must be at most ${MAX_CALLBACK_URL_LENGTH} characters`);
+
+/** What a launch may say beside what is to run. */
+export const LaunchOptions = z.object({
+  label: Label.optional(),
+  callback_url: CallbackUrl.optional(),
+});
+export type LaunchOptions = z.infer<typeof LaunchOptions>;
 
 /** The record of a run: what the host knows about it at the moment of the answer. */
 export const RunRecord = z
@@ -116,6 +206,10 @@ export const RunRecord = z
       description: "SHA-256 of the script's bytes as they were at the launch; null for a recipe.",
       example: null,
     }),
+    label: z
+      .string()
+      .nullable()
+      .meta({ description: "The label of the launch.", example: "nightly evaluation" }),
     key_name: z.string().meta({ description: "The API key that launched it.", example: "acme-prod" }),
   })
   .meta({ id: "Run" });
@@ -140,6 +234,11 @@ export const Recipe = z
     terminal: z.boolean().meta({ description: "Runs under a pseudo-terminal." }),
     timeout_seconds: z.int().nullable().meta({ description: "The run is stopped after this long." }),
     max_running: z.int().nullable().meta({ description: "At most so many runs of it at once." }),
+    args_help: z.string().nullable().meta({
+      description: "What `args` may hold, in the operator's words.",
+      example: "--limit N  stop after N records",
+    }),
+    params: z.array(Param).meta({ description: "What `params` of a launch may hold." }),
   })
   .meta({ id: "Recipe" });
 export type Recipe = z.infer<typeof Recipe>;
@@ -190,26 +289,80 @@ export type KillOrder = z.infer<typeof KillOrder>;
 /** The edge's id of the request that an order comes from: it goes into the audit log. */
 export const RequestId = z.string().regex(/^[\w.:-]{1,128}$/);
 
+/** Whatever is launched, and for whom. */
+const PipelineLaunch = LaunchOptions.extend({
+  source: z.literal("pipeline"),
+  spec: PipelineSpec,
+  key_name: z.string().min(1).max(200),
+  request_id: RequestId.optional(),
+}).strict();
+const ScriptLaunch = LaunchOptions.extend({
+  source: z.literal("script"),
+  spec: ScriptSpec,
+  key_name: z.string().min(1).max(200),
+  request_id: RequestId.optional(),
+}).strict();
+
+/** What a preview is asked for: a launch without the identity of one. */
+export const PreviewOrder = z.discriminatedUnion("source", [PipelineLaunch, ScriptLaunch]);
+export type PreviewOrder = z.infer<typeof PreviewOrder>;
+
+const LaunchIdentity = {
+  launch_token: z.string().regex(/^[0-9a-f]{64}$/),
+  fingerprint: z.string().regex(/^[0-9a-f]{64}$/),
+};
+
 /** What the edge asks the agent to launch; `launch_token` is the identity of the launch, not of the attempt. */
 export const LaunchOrder = z.discriminatedUnion("source", [
-  z.strictObject({
-    source: z.literal("pipeline"),
-    spec: PipelineSpec,
-    launch_token: z.string().regex(/^[0-9a-f]{64}$/),
-    fingerprint: z.string().regex(/^[0-9a-f]{64}$/),
-    key_name: z.string().min(1).max(200),
-    request_id: RequestId.optional(),
-  }),
-  z.strictObject({
-    source: z.literal("script"),
-    spec: ScriptSpec,
-    launch_token: z.string().regex(/^[0-9a-f]{64}$/),
-    fingerprint: z.string().regex(/^[0-9a-f]{64}$/),
-    key_name: z.string().min(1).max(200),
-    request_id: RequestId.optional(),
-  }),
+  PipelineLaunch.extend(LaunchIdentity),
+  ScriptLaunch.extend(LaunchIdentity),
 ]);
 export type LaunchOrder = z.infer<typeof LaunchOrder>;
+
+/** What a launch would come to, had it not been a dry run. */
+export const LaunchPreview = z
+  .object({
+    dry_run: z.literal(true),
+    source: Source,
+    would_start: z.boolean().meta({ description: "Whether this launch would start a run now." }),
+    reason: z.string().nullable().meta({
+      description: "Why it would not, in one sentence; null when it would.",
+      example: null,
+    }),
+    code: z.string().nullable().meta({
+      description: "The `code` of the problem that the launch would answer; null when it would start.",
+      example: null,
+    }),
+    argv: z.array(z.string()).meta({
+      description: "The words of the command; the first is the program's path, where it was found.",
+      example: ["/usr/bin/python3", "build_all_extra_features.py", "--limit", "5000"],
+    }),
+    cmd: z.string().meta({ description: "The command line as the record would show it." }),
+    cwd: z.string().meta({ description: "The folder it would start in." }),
+    log_path_pattern: z.string().meta({
+      description: "Where its log would lie, with the local time of the launch.",
+      example: "/home/mark/serveraihub/eval/logs/build_all_extra_features__YYYYMMDD_HHMMSS.log",
+    }),
+    environment: z.array(z.string()).meta({
+      description: "The names of its environment variables; their values are not shown.",
+    }),
+    terminal: z.boolean().meta({ description: "Whether it would run under a pseudo-terminal." }),
+    spec_sha256: z
+      .string()
+      .nullable()
+      .meta({ description: "SHA-256 of the script's bytes as they are now; null for a recipe." }),
+    limits: z
+      .object({
+        timeout_seconds: z.int().nullable().meta({ description: "It would be stopped after this long." }),
+        max_running: z.int().nullable().meta({ description: "At most so many runs of this recipe at once." }),
+        running: z.int().nullable().meta({ description: "Runs of this recipe now; null for a script." }),
+        host_max_running: z.int().meta({ description: "At most so many runs on the host at once." }),
+        host_running: z.int().meta({ description: "Runs on the host now." }),
+      })
+      .meta({ description: "What would hold it back or end it." }),
+  })
+  .meta({ id: "LaunchPreview" });
+export type LaunchPreview = z.infer<typeof LaunchPreview>;
 
 export const LaunchAnswer = z.object({ run: RunRecord, replayed: z.boolean() });
 export type LaunchAnswer = z.infer<typeof LaunchAnswer>;
@@ -231,6 +384,8 @@ export const LOG_HEADERS = {
 export const MAX_LOG_PAGE_BYTES = 1_048_576;
 export const DEFAULT_LOG_PAGE_BYTES = 4_096;
 export const MAX_LOG_WAIT_SECONDS = 30;
+/** For how long a request may wait for a run's end. */
+export const MAX_RUN_WAIT_SECONDS = 60;
 export const MAX_LIST_LIMIT = 500;
 export const DEFAULT_LIST_LIMIT = 50;
 export const IDEMPOTENCY_TTL_SECONDS = 3_600;

@@ -27,7 +27,7 @@ const DOCUMENTED_FIELDS = [
   "started_at",
   "status",
 ];
-const FURTHER_FIELDS = ["exit_code", "signal", "spec_sha256", "status_reason"];
+const FURTHER_FIELDS = ["exit_code", "label", "signal", "spec_sha256", "status_reason"];
 
 /** Launching, as every deployment does it. */
 export function launchContract(deploy: Deploy): void {
@@ -53,7 +53,7 @@ export function launchContract(deploy: Deploy): void {
       expect(await hub.log(launched.json)).toBe("hello big wide world\n");
     });
 
-    test("a record has the documented fields and the four further ones, while it runs and after", async () => {
+    test("a record has the documented fields and the five further ones, while it runs and after", async () => {
       await using hub = await startHub({ deploy });
       const before = Math.floor(Date.now() / 1000);
       const path = await hub.script("job.sh", 'until [ -e "$1" ]; do sleep 0.02; done');

@@ -1,10 +1,11 @@
 import { joinArgv } from "../../../host-agent/protocol/argv.ts";
-import type { RunRecord } from "../../../host-agent/protocol/schemas.ts";
-import { ApiError } from "../api.ts";
+import type { LaunchPreview, RunRecord } from "../../../host-agent/protocol/schemas.ts";
+import { type Api, ApiError } from "../api.ts";
 import type { Context } from "../context.ts";
 import { CliError, EXIT, usageError } from "../exit.ts";
 import { interruptible } from "../interruption.ts";
 import { launchBody, type LaunchFlags, type LaunchRequest } from "../launch-options.ts";
+import { readParams } from "../params.ts";
 import { printable } from "../printable.ts";
 import { withRetries } from "../retry.ts";
 import { RUN_FIELDS, RUNS_PATH } from "../runs.ts";
@@ -14,15 +15,20 @@ import { awaitRun, followRun } from "../watch-run.ts";
 export async function launch(context: Context, request: LaunchRequest): Promise<number> {
   const { flags } = request;
   if (flags.follow && flags.wait) throw usageError("-f waits for the end already: leave --wait out");
+  if (flags.dryRun && (flags.follow || flags.wait)) {
+    throw usageError("--dry-run starts nothing to wait for: leave -f and --wait out");
+  }
   const key = checkedKey(flags.key ?? `hub-${crypto.randomUUID()}`);
   const api = await context.api();
+  const body = await bodyOf(context, api, request);
+  if (flags.dryRun) return preview(context, api, request, body);
   const run = await interruptible(
     (signal) =>
       withRetries(
         () =>
           api.json<RunRecord>("POST", RUNS_PATH[request.source], RUN_FIELDS, {
             headers: { "idempotency-key": key },
-            body: launchBody(request),
+            body,
             signal,
           }),
         context.retries("launch", signal),
@@ -36,6 +42,51 @@ export async function launch(context: Context, request: LaunchRequest): Promise<
   if (flags.follow) return followRun(context, api, run, { after: 0, raw: flags.raw === true });
   if (flags.wait) return awaitRun(context, api, run);
   return EXIT.ok;
+}
+
+async function bodyOf(context: Context, api: Api, request: LaunchRequest): Promise<object> {
+  const { spec, flags } = request;
+  if (!("recipe_id" in spec) || flags.param === undefined) return launchBody(request, undefined);
+  const { recipe_id } = spec;
+  const texts = flags.param;
+  const params = await withRetries(() => readParams(api, recipe_id, texts), context.retries("read"));
+  return launchBody(request, params);
+}
+
+/** Shows what a launch would come to; the code says whether it would start. */
+async function preview(context: Context, api: Api, { source }: LaunchRequest, body: object): Promise<number> {
+  const { output, json } = context;
+  // An older server would not know `dry_run`, and refuse it.
+  const found = await withRetries(
+    () => api.json<LaunchPreview>("POST", RUNS_PATH[source], ["dry_run", "would_start", "cmd"], { body }),
+    context.retries("read"),
+  );
+  if (json) await output.json(found);
+  else await output.write(previewCard(found));
+  return found.would_start ? EXIT.ok : EXIT.unavailable;
+}
+
+function previewCard(found: LaunchPreview): string {
+  const { limits } = found;
+  const lines: [string, string | undefined][] = [
+    ["starts", found.would_start ? "yes" : `no: ${printable(found.reason ?? "")}`],
+    ["command", printable(joinArgv(found.argv))],
+    ["folder", printable(found.cwd)],
+    ["log", printable(found.log_path_pattern)],
+    ["environ", found.environment.map(printable).join(" ")],
+    ["terminal", found.terminal ? "yes" : "no"],
+    ["time", limits.timeout_seconds === null ? "no limit" : `at most ${limits.timeout_seconds}s`],
+    [
+      "runs",
+      limits.max_running === null ? undefined : `${limits.running} of ${limits.max_running} of this recipe`,
+    ],
+    ["host runs", `${limits.host_running} of ${limits.host_max_running}`],
+    ["sha256", found.spec_sha256 ?? undefined],
+  ];
+  return lines
+    .filter(([, value]) => value !== undefined)
+    .map(([name, value]) => `${name.padEnd(10)} ${value}\n`)
+    .join("");
 }
 
 async function tellStarted(context: Context, run: RunRecord, { follow, wait }: LaunchFlags): Promise<void> {

@@ -1,4 +1,4 @@
-import type { RecipeList } from "../../../host-agent/protocol/schemas.ts";
+import type { Param, Recipe, RecipeList } from "../../../host-agent/protocol/schemas.ts";
 import type { Context } from "../context.ts";
 import { EXIT } from "../exit.ts";
 import { printable } from "../printable.ts";
@@ -18,6 +18,31 @@ export async function showRecipes({ api: openApi, output, json, retries }: Conte
       [recipe_id, title, description].map(printable),
     );
     await output.write(renderTable(["RECIPE", "TITLE", "DESCRIPTION"], rows, output.width));
+    for (const recipe of list.recipes) await output.write(launchHelp(recipe));
   }
   return EXIT.ok;
+}
+
+/** What a launch of it takes; "" for one that says nothing of it. An older server sends neither field. */
+function launchHelp({ recipe_id, args_help, params }: Partial<Recipe>): string {
+  const lines = [
+    ...(params ?? []).map((param) => `  --param ${paramHelp(param)}`),
+    ...(args_help
+      ? ["  arguments after --:", ...args_help.split("\n").map((line) => `    ${printable(line)}`)]
+      : []),
+  ];
+  return lines.length === 0 ? "" : `\n${printable(recipe_id ?? "")}\n${lines.join("\n")}\n`;
+}
+
+function paramHelp(param: Param): string {
+  const { name, type, minimum, maximum, pattern, description } = param;
+  const facts = [
+    param.enum ? param.enum.join("|") : type,
+    ...(minimum === undefined ? [] : [`from ${minimum}`]),
+    ...(maximum === undefined ? [] : [`to ${maximum}`]),
+    ...(pattern === undefined ? [] : [`like ${pattern}`]),
+    ...(param.default === undefined ? [] : [`default ${param.default}`]),
+    ...(param.required ? ["required"] : []),
+  ];
+  return printable(`${name}=… (${facts.join(", ")})${description === undefined ? "" : `  ${description}`}`);
 }

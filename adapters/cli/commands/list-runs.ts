@@ -13,6 +13,7 @@ import { renderTable } from "../table.ts";
 
 export interface RunsFlags {
   status?: string;
+  label?: string;
   limit: number;
   source?: Source;
   watch?: boolean;
@@ -62,13 +63,16 @@ async function watch(context: Context, api: Api, flags: RunsFlags, signal: Abort
 }
 
 function table({ output }: Context, runs: readonly RunRecord[]): string {
-  const head = ["RUN", "STATUS", "STARTED", "TIME", "KEY", "WHAT"];
+  // Only where there is one: most columns' widths are needed on a narrow terminal.
+  const hasLabels = runs.some(({ label }) => label);
+  const head = ["RUN", "STATUS", "STARTED", "TIME", "KEY", ...(hasLabels ? ["LABEL"] : []), "WHAT"];
   const rows = runs.map((run) => [
     run.run_id,
     statusText(run.status, output.stdout),
     localTime(run.started_at),
     runDuration(run, Date.now()),
     printable(run.key_name),
+    ...(hasLabels ? [printable(run.label ?? "")] : []),
     whatRan(run),
   ]);
   return renderTable(head, rows, output.width);

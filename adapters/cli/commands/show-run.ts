@@ -22,6 +22,7 @@ function card({ output }: Context, run: RunRecord): string {
     ["reason", printable(run.status_reason)],
     ["exit code", run.exit_code === null ? null : String(run.exit_code)],
     ["signal", run.signal],
+    ["label", run.label ? printable(run.label) : null],
     ["command", printable(run.cmd)],
     ["started", localTime(run.started_at)],
     ["ended", run.ended_at === null ? null : localTime(run.ended_at)],

@@ -1,0 +1,45 @@
+import type { Param, RecipeList } from "../../host-agent/protocol/schemas.ts";
+import { type Api, ApiError } from "./api.ts";
+import { usageError } from "./exit.ts";
+
+/**
+ * The values of `--param name=value`, each of the type that the recipe's list
+ * says; as they look to a key that may not read the list. Whether they may be
+ * used is for the Hub to say.
+ */
+export async function readParams(
+  api: Api,
+  recipeId: string,
+  texts: readonly string[],
+): Promise<Record<string, unknown>> {
+  const types = new Map((await paramsOf(api, recipeId)).map(({ name, type }) => [name, type]));
+  const values = new Map<string, unknown>();
+  for (const text of texts) {
+    const at = text.indexOf("=");
+    if (at < 1) throw usageError(`--param ${JSON.stringify(text)} must look like name=value`);
+    const name = text.slice(0, at);
+    if (values.has(name)) throw usageError(`--param ${name} is given twice`);
+    values.set(name, valueOf(text.slice(at + 1), types.get(name)));
+  }
+  return Object.fromEntries(values);
+}
+
+async function paramsOf(api: Api, recipeId: string): Promise<readonly Param[]> {
+  try {
+    const { recipes } = await api.json<RecipeList>("GET", "/api/v1/pipelines/recipes", ["recipes"]);
+    return recipes.find(({ recipe_id }) => recipe_id === recipeId)?.params ?? [];
+  } catch (error) {
+    if (error instanceof ApiError && error.code === "insufficient_scope") return [];
+    throw error;
+  }
+}
+
+const NUMBER = /^-?(?:0|[1-9]\d*)(?:\.\d+)?(?:[eE][-+]?\d+)?$/;
+
+/** A text that is none of its type stays one: the Hub's answer says what is wrong with it. */
+function valueOf(text: string, type: Param["type"] | undefined): unknown {
+  if (type === "string" || type === "enum") return text;
+  if (type !== "boolean" && NUMBER.test(text)) return Number(text);
+  const isBoolean = type === "boolean" || type === undefined;
+  return isBoolean && (text === "true" || text === "false") ? text === "true" : text;
+}

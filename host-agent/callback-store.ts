@@ -1,0 +1,58 @@
+import type { DatabaseSync } from "node:sqlite";
+
+/** A callback whose turn it is. Times are epoch milliseconds. */
+export interface DueCallback {
+  run_id: string;
+  url: string;
+  /** How often it was tried before. */
+  attempts: number;
+  next_attempt_at: number;
+  give_up_at: number | null;
+}
+
+/** How a callback has ended: taken, told to stop (410), or tried for long enough. */
+export type CallbackEnd = "delivered" | "refused" | "given_up";
+
+export type CallbackStore = ReturnType<typeof callbackStore>;
+
+/** The callbacks of runs, in the table `callbacks` of the runs' database. */
+export function callbackStore(db: DatabaseSync) {
+  const selectDue = db.prepare(`
+    SELECT c.run_id, c.url, c.attempts, c.next_attempt_at, c.give_up_at
+    FROM callbacks c INDEXED BY callbacks_pending JOIN runs r ON r.run_id = c.run_id
+    WHERE c.next_attempt_at IS NOT NULL AND c.next_attempt_at <= ? AND r.ended_at IS NOT NULL
+    ORDER BY c.next_attempt_at LIMIT ?`);
+  const take = db.prepare(`
+    UPDATE callbacks SET attempts = attempts + 1, next_attempt_at = ?, give_up_at = ?
+    WHERE run_id = ? AND next_attempt_at = ?`);
+  const setResult = db.prepare("UPDATE callbacks SET last_result = ? WHERE run_id = ?");
+  const setEnd = db.prepare(
+    "UPDATE callbacks SET state = ?, last_result = ?, next_attempt_at = NULL WHERE run_id = ?",
+  );
+
+  return {
+    /** Those of runs that have ended whose next attempt is due, the longest due first. */
+    due(now: number, limit: number): DueCallback[] {
+      return selectDue.all(now, limit) as unknown as DueCallback[];
+    },
+
+    /**
+     * Takes one attempt, before it is made: nobody else makes it too, and should
+     * we end in the middle the next one comes at `nextAttemptAt`. False when
+     * another has taken it.
+     */
+    take(callback: DueCallback, { nextAttemptAt, giveUpAt }: { nextAttemptAt: number; giveUpAt: number }) {
+      return take.run(nextAttemptAt, giveUpAt, callback.run_id, callback.next_attempt_at).changes === 1;
+    },
+
+    /** Records what came of an attempt that is not the last. */
+    noteResult(runId: string, result: string): void {
+      setResult.run(result, runId);
+    },
+
+    /** Records that there will be no further attempt. */
+    end(runId: string, end: CallbackEnd, result: string): void {
+      setEnd.run(end, result, runId);
+    },
+  };
+}
