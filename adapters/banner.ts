@@ -20,9 +20,9 @@ export function banner(config: NodeConfig, serving: Serving, stream: Stream): st
 }
 
 function plainBanner(config: NodeConfig, serving: Serving): string {
-  const facts = [...addresses(serving), ["mode", modeOf(config, serving)], ...parts(config)];
+  const facts: Fact[] = [...addresses(serving), ["mode", modeOf(config, serving)], ...parts(config)];
   return `${TITLE} - ${SUBTITLE}
-${facts.map(([name, value]) => `  ${name!.padEnd(10)}${value}`).join("\n")}
+${facts.map(([name, value]) => `  ${name.padEnd(10)}${value}`).join("\n")}
 
 Try first:
   ${firstCommand(serving)}
