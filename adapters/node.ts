@@ -1,5 +1,6 @@
 import { ConfigError } from "../host-agent/config.ts";
-import { type NodeConfig, readNodeConfig } from "./config.ts";
+import { banner } from "./banner.ts";
+import { readNodeConfig } from "./config.ts";
 import { logLines } from "../host-agent/log-lines.ts";
 import { type Serving, serveNode } from "./serve.ts";
 
@@ -15,7 +16,7 @@ try {
     });
   }
   // Last, so that whoever reads it may already send a signal.
-  console.log(banner(config, serving));
+  console.log(banner(config, serving, process.stdout));
 } catch (error) {
   if (!(error instanceof ConfigError)) throw error;
   console.error(`Cannot start.\n${error.message}`);
@@ -33,33 +34,4 @@ async function stop(serving: Serving, signal: string, flush: () => void): Promis
 function describeRuns(alive: number | undefined): string {
   if (alive === undefined) return "the host-agent and its runs go on";
   return alive === 0 ? "no runs are alive" : `${alive} run${alive === 1 ? "" : "s"} left running`;
-}
-
-function describeAgent({ agent, remoteAgent }: NodeConfig): string {
-  if (remoteAgent) {
-    const { name, url, key } = remoteAgent;
-    return `  agent     ${name} at ${url}, signed with ${key.kid}`;
-  }
-  return `  agent     embedded in this process
-  scripts   ${agent.scriptRoots.join(", ") || "none (HUB_SCRIPT_ROOTS is empty)"}
-  recipes   ${agent.recipesFile}
-  state     ${agent.stateDir}`;
-}
-
-function banner(config: NodeConfig, { url, mode }: Serving): string {
-  const auth =
-    mode === "dev"
-      ? `dev - NO API KEYS: everyone who reaches this address may launch (no keys in ${config.keysFile})`
-      : `enforced - API keys of ${config.keysFile}`;
-  const header = mode === "dev" ? "" : ` \\\n    -H "Authorization: Bearer $HUB_KEY"`;
-  return `Enterprise API v1 - Pipelines & Scripts
-  address   ${url}
-  mode      ${auth}
-${describeAgent(config)}
-
-Try first:
-  curl -X POST ${url}/api/v1/pipelines/runs${header} \\
-    -H "Content-Type: application/json" \\
-    -d '{"recipe_id": "build_all_extra_features", "args": "--limit 20"}'
-`;
 }

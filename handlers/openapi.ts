@@ -11,17 +11,50 @@ const TITLE = "Enterprise API — Pipelines & Scripts";
 const VERSION = "1.0.0";
 const INTRODUCTION = `Launch curated pipelines and allow-listed \`.sh\` scripts on the operator's Hub host, follow their logs, and stop them.
 
-**Authentication.** Send \`Authorization: Bearer <key>\`. Each operation names the scope it needs in \`x-required-scopes\`; the scope \`*\` grants them all. A Hub without keys serves everybody and says so with the header \`Hub-Auth: dev\`.
+### Authentication
 
-**Retries.** Send an \`Idempotency-Key\` with a launch. For an hour the same key and body give the same run (\`Idempotent-Replayed: true\`), however often and from wherever you retry; the same key with another body is a 422. A launch that failed may be tried again with its key.
+Send \`Authorization: Bearer <key>\`; the operator hands out keys. Each operation names the scope it needs in \`x-required-scopes\`; the scope \`*\` grants them all. A Hub without keys serves everybody and says so with the header \`Hub-Auth: dev\`.
 
-**Waiting.** \`Prefer: wait=30\` with a launch, or with a run's record, holds the answer until the run ends, 30 seconds at most; \`Preference-Applied\` says so. \`callback_url\` of a launch has the final record sent to you.
+### Retries
 
-**Trying out.** \`"dry_run": true\` in a launch answers 200 with the command, folder, log and limits, and whether it would start now; nothing is started.
+Send an \`Idempotency-Key\` with a launch: any string that is yours for this launch, such as \`my-job-2026-05-15-001\`. For an hour the same key and body give the same run (\`Idempotent-Replayed: true\`), however often and from wherever you retry; the same key with another body is a 422. A launch that failed may be tried again with its key.
 
-**Logs.** Ask for \`after=0\`, print \`chunk\`, pass \`offset\` as the next \`after\`. With \`wait=30\` an answer comes as soon as there is something new. The run is over when its \`ended_at\` is set; its log is complete then.
+Try again after a lost connection and after 429, 500, 502, 503 and 504; wait as long as \`Retry-After\` says where it is there. Other errors stay as they are until you change the request.
 
-**Errors** are \`application/problem+json\` (RFC 9457). Branch on \`code\`; show \`detail\`.`;
+### Waiting and trying out
+
+\`Prefer: wait=30\` with a launch, or with a run's record, holds the answer until the run ends, 30 seconds at most; \`Preference-Applied\` says so. A \`callback_url\` has the final record sent to you, signed. \`"dry_run": true\` answers 200 with the command, folder, log and limits, and whether the run would start now; nothing is started.
+
+### Tailing a log
+
+Ask for \`after=0\`, print \`chunk\`, pass \`offset\` as the next \`after\`. With \`wait=20\` an answer comes as soon as there is something new, so the loop needs no sleep; give the client a longer timeout than that. After a lost connection ask for the same \`after\` again: nothing is missed or doubled. The run is over when its \`ended_at\` is set, and its log is complete then, so one more read brings the last lines:
+
+\`\`\`python
+def follow(client, run_url):
+    offset, ended = 0, False
+    while True:
+        query = {"after": offset, "max_bytes": 65536, "wait": 20}
+        page = client.get(f"{run_url}/logs", params=query).json()
+        print(page["chunk"], end="", flush=True)
+        offset = page["offset"]
+        if page["more"]:
+            continue
+        if ended:
+            return client.get(run_url).json()
+        ended = client.get(run_url).json()["ended_at"] is not None
+\`\`\`
+
+### How a run ended
+
+\`status\` says it in a word, \`status_reason\` in a sentence, \`exit_code\` in a number. \`unknown\` is no guess: nobody could see how the run ended.
+
+### Stopping
+
+\`POST …/kill\` sends SIGTERM to every process of the run; \`{"signal": "SIGINT", "grace_seconds": 10}\` asks differently, and has SIGKILL follow after ten seconds. \`ended_at\` stays null until all of it is gone. A second kill changes nothing; a run that ended by itself answers 409.
+
+### Errors
+
+Every error is \`application/problem+json\` (RFC 9457). Branch on \`code\`, show \`detail\`, and quote \`request_id\` to the operator; \`errors\` names each invalid field.`;
 
 type Responses = RouteConfig["responses"];
 
@@ -81,8 +114,8 @@ function requestHeaders(route: Route): z.ZodObject {
     ...(route.idempotent && {
       "Idempotency-Key": z.string().min(1).max(MAX_IDEMPOTENCY_KEY_BYTES).optional().meta({
         description:
-          "Any string of 1-255 bytes that is yours for this launch. Makes retries safe for an hour.",
-        example: "my-job-2026-05-15-001",
+          // Not as an example: a form would send it, and the second launch from there would be refused.
+          "Any string of 1-255 bytes that is yours for this launch, such as `my-job-2026-05-15-001`. Makes retries safe for an hour.",
       }),
     }),
     ...(route.waits && {

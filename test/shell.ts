@@ -4,7 +4,7 @@ import { promisify } from "node:util";
 const run = promisify(execFile);
 
 /** Debian's own Python, for which apt installs python3-httpx. */
-const PYTHON = "/usr/bin/python3";
+export const PYTHON = "/usr/bin/python3";
 
 export const HAS_HTTPX = spawnSync(PYTHON, ["-c", "import httpx"]).status === 0;
 

@@ -17,6 +17,8 @@ export interface LogState {
   size: number;
   isRead: boolean;
   isFollowing: boolean;
+  /** The run is over, and its log has been read since: `size` is the last. */
+  isComplete: boolean;
   /** What the reader should know, such as that the file was cut. */
   note?: string;
   error?: Error;
@@ -32,6 +34,7 @@ export function logReader(read: (query: ReadLog) => Promise<LogBytes>) {
     size: 0,
     isRead: false,
     isFollowing: true,
+    isComplete: false,
   });
   const change = (changes: Partial<LogState>) => {
     const next = { ...state.get(), ...changes };
@@ -124,6 +127,7 @@ export function logReader(read: (query: ReadLog) => Promise<LogBytes>) {
         const either = AbortSignal.any([signal, wake.signal]);
         try {
           if (await lookAtEnd(isOver, either)) {
+            change({ isComplete: true });
             if (!state.get().isFollowing) await pause(1e9, AbortSignal.any([signal, wake.signal]));
             else return;
           }

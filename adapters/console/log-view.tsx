@@ -125,12 +125,14 @@ export function LogView({ api, run }: { api: Api; run: RunRecord }) {
           <p class="loading">
             {!state.isRead
               ? "Reading the log …"
-              : isOver
+              : state.isComplete
                 ? "The run wrote nothing."
                 : "Nothing has been written yet."}
           </p>
         )}
-        {isOver && isWhole && window.lines.length > 0 && <p class="log-end">The log is complete.</p>}
+        {state.isComplete && isWhole && window.lines.length > 0 && (
+          <p class="log-end">The log is complete.</p>
+        )}
       </div>
     </section>
   );

@@ -2,7 +2,7 @@ import { writeFile } from "node:fs/promises";
 
 import { expect, test } from "vitest";
 
-import { ALL, OTHER, type TestKey } from "../hub.ts";
+import { ALL, type Hub, OTHER, type TestKey } from "../hub.ts";
 import type { Open } from "./suite.ts";
 
 const SCRIPTS_ONLY: TestKey = {
@@ -68,39 +68,6 @@ export function accessTests(open: Open): void {
     await tab.page.getByText("Nothing has been launched yet").waitFor();
   });
 
-  test("a key that is revoked in the middle is dropped, and another one leads back to the same run", async () => {
-    await using tab = await open();
-    const run = await tab.hub.runScript("echo before; exec sleep 600");
-    await tab.enter(ALL.key, `#/runs/${run.run_id}`);
-    await tab.page.getByText("before").waitFor();
-
-    await writeFile(tab.hub.keysFile, JSON.stringify({ keys: [OTHER] }));
-    await tab.page.getByText("The API key is not known here").waitFor();
-    expect(await tab.page.evaluate("sessionStorage.length")).toBe(0);
-
-    await tab.page.getByLabel("API key").fill(OTHER.key);
-    await tab.page.getByRole("button", { name: "Open" }).click();
-    await tab.page.getByText("before").waitFor();
-    expect(new URL(tab.page.url()).hash).toBe(`#/runs/${run.run_id}`);
-  });
-
-  test("when the server is restarted in the middle the log goes on where it was", async () => {
-    await using tab = await open();
-    const go = `${tab.hub.dir}/go`;
-    const run = await tab.hub.runScript(`echo one; while [ ! -e ${go} ]; do sleep 0.05; done; echo two`);
-    await tab.enter(ALL.key, `#/runs/${run.run_id}`);
-    await tab.page.getByText("one", { exact: true }).waitFor();
-
-    await tab.hub.restart(async () => {
-      await tab.page.getByText("The Hub does not answer.").waitFor();
-      await writeFile(go, "");
-    });
-
-    await tab.page.getByText("The log is complete.").waitFor();
-    expect(await tab.page.locator(".line").allTextContents()).toEqual(["one", "two"]);
-    await tab.page.getByText("The Hub does not answer.").waitFor({ state: "detached" });
-  });
-
   test("a host that cannot be reached is named, and what is known stays to be read", async () => {
     await using tab = await open();
     const run = await tab.hub.runScript("echo kept");
@@ -141,5 +108,44 @@ export function accessTests(open: Open): void {
 
     await tab.page.goto(`${tab.url}/console#/runs/..%2f..`);
     await tab.page.getByText("That is no run").waitFor();
+  });
+}
+
+/** Puts other keys in force in a Hub that serves. */
+export type ReplaceKeys = (hub: Hub, keys: TestKey[]) => Promise<void>;
+
+/** What goes wrong in the middle of following a run. */
+export function interruptionTests(open: Open, replaceKeys: ReplaceKeys): void {
+  test("a key that is revoked in the middle is dropped, and another one leads back to the same run", async () => {
+    await using tab = await open();
+    const run = await tab.hub.runScript("echo before; exec sleep 600");
+    await tab.enter(ALL.key, `#/runs/${run.run_id}`);
+    await tab.page.getByText("before").waitFor();
+
+    await replaceKeys(tab.hub, [OTHER]);
+    await tab.page.getByText("The API key is not known here").waitFor();
+    expect(await tab.page.evaluate("sessionStorage.length")).toBe(0);
+
+    await tab.page.getByLabel("API key").fill(OTHER.key);
+    await tab.page.getByRole("button", { name: "Open" }).click();
+    await tab.page.getByText("before").waitFor();
+    expect(new URL(tab.page.url()).hash).toBe(`#/runs/${run.run_id}`);
+  });
+
+  test("when the server is restarted in the middle the log goes on where it was", async () => {
+    await using tab = await open();
+    const go = `${tab.hub.dir}/go`;
+    const run = await tab.hub.runScript(`echo one; while [ ! -e ${go} ]; do sleep 0.05; done; echo two`);
+    await tab.enter(ALL.key, `#/runs/${run.run_id}`);
+    await tab.page.getByText("one", { exact: true }).waitFor();
+
+    await tab.hub.restart(async () => {
+      await tab.page.getByText("The Hub does not answer.").waitFor();
+      await writeFile(go, "");
+    });
+
+    await tab.page.getByText("The log is complete.").waitFor();
+    expect(await tab.page.locator(".line").allTextContents()).toEqual(["one", "two"]);
+    await tab.page.getByText("The Hub does not answer.").waitFor({ state: "detached" });
   });
 }

@@ -20,6 +20,7 @@ export function referenceTests(open: Open): void {
       recipe_id: "build_all_extra_features",
       args: "--limit 5000",
     });
+    expect(await operation.getByPlaceholder("Idempotency-Key").inputValue()).toBe("");
     await operation.locator("textarea").fill('{"recipe_id": "hello", "args": "docs"}');
     await operation.getByRole("button", { name: "Execute" }).click();
     await operation.locator(".live-responses-table").getByText("201", { exact: true }).first().waitFor();

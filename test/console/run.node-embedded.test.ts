@@ -1,11 +1,14 @@
+import { writeFile } from "node:fs/promises";
+
 import { nodeEmbedded } from "../hub.ts";
-import { accessTests } from "./access.ts";
+import { accessTests, interruptionTests } from "./access.ts";
 import { launchingTests } from "./launching.ts";
 import { logTests } from "./log.ts";
 import { inChromium } from "./suite.ts";
 
 inChromium("runs and logs in the console on Node", nodeEmbedded, (open) => {
   accessTests(open);
+  interruptionTests(open, (hub, keys) => writeFile(hub.keysFile, JSON.stringify({ keys })));
   launchingTests(open);
   logTests(open);
 });

@@ -1,0 +1,96 @@
+import { homedir } from "node:os";
+import { styleText } from "node:util";
+
+import type { NodeConfig } from "./config.ts";
+import type { Serving } from "./serve.ts";
+
+/** Where the banner is written to; colours are for a terminal that takes them. */
+type Stream = NodeJS.WriteStream;
+
+const TITLE = "Enterprise API v1";
+const SUBTITLE = "Pipelines & Scripts";
+
+/**
+ * What the Node adapter says when it serves: where, for whom, with what, and a
+ * first command. For people on a terminal; elsewhere plain lines, whose
+ * `address   URL` programs may read.
+ */
+export function banner(config: NodeConfig, serving: Serving, stream: Stream): string {
+  return stream.isTTY ? terminalBanner(config, serving, stream) : plainBanner(config, serving);
+}
+
+function plainBanner(config: NodeConfig, serving: Serving): string {
+  const facts: Fact[] = [...addresses(serving), ["mode", modeOf(config, serving)], ...parts(config)];
+  return `${TITLE} - ${SUBTITLE}
+${facts.map(([name, value]) => `  ${name.padEnd(10)}${value}`).join("\n")}
+
+Try first:
+  ${firstCommand(serving)}
+`;
+}
+
+function terminalBanner(config: NodeConfig, serving: Serving, stream: Stream): string {
+  const style = (format: Parameters<typeof styleText>[0], text: string) =>
+    styleText(format, text, { stream });
+  const row = ([name, value]: readonly [string, string]) => `  ${style("dim", name.padEnd(10))}${value}`;
+  const isDev = serving.mode === "dev";
+  return [
+    "",
+    `  ${style(["bold", "cyan"], TITLE)}  ${style("dim", SUBTITLE)}`,
+    "",
+    ...addresses(serving).map(([name, url]) => row([name, style(["cyan", "underline"], url)])),
+    "",
+    row(["mode", style(isDev ? ["bold", "yellow"] : "green", modeOf(config, serving))]),
+    ...parts(config).map(([name, value]) => row([name, value.split(", ").map(fromHome).join(", ")])),
+    "",
+    `  Open the console, or try first:`,
+    ...firstCommand(serving)
+      .split("\n")
+      .map((line) => `  ${line}`),
+    "",
+    `  ${style("dim", "Ctrl-C stops the service; runs go on.")}`,
+    "",
+  ].join("\n");
+}
+
+type Fact = readonly [name: string, value: string];
+
+function addresses({ url }: Serving): Fact[] {
+  return [
+    ["address", url],
+    ["console", `${url}/console`],
+    ["reference", `${url}/docs`],
+  ];
+}
+
+function modeOf({ keysFile }: NodeConfig, { mode }: Serving): string {
+  return mode === "dev"
+    ? `dev - NO API KEYS: everyone who reaches this address may launch (no keys in ${keysFile})`
+    : `enforced - API keys of ${keysFile}`;
+}
+
+function parts({ agent, remoteAgent }: NodeConfig): Fact[] {
+  if (remoteAgent) {
+    const { name, url, key } = remoteAgent;
+    return [["agent", `${name} at ${url}, signed with ${key.kid}`]];
+  }
+  return [
+    ["agent", "embedded in this process"],
+    ["scripts", agent.scriptRoots.join(", ") || "none (HUB_SCRIPT_ROOTS is empty)"],
+    ["recipes", agent.recipesFile],
+    ["state", agent.stateDir],
+  ];
+}
+
+function firstCommand({ url, mode }: Serving): string {
+  const key = mode === "dev" ? "" : ` \\\n    -H "Authorization: Bearer $HUB_KEY"`;
+  return `curl -X POST ${url}/api/v1/pipelines/runs${key} \\
+    -H "Content-Type: application/json" \\
+    -d '{"recipe_id": "build_all_extra_features", "args": "--limit 20"}'`;
+}
+
+/** A path as people write it: `~` for their home. */
+function fromHome(path: string): string {
+  const home = homedir();
+  return path === home || path.startsWith(`${home}/`) ? `~${path.slice(home.length)}` : path;
+}
