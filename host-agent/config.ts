@@ -122,7 +122,7 @@ const CALLBACK_SECRET = /^whsec_(?=(?:[A-Za-z\d+/]{4})*(?:[A-Za-z\d+/]{2}==|[A-Z
 
 function readCallbackSecret(env: Env, hosts: readonly CallbackHost[]): string | undefined {
   const secret = env["HUB_CALLBACK_SECRET"];
-  if (secret === undefined || secret === "") {
+  if (!secret) {
     if (hosts.length === 0) return undefined;
     throw new ConfigError(
       "HUB_CALLBACK_SECRET: must be set where HUB_CALLBACK_HOSTS is; `echo whsec_$(openssl rand -base64 32)` makes one",

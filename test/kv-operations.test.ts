@@ -20,6 +20,7 @@ const RUN = {
   exit_code: null,
   signal: null,
   spec_sha256: null,
+  label: null,
   key_name: "dev",
 };
 

@@ -88,7 +88,9 @@ print(follow(client, f"/api/v1/pipelines/runs/{sys.argv[2]}")["status"])`,
       ([, named, short]) => named ?? short!,
     );
 
-    expect(new Set(used)).toEqual(new Set(["start", "test", "keys", "doctor", "dev", "agent", "audit"]));
+    expect(new Set(used)).toEqual(
+      new Set(["start", "test", "keys", "doctor", "dev", "agent", "audit", "edge", "prove", "bench"]),
+    );
     expect(used.filter((name) => !(name in scripts))).toEqual([]);
     expect(scripts.start).toMatch(/node .*adapters\/node\.ts$/);
   });
