@@ -63,7 +63,8 @@ export function httpTransport(agent: RemoteAgent): AgentTransport {
 async function attempt({ url, fetch, sign, timeoutMs }: RemoteAgent, call: AgentCall): Promise<AgentAnswer> {
   const { method, body, extraMs = 0, signal } = call;
   const timeout = AbortSignal.timeout((timeoutMs ?? DEFAULT_TIMEOUT_MS) + extraMs);
-  const target = `${url}/agent/v1${call.path}`;
+  // As a Request writes it (`'` as %27): what is signed must be what is sent.
+  const target = new URL(`${url}/agent/v1${call.path}`).href;
   const bytes = body === undefined ? undefined : encode(JSON.stringify(body));
   const unsigned = new Headers(bytes && { "content-type": "application/json" });
   const headers = sign ? await sign({ method, url: target, headers: unsigned }, bytes) : unsigned;

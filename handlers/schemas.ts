@@ -59,11 +59,11 @@ const launchOptions = {
 
 export const PipelineLaunch = z
   .strictObject({ ...PipelineSpec.shape, ...launchOptions })
-  .meta({ id: "PipelineLaunch" });
+  .meta({ id: "PipelineLaunch", example: { recipe_id: "build_all_extra_features", args: "--limit 5000" } });
 
 export const ScriptLaunch = z
   .strictObject({ ...ScriptSpec.shape, ...launchOptions })
-  .meta({ id: "ScriptLaunch" });
+  .meta({ id: "ScriptLaunch", example: { path: "/home/mark/scripts/my_job.sh", args: "--mode full" } });
 
 export const RunParams = z.strictObject({
   run_id: RunId.meta({ description: "The run's id.", example: "run_a1b2c3d4e5f6" }),

@@ -110,6 +110,7 @@ export const workerd: Deploy = async (setup) => {
     agentName: "host-agent",
     kvFolder: join(setup.dir, "edge-kv"),
     devMode: JSON.parse(keys).keys.length === 0,
+    rates: ratesOf(setup.env),
   });
   await edge.putKeys(keys);
   return {
@@ -120,3 +121,8 @@ export const workerd: Deploy = async (setup) => {
     },
   };
 };
+
+function ratesOf(env: Setup["env"]): Record<string, string> {
+  const names = ["HUB_RATE_PER_KEY", "HUB_FAILED_AUTH_PER_MINUTE"];
+  return Object.fromEntries(Object.entries(env).filter(([name]) => names.includes(name)));
+}

@@ -23,6 +23,8 @@ export interface WorkerdOptions {
   /** The folder that KV is kept in. */
   kvFolder: string;
   devMode: boolean;
+  /** HUB_RATE_PER_KEY and HUB_FAILED_AUTH_PER_MINUTE, where they are not to be the defaults. */
+  rates?: Record<string, string>;
   /** Given each line that the Worker logs. */
   onLog?: (line: string) => void;
 }
@@ -54,6 +56,7 @@ export async function startWorkerd(options: WorkerdOptions): Promise<Workerd> {
       HUB_AGENT_KEY: JSON.stringify(options.agentKey),
       HUB_AGENT_NAME: options.agentName,
       HUB_DEV_MODE: options.devMode ? "1" : "0",
+      ...options.rates,
     },
     serviceBindings: { HUB_ASSETS: { disk: { path: PAGES_FOLDER } } },
     handleRuntimeStdio(stdout: Readable, stderr: Readable) {
