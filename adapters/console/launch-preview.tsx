@@ -8,7 +8,10 @@ import { spelledOut } from "./visible-text.ts";
 /** What a launch would come to. Takes the focus, so that the answer to the button is read and seen. */
 export function Preview({ preview }: { preview: LaunchPreview }) {
   const heading = useRef<HTMLHeadingElement>(null);
-  useEffect(() => heading.current?.focus(), [preview]);
+  useEffect(() => {
+    heading.current!.closest("section")!.scrollIntoView({ block: "nearest" });
+    heading.current!.focus({ preventScroll: true });
+  }, [preview]);
   const { limits, environment } = preview;
   return (
     <section class={`preview ${preview.would_start ? "" : "refused"}`} aria-labelledby="preview-title">
