@@ -5,7 +5,7 @@ export default defineConfig({
     include: ["test/**/*.test.ts"],
     testTimeout: 30_000,
     hookTimeout: 30_000,
-    // Every test file starts real processes; more workers than cores only makes waits longer.
-    maxWorkers: 2,
+    // Every test file starts real processes, and much of its time is waiting for them.
+    maxWorkers: 3,
   },
 });

@@ -1,8 +1,10 @@
 import type * as z from "zod";
 
 import type { Health as HealthSchema } from "../../handlers/schemas.ts";
+import type { FieldError } from "../../host-agent/protocol/problem.ts";
 import type {
   KillOrder,
+  LaunchPreview,
   RecipeList,
   RunList,
   RunRecord,
@@ -15,6 +17,13 @@ import { createStore } from "./store.ts";
 
 export type Health = z.infer<typeof HealthSchema>;
 
+interface Problem {
+  code: string;
+  detail: string;
+  size?: number;
+  errors?: readonly FieldError[];
+}
+
 /** An answer of the API that says no: RFC 9457 with a stable code. */
 export class ApiError extends Error {
   override readonly name = "ApiError";
@@ -22,12 +31,15 @@ export class ApiError extends Error {
   readonly code: string;
   /** The log's size, with `offset_beyond_end`. */
   readonly size: number | undefined;
+  /** The invalid fields, with `invalid_request`. */
+  readonly errors: readonly FieldError[];
 
-  constructor(status: number, { code, detail, size }: { code: string; detail: string; size?: number }) {
+  constructor(status: number, { code, detail, size, errors = [] }: Problem) {
     super(detail);
     this.status = status;
     this.code = code;
     this.size = size;
+    this.errors = errors;
   }
 }
 
@@ -119,8 +131,10 @@ export function createApi(key: string | undefined, onRefused: (detail: string) =
     listRecipes: () => json<RecipeList>("/api/v1/pipelines/recipes"),
     listScripts: () => json<ScriptList>("/api/v1/scripts"),
     readScript: (path: string) => json<ScriptContent>(`/api/v1/scripts/content?${search({ path })}`),
-    launch: (source: Source, spec: object, idempotencyKey: string) =>
-      post<RunRecord>(runsOf(source), spec, { "idempotency-key": idempotencyKey }),
+    previewLaunch: (source: Source, order: object) =>
+      post<LaunchPreview>(runsOf(source), { ...order, dry_run: true }),
+    launch: (source: Source, order: object, idempotencyKey: string) =>
+      post<RunRecord>(runsOf(source), order, { "idempotency-key": idempotencyKey }),
 
     async readLog(source: Source, runId: string, { after, maxBytes, waitSeconds = 0, signal }: ReadLog) {
       const query = search({ after, max_bytes: maxBytes, wait: waitSeconds });
@@ -169,9 +183,7 @@ function search(values: Record<string, string | number | null | undefined>): str
 }
 
 async function problemOf(response: Response): Promise<ApiError> {
-  const body = (await response.json().catch(() => undefined)) as
-    | { code: string; detail: string; size?: number }
-    | undefined;
+  const body = (await response.json().catch(() => undefined)) as Problem | undefined;
   if (typeof body?.code === "string") return new ApiError(response.status, body);
   const type = response.headers.get("content-type") ?? "no content type";
   return new ApiError(response.status, {

@@ -1,11 +1,14 @@
-import type { ComponentChildren } from "preact";
-import { useRef, useState } from "preact/hooks";
+import { useEffect, useRef, useState } from "preact/hooks";
 
-import type { Source } from "../../host-agent/protocol/schemas.ts";
+import type { LaunchPreview, Param, Source } from "../../host-agent/protocol/schemas.ts";
 import { type Api, ApiError } from "./api.ts";
+import { Field } from "./field.tsx";
+import { Preview } from "./launch-preview.tsx";
 import { go, href } from "./location.ts";
 import { Failure } from "./notice.tsx";
+import { ParamFields, paramValues, type TypedParams } from "./param-fields.tsx";
 import type { RunsFeed } from "./runs-feed.ts";
+import { spelledOut } from "./visible-text.ts";
 
 interface LaunchFormProps {
   api: Api;
@@ -14,68 +17,118 @@ interface LaunchFormProps {
   /** What names the recipe or script in the request. */
   target: { recipe_id: string } | { path: string };
   /** What the arguments mean, when the operator says so. */
-  argsHelp?: string | undefined;
+  argsHelp?: string | null;
   /** The target's default. */
   terminal?: boolean;
-  /** Further fields, for what the target alone has. */
-  children?: ComponentChildren;
+  params?: readonly Param[];
 }
 
-/**
- * Launches a recipe or a script. One form makes one run: until the launch has
- * succeeded or a field has changed, every attempt carries the same Idempotency-Key.
- */
-export function LaunchForm({ api, feed, source, target, argsHelp, terminal, children }: LaunchFormProps) {
-  const [args, setArgs] = useState("");
-  const [isTerminal, setTerminal] = useState(terminal ?? false);
-  const [isSending, setSending] = useState(false);
-  const [error, setError] = useState<Error>();
-  const idempotencyKey = useRef<string | undefined>(undefined);
+const NO_PARAMS: readonly Param[] = [];
 
+/**
+ * Launches a recipe or a script, or shows what a launch would come to. One form makes one run: until the
+ * launch has succeeded or a field has changed, every attempt carries the same Idempotency-Key.
+ */
+export function LaunchForm(props: LaunchFormProps) {
+  const { api, feed, source, target, argsHelp, terminal = false, params = NO_PARAMS } = props;
+  const [args, setArgs] = useState("");
+  const [label, setLabel] = useState("");
+  const [typed, setTyped] = useState<TypedParams>(new Map());
+  const [isTerminal, setTerminal] = useState(terminal);
+  const [sending, setSending] = useState<"launch" | "preview">();
+  const [error, setError] = useState<Error>();
+  const [preview, setPreview] = useState<LaunchPreview>();
+  const idempotencyKey = useRef<string | undefined>(undefined);
+  const form = useRef<HTMLFormElement>(null);
+  useEffect(() => {
+    if (error) form.current?.querySelector<HTMLElement>("[aria-invalid=true]")?.focus();
+  }, [error]);
+
+  const forget = () => {
+    setError(undefined);
+    setPreview(undefined);
+  };
   const change = (set: () => void) => {
     idempotencyKey.current = undefined;
-    setError(undefined);
+    forget();
     set();
   };
-  const launch = async (event: SubmitEvent) => {
+  const submit = async (event: SubmitEvent) => {
     event.preventDefault();
-    setSending(true);
-    setError(undefined);
-    idempotencyKey.current ??= randomKey();
+    if (sending) return;
+    const isDry = (event.submitter as HTMLButtonElement | null)?.value === "preview";
+    setSending(isDry ? "preview" : "launch");
+    forget();
+    const values = paramValues(params, typed);
+    const order = {
+      ...target,
+      args,
+      ...(Object.keys(values).length > 0 && { params: values }),
+      ...(label.trim() !== "" && { label: label.trim() }),
+      ...(isTerminal !== terminal && { terminal: isTerminal }),
+    };
     try {
-      const spec = { ...target, args, ...(isTerminal !== (terminal ?? false) && { terminal: isTerminal }) };
-      const run = await api.launch(source, spec, idempotencyKey.current);
+      if (isDry) return setPreview(await api.previewLaunch(source, order));
+      idempotencyKey.current ??= randomKey();
+      const run = await api.launch(source, order, idempotencyKey.current);
       idempotencyKey.current = undefined;
       feed.add(run);
       go(href(["runs", run.run_id]));
     } catch (failure) {
       setError(failure as Error);
     } finally {
-      setSending(false);
+      setSending(undefined);
     }
   };
 
-  const argsError = error instanceof ApiError && error.message.includes("body.args");
+  const faultOf = (path: string) =>
+    error instanceof ApiError ? error.errors.find((one) => one.path === path)?.message : undefined;
+  const launchText = idempotencyKey.current === undefined ? "Launch" : "Try again, still one run";
   return (
-    <form class="launch-form" onSubmit={launch}>
-      <label for="args">Arguments</label>
-      <input
-        id="args"
-        class="mono"
-        value={args}
-        spellcheck={false}
-        autocomplete="off"
-        placeholder="--limit 5000 --name 'two words'"
-        aria-describedby="args-help"
-        aria-invalid={argsError}
-        onInput={({ currentTarget }) => change(() => setArgs(currentTarget.value))}
+    <form ref={form} class="launch-form" onSubmit={submit}>
+      <ParamFields
+        params={params}
+        typed={typed}
+        faultOf={faultOf}
+        onChange={(name, value) => change(() => setTyped(new Map([...typed, [name, value]])))}
       />
-      <p id="args-help" class="note">
-        {argsHelp !== undefined && <span class="args-help">{argsHelp}</span>}
-        Split into words as a shell would, quotes included, and never evaluated: <code>;</code> <code>|</code>{" "}
-        <code>$</code> <code>*</code> are ordinary characters.
-      </p>
-      {children}
+      <Field
+        id="args"
+        label="Arguments"
+        fault={faultOf("body.args")}
+        help={
+          <>
+            {argsHelp && <span class="args-help">{spelledOut(argsHelp)}</span>}
+            Split into words as a shell would, quotes included, and never evaluated: <code>;</code>{" "}
+            <code>|</code> <code>$</code> <code>*</code> are ordinary characters.
+          </>
+        }
+        control={(attributes) => (
+          <input
+            {...attributes}
+            class="mono"
+            value={args}
+            spellcheck={false}
+            autocomplete="off"
+            placeholder="--limit 5000 --name 'two words'"
+            onInput={({ currentTarget }) => change(() => setArgs(currentTarget.value))}
+          />
+        )}
+      />
+      <Field
+        id="label"
+        label="Label"
+        fault={faultOf("body.label")}
+        help="A text of your own to find the run by; may stay empty."
+        control={(attributes) => (
+          <input
+            {...attributes}
+            value={label}
+            autocomplete="off"
+            onInput={({ currentTarget }) => change(() => setLabel(currentTarget.value))}
+          />
+        )}
+      />
       <label class="check">
         <input
           type="checkbox"
@@ -86,10 +139,15 @@ export function LaunchForm({ api, feed, source, target, argsHelp, terminal, chil
       </label>
       {error && <Failure error={error} />}
       <div class="actions">
-        <button type="submit" class="primary" disabled={isSending}>
-          {isSending ? "Launching …" : error ? "Try again, still one run" : "Launch"}
+        {/* Not `disabled`, which would take the focus away from who pressed it. */}
+        <button type="submit" class="primary" aria-disabled={sending !== undefined}>
+          {sending === "launch" ? "Launching …" : launchText}
+        </button>
+        <button type="submit" value="preview" aria-disabled={sending !== undefined}>
+          Dry run
         </button>
       </div>
+      {preview && <Preview preview={preview} />}
     </form>
   );
 }

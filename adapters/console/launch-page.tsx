@@ -113,6 +113,8 @@ function ChosenRecipe({ api, feed, recipe }: { api: Api; feed: RunsFeed; recipe:
         source="pipeline"
         target={{ recipe_id: recipe.recipe_id }}
         terminal={recipe.terminal}
+        argsHelp={recipe.args_help}
+        params={recipe.params}
       />
     </>
   );

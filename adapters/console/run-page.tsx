@@ -1,8 +1,8 @@
-import type { ComponentChildren } from "preact";
 import { useEffect, useRef, useState } from "preact/hooks";
 
 import type { RunRecord } from "../../host-agent/protocol/schemas.ts";
 import { type Api, ApiError } from "./api.ts";
+import { Fact } from "./fact.tsx";
 import { durationOf, fullTime, nameOf } from "./format.ts";
 import { copyText, pause, seen, useNow, useTitle } from "./hooks.ts";
 import { KillDialog } from "./kill-dialog.tsx";
@@ -87,6 +87,11 @@ function Facts({ run }: { run: RunRecord }) {
       <Fact name="Command" width="full">
         <code>{spelledOut(run.cmd)}</code>
       </Fact>
+      {run.label !== null && (
+        <Fact name="Label" width="full">
+          <bdi>{spelledOut(run.label)}</bdi>
+        </Fact>
+      )}
       <Fact name="Started">{fullTime(run.started_at)}</Fact>
       <Fact name={run.ended_at === null ? "Running for" : "Duration"}>{durationOf(run, now)}</Fact>
       <Fact name="Ended">{run.ended_at === null ? "not yet" : fullTime(run.ended_at)}</Fact>
@@ -118,21 +123,6 @@ function Facts({ run }: { run: RunRecord }) {
         <code>{spelledOut(run.log_path)}</code>
       </Fact>
     </dl>
-  );
-}
-
-interface FactProps {
-  name: string;
-  width?: "half" | "full";
-  children: ComponentChildren;
-}
-
-function Fact({ name, width, children }: FactProps) {
-  return (
-    <div class={width}>
-      <dt>{name}</dt>
-      <dd>{children}</dd>
-    </div>
   );
 }
 

@@ -56,6 +56,7 @@ function RunRow({ run, index, now }: { run: RunRecord; index: number; now: numbe
         <a href={href(["runs", run.run_id])} title={spelledOut(run.cmd)}>
           <bdi>{spelledOut(nameOf(run))}</bdi>
         </a>
+        {run.label !== null && <bdi class="label">{spelledOut(run.label)}</bdi>}
         {args !== "" && <code>{spelledOut(args)}</code>}
       </span>
       <span role="cell" class="surface">

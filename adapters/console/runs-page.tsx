@@ -68,7 +68,7 @@ export function RunsPage({ api, feed, query }: RunsPageProps) {
           <input
             ref={search}
             type="search"
-            placeholder="Search name, id, command, key  ( / )"
+            placeholder="Search name, label, id, command, key  ( / )"
             aria-label="Search the runs"
             value={words}
             onInput={({ currentTarget }) => {
@@ -193,7 +193,8 @@ function filterRuns(lists: RunRecord[][], { status, source, words }: Wanted): Ru
     .filter((run) => source === undefined || run.source === source)
     .filter((run) => {
       if (wanted.length === 0) return true;
-      const text = `${nameOf(run)} ${run.run_id} ${run.cmd} ${run.key_name} ${run.status}`.toLowerCase();
+      const { run_id, label, cmd, key_name } = run;
+      const text = [nameOf(run), run_id, label ?? "", cmd, key_name, run.status].join(" ").toLowerCase();
       return wanted.every((word) => text.includes(word));
     })
     .toSorted((a, b) => b.started_at - a.started_at);

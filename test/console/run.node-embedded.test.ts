@@ -2,6 +2,7 @@ import { writeFile } from "node:fs/promises";
 
 import { nodeEmbedded } from "../hub.ts";
 import { accessTests, interruptionTests } from "./access.ts";
+import { launchOptionsTests } from "./launch-options.ts";
 import { launchingTests } from "./launching.ts";
 import { logTests } from "./log.ts";
 import { inChromium } from "./suite.ts";
@@ -10,5 +11,6 @@ inChromium("runs and logs in the console on Node", nodeEmbedded, (open) => {
   accessTests(open);
   interruptionTests(open, (hub, keys) => writeFile(hub.keysFile, JSON.stringify({ keys })));
   launchingTests(open);
+  launchOptionsTests(open);
   logTests(open);
 });
