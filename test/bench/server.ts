@@ -8,6 +8,8 @@ import { join } from "node:path";
 import { fileURLToPath } from "node:url";
 
 const NODE_ADAPTER = fileURLToPath(new URL("../../adapters/node.ts", import.meta.url));
+/** As `npm start` sets it. */
+const COMPILE_CACHE = fileURLToPath(new URL("../../node_modules/.cache/node", import.meta.url));
 const KEY = "sk_bench_0123456789abcdef0123456789abcdef";
 const TRUE_SCRIPT = "#!/bin/sh\nexec /bin/true\n";
 
@@ -24,7 +26,7 @@ export async function startServer() {
   await writeFile(join(dir, "sleep.sh"), "#!/bin/sh\nexec sleep 600\n", { mode: 0o755 });
 
   async function start() {
-    const child = spawn(process.execPath, [NODE_ADAPTER], {
+    const child = spawn(process.execPath, ["--max-semi-space-size=4", NODE_ADAPTER], {
       stdio: ["ignore", "pipe", "ignore"],
       env: {
         PATH: process.env["PATH"],
@@ -33,6 +35,9 @@ export async function startServer() {
         HUB_KEYS_FILE: join(dir, "keys.json"),
         HUB_SCRIPT_ROOTS: dir,
         HUB_MAX_RUNNING: "2000",
+        HUB_MAX_LOG_BYTES: "0",
+        HUB_KEEP_RUNS_DAYS: "0",
+        NODE_COMPILE_CACHE: COMPILE_CACHE,
       },
     });
     await once(child.stdout, "data");
