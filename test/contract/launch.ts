@@ -263,12 +263,12 @@ export function launchContract(deploy: Deploy): void {
         deploy,
         recipes: [
           { ...recipe, recipe_id: "here" },
-          { ...recipe, recipe_id: "there", cwd: "work/space", log_dir: "logs/mine" },
-          { ...recipe, recipe_id: "local-program", cwd: "work", command: ["./tool", "x"] },
+          { ...recipe, recipe_id: "there", cwd: "jobs/space", log_dir: "logs/mine" },
+          { ...recipe, recipe_id: "local-program", cwd: "jobs", command: ["./tool", "x"] },
         ],
       });
-      await mkdir(join(hub.dir, "work", "space"), { recursive: true });
-      await writeFile(join(hub.dir, "work", "tool"), '#!/bin/sh\necho "tool $*"\n', { mode: 0o755 });
+      await mkdir(join(hub.dir, "jobs", "space"), { recursive: true });
+      await writeFile(join(hub.dir, "jobs", "tool"), '#!/bin/sh\necho "tool $*"\n', { mode: 0o755 });
       const launch = async (recipe_id: string) => {
         const { json } = await hub.post(PIPELINES, { recipe_id });
         await hub.ended(json);
@@ -277,8 +277,8 @@ export function launchContract(deploy: Deploy): void {
 
       expect(await launch("here")).toEqual({ log: `${hub.dir}\n`, logDir: join(hub.stateDir, "logs") });
       expect(await launch("there")).toEqual({
-        log: `${hub.dir}/work/space\n`,
-        logDir: `${hub.dir}/work/space/logs/mine`,
+        log: `${hub.dir}/jobs/space\n`,
+        logDir: `${hub.dir}/jobs/space/logs/mine`,
       });
       expect((await launch("local-program")).log).toBe("tool x\n");
     });
