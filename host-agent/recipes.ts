@@ -1,10 +1,10 @@
-import { stat } from "node:fs/promises";
 import { readFile } from "node:fs/promises";
 import { dirname, resolve } from "node:path";
 
 import * as z from "zod";
 
 import { sha256 } from "./audit-log.ts";
+import { fileVersion } from "./file-version.ts";
 import { DEFAULT_ERROR_MARKERS } from "./outcome.ts";
 import { ParamEntry, type RecipeParam, publicParam, repeatedParam } from "./params.ts";
 import { type Recipe, RecipeId } from "./protocol/schemas.ts";
@@ -80,7 +80,7 @@ export function openRecipes(path: string, onRead: OnRead = () => {}) {
   let looking: Promise<void> | undefined;
 
   async function look(): Promise<void> {
-    const now = await fileVersion(path);
+    const now = fileVersion(path);
     if (now === version) return;
     try {
       const text = await readFile(path, "utf8");
@@ -89,6 +89,8 @@ export function openRecipes(path: string, onRead: OnRead = () => {}) {
       onRead("loaded", sha256(text));
     } catch (error) {
       problem = `recipes file: ${error instanceof Error ? error.message : String(error)}`;
+      // With its path and the fault: /healthz, which is public, says only that there is one.
+      console.error(JSON.stringify({ level: "error", event: "recipes_file_broken", error: problem }));
       onRead("refused", null);
     }
     version = now;
@@ -148,9 +150,4 @@ export function publicRecipe(recipe: CatalogueRecipe): Recipe {
 
 function compile(sources: readonly string[]): RegExp[] {
   return sources.map((source) => new RegExp(source, "u"));
-}
-
-async function fileVersion(path: string): Promise<string> {
-  const stats = await stat(path, { bigint: true }).catch(() => undefined);
-  return stats ? `${stats.dev}:${stats.ino}:${stats.size}:${stats.mtimeNs}` : "missing";
 }
