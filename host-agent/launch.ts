@@ -7,7 +7,7 @@ import { fileURLToPath } from "node:url";
 
 import { ArgsError, splitArgs } from "./argv.ts";
 import { createLog } from "./log-file.ts";
-import { checkLinks } from "./log-folder.ts";
+import { checkLogFolder } from "./log-folder.ts";
 import { fileIdentity } from "./log-limit.ts";
 import { paramWords } from "./params.ts";
 import { currentBootId, type ProcessIdentity, readStat } from "./process-identity.ts";
@@ -200,7 +200,7 @@ export async function previewArgv(plan: LaunchPlan, env: Record<string, string>)
   try {
     const argv = await resolveCommand(plan, env);
     if (plan.terminal) await terminalArgv(argv);
-    checkLinks(plan.logDir);
+    checkLogFolder(plan.logDir);
     await checkLogDir(plan.logDir);
     return argv;
   } catch (error) {

@@ -2,7 +2,7 @@ import { closeSync, constants, fstatSync, openSync, readSync } from "node:fs";
 import { type FileHandle, open } from "node:fs/promises";
 import { basename, dirname } from "node:path";
 
-import { openLogFolder } from "./log-folder.ts";
+import { openLogFolder, placeIn } from "./log-folder.ts";
 import { logEndMark } from "./log-limit.ts";
 import { ApiProblem } from "./protocol/problem.ts";
 import { endOfPage, MAX_CHARACTER_BYTES } from "./utf8.ts";
@@ -24,15 +24,17 @@ const NO_LOG_THERE = new Set(["ENOENT", "ENOTDIR", "ELOOP", "EACCES", "ENXIO"]);
 
 /**
  * Creates a log that did not exist, for appending, and never through a symbolic
- * link of another user. Throws EEXIST when there is anything at `path`, and as
+ * link that another user could have put there. Throws EEXIST when there is anything at `path`, and as
  * `openLogFolder` does.
  */
 export async function createLog(path: string): Promise<FileHandle> {
   const { O_APPEND, O_CREAT, O_EXCL, O_NOFOLLOW, O_WRONLY } = constants;
   using folder = openLogFolder(dirname(path));
-  // Within the folder that was looked at, whatever stands at its path by now.
-  const place = `/proc/self/fd/${folder.fd}/${basename(path)}`;
-  const log = await open(place, O_WRONLY | O_CREAT | O_EXCL | O_APPEND | O_NOFOLLOW, LOG_MODE);
+  const log = await open(
+    placeIn(folder.fd, basename(path)),
+    O_WRONLY | O_CREAT | O_EXCL | O_APPEND | O_NOFOLLOW,
+    LOG_MODE,
+  );
   // The mode given to open(2) is less our umask.
   await log.chmod(LOG_MODE);
   return log;

@@ -1,5 +1,7 @@
 import { execFileSync, spawn } from "node:child_process";
 import {
+  chmodSync,
+  chownSync,
   existsSync,
   fstatSync,
   lchownSync,
@@ -72,16 +74,24 @@ function sizeAndInode(path: string): string {
   return `${ino}:${size}`;
 }
 
-/** The folder that would be written to; undefined when that is refused. */
-function inodeOf(folder: string): number | undefined {
+/** The folder that would be written to, or why it is not. */
+function inodeOf(folder: string): number | string {
   try {
     using opened = openLogFolder(folder);
     return fstatSync(opened.fd).ino;
   } catch (error) {
-    if ((error as { code?: string }).code !== "launch_failed") throw error;
-    return undefined;
+    return (error as { code: string }).code;
   }
 }
+
+/** Puts a link of another user in the place of a folder, and the folder back, without end. */
+const SWAP = `const { symlinkSync, renameSync, lchownSync, unlinkSync } = require("node:fs");
+  const [path, target] = process.argv.slice(1);
+  const attempt = (work) => { try { work(); } catch {} };
+  for (let i = 0; ; i++) {
+    attempt(() => { symlinkSync(target, path + ".link"); lchownSync(path + ".link", ${NOBODY}, ${NOBODY}); });
+    attempt(() => { renameSync(path, path + i); renameSync(path + ".link", path); unlinkSync(path); renameSync(path + i, path); });
+  }`;
 
 /** A link as another user of this host would place it. */
 function foreignLink(target: string, path: string): void {
@@ -179,43 +189,52 @@ describe("a log_dir", () => {
       const { json: dry } = await hub.post(RUNS, { recipe_id: "job", dry_run: true });
 
       expect({ status, code: json.code }).toEqual({ status: 422, code: "launch_failed" });
-      expect(json.detail).toContain("a symbolic link of another user");
+      expect(json.detail).toContain("a symbolic link");
       expect(dry).toMatchObject({ would_start: false, code: "launch_failed" });
       expect(readdirSync(victim)).toEqual(inside);
       expect(existsSync(join(victim, "logs")) ? readdirSync(join(victim, "logs")) : []).toEqual([]);
     });
 
-    test("is not written to behind a link that comes and goes, in a loop", async () => {
+    test("is not written to behind the operator's own link where others can replace it, but in a sticky folder", async () => {
       prepare();
-      mkdirSync(join(hub.dir, "shared", "real"));
-      symlinkSync("real", logs);
-      const swapper = spawn(
-        process.execPath,
-        [
-          "-e",
-          `const { symlinkSync, renameSync, lchownSync } = require("node:fs"); const [logs, victim] = process.argv.slice(1);
-           for (;;) { symlinkSync(victim, logs + ".n"); lchownSync(logs + ".n", ${NOBODY}, ${NOBODY}); renameSync(logs + ".n", logs);
-             symlinkSync("real", logs + ".n"); renameSync(logs + ".n", logs); }`,
-          logs,
-          victim,
-        ],
-        { stdio: "ignore" },
-      );
-      const answers: { status: number; json: { code?: string; run_id: string; source: "pipeline" } }[] = [];
+      const shared = join(hub.dir, "shared");
+      mkdirSync(join(hub.dir, "real"), { recursive: true });
+      symlinkSync("../real", logs);
+      for (const [close, status] of [
+        [() => chmodSync(shared, 0o777), 422],
+        [() => chmodSync(shared, 0o775), 422],
+        [() => chmodSync(shared, 0o1777), 201],
+        [() => chownSync(shared, NOBODY, NOBODY), 422],
+      ] as const) {
+        close();
+        const answer = await launch("mine", `${status} ${statSync(shared).mode} ${statSync(shared).uid}`);
+        expect(answer.status, statSync(shared).mode.toString(8)).toBe(status);
+        if (status === 201) await hub.ended(answer.json);
+      }
+    });
+
+    test("is not written to behind a link that comes and goes on the way to it, in a loop", async () => {
+      prepare();
+      const moving = join(hub.dir, "shared", "moving");
+      mkdirSync(join(moving, "logs"), { recursive: true });
+      mkdirSync(join(victim, "logs"));
+      const closed = statSync(join(victim, "logs")).ino;
+      const swapper = spawn(process.execPath, ["-e", SWAP, moving, victim], { stdio: "ignore" });
       try {
-        for (let tries = 0; tries < 10; tries++) answers.push(await launch(`loop-${tries}`));
-        const real = statSync(join(hub.dir, "shared", "real")).ino;
-        const opened = new Set(Array.from({ length: 20_000 }, () => inodeOf(logs)));
-        expect([...opened].filter((ino) => ino !== undefined && ino !== real)).toEqual([]);
+        const seen = new Set<number | string>();
+        for (let tries = 0; tries < 20_000 && !(tries >= 3_000 && seen.has("launch_failed")); tries++) {
+          seen.add(inodeOf(join(moving, "logs")));
+          if (tries % 20 > 0) continue;
+          const log = await createLog(join(moving, "logs", `${tries}.log`)).catch(() => undefined);
+          await log?.close();
+        }
+        expect([...seen]).not.toContain(closed);
+        expect([...seen], "the link was met").toContain("launch_failed");
         expect(swapper.exitCode, "it swapped all the time").toBeNull();
       } finally {
         swapper.kill("SIGKILL");
       }
-      for (const { status, json } of answers) {
-        expect([201, 422], json.code).toContain(status);
-        if (status === 201) await hub.ended(json);
-      }
-      expectUntouched();
+      expect(readdirSync(join(victim, "logs"))).toEqual([]);
     });
   });
 
