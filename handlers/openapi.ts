@@ -199,7 +199,9 @@ function problemsOf(route: Route): ProblemCode[] {
     ...(body ? (["request_timeout", "body_too_large", "unsupported_media_type"] as const) : []),
     ...route.problems,
     "internal",
-    ...(route.scope ? (["agent_error", "agent_unavailable", "agent_timeout"] as const) : []),
+    ...(route.scope
+      ? (["agent_error", "agent_unavailable", "agent_timeout", "host_unavailable"] as const)
+      : []),
   ];
 }
 

@@ -3,6 +3,7 @@ import { constants } from "node:fs";
 import { type FileHandle, lstat, open, readdir, realpath, stat } from "node:fs/promises";
 import { basename, dirname, isAbsolute, join, normalize, sep } from "node:path";
 
+import { isUnableToLook } from "./exhaustion.ts";
 import { ApiProblem } from "./protocol/problem.ts";
 import type { ScriptContent, ScriptEntry, ScriptList } from "./protocol/schemas.ts";
 
@@ -139,8 +140,8 @@ async function isMissingInside(path: string, inside: (real: string) => boolean):
 
 async function openRegular(real: string): Promise<FileHandle> {
   const flags = constants.O_RDONLY | constants.O_NOFOLLOW | constants.O_NONBLOCK;
-  const file = await open(real, flags).catch(() => {
-    throw forbidden();
+  const file = await open(real, flags).catch((error: unknown) => {
+    throw isUnableToLook(error) ? error : forbidden();
   });
   if ((await file.stat()).isFile()) return file;
   await file.close();
@@ -176,7 +177,10 @@ async function listScripts(
     if (seen.has(folder)) continue;
     if (seen.size === MAX_FOLDERS) return { scripts, truncated: true };
     seen.add(folder);
-    const entries = await readdir(folder, { withFileTypes: true }).catch(() => []);
+    const entries = await readdir(folder, { withFileTypes: true }).catch((error: unknown) => {
+      if (isUnableToLook(error)) throw error;
+      return [];
+    });
     entries.sort((a, b) => (a.name < b.name ? -1 : 1));
     for (const entry of entries) {
       const path = join(folder, entry.name);

@@ -2,6 +2,7 @@ import { Router } from "itty-router";
 import * as z from "zod";
 
 import type { AgentAnswer, AgentCall, AgentTransport } from "./protocol/call.ts";
+import { isExhausted } from "./exhaustion.ts";
 import { ApiProblem, type FieldError } from "./protocol/problem.ts";
 import {
   AgentHealth,
@@ -256,6 +257,13 @@ function asProblem(thrown: unknown): ApiProblem {
   const errcode = (thrown as { errcode?: number }).errcode;
   if (errcode !== undefined && SQLITE_NOT_NOW.has(errcode & 0xff)) {
     return new ApiProblem("host_unavailable", "The host cannot write its state now; try again", {
+      retryAfterSeconds: 10,
+      cause: thrown,
+    });
+  }
+  if (isExhausted(thrown)) {
+    const { code } = thrown as NodeJS.ErrnoException;
+    return new ApiProblem("host_unavailable", `The host is short of something now (${code}); try again`, {
       retryAfterSeconds: 10,
       cause: thrown,
     });
