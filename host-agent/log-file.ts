@@ -1,8 +1,8 @@
-import { closeSync, constants, fstatSync, openSync, readSync } from "node:fs";
-import { type FileHandle, mkdir, open } from "node:fs/promises";
+import { closeSync, constants, fchmodSync, fstatSync, openSync, readSync } from "node:fs";
 import { dirname } from "node:path";
 
 import { logEndMark } from "./log-limit.ts";
+import { makeFolder } from "./make-folder.ts";
 import { ApiProblem } from "./protocol/problem.ts";
 import { endOfPage, MAX_CHARACTER_BYTES } from "./utf8.ts";
 
@@ -25,17 +25,23 @@ const NO_LOG_THERE = new Set(["ENOENT", "ENOTDIR", "ELOOP", "EACCES", "ENXIO"]);
  * Creates a log that did not exist, for appending, and never through a symbolic
  * link. Throws EEXIST when there is anything at `path`.
  */
-export async function createLog(path: string): Promise<FileHandle> {
-  const { O_APPEND, O_CREAT, O_EXCL, O_NOFOLLOW, O_WRONLY } = constants;
-  const create = () => open(path, O_WRONLY | O_CREAT | O_EXCL | O_APPEND | O_NOFOLLOW, LOG_MODE);
-  const log = await create().catch(async (error: NodeJS.ErrnoException) => {
-    if (error.code !== "ENOENT") throw error;
-    await mkdir(dirname(path), { recursive: true, mode: 0o750 });
-    return create();
-  });
+export function createLog(path: string): { fd: number } & Disposable {
+  let fd: number;
+  try {
+    fd = createForAppending(path);
+  } catch (error) {
+    if ((error as NodeJS.ErrnoException).code !== "ENOENT") throw error;
+    makeFolder(dirname(path), 0o750);
+    fd = createForAppending(path);
+  }
   // The mode given to open(2) is less our umask.
-  await log.chmod(LOG_MODE);
-  return log;
+  fchmodSync(fd, LOG_MODE);
+  return { fd, [Symbol.dispose]: () => closeSync(fd) };
+}
+
+function createForAppending(path: string): number {
+  const { O_APPEND, O_CREAT, O_EXCL, O_NOFOLLOW, O_WRONLY } = constants;
+  return openSync(path, O_WRONLY | O_CREAT | O_EXCL | O_APPEND | O_NOFOLLOW, LOG_MODE);
 }
 
 /**

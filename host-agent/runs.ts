@@ -232,7 +232,7 @@ export function createRuns(deps: RunsDeps) {
         runUser: deps.runUser,
       });
       const started = store.markRunning(run.run_id, process, logFile, ALIVE);
-      if (plan.script && !(await scripts.isUnchanged(plan.script))) return await stopChanged(started);
+      if (plan.script && !scripts.isUnchanged(plan.script)) return await stopChanged(started);
       return started;
     } catch (error) {
       if (error instanceof ApiProblem) {

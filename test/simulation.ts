@@ -321,7 +321,7 @@ const recipes = {
 } as unknown as Recipes;
 const scripts = {
   approve: async (path: string) => ({ path, sha256: "", executable: true, shebang: undefined, version: "" }),
-  isUnchanged: async () => true,
+  isUnchanged: () => true,
 } as unknown as Scripts;
 
 /** The store of an agent that may crash: then it reads and writes nothing more. */
