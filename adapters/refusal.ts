@@ -55,14 +55,14 @@ export function refusalOf(fault: NodeJS.ErrnoException): Response {
  * third one that nobody meant.
  */
 export function repeatedHeader({ rawHeaders }: IncomingMessage): string | undefined {
-  const seen = new Set<string>();
-  for (let i = 0; i < rawHeaders.length; i += 2) {
-    const name = rawHeaders[i]!.toLowerCase();
-    if (!SINGLE_HEADERS.has(name)) continue;
-    if (seen.has(name)) return name;
-    seen.add(name);
-  }
-  return undefined;
+  return SINGLE_HEADERS.find((name) => {
+    let times = 0;
+    for (let i = 0; i < rawHeaders.length; i += 2) {
+      const given = rawHeaders[i]!;
+      if (given.length === name.length && given.toLowerCase() === name) times++;
+    }
+    return times > 1;
+  });
 }
 
-const SINGLE_HEADERS = new Set(["host", "idempotency-key"]);
+const SINGLE_HEADERS = ["host", "idempotency-key"];

@@ -10,10 +10,11 @@ import type { RecordEvent } from "../host-agent/audit-log.ts";
 import { type AgentConfig, ConfigError, type Env } from "../host-agent/config.ts";
 import type { Log } from "../host-agent/log-lines.ts";
 import { makeFolder } from "../host-agent/make-folder.ts";
-import type { AgentTransport } from "../host-agent/protocol/call.ts";
+import type { Agent as Operations } from "../host-agent/protocol/agent.ts";
 import { requestSigner } from "../host-agent/protocol/signature.ts";
 import type { NodeConfig, RemoteAgentConfig } from "./config.ts";
 import { folderAssets, PAGES_FOLDER } from "./assets-folder.ts";
+import { embeddedAgent } from "./embedded-agent.ts";
 import { close, httpServer, listen } from "./http-server.ts";
 import { openKeysFile, sha256 } from "./keys-file.ts";
 import { memoryKV } from "./kv-memory.ts";
@@ -62,7 +63,7 @@ export async function serveNode(
   const kv = openKV(config.kvFile, now, log);
   const stopping = new AbortController();
   const app = createApp({
-    agent: agentClient(agent.transport),
+    agent: agent.operations,
     kv,
     keys,
     digest: sha256,
@@ -99,7 +100,7 @@ export async function serveNode(
 
 /** An agent as the adapter holds it. */
 interface HeldAgent extends Pick<Serving, "countAlive"> {
-  transport: AgentTransport;
+  operations: Operations;
   /** Of an agent in another process: none. */
   audit: Agent["audit"] | undefined;
   close(): Promise<void>;
@@ -109,13 +110,13 @@ interface HeldAgent extends Pick<Serving, "countAlive"> {
 const NO_HOST = "http://host-agent";
 
 async function embedAgent(config: AgentConfig, env: Env, now: () => number): Promise<HeldAgent> {
-  const { answer, audit, countAlive, close: closeAgent } = await startAgent(config, env, now);
-  return { transport: answer, audit, countAlive, close: closeAgent };
+  const { operations, audit, countAlive, close: closeAgent } = await startAgent(config, env, now);
+  return { operations: embeddedAgent(operations), audit, countAlive, close: closeAgent };
 }
 
 async function reachAgent(config: RemoteAgentConfig): Promise<HeldAgent> {
-  const transport = httpTransport(await remoteAgent(config));
-  return { transport, audit: undefined, countAlive: async () => undefined, close: async () => {} };
+  const operations = agentClient(httpTransport(await remoteAgent(config)));
+  return { operations, audit: undefined, countAlive: async () => undefined, close: async () => {} };
 }
 
 /** The way to an agent in another process. Throws ConfigError when the key is none. */

@@ -1,54 +1,27 @@
 import * as z from "zod";
 
-import type { AgentAnswer, AgentCall, AgentTransport } from "../host-agent/protocol/call.ts";
+import type { Agent } from "../host-agent/protocol/agent.ts";
 import { ApiProblem, isProblemCode, type ProblemCode } from "../host-agent/protocol/problem.ts";
 import {
   AgentHealth,
-  type KillOrder,
   LaunchAnswer,
-  type LaunchOrder,
   LaunchPreview,
   LOG_HEADERS,
-  type PreviewOrder,
   RecipeList,
   RunList,
   RunRecord,
-  type RunStatus,
   ScriptContent,
   ScriptList,
-  type Source,
 } from "../host-agent/protocol/schemas.ts";
 import { agentError } from "./agent-problems.ts";
-
-export interface LogPage {
-  bytes: Uint8Array;
-  offset: number;
-  size: number;
-  more: boolean;
-}
-
-export interface LogQuery {
-  after: number;
-  maxBytes: number;
-  waitSeconds: number;
-  signal?: AbortSignal | undefined;
-}
-
-/** When to answer with a run's record. */
-export interface WaitQuery {
-  /** Answer when the run has ended, or after so long. */
-  waitSeconds?: number;
-  signal?: AbortSignal | undefined;
-}
-
-export type Agent = ReturnType<typeof agentClient>;
+import type { AgentAnswer, AgentCall, AgentTransport } from "./agent-transport.ts";
 
 /**
- * Calls the host-agent: one method for each of its routes. Every method throws
- * the agent's own problems, those of the transport, and `agent_error` when the
- * answer is not what the protocol says.
+ * The host-agent at the other end of a line, one method for each of its routes.
+ * Beside the agent's own problems every method throws those of the transport,
+ * and `agent_error` when the answer is not what the protocol says.
  */
-export function agentClient(transport: AgentTransport) {
+export function agentClient(transport: AgentTransport): Agent {
   async function exchange(call: AgentCall): Promise<AgentAnswer> {
     const answer = await transport(call);
     if (answer.status === 200) return answer;
@@ -70,36 +43,22 @@ export function agentClient(transport: AgentTransport) {
   return {
     health: () => get(AgentHealth, "/health"),
     listRecipes: () => get(RecipeList, "/recipes"),
-    listScripts: (path?: string) => get(ScriptList, `/scripts${queryString({ path })}`),
-    readScript: (path: string) => get(ScriptContent, `/scripts/content${queryString({ path })}`),
-    launch: (order: LaunchOrder) => post(LaunchAnswer, "/runs", order),
-    previewLaunch: (order: PreviewOrder) => post(LaunchPreview, "/runs/preview", order),
-    listRuns: (query: {
-      source: Source;
-      status?: RunStatus | undefined;
-      label?: string | undefined;
-      limit: number;
-      cursor?: string | undefined;
-    }) => get(RunList, `/runs${queryString(query)}`),
-    getRun: (source: Source, runId: string, { waitSeconds = 0, signal }: WaitQuery = {}) =>
+    listScripts: (path) => get(ScriptList, `/scripts${queryString({ path })}`),
+    readScript: (path) => get(ScriptContent, `/scripts/content${queryString({ path })}`),
+    launch: (order) => post(LaunchAnswer, "/runs", order),
+    previewLaunch: (order) => post(LaunchPreview, "/runs/preview", order),
+    listRuns: (query) => get(RunList, `/runs${queryString({ ...query })}`),
+    getRun: (source, runId, { waitSeconds = 0, signal } = {}) =>
       waitSeconds === 0
         ? get(RunRecord, `/runs/${runId}?source=${source}`)
         : get(RunRecord, `/runs/${runId}?source=${source}&wait=${waitSeconds}`, {
             extraMs: waitSeconds * 1000,
             signal,
           }),
-    killRun: (
-      source: Source,
-      runId: string,
-      order: KillOrder,
-      { keyName, requestId }: { keyName: string; requestId: string },
-    ) => post(RunRecord, `/runs/${runId}/kill`, { source, order, key_name: keyName, request_id: requestId }),
+    killRun: (source, runId, order, { keyName, requestId }) =>
+      post(RunRecord, `/runs/${runId}/kill`, { source, order, key_name: keyName, request_id: requestId }),
 
-    async readLog(
-      source: Source,
-      runId: string,
-      { after, maxBytes, waitSeconds, signal }: LogQuery,
-    ): Promise<LogPage> {
+    async readLog(source, runId, { after, maxBytes, waitSeconds, signal }) {
       const query = { source, after, max_bytes: maxBytes, wait: waitSeconds };
       const answer = await exchange({
         method: "GET",

@@ -1,10 +1,34 @@
-import type { AgentAnswer, AgentCall, AgentTransport } from "../host-agent/protocol/call.ts";
 import { ApiProblem, isProblemCode } from "../host-agent/protocol/problem.ts";
 import { readAtMost } from "../host-agent/protocol/read-bytes.ts";
 import type { SignRequest } from "../host-agent/protocol/signature.ts";
 import { agentError, agentTimeout, agentUnavailable } from "./agent-problems.ts";
 
-/** The platform's fetch, or anything shaped like it: a service binding, a socket, the agent itself. */
+/** One call of the agent's API as data. */
+export interface AgentCall {
+  method: "GET" | "POST";
+  /** Below /agent/v1, with its query. */
+  path: string;
+  /** JSON; undefined for a call without a body. */
+  body?: unknown;
+  /** How long the agent may take beyond the usual, in milliseconds. */
+  extraMs?: number;
+  /** Aborts when nobody waits for the answer any more. */
+  signal?: AbortSignal | undefined;
+}
+
+/** What the agent answers: JSON, or the bytes of a log. */
+export interface AgentAnswer {
+  status: number;
+  /** By their lower-case names. */
+  headers?: Readonly<Record<string, string>>;
+  json?: unknown;
+  bytes?: Uint8Array;
+}
+
+/** Carries a call to the agent and its answer back. */
+export type AgentTransport = (call: AgentCall) => Promise<AgentAnswer>;
+
+/** The platform's fetch, or anything shaped like it: a service binding, a socket. */
 export type Fetch = (request: Request) => Promise<Response>;
 
 export interface RemoteAgent {

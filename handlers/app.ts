@@ -52,7 +52,6 @@ export function createApp(deps: Deps) {
         requestId: exchange.requestId,
         address: exchange.address,
         params: request.params,
-        search: exchange.url.searchParams,
       };
       return serve(route, incoming, deps, limits, (principal) => (exchange.principal = principal));
     };
@@ -90,7 +89,8 @@ export function createApp(deps: Deps) {
     } catch (thrown) {
       const problem = asProblem(thrown);
       exchange.problem = problem;
-      return problemReply(problem, { path: exchange.url.pathname, requestId: exchange.requestId });
+      const { pathname } = new URL(exchange.request.url);
+      return problemReply(problem, { path: pathname, requestId: exchange.requestId });
     }
   }
 
@@ -99,7 +99,7 @@ export function createApp(deps: Deps) {
     async fetch(request: Request, { address }: { address?: string | undefined } = {}): Promise<Response> {
       const started = performance.now();
       const requestId = requestIdOf(request);
-      const exchange: Exchange = { request, url: new URL(request.url), requestId, address };
+      const exchange: Exchange = { request, requestId, address };
       const reply = await answer(exchange);
       if (exchange.principal?.dev) reply.headers = { ...reply.headers, "hub-auth": "dev" };
       auditRefusal(deps, exchange);
@@ -116,7 +116,6 @@ function limitOf(perMinute: number | undefined, { now }: Deps): RateLimit | unde
 /** One request and what has become known of it. */
 interface Exchange {
   request: Request;
-  url: URL;
   requestId: string;
   address: string | undefined;
   route?: string;
@@ -164,7 +163,7 @@ function auditRefusal(
 function logRequest(deps: Deps, exchange: Exchange, status: number, ms: number): void {
   const { request, route, principal, problem, requestId } = exchange;
   const cause = problem?.extras.cause;
-  deps.log({
+  const entry: Record<string, unknown> = {
     level: status >= 500 ? "error" : "info",
     event: "request",
     method: request.method,
@@ -172,11 +171,12 @@ function logRequest(deps: Deps, exchange: Exchange, status: number, ms: number):
     status,
     ms: Math.round(ms * 10) / 10,
     key_name: principal?.name ?? null,
-    ...(principal?.dev && { auth: "dev" }),
     request_id: requestId,
-    ...(problem && { code: problem.code }),
-    ...(cause !== undefined && {
-      cause: cause instanceof Error ? (cause.stack ?? cause.message) : JSON.stringify(cause),
-    }),
-  });
+  };
+  if (principal?.dev) entry["auth"] = "dev";
+  if (problem) entry["code"] = problem.code;
+  if (cause !== undefined) {
+    entry["cause"] = cause instanceof Error ? (cause.stack ?? cause.message) : JSON.stringify(cause);
+  }
+  deps.log(entry);
 }

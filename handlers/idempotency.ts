@@ -1,5 +1,6 @@
 import * as z from "zod";
 
+import type { Agent } from "../host-agent/protocol/agent.ts";
 import { ApiProblem } from "../host-agent/protocol/problem.ts";
 import {
   IDEMPOTENCY_TTL_SECONDS,
@@ -7,7 +8,6 @@ import {
   type PreviewOrder,
   RunRecord,
 } from "../host-agent/protocol/schemas.ts";
-import type { Agent } from "./agent-client.ts";
 import type { Digest } from "./auth.ts";
 import { impatientKV, type KV } from "./kv.ts";
 

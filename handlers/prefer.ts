@@ -17,8 +17,8 @@ const MAX_LENGTH = 1_000;
  * malformed or not known is passed over, and of several the first counts.
  */
 export function preferredWait(headers: Headers): number | undefined {
-  const prefer = headers.get("prefer") ?? "";
-  if (prefer.length > MAX_LENGTH) return undefined;
+  const prefer = headers.get("prefer");
+  if (prefer === null || prefer.length > MAX_LENGTH) return undefined;
   for (const [member] of prefer.matchAll(MEMBER)) {
     const { name, value } = PREFERENCE.exec(member)?.groups ?? {};
     if (name?.toLowerCase() !== "wait") continue;

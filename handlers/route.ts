@@ -1,7 +1,7 @@
 import type * as z from "zod";
 
+import type { Agent } from "../host-agent/protocol/agent.ts";
 import { ApiProblem, type FieldError, type ProblemCode } from "../host-agent/protocol/problem.ts";
-import type { Agent } from "./agent-client.ts";
 import { authorize, type Digest, type KeyRing, type Principal, type Scope } from "./auth.ts";
 import { readJsonBody } from "./body.ts";
 import type { KV } from "./kv.ts";
@@ -131,7 +131,6 @@ export interface Incoming {
   /** Where it comes from; undefined when the platform does not tell. */
   address: string | undefined;
   params: Record<string, string>;
-  search: URLSearchParams;
 }
 
 /**
@@ -140,7 +139,7 @@ export interface Incoming {
  */
 export async function serve(
   route: Route,
-  { request, requestId, address, params, search }: Incoming,
+  { request, requestId, address, params }: Incoming,
   deps: Deps,
   limits: Limits,
   onPrincipal: (principal: Principal) => void,
@@ -160,9 +159,12 @@ export async function serve(
     principal,
     requestId,
     headers: request.headers,
-    signal: request.signal,
+    // Asked for by few, and dear: the platform makes it when it is asked for.
+    get signal() {
+      return request.signal;
+    },
     params: parse("path", route.request.params, params, errors),
-    query: parse("query", route.request.query, queryObject(search, errors), errors),
+    query: parse("query", route.request.query, queryObject(request.url, errors), errors),
     body: route.request.body
       ? parse("body", route.request.body, await readJsonBody(request, route.bodyOptional === true), errors)
       : undefined,
@@ -198,9 +200,10 @@ function limitKey({ name }: Principal, { perKey }: Limits): void {
 
 const PUBLIC: Principal = { name: "public", dev: false };
 
-function queryObject(search: URLSearchParams, errors: FieldError[]): Record<string, string> {
+function queryObject(url: string, errors: FieldError[]): Record<string, string> {
   const query: Record<string, string> = Object.create(null);
-  for (const [name, value] of search) {
+  if (!url.includes("?")) return query;
+  for (const [name, value] of new URL(url).searchParams) {
     if (name in query) errors.push({ path: `query.${clip(name)}`, message: "is given more than once" });
     query[name] = value;
   }

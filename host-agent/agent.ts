@@ -7,16 +7,18 @@ import { createCallbacks } from "./callbacks.ts";
 import { type AgentConfig, ConfigError, type Env } from "./config.ts";
 import { startRun } from "./launch.ts";
 import { makeFolder } from "./make-folder.ts";
+import { createOperations } from "./operations.ts";
 import { identify } from "./process-identity.ts";
+import type { Agent as Operations } from "./protocol/agent.ts";
 import { openRecipes } from "./recipes.ts";
 import { openRunStore, type RunStore } from "./run-store.ts";
 import { openRunUser } from "./run-as.ts";
 import { createRuns, publicRun } from "./runs.ts";
 import { openScripts } from "./scripts.ts";
-import { type AgentServer, createServer } from "./server.ts";
 
 /** An agent that is at work, in this process. Whoever can call it may do all that it can: the door stands in front of it. */
-export interface Agent extends AgentServer {
+export interface Agent {
+  operations: Operations;
   /** The record of changes: for those that whoever holds the agent makes itself. */
   audit: Pick<AuditLog, "record" | "recordRefusal">;
   /** How many runs are alive, after a look at each. */
@@ -96,7 +98,12 @@ export async function startAgent(
     if (head.seq > (store.auditHead()?.seq ?? 0)) store.setAuditHead(head);
   }
   return {
-    ...createServer({ runs: auditRuns(runs, audit.record), recipes, scripts, auditProblem: audit.problem }),
+    operations: createOperations({
+      runs: auditRuns(runs, audit.record),
+      recipes,
+      scripts,
+      auditProblem: audit.problem,
+    }),
     audit,
     countAlive: runs.settleAndCountAlive,
     stopWaiting: runs.stopWaiting,

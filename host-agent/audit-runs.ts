@@ -1,16 +1,11 @@
 import { type RecordEvent, sha256 } from "./audit-log.ts";
+import type { Caller } from "./protocol/agent.ts";
 import { ApiProblem } from "./protocol/problem.ts";
 import type { KillOrder, LaunchOrder, Source } from "./protocol/schemas.ts";
 import type { Runs } from "./runs.ts";
 
 export type AuditedRuns = Omit<Runs, "kill"> & {
-  kill(
-    source: Source,
-    runId: string,
-    order: KillOrder,
-    keyName: string,
-    requestId?: string,
-  ): ReturnType<Runs["kill"]>;
+  kill(source: Source, runId: string, order: KillOrder, who: Caller): ReturnType<Runs["kill"]>;
 };
 
 /** The same runs, with every launch and kill recorded before it is answered, whatever its outcome. */
@@ -35,10 +30,16 @@ export function auditRuns(runs: Runs, record: RecordEvent): AuditedRuns {
       }
     },
 
-    async kill(source, runId, order, key_name, request_id) {
-      const who = { source, key_name, request_id: request_id ?? null, run_id: runId, signal: order.signal };
+    async kill(source, runId, order, { keyName, requestId = null }) {
+      const who = {
+        source,
+        key_name: keyName,
+        request_id: requestId,
+        run_id: runId,
+        signal: order.signal,
+      };
       try {
-        const run = await runs.kill(source, runId, order, key_name);
+        const run = await runs.kill(source, runId, order, keyName);
         record({ event: "kill", outcome: run.status, ...who, argv_sha256: sha256(run.cmd) });
         return run;
       } catch (error) {

@@ -1,7 +1,6 @@
 import { spawn } from "node:child_process";
 import { once } from "node:events";
-import { constants } from "node:fs";
-import { access, type FileHandle, stat } from "node:fs/promises";
+import { accessSync, constants, fchownSync, fstatSync, statSync } from "node:fs";
 import { basename, delimiter, dirname, isAbsolute, join, resolve } from "node:path";
 import { fileURLToPath } from "node:url";
 
@@ -146,24 +145,20 @@ export async function startRun(
   { folder, logPath, env, runUser }: StartOptions,
 ): Promise<StartedRun> {
   try {
-    const resolved = await resolveCommand(plan, env);
+    const resolved = resolveCommand(plan, env);
     if (runUser) await checkUser(runUser, plan, resolved[0]!);
     const argv = plan.terminal ? await terminalArgv(resolved) : resolved;
     createRunFolder(folder);
-    await using log = await createLog(logPath);
-    const logFile = fileIdentity(await log.stat());
-    if (!runUser) {
-      return { process: await spawnWrapper([folder.path, ...argv], { cwd: plan.cwd, env, log }), logFile };
-    }
+    using log = createLog(logPath);
+    const logFile = fileIdentity(fstatSync(log.fd));
+    const to = { cwd: plan.cwd, env, logFd: log.fd };
+    if (!runUser) return { process: await spawnWrapper([folder.path, ...argv], to), logFile };
     // So that the run may open it again, as by /dev/stderr.
-    await log.chown(runUser.uid, runUser.gid);
+    fchownSync(log.fd, runUser.uid, runUser.gid);
     await giveFolder(folder, runUser);
     using opened = openFolder(folder);
     const as = { runUser, folderFd: opened.fd };
-    return {
-      process: await spawnWrapper([FOLDER_FD_PATH, ...argv], { cwd: plan.cwd, env, log, as }),
-      logFile,
-    };
+    return { process: await spawnWrapper([FOLDER_FD_PATH, ...argv], { ...to, as }), logFile };
   } catch (error) {
     throw launchProblem(error);
   }
@@ -183,13 +178,11 @@ async function checkUser(runUser: RunUser, { cwd, script }: LaunchPlan, program:
 }
 
 /** The argv with an absolute path to the program, so that a missing one is known before anything starts. */
-async function resolveCommand(plan: LaunchPlan, env: Record<string, string>): Promise<string[]> {
+function resolveCommand(plan: LaunchPlan, env: Record<string, string>): string[] {
   const [command, ...args] = plan.argv as [string, ...string[]];
-  const [program] = await Promise.all([
-    plan.script ? command : findProgram(command, plan.cwd, env),
-    plan.script && checkInterpreter(plan.script),
-    checkFolder(plan.cwd),
-  ]);
+  const program = plan.script ? command : findProgram(command, plan.cwd, env);
+  if (plan.script) checkInterpreter(plan.script);
+  checkFolder(plan.cwd);
   return [program, ...args];
 }
 
@@ -199,10 +192,10 @@ async function resolveCommand(plan: LaunchPlan, env: Record<string, string>): Pr
  */
 export async function previewArgv(plan: LaunchPlan, env: Record<string, string>): Promise<string[]> {
   try {
-    const argv = await resolveCommand(plan, env);
+    const argv = resolveCommand(plan, env);
     if (plan.terminal) await terminalArgv(argv);
     checkLogFolder(plan.logDir);
-    await checkLogDir(plan.logDir);
+    checkLogDir(plan.logDir);
     return argv;
   } catch (error) {
     throw launchProblem(error);
@@ -210,53 +203,58 @@ export async function previewArgv(plan: LaunchPlan, env: Record<string, string>)
 }
 
 /** A log's folder may be missing: it is made at the launch. */
-async function checkLogDir(folder: string): Promise<void> {
-  const fault = await access(folder, constants.W_OK | constants.X_OK).then(
-    () => undefined,
-    (error: NodeJS.ErrnoException) => error,
-  );
-  if (fault?.code === "ENOENT" && folder !== dirname(folder)) await checkLogDir(dirname(folder));
-  else if (fault) throw fault;
+function checkLogDir(folder: string): void {
+  try {
+    accessSync(folder, constants.W_OK | constants.X_OK);
+  } catch (error) {
+    if ((error as NodeJS.ErrnoException).code !== "ENOENT" || folder === dirname(folder)) throw error;
+    checkLogDir(dirname(folder));
+  }
 }
 
-async function checkFolder(cwd: string): Promise<void> {
-  const stats = await stat(cwd).catch(() => undefined);
-  if (!stats?.isDirectory()) throw new LaunchError("its working folder does not exist");
+function checkFolder(cwd: string): void {
+  if (!isFolder(cwd)) throw new LaunchError("its working folder does not exist");
 }
 
-async function checkInterpreter({ path, executable, shebang }: ApprovedScript): Promise<void> {
+function checkInterpreter({ path, executable, shebang }: ApprovedScript): void {
   if (!executable || shebang === undefined) return;
   const interpreter = shebang.split(/[ \t]/, 1)[0]!;
-  await Promise.all([
-    access(interpreter, constants.X_OK).catch(() => {
-      throw new LaunchError(`its interpreter ${JSON.stringify(interpreter)} cannot be run`);
-    }),
-    access(path, constants.X_OK).catch(() => {
-      throw new LaunchError("it may not be run by the host-agent's user");
-    }),
-  ]);
+  if (!mayRun(interpreter)) {
+    throw new LaunchError(`its interpreter ${JSON.stringify(interpreter)} cannot be run`);
+  }
+  if (!mayRun(path)) throw new LaunchError("it may not be run by the host-agent's user");
 }
 
 /** The absolute path of the program that `command` names. Throws LaunchError when there is none that may be run. */
-export async function findProgram(
-  command: string,
-  cwd: string,
-  env: Record<string, string>,
-): Promise<string> {
+export function findProgram(command: string, cwd: string, env: Record<string, string>): string {
   const candidates = command.includes("/")
     ? [resolve(cwd, command)]
     : (env["PATH"] ?? "")
         .split(delimiter)
         .filter(isAbsolute)
         .map((folder) => join(folder, command));
-  for (const candidate of candidates) {
-    const runnable = await access(candidate, constants.X_OK).then(
-      async () => (await stat(candidate)).isFile(),
-      () => false,
-    );
-    if (runnable) return candidate;
+  const program = candidates.find((candidate) => mayRun(candidate) && statSync(candidate).isFile());
+  if (program === undefined) {
+    throw new LaunchError(`there is no program ${JSON.stringify(command)} that may be run`);
   }
-  throw new LaunchError(`there is no program ${JSON.stringify(command)} that may be run`);
+  return program;
+}
+
+function mayRun(path: string): boolean {
+  try {
+    accessSync(path, constants.X_OK);
+    return true;
+  } catch {
+    return false;
+  }
+}
+
+function isFolder(path: string): boolean {
+  try {
+    return statSync(path).isDirectory();
+  } catch {
+    return false;
+  }
 }
 
 async function spawnWrapper(
@@ -264,12 +262,12 @@ async function spawnWrapper(
   {
     cwd,
     env,
-    log,
+    logFd,
     as,
   }: {
     cwd: string;
     env: Record<string, string>;
-    log: FileHandle;
+    logFd: number;
     as?: { runUser: RunUser; folderFd: number };
   },
 ): Promise<ProcessIdentity> {
@@ -277,7 +275,7 @@ async function spawnWrapper(
     cwd,
     env,
     detached: true,
-    stdio: ["ignore", log.fd, log.fd, ...(as ? [as.folderFd] : [])],
+    stdio: ["ignore", logFd, logFd, ...(as ? [as.folderFd] : [])],
     ...(as && { uid: as.runUser.uid, gid: as.runUser.gid }),
   });
   await once(child, "spawn");

@@ -1,5 +1,4 @@
-import { closeSync, constants, fstatSync, openSync, readSync } from "node:fs";
-import { type FileHandle, open } from "node:fs/promises";
+import { closeSync, constants, fchmodSync, fstatSync, openSync, readSync } from "node:fs";
 import { basename, dirname } from "node:path";
 
 import { openLogFolder, placeIn } from "./log-folder.ts";
@@ -24,20 +23,17 @@ const NO_LOG_THERE = new Set(["ENOENT", "ENOTDIR", "ELOOP", "EACCES", "ENXIO"]);
 
 /**
  * Creates a log that did not exist, for appending, and never through a symbolic
- * link that another user could have put there. Throws EEXIST when there is anything at `path`, and as
- * `openLogFolder` does.
+ * link that another user could have put there. Throws EEXIST when there is
+ * anything at `path`, and as `openLogFolder` does.
  */
-export async function createLog(path: string): Promise<FileHandle> {
+export function createLog(path: string): { fd: number } & Disposable {
   const { O_APPEND, O_CREAT, O_EXCL, O_NOFOLLOW, O_WRONLY } = constants;
   using folder = openLogFolder(dirname(path));
-  const log = await open(
-    placeIn(folder.fd, basename(path)),
-    O_WRONLY | O_CREAT | O_EXCL | O_APPEND | O_NOFOLLOW,
-    LOG_MODE,
-  );
+  const flags = O_WRONLY | O_CREAT | O_EXCL | O_APPEND | O_NOFOLLOW;
+  const fd = openSync(placeIn(folder.fd, basename(path)), flags, LOG_MODE);
   // The mode given to open(2) is less our umask.
-  await log.chmod(LOG_MODE);
-  return log;
+  fchmodSync(fd, LOG_MODE);
+  return { fd, [Symbol.dispose]: () => closeSync(fd) };
 }
 
 /**

@@ -1,6 +1,6 @@
 import { writeSync } from "node:fs";
 
-/** Takes one entry of the log. */
+/** Takes one entry of the log, which is never empty. */
 export type Log = (entry: Record<string, unknown>) => void;
 
 /**
@@ -21,7 +21,7 @@ export function logLines(fd: number) {
   return {
     log(entry: Record<string, unknown>): void {
       if (pending === "") setImmediate(flush);
-      pending += `${JSON.stringify({ time: new Date().toISOString(), ...entry })}\n`;
+      pending += `{"time":"${new Date().toISOString()}",${JSON.stringify(entry).slice(1)}\n`;
     },
     flush,
   };

@@ -8,15 +8,15 @@ const KERNEL_FILE_SYSTEMS = new Map([
 ]);
 
 /**
- * Makes a folder, and those above it, for this user only. Throws for one in
+ * Makes a folder, and those above it, for this user only or with another mode. Throws for one in
  * /proc or /sys, where mkdir(2) says ENOENT of a folder that is there and
  * mkdirSync would try for ever.
  */
-export function makeFolder(path: string): void {
+export function makeFolder(path: string, mode = 0o700): void {
   const kind = KERNEL_FILE_SYSTEMS.get(statfsSync(nearestFolder(resolve(path))).type);
   if (kind !== undefined)
     throw new Error(`it lies in ${kind}, which is the kernel's; name a folder on a disk`);
-  mkdirSync(path, { recursive: true, mode: 0o700 });
+  mkdirSync(path, { recursive: true, mode });
 }
 
 /** The real path of what exists of `path`. */

@@ -16,6 +16,7 @@ import {
 import { readPage } from "./log-file.ts";
 import { watchForChange } from "./log-wait.ts";
 import type { ProcessIdentity } from "./process-identity.ts";
+import type { LogQuery, RunsQuery, WaitQuery } from "./protocol/agent.ts";
 import { ApiProblem } from "./protocol/problem.ts";
 import {
   IDEMPOTENCY_TTL_SECONDS,
@@ -26,7 +27,6 @@ import {
   type PreviewOrder,
   type RunList,
   type RunRecord,
-  type RunStatus,
   type Source,
 } from "./protocol/schemas.ts";
 import type { Recipes } from "./recipes.ts";
@@ -62,27 +62,6 @@ export interface RunsDeps {
   onPruned?(run: StoredRun): void;
   startRun: StartRun;
   now(): number;
-}
-
-export interface ListOptions {
-  source: Source;
-  status?: RunStatus | undefined;
-  label?: string | undefined;
-  limit: number;
-  cursor?: string | undefined;
-}
-
-export interface LogOptions {
-  after: number;
-  maxBytes: number;
-  waitSeconds: number;
-  signal?: AbortSignal | undefined;
-}
-
-/** For how long to wait for something, and who waits. */
-export interface WaitOptions {
-  waitSeconds: number;
-  signal?: AbortSignal | undefined;
 }
 
 export type Runs = ReturnType<typeof createRuns>;
@@ -253,7 +232,7 @@ export function createRuns(deps: RunsDeps) {
         runUser: deps.runUser,
       });
       const started = store.markRunning(run.run_id, process, logFile, ALIVE);
-      if (plan.script && !(await scripts.isUnchanged(plan.script))) return await stopChanged(started);
+      if (plan.script && !scripts.isUnchanged(plan.script)) return await stopChanged(started);
       return started;
     } catch (error) {
       if (error instanceof ApiProblem) {
@@ -293,7 +272,7 @@ export function createRuns(deps: RunsDeps) {
     return settled;
   }
 
-  async function list({ source, status, label, limit, cursor }: ListOptions): Promise<RunList> {
+  async function list({ source, status, label, limit, cursor }: RunsQuery): Promise<RunList> {
     // With a filter it matters what a run is, so all that may have changed are looked at first.
     if (status !== undefined) await settleAlive();
     const before = cursor === undefined ? undefined : Number(cursor);
@@ -308,16 +287,24 @@ export function createRuns(deps: RunsDeps) {
   }
 
   /** The run's record now; with `waitSeconds` as soon as the run has ended, or after that time. */
-  async function get(
+  async function get(source: Source, runId: string, wait: WaitQuery = {}): Promise<RunRecord> {
+    await launching.get(runId)?.catch(() => undefined);
+    const { waitSeconds = 0, signal } = wait;
+    return waitSeconds > 0
+      ? getEnded(source, runId, waitSeconds, signal)
+      : publicRun(await find(source, runId));
+  }
+
+  async function getEnded(
     source: Source,
     runId: string,
-    { waitSeconds, signal }: WaitOptions = { waitSeconds: 0 },
+    waitSeconds: number,
+    signal: AbortSignal | undefined,
   ): Promise<RunRecord> {
     const giveUpAt = performance.now() + waitSeconds * 1000;
-    await launching.get(runId)?.catch(() => undefined);
     for (;;) {
       // Its folder, and not its log: only an exit code says that there is something to see.
-      using change = watchForChange(waitSeconds > 0 ? [runFolder(stateDir, runId).path] : [], signal);
+      using change = watchForChange([runFolder(stateDir, runId).path], signal);
       const run = await find(source, runId);
       const left = giveUpAt - performance.now();
       if (run.ended_at !== null || left <= 0 || signal?.aborted) return publicRun(run);
@@ -347,9 +334,9 @@ export function createRuns(deps: RunsDeps) {
     return publicRun(current);
   }
 
-  async function readLog(source: Source, runId: string, options: LogOptions) {
-    const { after, maxBytes, waitSeconds } = options;
-    const signal = options.signal ? AbortSignal.any([options.signal, stopping.signal]) : stopping.signal;
+  async function readLog(source: Source, runId: string, query: LogQuery) {
+    const { after, maxBytes, waitSeconds } = query;
+    const signal = query.signal ? AbortSignal.any([query.signal, stopping.signal]) : stopping.signal;
     const giveUpAt = performance.now() + waitSeconds * 1000;
     await launching.get(runId)?.catch(() => undefined);
     for (;;) {
@@ -421,8 +408,8 @@ export function createRuns(deps: RunsDeps) {
     get,
     kill,
     supervise,
-    readLog(source: Source, runId: string, options: LogOptions) {
-      const read = readLog(source, runId, options).finally(() => reading.delete(read));
+    readLog(source: Source, runId: string, query: LogQuery) {
+      const read = readLog(source, runId, query).finally(() => reading.delete(read));
       reading.add(read);
       return read;
     },

@@ -1,7 +1,18 @@
 import { createHash } from "node:crypto";
-import { constants } from "node:fs";
-import { type FileHandle, lstat, open, readdir, realpath, stat } from "node:fs/promises";
+import {
+  type BigIntStats,
+  closeSync,
+  constants,
+  fstatSync,
+  lstatSync,
+  openSync,
+  readFileSync,
+  readSync,
+  realpathSync,
+} from "node:fs";
+import { readdir, realpath, stat } from "node:fs/promises";
 import { basename, dirname, isAbsolute, join, normalize, sep } from "node:path";
+import { setImmediate as nextTurn } from "node:timers/promises";
 
 import { isUnableToLook } from "./exhaustion.ts";
 import { ApiProblem } from "./protocol/problem.ts";
@@ -30,27 +41,26 @@ export type Scripts = ReturnType<typeof openScripts>;
  */
 export function openScripts(roots: readonly string[]) {
   /** The roots' real paths at this moment: a root may be a link that the operator moves. */
-  async function realRoots(): Promise<string[]> {
-    const found = await Promise.all(roots.map((root) => realpath(root).catch(() => undefined)));
-    return found.filter((root) => root !== undefined);
+  function realRoots(): string[] {
+    return roots.map(realPathOf).filter((root) => root !== undefined);
   }
 
   /** The real path behind `path`, which lies inside a root and exists. */
-  async function confine(path: string): Promise<string> {
+  function confine(path: string): string {
     if (!isAbsolute(path)) throw forbidden();
-    const [found, real] = await Promise.all([realRoots(), realpath(path).catch(() => undefined)]);
-    const inside = isInside(found);
+    const inside = isInside(realRoots());
+    const real = realPathOf(path);
     if (real !== undefined) {
       if (!inside(real)) throw forbidden();
       return real;
     }
-    if (!(await isMissingInside(path, inside))) throw forbidden();
+    if (!isMissingInside(path, inside)) throw forbidden();
     throw new ApiProblem("script_not_found", "path: there is nothing at this path");
   }
 
-  async function confineScript(path: string): Promise<string> {
+  function confineScript(path: string): string {
     if (!path.endsWith(".sh")) throw forbidden();
-    const real = await confine(path);
+    const real = confine(path);
     if (!real.endsWith(".sh")) throw forbidden();
     return real;
   }
@@ -58,50 +68,47 @@ export function openScripts(roots: readonly string[]) {
   return {
     /** Lists the scripts under a folder inside the roots; under all the roots without one. */
     async list(path?: string): Promise<ScriptList> {
-      const folders = path === undefined ? await realRoots() : [await confine(path)];
+      const folders = path === undefined ? realRoots() : [confine(path)];
       if (path !== undefined && !(await stat(folders[0]!)).isDirectory()) {
         throw new ApiProblem("script_not_found", "path: there is no folder at this path");
       }
-      return listScripts(folders, isInside(await realRoots()));
+      return listScripts(folders, isInside(realRoots()));
     },
 
     /** Reads a script's source, at most 1 MiB of it. */
     async read(path: string): Promise<ScriptContent> {
-      const real = await confineScript(path);
-      await using file = await openRegular(real);
-      const { size } = await file.stat();
+      const real = confineScript(path);
+      using file = openRegular(real);
+      const { size } = file.stats;
       if (size > MAX_CONTENT_BYTES) {
         throw new ApiProblem(
           "script_too_large",
           `path: the script has ${size} bytes; at most ${MAX_CONTENT_BYTES} are shown`,
         );
       }
-      const bytes = await file.readFile();
+      const bytes = readFileSync(file.fd);
       return { path: real, content: new TextDecoder().decode(bytes), size: bytes.length };
     },
 
     /** Looks at a script that is about to run. */
     async approve(path: string): Promise<ApprovedScript> {
-      const real = await confineScript(path);
-      await using file = await openRegular(real);
-      const stats = await file.stat({ bigint: true });
-      const { sha256, head } = await digest(file);
+      const real = confineScript(path);
+      using file = openRegular(real);
+      const { sha256, head } = await digest(file.fd);
       return {
         path: real,
         sha256,
-        executable: (stats.mode & 0o111n) !== 0n,
+        executable: (file.stats.mode & 0o111n) !== 0n,
         shebang: /^#![ \t]*([^\n]+)/.exec(head)?.[1],
-        version: versionOf(stats),
+        version: versionOf(file.stats),
       };
     },
 
     /** True while the script is still the file, with the bytes, that was approved. */
-    async isUnchanged(script: ApprovedScript): Promise<boolean> {
-      const [real, stats] = await Promise.all([
-        realpath(script.path).catch(() => undefined),
-        lstat(script.path, { bigint: true }).catch(() => undefined),
-      ]);
-      return real === script.path && stats !== undefined && versionOf(stats) === script.version;
+    isUnchanged(script: ApprovedScript): boolean {
+      if (realPathOf(script.path) !== script.path) return false;
+      const stats = lstatSync(script.path, { bigint: true, throwIfNoEntry: false });
+      return stats !== undefined && versionOf(stats) === script.version;
     },
   };
 }
@@ -118,46 +125,64 @@ function isInside(roots: readonly string[]): (real: string) => boolean {
     roots.some((root) => real === root || real.startsWith(root.endsWith(sep) ? root : root + sep));
 }
 
-/** True when nothing is at `path`, and the folder it would lie in is inside. */
-async function isMissingInside(path: string, inside: (real: string) => boolean): Promise<boolean> {
-  let ancestor = normalize(path);
-  for (;;) {
-    const exists = await lstat(ancestor).then(
-      () => true,
-      (error: NodeJS.ErrnoException) =>
-        error.code === "ENOENT" || error.code === "ENOTDIR" ? false : undefined,
-    );
-    if (exists === undefined) return false;
-    if (exists) {
-      // A dangling link has no real path: what it points at is outside, or nothing.
-      const real = await realpath(ancestor).catch(() => undefined);
-      return real !== undefined && inside(real);
-    }
-    if (ancestor === dirname(ancestor)) return false;
-    ancestor = dirname(ancestor);
+/** Undefined for a path that leads nowhere. */
+function realPathOf(path: string): string | undefined {
+  try {
+    return realpathSync.native(path);
+  } catch {
+    return undefined;
   }
 }
 
-async function openRegular(real: string): Promise<FileHandle> {
-  const flags = constants.O_RDONLY | constants.O_NOFOLLOW | constants.O_NONBLOCK;
-  const file = await open(real, flags).catch((error: unknown) => {
+/** True when nothing is at `path`, and the folder it would lie in is inside. */
+function isMissingInside(path: string, inside: (real: string) => boolean): boolean {
+  for (let ancestor = normalize(path); ; ancestor = dirname(ancestor)) {
+    const exists = isThere(ancestor);
+    if (exists === undefined) return false;
+    // A dangling link has no real path: what it points at is outside, or nothing.
+    if (exists) return inside(realPathOf(ancestor) ?? "");
+    if (ancestor === dirname(ancestor)) return false;
+  }
+}
+
+/** Undefined when that cannot be known. */
+function isThere(path: string): boolean | undefined {
+  try {
+    return lstatSync(path, { throwIfNoEntry: false }) !== undefined;
+  } catch {
+    return undefined;
+  }
+}
+
+function openRegular(real: string): { fd: number; stats: BigIntStats; [Symbol.dispose](): void } {
+  const { O_RDONLY, O_NOFOLLOW, O_NONBLOCK } = constants;
+  let fd: number;
+  try {
+    fd = openSync(real, O_RDONLY | O_NOFOLLOW | O_NONBLOCK);
+  } catch (error) {
     throw isUnableToLook(error) ? error : forbidden();
-  });
-  if ((await file.stat()).isFile()) return file;
-  await file.close();
+  }
+  const stats = fstatSync(fd, { bigint: true });
+  if (stats.isFile()) return { fd, stats, [Symbol.dispose]: () => closeSync(fd) };
+  closeSync(fd);
   throw forbidden();
 }
 
-async function digest(file: FileHandle): Promise<{ sha256: string; head: string }> {
+/** Reads on in the next turn of the event loop after so many bytes, so that a huge script holds nobody up. */
+const BYTES_PER_TURN = 1_048_576;
+
+async function digest(fd: number): Promise<{ sha256: string; head: string }> {
   const hash = createHash("sha256");
   const buffer = Buffer.allocUnsafe(65_536);
   let head: string | undefined;
-  for (;;) {
-    const { bytesRead } = await file.read(buffer, 0, buffer.length, null);
-    const bytes = buffer.subarray(0, bytesRead);
-    head ??= bytes.toString("latin1", 0, Math.min(bytesRead, 256));
-    if (bytesRead === 0) return { sha256: hash.digest("hex"), head };
+  for (let total = 0; ;) {
+    const length = readSync(fd, buffer, 0, buffer.length, null);
+    const bytes = buffer.subarray(0, length);
+    head ??= bytes.toString("latin1", 0, 256);
+    if (length === 0) return { sha256: hash.digest("hex"), head };
     hash.update(bytes);
+    total += length;
+    if (total % BYTES_PER_TURN === 0) await nextTurn();
   }
 }
 

@@ -9,6 +9,7 @@ import type { Log } from "./log-lines.ts";
 import { makeFolder } from "./make-folder.ts";
 import { openNonceMemory } from "./nonce-memory.ts";
 import { openTrustedKeys } from "./trusted-keys.ts";
+import { createServer } from "./server.ts";
 import { freeSocketPath } from "./unix-socket.ts";
 
 /** Tight: only our own edges have any business here. */
@@ -51,7 +52,14 @@ export async function serveAgent(
   let nonces: ReturnType<typeof openNonceMemory> | undefined;
   try {
     nonces = openNonceMemory(join(config.stateDir, "door.mark"));
-    const door = createDoor({ agent: agent.fetch, name, trusted, nonces, log, now: Date.now });
+    const door = createDoor({
+      agent: createServer(agent.operations),
+      name,
+      trusted,
+      nonces,
+      log,
+      now: Date.now,
+    });
     const server = httpServer(door, BOUNDS, () => new Response(null, { status: 400 }));
     const url = await listenOn(server, address);
     return {

@@ -1,11 +1,10 @@
 import { Router } from "itty-router";
 import * as z from "zod";
 
-import type { AgentAnswer, AgentCall, AgentTransport } from "./protocol/call.ts";
-import { isExhausted } from "./exhaustion.ts";
+import { failureOf } from "./failure.ts";
+import type { Agent, LogPage } from "./protocol/agent.ts";
 import { ApiProblem, type FieldError } from "./protocol/problem.ts";
 import {
-  AgentHealth,
   DEFAULT_LIST_LIMIT,
   DEFAULT_LOG_PAGE_BYTES,
   HostPath,
@@ -23,19 +22,8 @@ import {
   RunStatus,
   Source,
 } from "./protocol/schemas.ts";
-import { publicRecipe, type Recipes } from "./recipes.ts";
-import type { AuditedRuns } from "./audit-runs.ts";
-import type { Scripts } from "./scripts.ts";
 
 export type Fetch = (request: Request) => Promise<Response>;
-
-export interface ServerDeps {
-  runs: AuditedRuns;
-  recipes: Recipes;
-  scripts: Scripts;
-  /** What is wrong with the audit log; undefined when all is well. */
-  auditProblem(): string | undefined;
-}
 
 const number = z
   .string()
@@ -72,86 +60,69 @@ const KillBody = z.strictObject({
 const ScriptsQuery = z.object({ path: HostPath.optional() });
 const ContentQuery = z.object({ path: HostPath });
 
-/** A call on its way to its route. */
+/** A request on its way to its route. */
 interface AgentRequest {
   method: string;
   url: string;
   params: Record<string, string>;
   query: Record<string, string | string[] | undefined>;
-  body?: unknown;
-  signal?: AbortSignal | undefined;
+  body: unknown;
+  signal: AbortSignal;
 }
 
-/** The agent's API in both of its forms: calls as data, and the same over HTTP. Neither ever rejects. */
-export interface AgentServer {
-  answer: AgentTransport;
-  fetch: Fetch;
-}
-
-/** The agent's API over the given parts, one line a route. */
-export function createServer({ runs, recipes, scripts, auditProblem }: ServerDeps): AgentServer {
-  const router = Router<AgentRequest, [], AgentAnswer>();
+/** The agent over HTTP, one line a route: JSON, and logs as bytes. It checks every input and never rejects. */
+export function createServer(agent: Agent): Fetch {
+  const router = Router<AgentRequest, [], Response>({ base: "/agent/v1" });
   router
-    .get("/health", async () => ok(await health(runs, recipes, auditProblem())))
-    .get("/recipes", async () => {
-      const catalogue = await recipes.current();
-      return ok({ recipes: [...catalogue.recipes.values()].map(publicRecipe) });
-    })
-    .get("/scripts", async (request) => ok(await scripts.list(query(ScriptsQuery, request).path)))
-    .get("/scripts/content", async (request) => ok(await scripts.read(query(ContentQuery, request).path)))
-    .post("/runs", async (request) => ok(await runs.launch(body(LaunchOrder, request))))
-    .post("/runs/preview", async (request) => ok(await runs.preview(body(PreviewOrder, request))))
-    .get("/runs", async (request) => ok(await runs.list(query(ListQuery, request))))
+    .get("/health", async () => ok(await agent.health()))
+    .get("/recipes", async () => ok(await agent.listRecipes()))
+    .get("/scripts", async (request) => ok(await agent.listScripts(query(ScriptsQuery, request).path)))
+    .get("/scripts/content", async (request) => ok(await agent.readScript(query(ContentQuery, request).path)))
+    .post("/runs", async (request) => ok(await agent.launch(body(LaunchOrder, request))))
+    .post("/runs/preview", async (request) => ok(await agent.previewLaunch(body(PreviewOrder, request))))
+    .get("/runs", async (request) => ok(await agent.listRuns(query(ListQuery, request))))
     .get("/runs/:id", async (request) => {
       const { source, wait } = query(RunQuery, request);
-      return ok(await runs.get(source, runId(request), { waitSeconds: wait, signal: request.signal }));
+      return ok(await agent.getRun(source, runId(request), { waitSeconds: wait, signal: request.signal }));
     })
-    .get("/runs/:id/log", (request) => readLog(runs, request))
+    .get("/runs/:id/log", async (request) => {
+      const { source, after, max_bytes, wait } = query(LogQuery, request);
+      const { signal } = request;
+      const asked = { after, maxBytes: max_bytes, waitSeconds: wait, signal };
+      return logPage(await agent.readLog(source, runId(request), asked));
+    })
     .post("/runs/:id/kill", async (request) => {
       const { source, order, key_name, request_id } = body(KillBody, request);
-      return ok(await runs.kill(source, runId(request), order, key_name, request_id));
+      const who = { keyName: key_name, requestId: request_id };
+      return ok(await agent.killRun(source, runId(request), order, who));
     })
     .all("*", () => {
       throw new ApiProblem("route_not_found", "The host-agent has no such route; is it of another version?");
     });
 
-  async function answer({
-    method,
-    path,
-    body: json,
-    signal,
-  }: Omit<AgentCall, "method"> & { method: string }) {
+  return async (request) => {
     try {
-      return await router.fetch({ method, url: ORIGIN + path, body: json, signal });
+      const { method, url, signal } = request;
+      return await router.fetch({ method, url, signal, body: await readJson(request) });
     } catch (thrown) {
       return problemAnswer(thrown);
     }
-  }
-
-  return {
-    answer,
-    async fetch(request) {
-      const { pathname, search } = new URL(request.url);
-      const call = {
-        method: request.method,
-        path: pathname.replace(BASE, "") + search,
-        signal: request.signal,
-      };
-      try {
-        return toResponse(await answer({ ...call, body: await readJson(request) }));
-      } catch (thrown) {
-        return toResponse(problemAnswer(thrown));
-      }
-    },
   };
 }
 
-const BASE = /^\/agent\/v1(?=\/)/;
-/** The router wants whole URLs; of this one only what stands behind it counts. */
-const ORIGIN = "http://host-agent";
+function ok(json: unknown): Response {
+  return Response.json(json);
+}
 
-function ok(json: unknown): AgentAnswer {
-  return { status: 200, json };
+function logPage({ bytes, offset, size, more }: LogPage): Response {
+  return new Response(bytes as Uint8Array<ArrayBuffer>, {
+    headers: {
+      "content-type": "application/octet-stream",
+      [LOG_HEADERS.offset]: String(offset),
+      [LOG_HEADERS.size]: String(size),
+      [LOG_HEADERS.more]: String(more),
+    },
+  });
 }
 
 async function readJson(request: Request): Promise<unknown> {
@@ -161,48 +132,6 @@ async function readJson(request: Request): Promise<unknown> {
   } catch {
     throw new ApiProblem("malformed_request", "body: is not JSON");
   }
-}
-
-function toResponse({ status, headers, json, bytes }: AgentAnswer): Response {
-  if (!bytes) return Response.json(json, { status });
-  return new Response(bytes as Uint8Array<ArrayBuffer>, { status, headers: { ...headers } });
-}
-
-async function health(
-  runs: AuditedRuns,
-  recipes: Recipes,
-  auditProblem: string | undefined,
-): Promise<AgentHealth> {
-  const isBroken = (await recipes.problem()) !== undefined;
-  const problems = [
-    ...(isBroken ? ["the recipes file is missing or malformed; the last good one stays"] : []),
-    ...(auditProblem === undefined ? [] : [auditProblem]),
-  ];
-  return {
-    status: problems.length === 0 ? "ok" : "degraded",
-    problems,
-    running: runs.countAlive(),
-  };
-}
-
-async function readLog(runs: AuditedRuns, request: AgentRequest): Promise<AgentAnswer> {
-  const { source, after, max_bytes, wait } = query(LogQuery, request);
-  const page = await runs.readLog(source, runId(request), {
-    after,
-    maxBytes: max_bytes,
-    waitSeconds: wait,
-    signal: request.signal,
-  });
-  return {
-    status: 200,
-    headers: {
-      "content-type": "application/octet-stream",
-      [LOG_HEADERS.offset]: String(page.offset),
-      [LOG_HEADERS.size]: String(page.size),
-      [LOG_HEADERS.more]: String(page.offset < page.size),
-    },
-    bytes: page.bytes,
-  };
 }
 
 function runId(request: AgentRequest): string {
@@ -229,49 +158,13 @@ function parse<S extends z.ZodType>(place: string, schema: S, value: unknown): z
   });
 }
 
-/** The result codes of SQLite (sqlite.org/rescode.html) that say "not now": BUSY, READONLY, IOERR, FULL. */
-const SQLITE_NOT_NOW = new Set([5, 8, 10, 13]);
-
-/** The one place where a throw becomes an answer. What is no ApiProblem is our own fault, and told to the log only. */
-function problemAnswer(thrown: unknown): AgentAnswer {
-  const problem = asProblem(thrown);
-  if (problem.extras.cause !== undefined || problem.code === "internal") {
-    console.error(
-      JSON.stringify({
-        level: "error",
-        event: problem.code,
-        detail: problem.message,
-        error: describe(thrown),
-      }),
-    );
+/** The one place where a throw becomes an answer. What is our own fault, or has a cause, is told to the log. */
+function problemAnswer(thrown: unknown): Response {
+  const { code, message, status, extras } = failureOf(thrown);
+  const { errors, size, retryAfterSeconds, cause } = extras;
+  if (cause !== undefined || code === "internal") {
+    const error = cause instanceof Error ? (cause.stack ?? cause.message) : String(cause);
+    console.error(JSON.stringify({ level: "error", event: code, detail: message, error }));
   }
-  const { errors, size, retryAfterSeconds } = problem.extras;
-  return {
-    status: problem.status,
-    json: { code: problem.code, detail: problem.message, errors, size, retry_after: retryAfterSeconds },
-  };
-}
-
-function asProblem(thrown: unknown): ApiProblem {
-  if (thrown instanceof ApiProblem) return thrown;
-  const errcode = (thrown as { errcode?: number }).errcode;
-  if (errcode !== undefined && SQLITE_NOT_NOW.has(errcode & 0xff)) {
-    return new ApiProblem("host_unavailable", "The host cannot write its state now; try again", {
-      retryAfterSeconds: 10,
-      cause: thrown,
-    });
-  }
-  if (isExhausted(thrown)) {
-    const { code } = thrown as NodeJS.ErrnoException;
-    return new ApiProblem("host_unavailable", `The host is short of something now (${code}); try again`, {
-      retryAfterSeconds: 10,
-      cause: thrown,
-    });
-  }
-  return new ApiProblem("internal", "Something went wrong on the host", { cause: thrown });
-}
-
-function describe(thrown: unknown): string {
-  const error = thrown instanceof ApiProblem ? thrown.extras.cause : thrown;
-  return error instanceof Error ? (error.stack ?? error.message) : String(error);
+  return Response.json({ code, detail: message, errors, size, retry_after: retryAfterSeconds }, { status });
 }

@@ -14,6 +14,7 @@ import type { KV } from "../handlers/kv.ts";
 import { startAgent } from "../host-agent/agent.ts";
 import { requestSigner } from "../host-agent/protocol/signature.ts";
 import { serveAgent } from "../host-agent/serve.ts";
+import { createServer } from "../host-agent/server.ts";
 import { until } from "./hub.ts";
 import { MAX_STALE_MS, seededRandom, unreliableNamespace } from "./unreliable-kv.ts";
 
@@ -167,7 +168,7 @@ async function startWorld(way: Way, secondKV?: KV) {
       fetch: async (request) => {
         if (!agent) throw new TypeError("connection refused");
         serving++;
-        return agent.fetch(request).finally(() => serving--);
+        return createServer(agent.operations)(request).finally(() => serving--);
       },
     };
     const stop = async () => {

@@ -11,6 +11,7 @@ import { type Fetch, httpTransport } from "../handlers/agent-transport.ts";
 import { createApp } from "../handlers/app.ts";
 import type { KV } from "../handlers/kv.ts";
 import { startAgent } from "../host-agent/agent.ts";
+import { createServer } from "../host-agent/server.ts";
 import { until } from "./hub.ts";
 
 const HOUR_MS = 3_600_000;
@@ -144,9 +145,10 @@ async function startWorld({ kv = memoryKV(), scriptsOf }: { kv?: KV; scriptsOf?:
     { PATH: process.env["PATH"] },
     () => world.time,
   );
+  const serve = createServer(agent.operations);
   const wire: Fetch = async (request) => {
     if (!world.reachable) throw new TypeError("connection refused");
-    const response = await agent.fetch(request);
+    const response = await serve(request);
     if (world.lostAnswers > 0) {
       world.lostAnswers--;
       throw new TypeError("connection reset");
@@ -187,8 +189,7 @@ async function startWorld({ kv = memoryKV(), scriptsOf }: { kv?: KV; scriptsOf?:
 
   function allEnded(): Promise<true> {
     return until(async () => {
-      const url = "http://host-agent/agent/v1/runs?source=script&status=running";
-      const { runs } = (await (await agent.fetch(new Request(url))).json()) as { runs: unknown[] };
+      const { runs } = await agent.operations.listRuns({ source: "script", status: "running", limit: 1 });
       return runs.length === 0 || undefined;
     });
   }

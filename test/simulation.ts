@@ -7,6 +7,8 @@ import { sha256 } from "../adapters/keys-file.ts";
 import { agentClient } from "../handlers/agent-client.ts";
 import { httpTransport } from "../handlers/agent-transport.ts";
 import { type Launched, launchOnce } from "../handlers/idempotency.ts";
+import { auditRuns } from "../host-agent/audit-runs.ts";
+import { createOperations } from "../host-agent/operations.ts";
 import { identify } from "../host-agent/process-identity.ts";
 import { ApiProblem } from "../host-agent/protocol/problem.ts";
 import { IDEMPOTENCY_TTL_SECONDS, type Source } from "../host-agent/protocol/schemas.ts";
@@ -122,8 +124,11 @@ export async function playSchedule(seed: number, dir: string, breakage: Breakage
     });
     async function recoverAndServe(): Promise<void> {
       await runs.supervise();
-      if (life.alive)
-        life.fetch = createServer({ runs, recipes, scripts, auditProblem: () => undefined }).fetch;
+      if (!life.alive) return;
+      const audited = auditRuns(runs, () => {});
+      life.fetch = createServer(
+        createOperations({ runs: audited, recipes, scripts, auditProblem: () => undefined }),
+      );
     }
     return { life, runs, ready: recoverAndServe() };
   }
@@ -316,7 +321,7 @@ const recipes = {
 } as unknown as Recipes;
 const scripts = {
   approve: async (path: string) => ({ path, sha256: "", executable: true, shebang: undefined, version: "" }),
-  isUnchanged: async () => true,
+  isUnchanged: () => true,
 } as unknown as Scripts;
 
 /** The store of an agent that may crash: then it reads and writes nothing more. */

@@ -20,10 +20,10 @@ export const getRun = (source: Source) =>
     response: { status: 200, description: "The run", body: RunRecord },
     problems: ["run_not_found"],
 
-    async handle({ params, headers, signal }, { agent }) {
-      const waitSeconds = preferredWait(headers);
-      const wait = waitSeconds === undefined ? {} : { waitSeconds, signal };
-      const run = await agent.getRun(source, params.run_id, wait);
+    async handle(input, { agent }) {
+      const waitSeconds = preferredWait(input.headers);
+      const wait = waitSeconds === undefined ? {} : { waitSeconds, signal: input.signal };
+      const run = await agent.getRun(source, input.params.run_id, wait);
       return { ...ok(run), headers: preferenceApplied(waitSeconds) };
     },
   });

@@ -6,7 +6,6 @@ import { expect } from "vitest";
 
 import { sha256 } from "../../adapters/keys-file.ts";
 import { memoryKV } from "../../adapters/kv-memory.ts";
-import { agentClient } from "../../handlers/agent-client.ts";
 import { createApp } from "../../handlers/app.ts";
 import { type Agent, startAgent } from "../../host-agent/agent.ts";
 import { readAgentConfig } from "../../host-agent/config.ts";
@@ -47,7 +46,7 @@ export class World {
     });
     this.agent = await startAgent(config, process.env, now);
     const app = createApp({
-      agent: agentClient(this.agent.answer),
+      agent: this.agent.operations,
       kv: memoryKV({ now }),
       keys: () => ({ mode: "dev" }),
       digest: sha256,

@@ -11,11 +11,13 @@ import { memoryKV } from "../../adapters/kv-memory.ts";
 import { sqliteKV } from "../../adapters/kv-sqlite.ts";
 import { workersKV } from "../../adapters/kv-workers.ts";
 import { agentClient } from "../../handlers/agent-client.ts";
+import { httpTransport } from "../../handlers/agent-transport.ts";
 import { createApp } from "../../handlers/app.ts";
 import { authorize } from "../../handlers/auth.ts";
 import { parseKeys } from "../../handlers/keys.ts";
 import type { KV } from "../../handlers/kv.ts";
 import { startAgent } from "../../host-agent/agent.ts";
+import { createServer } from "../../host-agent/server.ts";
 import { until } from "../hub.ts";
 
 const PIPELINES = "/api/v1/pipelines/runs";
@@ -286,13 +288,15 @@ async function startWorld(open: (typeof STORES)[number][1]) {
     { PATH: process.env["PATH"] },
     () => world.time,
   );
+  const serve = createServer(agent.operations);
   const { kv, forge } = open(dir);
   const ring = await parseKeys(keys(VICTIM, CLIENT), sha256);
   const app = createApp({
-    agent: agentClient(async (call) =>
-      world.reachable
-        ? agent.answer(call)
-        : { status: 503, json: { code: "agent_unavailable", detail: "away" } },
+    agent: agentClient(
+      httpTransport({
+        url: "http://host-agent",
+        fetch: (request) => (world.reachable ? serve(request) : Promise.reject(new TypeError("refused"))),
+      }),
     ),
     kv,
     keys: () => ring,

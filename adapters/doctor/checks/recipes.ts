@@ -43,11 +43,12 @@ async function faultsOf(recipe: CatalogueRecipe, { env }: Patient): Promise<Find
   if (!statOf(cwd)?.isDirectory()) {
     findings.push(fail(`Recipe ${id}: its folder ${cwd} is not there.`, "Make it, or mend its cwd."));
   }
-  await findProgram(command[0]!, cwd, buildEnvironment(env, "doctor", recipe.env)).catch((error: Error) =>
-    findings.push(
-      fail(`Recipe ${id}: ${error.message}.`, "Install it, or write its absolute path into the command."),
-    ),
-  );
+  try {
+    findProgram(command[0]!, cwd, buildEnvironment(env, "doctor", recipe.env));
+  } catch (error) {
+    const missing = `Recipe ${id}: ${(error as Error).message}.`;
+    findings.push(fail(missing, "Install it, or write its absolute path into the command."));
+  }
   if (logDir !== undefined && !isWritable(nearestFolder(logDir))) {
     findings.push(
       fail(

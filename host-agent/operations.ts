@@ -1,0 +1,49 @@
+import type { AuditedRuns } from "./audit-runs.ts";
+import type { Agent } from "./protocol/agent.ts";
+import type { AgentHealth } from "./protocol/schemas.ts";
+import { publicRecipe, type Recipes } from "./recipes.ts";
+import type { Scripts } from "./scripts.ts";
+
+export interface OperationsDeps {
+  runs: AuditedRuns;
+  recipes: Recipes;
+  scripts: Scripts;
+  /** What is wrong with the audit log; undefined when all is well. */
+  auditProblem(): string | undefined;
+}
+
+/**
+ * What the agent does, over the given parts. The input is taken as it is: who
+ * lets others call this checks it first. What is thrown may be no ApiProblem.
+ */
+export function createOperations({ runs, recipes, scripts, auditProblem }: OperationsDeps): Agent {
+  return {
+    async health(): Promise<AgentHealth> {
+      const isBroken = (await recipes.problem()) !== undefined;
+      const trouble = auditProblem();
+      const problems = [
+        ...(isBroken ? ["the recipes file is missing or malformed; the last good one stays"] : []),
+        ...(trouble === undefined ? [] : [trouble]),
+      ];
+      return { status: problems.length === 0 ? "ok" : "degraded", problems, running: runs.countAlive() };
+    },
+
+    async listRecipes() {
+      const catalogue = await recipes.current();
+      return { recipes: [...catalogue.recipes.values()].map(publicRecipe) };
+    },
+
+    listScripts: (path) => scripts.list(path),
+    readScript: (path) => scripts.read(path),
+    launch: (order) => runs.launch(order),
+    previewLaunch: (order) => runs.preview(order),
+    listRuns: (query) => runs.list(query),
+    getRun: (source, runId, wait) => runs.get(source, runId, wait),
+    killRun: (source, runId, order, who) => runs.kill(source, runId, order, who),
+
+    async readLog(source, runId, query) {
+      const { bytes, offset, size } = await runs.readLog(source, runId, query);
+      return { bytes, offset, size, more: offset < size };
+    },
+  };
+}

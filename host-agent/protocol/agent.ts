@@ -1,0 +1,77 @@
+import type {
+  AgentHealth,
+  KillOrder,
+  LaunchAnswer,
+  LaunchOrder,
+  LaunchPreview,
+  PreviewOrder,
+  RecipeList,
+  RunList,
+  RunRecord,
+  RunStatus,
+  ScriptContent,
+  ScriptList,
+  Source,
+} from "./schemas.ts";
+
+/**
+ * What the host-agent does for the API, whether it is a function call away or
+ * behind HTTP. Every method throws an ApiProblem when it cannot do what was asked.
+ */
+export interface Agent {
+  health(): Promise<AgentHealth>;
+  listRecipes(): Promise<RecipeList>;
+  /** The scripts in a folder, or in all the roots. */
+  listScripts(path?: string): Promise<ScriptList>;
+  readScript(path: string): Promise<ScriptContent>;
+  /** Starts a run, at most once for each launch token. */
+  launch(order: LaunchOrder): Promise<LaunchAnswer>;
+  /** What a launch would come to. Starts and records nothing. */
+  previewLaunch(order: PreviewOrder): Promise<LaunchPreview>;
+  listRuns(query: RunsQuery): Promise<RunList>;
+  getRun(source: Source, runId: string, wait?: WaitQuery): Promise<RunRecord>;
+  killRun(source: Source, runId: string, order: KillOrder, who: Caller): Promise<RunRecord>;
+  readLog(source: Source, runId: string, query: LogQuery): Promise<LogPage>;
+}
+
+/** Which runs to list, newest first. */
+export interface RunsQuery {
+  source: Source;
+  status?: RunStatus | undefined;
+  label?: string | undefined;
+  limit: number;
+  /** The `next_cursor` of the page before. */
+  cursor?: string | undefined;
+}
+
+/** Who asks for something, for the records. */
+export interface Caller {
+  keyName: string;
+  requestId?: string | undefined;
+}
+
+/** When to answer with a run's record. */
+export interface WaitQuery {
+  /** Answer when the run has ended, or after so long. */
+  waitSeconds?: number;
+  /** Aborts when nobody waits for the answer any more. */
+  signal?: AbortSignal | undefined;
+}
+
+/** Which bytes of a log to read, and for how long to wait for some. */
+export interface LogQuery {
+  after: number;
+  maxBytes: number;
+  waitSeconds: number;
+  signal?: AbortSignal | undefined;
+}
+
+export interface LogPage {
+  bytes: Uint8Array;
+  /** The next byte to ask for. */
+  offset: number;
+  /** The log's size when it was read. */
+  size: number;
+  /** True when there are bytes past `offset`. */
+  more: boolean;
+}
