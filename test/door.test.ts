@@ -1,7 +1,9 @@
 import { mkdtempSync, readFileSync, rmSync, writeFileSync } from "node:fs";
 import { type AddressInfo, connect } from "node:net";
+import { hash } from "node:crypto";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
+import { gzipSync } from "node:zlib";
 
 import * as fc from "fast-check";
 import { createSignature, webcrypto } from "http-message-sig";
@@ -122,6 +124,9 @@ async function startDoor() {
       return exchange(running.port, `${method} ${target} HTTP/1.1\r\n${lines.join("")}\r\n${body}`);
     },
 
+    /** Sends bytes that need be no request. */
+    sendBytes: (bytes: Buffer) => exchange(running.port, bytes.toString("latin1")),
+
     async restart(between: () => void = () => {}): Promise<void> {
       await close(running.server, 0);
       running.nonces.close();
@@ -184,6 +189,7 @@ async function refusal(door: Door, wire: Wire): Promise<unknown> {
   return entry!["reason"];
 }
 
+const sha512 = (text: string) => hash("sha512", text);
 const header = ({ headers }: Wire, name: string) => headers.find(([n]) => n === name)![1];
 const withHeader = (wire: Wire, name: string, value: string): Wire => ({
   ...wire,
@@ -469,6 +475,29 @@ describe("the door of the agent", () => {
     );
 
     expect(await door.send(await door.sign({ body: huge.slice(1) }))).toMatch(/^HTTP\/1.1 200 /);
+  });
+
+  test("takes a zip, a bomb and junk for what they are, unpacks nothing and serves on", async () => {
+    await using door = await startDoor();
+    const bomb = gzipSync(Buffer.alloc(20 * 1_048_576));
+    const zip = Buffer.concat([Buffer.from("PK\x03\x04\x14\0\b\0\b\0", "latin1"), bomb]);
+    const junk = Array.from({ length: 20 }, (_, i) => Buffer.from(sha512(`${i}`), "hex"));
+
+    for (const bytes of [zip, bomb, ...junk]) expect(await door.sendBytes(bytes)).toBe(UNREADABLE);
+    const headers: [string, string][] = [
+      ["content-type", "application/zip"],
+      ["content-encoding", "gzip"],
+    ];
+    for (const body of [zip, bomb]) {
+      const wire = { method: "POST", target: "/agent/v1/runs", headers, body: body.toString("latin1") };
+      expect(
+        (await door.send({ ...wire, body: wire.body.replaceAll(/[\x80-\xff]/g, "x") })).slice(0, 12),
+      ).toBe("HTTP/1.1 401");
+    }
+    expect(door.served).toEqual([]);
+    const packed = await door.sign({ body: "x".repeat(1_000) });
+    await door.send({ ...packed, headers: [...packed.headers, ["content-encoding", "gzip"]] });
+    expect(door.served, "handed on as it came").toEqual([`POST /agent/v1/runs ${"x".repeat(1_000)}`]);
   });
 
   test("remembers a nonce for as long as its signature is good, and no longer", async () => {

@@ -62,9 +62,39 @@ test.for([
     "a chunk without a size",
     `POST ${RUNS} HTTP/1.1\r\n${HOST}${AUTH}${JSON_TYPE}Transfer-Encoding: chunked\r\n\r\nzz\r\n{}\r\n0\r\n\r\n`,
   ],
+  ...[
+    "Content-Length: +21",
+    "Content-Length: 21,21",
+    "Content-Length: 0x15",
+    "Content-Length: 21\r\nContent-Length: 0",
+    "Content-Length : 21",
+    "Content-Length:\r\n 21",
+    "Content-Length: 99999999999999999999",
+    "Content-Length: 0\r\nTransfer-Encoding: chunked",
+    "Transfer-Encoding: chunked\r\nContent-Length: 4",
+    "Transfer-Encoding: xchunked",
+    "Transfer-Encoding: chunked, identity",
+    "Transfer-Encoding : chunked",
+    "Transfer-Encoding:\x0bchunked",
+    "X: y\nTransfer-Encoding: chunked",
+    "X: y\rTransfer-Encoding: chunked",
+  ].map((framing) => [`the framing ${JSON.stringify(framing)}`, smuggled(framing)] as const),
+  ["a chunk's size that is no number", chunked("0x15")],
+  ["a chunk's size with a sign", chunked("+15")],
+  ["a chunk's size beyond all numbers", chunked("fffffffffffffffff")],
+  ["a chunk that is longer than it says", chunked("2")],
 ] as const)("%s is a 400 problem", async ([, text]) => {
-  expectProblem(await send(text), 400);
+  const answer = await send(text);
+  expectProblem(answer, 400);
+  expect(
+    answer.text.match(/^HTTP\/1\.1 \d{3}/gm),
+    "one answer: what stands in the body is no request",
+  ).toHaveLength(1);
   expect((await hub.get("/healthz")).status, "the server still serves").toBe(200);
+});
+
+test("no request that a careless reader sees in another one has started anything", async () => {
+  expect((await hub.get(RUNS)).json.runs).toEqual([]);
 });
 
 test("headers or a request line over 16 KB are a 431 problem", async () => {
@@ -133,6 +163,48 @@ test("a body that does not come leaves the server free for others", async () => 
   await Promise.all(slow);
   expect((await hub.get(RUNS)).json.runs).toEqual([]);
 });
+
+test("lines that end in a bare LF are ends of lines or a 400, and never hide a request", async () => {
+  const launch = smuggled("Content-Length: 21");
+  const answer = await rawRequest(hub.url, `GET /healthz HTTP/1.1\n${HOST}Content-Length: 0\n\n${launch}`, {
+    isEnough: (all) => / 201 /.test(all) || all.startsWith("HTTP/1.1 400 "),
+  });
+  expect([["400"], ["200", "201"]]).toContainEqual(
+    [...answer.text.matchAll(/HTTP\/1\.1 (\d+)/g)].map(([, status]) => status).slice(0, 2),
+  );
+});
+
+test("nothing that a client sends becomes a header of an answer", async () => {
+  const forged = "%0d%0aX-Forged:%20yes%0d%0a%0d%0a";
+  for (const [method, target] of [
+    ["GET", `/${forged}`],
+    ["GET", `${RUNS}/${forged}`],
+    ["GET", `${RUNS}?cursor=${forged}`],
+    ["GET", `${RUNS}?${forged}=1`],
+    ["GET", `/api/v1/scripts/content?path=/${forged}`],
+    ["DELETE", `${RUNS}/${forged}`],
+  ]) {
+    const { text, headers } = await send(`${method} ${target} HTTP/1.1\r\n${HOST}${AUTH}\r\n`);
+    expect(headers.get("x-forged"), target).toBeNull();
+    expect(text.split("\r\n\r\n", 1)[0], target).not.toMatch(/forged/i);
+  }
+  const body = JSON.stringify({ recipe_id: "hello", label: "a", args: "'\r\nX-Forged: yes'" });
+  const launched = await send(
+    `POST ${RUNS} HTTP/1.1\r\n${HOST}${AUTH}${JSON_TYPE}Prefer: wait=0\r\nContent-Length: ${body.length}\r\n\r\n${body}`,
+  );
+  expect(launched.status).toBe(201);
+  expect(launched.headers.get("x-forged")).toBeNull();
+  await hub.ended(JSON.parse(launched.body));
+});
+
+/** A launch whose body an odd framing of the request before it hides. */
+function smuggled(framing: string): string {
+  return `POST ${RUNS} HTTP/1.1\r\n${HOST}${AUTH}${JSON_TYPE}${framing}\r\n\r\n{"recipe_id":"hello"}`;
+}
+
+function chunked(size: string): string {
+  return `${smuggled("Transfer-Encoding: chunked").split("{", 1)[0]}${size}\r\n{"recipe_id":"hello"}\r\n0\r\n\r\n`;
+}
 
 function statuses(answers: string): unknown[] {
   return [...answers.matchAll(/(?:^|\})HTTP\/1\.1 (\d+)/g)].map(([, status]) => status);

@@ -33,8 +33,10 @@ const secretOf = (name: string) => `sk_test_${name.replaceAll(/\W/g, "_")}_01234
 const day = (offset: number) => new Date(Date.now() + offset * DAY_MS).toISOString().slice(0, 10);
 const moment = (offsetMs: number) => new Date(Date.now() + offsetMs).toISOString();
 
+const TWO_SCOPES = ["pipelines:write", "scripts:read"];
 const KEYS = [
   ...[...SCOPES, "*"].map((scope) => ({ name: scope, key: secretOf(scope), scopes: [scope] })),
+  { name: "two-scopes", key: secretOf("two-scopes"), scopes: TWO_SCOPES },
   { name: "yesterday", key: secretOf("yesterday"), scopes: ["*"], expires: day(-1) },
   { name: "today", key: secretOf("today"), scopes: ["*"], expires: day(0) },
   { name: "just-over", key: secretOf("just-over"), scopes: ["*"], expires: moment(-1_000) },
@@ -81,11 +83,23 @@ export function authContract(deploy: Deploy): void {
       }
     });
 
-    test("a key opens the operations of its scope, and no other", async () => {
-      for (const [method, path, needed] of OPERATIONS.filter(([, , scope]) => scope !== undefined)) {
-        for (const held of [needed!, "*"]) {
+    test("a key opens the operations of its scope, and no other, for HEAD as for GET", async () => {
+      const scoped = OPERATIONS.filter(([, , scope]) => scope !== undefined);
+      for (const [, path, needed] of scoped.filter(([verb]) => verb === "GET")) {
+        for (const { name, key, scopes } of KEYS.filter((entry) => "key" in entry).slice(0, 7)) {
+          const { status, bytes } = await hub.ask("HEAD", path, { key: key! });
+          const isOpen = name !== "yesterday" && scopes.some((scope) => [needed, "*"].includes(scope));
+          const refusal = name === "yesterday" ? 401 : 403;
+          const shown = [401, 403].includes(status) ? status : "open";
+          expect(shown, `HEAD ${path} with ${name}`).toBe(isOpen ? "open" : refusal);
+          expect(bytes).toHaveLength(0);
+        }
+      }
+      for (const [method, path, needed] of scoped) {
+        for (const held of [needed!, "*", "two-scopes"]) {
           const { status } = await hub.ask(method, path, { key: secretOf(held) });
-          expect([401, 403], `${method} ${path} with ${held}`).not.toContain(status);
+          const isRefused = held === "two-scopes" && !TWO_SCOPES.some((scope) => scope === needed);
+          expect([401, 403].includes(status), `${method} ${path} with ${held}`).toBe(isRefused);
         }
         for (const held of SCOPES.filter((scope) => scope !== needed)) {
           const what = `${method} ${path} with ${held}`;

@@ -1,4 +1,6 @@
+import { readFileSync } from "node:fs";
 import { connect, type Socket } from "node:net";
+import { join } from "node:path";
 
 import { afterAll, beforeAll, describe, expect, test } from "vitest";
 
@@ -111,6 +113,19 @@ describe("a stranger at the public port", () => {
     });
     expect(json.status_reason).not.toMatch(/\p{Cc}/u);
     await hub.ended(json);
+
+    const audited = () => readFileSync(join(hub.stateDir, "audit.log"), "utf8").trimEnd().split("\n");
+    const before = audited().length;
+    const name = 'a\n{"event":"forged"}\r\u2028.sh';
+    const script = await hub.post("/api/v1/scripts/runs", {
+      path: await hub.script(name, "true"),
+      args: "'\n'",
+    });
+    expect(script.json.log_path).toMatch(/^[ -~]+$/);
+    await hub.ended(script.json);
+    const lines = audited();
+    expect(lines.length - before, "one line for one launch").toBe(1);
+    for (const line of lines) expect(JSON.parse(line)).not.toMatchObject({ event: "forged" });
   });
 });
 
