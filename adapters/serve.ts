@@ -24,6 +24,8 @@ import { unixFetch } from "./unix-fetch.ts";
 export interface Serving {
   url: string;
   mode: KeyRing["mode"];
+  /** What is wrong with the embedded agent's recipes file now, in a sentence; undefined when all is well. */
+  recipesProblem(): Promise<string | undefined>;
   /** How many runs are alive under the embedded agent, after a look at each; undefined when the agent is a remote one. */
   countAlive(): Promise<number | undefined>;
   /** Takes no more requests, finishes those under way, and lets the runs go on. */
@@ -82,6 +84,7 @@ export async function serveNode(
     return {
       url: `http://${host}:${port}`,
       mode,
+      recipesProblem: agent.recipesProblem,
       countAlive: agent.countAlive,
       async stop() {
         stopping.abort();
@@ -98,7 +101,7 @@ export async function serveNode(
 }
 
 /** An agent as the adapter holds it. */
-interface HeldAgent extends Pick<Serving, "countAlive"> {
+interface HeldAgent extends Pick<Serving, "countAlive" | "recipesProblem"> {
   transport: AgentTransport;
   /** Of an agent in another process: none. */
   audit: Agent["audit"] | undefined;
@@ -109,14 +112,18 @@ interface HeldAgent extends Pick<Serving, "countAlive"> {
 const NO_HOST = "http://host-agent";
 
 async function embedAgent(config: AgentConfig, env: Env, now: () => number): Promise<HeldAgent> {
-  const { answer, audit, countAlive, close: closeAgent } = await startAgent(config, env, now);
-  return { transport: answer, audit, countAlive, close: closeAgent };
+  const { answer, close: closeAgent, ...agent } = await startAgent(config, env, now);
+  return { ...agent, transport: answer, close: closeAgent };
 }
 
 async function reachAgent(config: RemoteAgentConfig): Promise<HeldAgent> {
   const transport = httpTransport(await remoteAgent(config));
-  return { transport, audit: undefined, countAlive: async () => undefined, close: async () => {} };
+  const notOurs = { audit: undefined, recipesProblem: unknown, countAlive: unknown };
+  return { transport, ...notOurs, close: async () => {} };
 }
+
+/** What only the agent itself can tell. */
+async function unknown(): Promise<undefined> {}
 
 /** The way to an agent in another process. Throws ConfigError when the key is none. */
 export async function remoteAgent({ url, name, key }: RemoteAgentConfig): Promise<RemoteAgent> {

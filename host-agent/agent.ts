@@ -19,6 +19,8 @@ import { type AgentServer, createServer } from "./server.ts";
 export interface Agent extends AgentServer {
   /** The record of changes: for those that whoever holds the agent makes itself. */
   audit: Pick<AuditLog, "record" | "recordRefusal">;
+  /** What is wrong with the recipes file now, in a sentence for the operator; undefined when all is well. */
+  recipesProblem(): Promise<string | undefined>;
   /** How many runs are alive, after a look at each. */
   countAlive(): Promise<number>;
   /** Answers every request that is held until a log grows, now and from now on. */
@@ -72,6 +74,8 @@ export async function startAgent(
     startRun,
     now,
   });
+  // Now, and not when the first client asks: who starts the agent is to hear of a broken file.
+  await recipes.current();
   const interrupted = store.alive().filter((run) => run.status === "launching");
   const supervision = repeat(
     "supervise_failed",
@@ -98,6 +102,7 @@ export async function startAgent(
   return {
     ...createServer({ runs: auditRuns(runs, audit.record), recipes, scripts, auditProblem: audit.problem }),
     audit,
+    recipesProblem: recipes.problem,
     countAlive: runs.settleAndCountAlive,
     stopWaiting: runs.stopWaiting,
     async close() {
