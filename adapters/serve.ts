@@ -94,8 +94,13 @@ export async function serveNode(
     };
   } catch (error) {
     await shutDown(agent, kv);
+    const { code, message } = error as NodeJS.ErrnoException;
+    const reason =
+      code === "EADDRINUSE"
+        ? "it is in use; perhaps a Hub is running already. HUB_PORT names another"
+        : message;
     throw new ConfigError(
-      `HUB_HOST, HUB_PORT: cannot listen on ${config.host} port ${config.port}: ${(error as Error).message}`,
+      `HUB_HOST, HUB_PORT: cannot listen on ${config.host} port ${config.port}: ${reason}`,
     );
   }
 }

@@ -4,6 +4,7 @@ import { ApiProblem, type FieldError, type ProblemCode } from "../host-agent/pro
 import type { Agent } from "./agent-client.ts";
 import { authorize, type Digest, type KeyRing, type Principal, type Scope } from "./auth.ts";
 import { readJsonBody } from "./body.ts";
+import { fieldMessage } from "./field-message.ts";
 import type { KV } from "./kv.ts";
 import type { Assets } from "./pages.ts";
 import { addressName, type RateLimit } from "./rate-limit.ts";
@@ -212,9 +213,7 @@ function parse(place: string, schema: z.ZodType | undefined, value: unknown, err
     if (place === "query") refuseNames(Object.keys(value as object), errors);
     return undefined;
   }
-  const parsed = schema.safeParse(value, {
-    error: ({ input }) => (input === undefined ? "is missing" : undefined),
-  });
+  const parsed = schema.safeParse(value, { error: fieldMessage });
   if (parsed.success) return parsed.data;
   for (const issue of parsed.error.issues) {
     if (issue.code === "unrecognized_keys") {

@@ -439,6 +439,34 @@ function fieldsOf({ properties, required = [] }: AnyJson): Field[] {
   return [...fields, ...params];
 }
 
+test("the reason is a sentence, for every kind of fault", async () => {
+  await using hub = await startHub();
+  const faults = async (path: string, body: object) => {
+    const { json } = await hub.post(path, body);
+    return json.errors.map((error: { path: string; message: string }) => `${error.path}: ${error.message}`);
+  };
+  const kill = "/api/v1/scripts/runs/run_a1b2c3d4e5f6/kill";
+  const launch = "/api/v1/pipelines/runs";
+
+  expect(await faults(launch, { recipe_id: 5, args: ["a"], params: "x", terminal: "yes" })).toEqual([
+    "body.recipe_id: must be a string",
+    "body.args: must be a string",
+    "body.params: must be a JSON object",
+    "body.terminal: must be true or false",
+  ]);
+  expect(await faults(launch, { recipe: "x" })).toEqual([
+    "body.recipe_id: is missing",
+    "body.recipe: is not known here",
+  ]);
+  expect(await faults(launch, [])).toEqual(["body: must be a JSON object"]);
+  expect(await faults(kill, { signal: "SIGHUP", grace_seconds: 1.5 })).toEqual([
+    "body.signal: must be one of SIGTERM, SIGINT, SIGKILL",
+    "body.grace_seconds: must be a whole number",
+  ]);
+  expect(await faults(kill, { grace_seconds: 3_601 })).toEqual(["body.grace_seconds: must be at most 3600"]);
+  expect(await faults(kill, { grace_seconds: -1 })).toEqual(["body.grace_seconds: must be at least 0"]);
+});
+
 describe("a body", () => {
   test("is read as JSON.parse reads it, unless it has a name twice or half a character", () => {
     fc.assert(
