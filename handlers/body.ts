@@ -1,4 +1,5 @@
 import { ApiProblem } from "../host-agent/protocol/problem.ts";
+import { parseStrictJson } from "./strict-json.ts";
 
 /** The largest request body, in bytes. */
 export const MAX_BODY_BYTES = 65_536;
@@ -94,11 +95,7 @@ function parseJson(bytes: Uint8Array): unknown {
   } catch {
     throw new ApiProblem("malformed_request", "body: is not valid UTF-8");
   }
-  try {
-    return JSON.parse(text);
-  } catch {
-    throw new ApiProblem("malformed_request", "body: is not valid JSON");
-  }
+  return parseStrictJson(text);
 }
 
 /** Without `Connection: close`: a connection that closes while the client still sends loses the answer. */
