@@ -15,7 +15,7 @@ const READ_WITHOUT_DESCRIPTORS = `
   const [path] = process.argv.slice(1);
   const page = () => readPage(path, { after: 0, maxBytes: 9, growing: false });
   const report = async () => {
-    for (const read of [() => readTail(path, 9), async () => (await page()).size]) {
+    for (const read of [async () => readTail(path, 9), async () => (await page()).size]) {
       console.log(await read().catch((error) => error.code));
     }
   };
