@@ -11,6 +11,7 @@ import { serveNode } from "../adapters/serve.ts";
 import { readDoorConfig } from "../host-agent/config.ts";
 import { PrivateKey } from "../host-agent/protocol/signature.ts";
 import { serveAgent } from "../host-agent/serve.ts";
+import { COMPILE_CACHE } from "./compile-cache.ts";
 import { type Deploy, type Setup, until } from "./hub.ts";
 
 const MAIN_TS = fileURLToPath(new URL("../host-agent/main.ts", import.meta.url));
@@ -35,7 +36,7 @@ export async function startAgentProcess(
 ): Promise<AgentProcess> {
   const key = await keyOf(dir);
   const child = spawn(process.execPath, [MAIN_TS], {
-    env: { ...env, HUB_AGENT_LISTEN: listen, HUB_AGENT_TRUST: trust },
+    env: { ...COMPILE_CACHE, ...env, HUB_AGENT_LISTEN: listen, HUB_AGENT_TRUST: trust },
     stdio: ["ignore", "pipe", "pipe"],
   });
   let output = "";
