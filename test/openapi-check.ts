@@ -22,25 +22,21 @@ interface Checks {
   validatorAt(pointer: string): ValidateFunction;
 }
 
-const checksByUrl = new Map<string, Promise<Checks>>();
-/** Deployments serve the same document: its schemas are compiled once. */
-const checksByText = new Map<string, Checks>();
+let checks: Promise<Checks> | undefined;
 
 /** The document that the deployment at `url` serves. */
 export async function servedDocument(url: string): Promise<Document> {
   return (await checksOf(url)).document;
 }
 
+/** Every deployment serves the same document, as a test of it says: it is read and compiled once for a test file. */
 function checksOf(url: string): Promise<Checks> {
-  const known = checksByUrl.get(url);
-  if (known) return known;
-  const checks = fetch(`${url}/openapi.json`).then(async (response) => {
-    const text = await response.text();
-    const made = checksByText.get(text) ?? makeChecks(JSON.parse(text) as Document);
-    checksByText.set(text, made);
-    return made;
-  });
-  checksByUrl.set(url, checks);
+  checks ??= fetch(`${url}/openapi.json`)
+    .then(async (response) => makeChecks((await response.json()) as Document))
+    .catch((error: unknown) => {
+      checks = undefined;
+      throw error;
+    });
   return checks;
 }
 

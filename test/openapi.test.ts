@@ -34,6 +34,15 @@ test("the served document lints clean", async () => {
   expect({ problems, totals }).toEqual({ problems: [], totals: { errors: 0, warnings: 0, ignored: 0 } });
 });
 
+test("the document is the same whatever a Hub is set up with", async () => {
+  await using other = await startHub({
+    keys: [],
+    recipes: [{ recipe_id: "other", title: "Other", description: "", command: ["true"] }],
+    env: { HUB_MAX_RUNNING: "1", HUB_MAX_LOG_BYTES: "0", HUB_RATE_PER_KEY: "10", HUB_KV: "memory:" },
+  });
+  expect((await other.get("/openapi.json")).json).toEqual(document);
+});
+
 const LAUNCH = "header Idempotency-Key, header Prefer, header X-Request-Id, body";
 const LIST = "query cursor, query label, query limit, query status, header X-Request-Id";
 const RUN = "path run_id, header Prefer, header X-Request-Id";
