@@ -3,10 +3,14 @@ import { readFileSync } from "node:fs";
 
 import type { KeyRing } from "../handlers/auth.ts";
 import { parseKeys } from "../handlers/keys.ts";
+import { isUnableToLook } from "../host-agent/exhaustion.ts";
 import { fileVersion, MISSING } from "../host-agent/file-version.ts";
 
 /** The file is looked at again when the last look is older than this: the promise is one second. */
 const LOOK_INTERVAL_MS = 250;
+
+/** The version of a file that is yet to be read. */
+const UNREAD = "unread";
 
 export const sha256 = (text: string): string => hash("sha256", text);
 
@@ -39,6 +43,8 @@ export async function openKeysFile(
       ring = await read(path);
       onChange("loaded", ring.mode);
     } catch (error) {
+      // The very keys that are to be refused may stand there: it is not over with one look.
+      if (isUnableToLook((error as Error).cause)) version = UNREAD;
       console.error(
         JSON.stringify({ level: "error", event: "keys_file_broken", error: (error as Error).message }),
       );

@@ -13,6 +13,11 @@ import { impatientKV, type KV } from "./kv.ts";
 
 export const MAX_IDEMPOTENCY_KEY_BYTES = 255;
 
+/** Far above the longest record. What is longer is none of ours, and is not parsed. */
+const MAX_REPLAY_LENGTH = 1_048_576;
+/** How a platform hands over two headers of one name (RFC 9110, 5.3). */
+const JOINED = ", ";
+
 /** What KV remembers of a launch that succeeded. */
 const Replay = z.object({ fingerprint: z.string(), expires_at: z.int(), run: RunRecord });
 
@@ -39,6 +44,8 @@ export function checkIdempotencyKey(key: string): string {
   const bytes = headerBytes(key);
   // Where a platform put U+FFFD for a byte, two different keys could look the same.
   if (key.includes("\ufffd")) throw badKey("must be ASCII or UTF-8");
+  // Else a header that somebody on the way repeats would be another key than the one that is retried.
+  if (key.includes(JOINED)) throw badKey("must be sent once, and hold no comma with a blank behind it");
   if (bytes >= 1 && bytes <= MAX_IDEMPOTENCY_KEY_BYTES) return key;
   throw badKey(`must be 1-${MAX_IDEMPOTENCY_KEY_BYTES} bytes`);
 }
@@ -78,7 +85,7 @@ export async function launchOnce(
 
   const remembered = await recall(`replay:${token}`, fingerprint, { ...deps, kv });
   if (remembered) {
-    const replayed = await replay(remembered, deps);
+    const replayed = await replay(remembered, launch, deps);
     if (replayed) return replayed;
   }
   const answer = await agent.launch(order);
@@ -96,6 +103,7 @@ async function recall(kvKey: string, fingerprint: string, { kv, now, onKvError }
   try {
     const text = await kv.get(kvKey);
     if (text === undefined) return undefined;
+    if (text.length > MAX_REPLAY_LENGTH) throw new Error("what the KV remembers is too long to be a record");
     const found = Replay.parse(JSON.parse(text));
     const isInForce = found.fingerprint === fingerprint && found.expires_at * 1000 > now();
     return isInForce ? found.run : undefined;
@@ -105,16 +113,36 @@ async function recall(kvKey: string, fingerprint: string, { kv, now, onKvError }
   }
 }
 
-/** The run's current record; the remembered one when the host is out of reach; undefined when it is not there any more. */
-async function replay(remembered: RunRecord, { agent }: OnceDeps): Promise<Launched | undefined> {
+/**
+ * The run's current record; the remembered one when the host is out of reach;
+ * undefined when it is not there any more, or is not this launch's: others may
+ * have written into the KV, and it shows nobody a run that he did not start.
+ */
+async function replay(
+  remembered: RunRecord,
+  launch: PreviewOrder,
+  { agent, now }: OnceDeps,
+): Promise<Launched | undefined> {
+  if (!isRunOf(launch, remembered, now())) return undefined;
   try {
     const run = await agent.getRun(remembered.source, remembered.run_id);
-    return { run, replayed: true, stale: false, fromKv: true };
+    return isRunOf(launch, run, now()) ? { run, replayed: true, stale: false, fromKv: true } : undefined;
   } catch (error) {
     if (!(error instanceof ApiProblem)) throw error;
     if (error.status >= 502) return { run: remembered, replayed: true, stale: true, fromKv: true };
     return undefined;
   }
+}
+
+/** True for a run of the last hour that this caller started with this very request. */
+function isRunOf(launch: PreviewOrder, run: RunRecord, now: number): boolean {
+  const { spec, label } = launch;
+  return (
+    run.source === launch.source &&
+    run.key_name === launch.key_name &&
+    (run.started_at + IDEMPOTENCY_TTL_SECONDS) * 1000 > now &&
+    canonical({ ...run.spec, label: run.label }) === canonical({ ...spec, label: label ?? null })
+  );
 }
 
 /** What was asked for, in all its parts: the same key with another label is another request. */

@@ -35,7 +35,6 @@ export const LAUNCH_PROBLEMS: ProblemCode[] = [
   "launch_failed",
   "terminal_unavailable",
   "too_many_runs",
-  "host_unavailable",
 ];
 
 /**

@@ -146,13 +146,16 @@ export async function serve(
   limits: Limits,
   onPrincipal: (principal: Principal) => void,
 ): Promise<Reply> {
-  const principal = route.scope
-    ? await authorize(request, route.scope, {
-        ring: await deps.keys(),
-        digest: deps.digest,
-        now: deps.now(),
-      }).catch((error: unknown) => refuseOften(error, address, limits))
-    : PUBLIC;
+  const { scope } = route;
+  const admit = async (): Promise<Principal> =>
+    scope
+      ? authorize(request, scope, { ring: await deps.keys(), digest: deps.digest, now: deps.now() }).catch(
+          (error: unknown) => refuseOften(error, address, limits),
+        )
+      : PUBLIC;
+  const begunAt = deps.now();
+  const isHeld = () => Math.abs(deps.now() - begunAt) >= ADMITTED_FOR_MS;
+  const principal = await admit();
   onPrincipal(principal);
   if (route.scope) limitKey(principal, limits);
 
@@ -172,8 +175,16 @@ export async function serve(
       : undefined,
   };
   if (errors.length > 0) throw invalid(errors);
-  return route.handle(input, deps);
+  // The body may have taken its time, and its key been revoked meanwhile.
+  if (isHeld()) await admit();
+  const reply = await route.handle(input, deps);
+  // What was held is read with the key as it is now; what was done with a good key is done.
+  if (route.method === "get" && isHeld()) await admit();
+  return reply;
 }
+
+/** A key that was good counts for so long, as long as a change of the keys may take to be known. */
+const ADMITTED_FOR_MS = 1_000;
 
 /**
  * The refusal of a request that could not be authenticated: from an address with

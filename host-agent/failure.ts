@@ -1,3 +1,4 @@
+import { isExhausted } from "./exhaustion.ts";
 import { ApiProblem } from "./protocol/problem.ts";
 
 /** The result codes of SQLite (sqlite.org/rescode.html) that say "not now": BUSY, READONLY, IOERR, FULL. */
@@ -9,6 +10,13 @@ export function failureOf(thrown: unknown): ApiProblem {
   const errcode = (thrown as { errcode?: number } | null)?.errcode;
   if (errcode !== undefined && SQLITE_NOT_NOW.has(errcode & 0xff)) {
     return new ApiProblem("host_unavailable", "The host cannot write its state now; try again", {
+      retryAfterSeconds: 10,
+      cause: thrown,
+    });
+  }
+  if (isExhausted(thrown)) {
+    const { code } = thrown as NodeJS.ErrnoException;
+    return new ApiProblem("host_unavailable", `The host is short of something now (${code}); try again`, {
       retryAfterSeconds: 10,
       cause: thrown,
     });

@@ -5,7 +5,9 @@ import { basename, delimiter, dirname, isAbsolute, join, resolve } from "node:pa
 import { fileURLToPath } from "node:url";
 
 import { ArgsError, splitArgs } from "./argv.ts";
+import { isExhausted } from "./exhaustion.ts";
 import { createLog } from "./log-file.ts";
+import { checkLogFolder } from "./log-folder.ts";
 import { fileIdentity } from "./log-limit.ts";
 import { paramWords } from "./params.ts";
 import { currentBootId, type ProcessIdentity, readStat } from "./process-identity.ts";
@@ -192,6 +194,7 @@ export async function previewArgv(plan: LaunchPlan, env: Record<string, string>)
   try {
     const argv = resolveCommand(plan, env);
     if (plan.terminal) await terminalArgv(argv);
+    checkLogFolder(plan.logDir);
     checkLogDir(plan.logDir);
     return argv;
   } catch (error) {
@@ -279,7 +282,16 @@ async function spawnWrapper(
   child.unref();
   // A child that has already ended stays a zombie until the event loop reaps it: its stat can still be read.
   const pid = child.pid!;
-  return { pid, startTime: readStat(pid)?.startTime ?? "unknown", bootId: currentBootId() };
+  return { pid, startTime: startTimeOf(pid) ?? "unknown", bootId: currentBootId() };
+}
+
+/** Never throws: the run has started by now, whatever can be seen of it. */
+function startTimeOf(pid: number): string | undefined {
+  try {
+    return readStat(pid)?.startTime;
+  } catch {
+    return undefined;
+  }
 }
 
 /** Why a command cannot be started, in words that fit behind "cannot start it:". */
@@ -287,15 +299,12 @@ class LaunchError extends Error {
   override readonly name = "LaunchError";
 }
 
-/** The errno values that say the host is out of something, now. */
-const EXHAUSTED = new Set(["ENOSPC", "EDQUOT", "EMFILE", "ENFILE", "EAGAIN", "ENOMEM", "EROFS", "EIO"]);
-
 function launchProblem(error: unknown): ApiProblem {
   if (error instanceof ApiProblem) return error;
   if (error instanceof LaunchError)
     return new ApiProblem("launch_failed", `Cannot start it: ${error.message}`);
   const code = (error as NodeJS.ErrnoException).code ?? "unknown error";
-  if (EXHAUSTED.has(code)) {
+  if (isExhausted(error)) {
     return new ApiProblem(
       "host_unavailable",
       `The host cannot start anything now (${code}); nothing was started`,

@@ -1,8 +1,8 @@
 import { closeSync, constants, fchmodSync, fstatSync, openSync, readSync } from "node:fs";
-import { dirname } from "node:path";
+import { basename, dirname } from "node:path";
 
+import { openLogFolder, placeIn } from "./log-folder.ts";
 import { logEndMark } from "./log-limit.ts";
-import { makeFolder } from "./make-folder.ts";
 import { ApiProblem } from "./protocol/problem.ts";
 import { endOfPage, MAX_CHARACTER_BYTES } from "./utf8.ts";
 
@@ -23,25 +23,17 @@ const NO_LOG_THERE = new Set(["ENOENT", "ENOTDIR", "ELOOP", "EACCES", "ENXIO"]);
 
 /**
  * Creates a log that did not exist, for appending, and never through a symbolic
- * link. Throws EEXIST when there is anything at `path`.
+ * link that another user could have put there. Throws EEXIST when there is
+ * anything at `path`, and as `openLogFolder` does.
  */
 export function createLog(path: string): { fd: number } & Disposable {
-  let fd: number;
-  try {
-    fd = createForAppending(path);
-  } catch (error) {
-    if ((error as NodeJS.ErrnoException).code !== "ENOENT") throw error;
-    makeFolder(dirname(path), 0o750);
-    fd = createForAppending(path);
-  }
+  const { O_APPEND, O_CREAT, O_EXCL, O_NOFOLLOW, O_WRONLY } = constants;
+  using folder = openLogFolder(dirname(path));
+  const flags = O_WRONLY | O_CREAT | O_EXCL | O_APPEND | O_NOFOLLOW;
+  const fd = openSync(placeIn(folder.fd, basename(path)), flags, LOG_MODE);
   // The mode given to open(2) is less our umask.
   fchmodSync(fd, LOG_MODE);
   return { fd, [Symbol.dispose]: () => closeSync(fd) };
-}
-
-function createForAppending(path: string): number {
-  const { O_APPEND, O_CREAT, O_EXCL, O_NOFOLLOW, O_WRONLY } = constants;
-  return openSync(path, O_WRONLY | O_CREAT | O_EXCL | O_APPEND | O_NOFOLLOW, LOG_MODE);
 }
 
 /**

@@ -1,5 +1,7 @@
 import { readFileSync } from "node:fs";
 
+import { isUnableToLook } from "./exhaustion.ts";
+
 /**
  * One process for ever: a pid alone is reused, a pid with its start time within
  * one boot is not.
@@ -30,12 +32,13 @@ export function currentBootId(): string {
   return bootId;
 }
 
-/** The stat of a process, or undefined when there is none with this pid. */
+/** The stat of a process, or undefined when there is none with this pid. Throws when it cannot be looked at now. */
 export function readStat(pid: number): ProcessStat | undefined {
   let text: string;
   try {
     text = readFileSync(`/proc/${pid}/stat`, "latin1");
-  } catch {
+  } catch (error) {
+    if (isUnableToLook(error)) throw error;
     return undefined;
   }
   // The command name stands in parentheses and may hold anything, also ")".

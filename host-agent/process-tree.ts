@@ -1,5 +1,6 @@
 import { readdirSync, readFileSync } from "node:fs";
 
+import { isUnableToLook } from "./exhaustion.ts";
 import { hasEnded, type ProcessStat, readStat } from "./process-identity.ts";
 
 /** The name of the environment variable that every process of a run inherits. */
@@ -28,7 +29,8 @@ export function hasEnvironmentEntry(pid: number, entry: string): boolean {
   try {
     const environ = readFileSync(`/proc/${pid}/environ`, "latin1");
     return environ.startsWith(`${entry}\0`) || environ.includes(`\0${entry}\0`);
-  } catch {
+  } catch (error) {
+    if (isUnableToLook(error)) throw error;
     return false;
   }
 }

@@ -4,6 +4,7 @@ import { dirname, resolve } from "node:path";
 import * as z from "zod";
 
 import { sha256 } from "./audit-log.ts";
+import { isUnableToLook } from "./exhaustion.ts";
 import { fileVersion } from "./file-version.ts";
 import { DEFAULT_ERROR_MARKERS } from "./outcome.ts";
 import { ParamEntry, type RecipeParam, publicParam, repeatedParam } from "./params.ts";
@@ -72,6 +73,7 @@ const NODE_WORD = "{node}";
 /**
  * The recipes file at `path`, read again when it has changed. When it is
  * missing or malformed the last good catalogue stays and `problem()` says why.
+ * Throws when the host has no descriptors to read it for the first time.
  */
 export function openRecipes(path: string, onRead: OnRead = () => {}) {
   let catalogue: Catalogue = { recipes: new Map(), error_markers: compile(DEFAULT_ERROR_MARKERS) };
@@ -88,6 +90,9 @@ export function openRecipes(path: string, onRead: OnRead = () => {}) {
       problem = undefined;
       onRead("loaded", sha256(text));
     } catch (error) {
+      // It says nothing of the file: the next look is another try.
+      if (isUnableToLook(error) && version !== undefined) return;
+      if (isUnableToLook(error)) throw error;
       problem = `the recipes file cannot be used: ${reasonOf(error)}`;
       // With its path and the fault: /healthz, which is public, says only that there is one.
       console.error(JSON.stringify({ level: "error", event: "recipes_file_broken", error: problem }));

@@ -12,6 +12,8 @@ import {
 import { mkdir, open } from "node:fs/promises";
 import { join } from "node:path";
 
+import { isUnableToLook } from "./exhaustion.ts";
+
 /**
  * The folder of one run, written by its wrapper and by nobody else afterwards:
  *
@@ -102,7 +104,8 @@ function readOrUndefined(path: string): string | undefined {
   let fd: number;
   try {
     fd = openSync(path, O_RDONLY | O_NOFOLLOW | O_NONBLOCK);
-  } catch {
+  } catch (error) {
+    if (isUnableToLook(error)) throw error;
     return undefined;
   }
   try {

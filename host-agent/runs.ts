@@ -1,5 +1,5 @@
 import { randomBytes } from "node:crypto";
-import { existsSync } from "node:fs";
+import { lstatSync } from "node:fs";
 import { join } from "node:path";
 import { setTimeout as sleep } from "node:timers/promises";
 
@@ -203,7 +203,7 @@ export function createRuns(deps: RunsDeps) {
   /** A second run in the same second gets a suffix. */
   function freeLogPath(plan: LaunchPlan, runId: string, startedAt: Date): string {
     const path = join(plan.logDir, logFileName(plan.logName, startedAt));
-    const isTaken = existsSync(path) || startingLogs.has(path);
+    const isTaken = isThere(path) || startingLogs.has(path);
     return isTaken ? join(plan.logDir, logFileName(plan.logName, startedAt, `_${runId.slice(4)}`)) : path;
   }
 
@@ -430,6 +430,15 @@ export function createRuns(deps: RunsDeps) {
     },
     countAlive: () => store.countAlive(),
   };
+}
+
+/** Whether anything is at `path`, a link that leads nowhere included. */
+function isThere(path: string): boolean {
+  try {
+    return lstatSync(path, { throwIfNoEntry: false }) !== undefined;
+  } catch {
+    return false;
+  }
 }
 
 /** What runs by now is not what was approved: it may not go on. */

@@ -14,6 +14,7 @@ import { readdir, realpath, stat } from "node:fs/promises";
 import { basename, dirname, isAbsolute, join, normalize, sep } from "node:path";
 import { setImmediate as nextTurn } from "node:timers/promises";
 
+import { isUnableToLook } from "./exhaustion.ts";
 import { ApiProblem } from "./protocol/problem.ts";
 import type { ScriptContent, ScriptEntry, ScriptList } from "./protocol/schemas.ts";
 
@@ -158,8 +159,8 @@ function openRegular(real: string): { fd: number; stats: BigIntStats; [Symbol.di
   let fd: number;
   try {
     fd = openSync(real, O_RDONLY | O_NOFOLLOW | O_NONBLOCK);
-  } catch {
-    throw forbidden();
+  } catch (error) {
+    throw isUnableToLook(error) ? error : forbidden();
   }
   const stats = fstatSync(fd, { bigint: true });
   if (stats.isFile()) return { fd, stats, [Symbol.dispose]: () => closeSync(fd) };
@@ -201,7 +202,10 @@ async function listScripts(
     if (seen.has(folder)) continue;
     if (seen.size === MAX_FOLDERS) return { scripts, truncated: true };
     seen.add(folder);
-    const entries = await readdir(folder, { withFileTypes: true }).catch(() => []);
+    const entries = await readdir(folder, { withFileTypes: true }).catch((error: unknown) => {
+      if (isUnableToLook(error)) throw error;
+      return [];
+    });
     entries.sort((a, b) => (a.name < b.name ? -1 : 1));
     for (const entry of entries) {
       const path = join(folder, entry.name);

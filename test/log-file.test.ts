@@ -6,16 +6,25 @@ import { promisify } from "node:util";
 
 import { expect, test } from "vitest";
 
-const LOG_FILE_TS = new URL("../host-agent/log-file.ts", import.meta.url).href;
+const sourceOf = (name: string) => JSON.stringify(new URL(`../host-agent/${name}.ts`, import.meta.url).href);
 
-/** Reads a log before and after all file descriptors are in use. */
+/** Looks at a log, a process and an exit code before and after all file descriptors are in use. */
 const READ_WITHOUT_DESCRIPTORS = `
   import { openSync } from "node:fs";
-  import { readPage, readTail } from ${JSON.stringify(LOG_FILE_TS)};
+  import { readExitCode } from ${sourceOf("run-files")};
+  import { readStat } from ${sourceOf("process-identity")};
+  import { hasEnvironmentEntry } from ${sourceOf("process-tree")};
+  import { readPage, readTail } from ${sourceOf("log-file")};
   const [path] = process.argv.slice(1);
   const page = () => readPage(path, { after: 0, maxBytes: 9, growing: false });
   const report = async () => {
-    for (const read of [async () => readTail(path, 9), async () => (await page()).size]) {
+    for (const read of [
+      async () => readTail(path, 9),
+      async () => (await page()).size,
+      async () => readStat(process.pid).pid === process.pid,
+      async () => hasEnvironmentEntry(process.pid, "MARK=1"),
+      async () => readExitCode({ exit: path + ".exit" }),
+    ]) {
       console.log(await read().catch((error) => error.code));
     }
   };
@@ -24,13 +33,14 @@ const READ_WITHOUT_DESCRIPTORS = `
   await report();
 `;
 
-test("a log is not taken for gone or empty because the host is out of file descriptors", async () => {
+test("neither log, process nor exit code is taken for gone because the host is out of file descriptors", async () => {
   const folder = await mkdtemp(join(tmpdir(), "log-"));
   await writeFile(join(folder, "log"), "hello\n");
+  await writeFile(join(folder, "log.exit"), "  3\n");
 
   const { stdout } = await promisify(execFile)("/bin/sh", [
     "-c",
-    'ulimit -n 60; exec "$@"',
+    'ulimit -n 60; MARK=1 exec "$@"',
     "sh",
     process.execPath,
     "--input-type=module",
@@ -38,6 +48,6 @@ test("a log is not taken for gone or empty because the host is out of file descr
     READ_WITHOUT_DESCRIPTORS,
     join(folder, "log"),
   ]);
-  expect(stdout).toBe("hello\n\n6\nEMFILE\nEMFILE\n");
+  expect(stdout).toBe(`hello\n\n6\ntrue\ntrue\n3\n${"EMFILE\n".repeat(5)}`);
   await rm(folder, { recursive: true });
 });

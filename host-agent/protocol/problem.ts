@@ -27,7 +27,7 @@ export const PROBLEMS = {
   internal: { status: 500, title: "Something went wrong on our side" },
   agent_error: { status: 502, title: "The host gave no usable answer" },
   agent_unavailable: { status: 503, title: "The host cannot be reached" },
-  host_unavailable: { status: 503, title: "The host cannot start anything now" },
+  host_unavailable: { status: 503, title: "The host is short of something now" },
   keys_unavailable: { status: 503, title: "The API keys cannot be read" },
   agent_timeout: { status: 504, title: "The host took too long to answer" },
 } as const satisfies Record<string, { status: number; title: string }>;
