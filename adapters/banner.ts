@@ -1,6 +1,7 @@
 import { homedir } from "node:os";
 import { styleText } from "node:util";
 
+import { noRecipes } from "../host-agent/recipes.ts";
 import type { NodeConfig } from "./config.ts";
 import type { Serving } from "./serve.ts";
 
@@ -15,21 +16,27 @@ const SUBTITLE = "Pipelines & Scripts";
  * first command. For people on a terminal; elsewhere plain lines, whose
  * `address   URL` programs may read.
  */
-export function banner(config: NodeConfig, serving: Serving, stream: Stream): string {
-  return stream.isTTY ? terminalBanner(config, serving, stream) : plainBanner(config, serving);
+export async function banner(config: NodeConfig, serving: Serving, stream: Stream): Promise<string> {
+  const facts = parts(config, await serving.recipesProblem());
+  return stream.isTTY ? terminalBanner(config, serving, facts, stream) : plainBanner(config, serving, facts);
 }
 
-function plainBanner(config: NodeConfig, serving: Serving): string {
-  const facts: Fact[] = [...addresses(serving), ["mode", modeOf(config, serving)], ...parts(config)];
+function plainBanner(config: NodeConfig, serving: Serving, facts: readonly Fact[]): string {
+  const all: Fact[] = [...addresses(serving), ["mode", modeOf(config, serving)], ...facts];
   return `${TITLE} - ${SUBTITLE}
-${facts.map(([name, value]) => `  ${name.padEnd(10)}${value}`).join("\n")}
+${all.map(([name, value, alarm = ""]) => `  ${name.padEnd(10)}${value}${alarm}`).join("\n")}
 
 Try first:
   ${firstCommand(serving)}
 `;
 }
 
-function terminalBanner(config: NodeConfig, serving: Serving, stream: Stream): string {
+function terminalBanner(
+  config: NodeConfig,
+  serving: Serving,
+  facts: readonly Fact[],
+  stream: Stream,
+): string {
   const style = (format: Parameters<typeof styleText>[0], text: string) =>
     styleText(format, text, { stream });
   const row = ([name, value]: readonly [string, string]) => `  ${style("dim", name.padEnd(10))}${value}`;
@@ -41,7 +48,9 @@ function terminalBanner(config: NodeConfig, serving: Serving, stream: Stream): s
     ...addresses(serving).map(([name, url]) => row([name, style(["cyan", "underline"], url)])),
     "",
     row(["mode", style(isDev ? ["bold", "yellow"] : "green", modeOf(config, serving))]),
-    ...parts(config).map(([name, value]) => row([name, value.split(", ").map(fromHome).join(", ")])),
+    ...facts.map(([name, value, alarm = ""]) =>
+      row([name, `${value.split(", ").map(fromHome).join(", ")}${style(["bold", "yellow"], alarm)}`]),
+    ),
     "",
     `  Open the console, or try first:`,
     ...firstCommand(serving)
@@ -53,7 +62,8 @@ function terminalBanner(config: NodeConfig, serving: Serving, stream: Stream): s
   ].join("\n");
 }
 
-type Fact = readonly [name: string, value: string];
+/** `alarm` is what is wrong with it, if anything is. */
+type Fact = readonly [name: string, value: string, alarm?: string];
 
 function addresses({ url }: Serving): Fact[] {
   return [
@@ -69,7 +79,7 @@ function modeOf({ keysFile }: NodeConfig, { mode }: Serving): string {
     : `enforced - API keys of ${keysFile}`;
 }
 
-function parts({ agent, remoteAgent }: NodeConfig): Fact[] {
+function parts({ agent, remoteAgent }: NodeConfig, recipesProblem: string | undefined): Fact[] {
   if (remoteAgent) {
     const { name, url, key } = remoteAgent;
     return [["agent", `${name} at ${url}, signed with ${key.kid}`]];
@@ -77,7 +87,7 @@ function parts({ agent, remoteAgent }: NodeConfig): Fact[] {
   return [
     ["agent", "embedded in this process"],
     ["scripts", agent.scriptRoots.join(", ") || "none (HUB_SCRIPT_ROOTS is empty)"],
-    ["recipes", agent.recipesFile],
+    ["recipes", agent.recipesFile, recipesProblem === undefined ? "" : noRecipes(recipesProblem)],
     ["state", agent.stateDir],
   ];
 }

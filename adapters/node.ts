@@ -16,7 +16,7 @@ try {
     });
   }
   // Last, so that whoever reads it may already send a signal.
-  console.log(banner(config, serving, process.stdout));
+  console.log(await banner(config, serving, process.stdout));
 } catch (error) {
   if (!(error instanceof ConfigError)) throw error;
   console.error(`Cannot start.\n${error.message}`);

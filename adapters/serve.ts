@@ -25,6 +25,8 @@ import { unixFetch } from "./unix-fetch.ts";
 export interface Serving {
   url: string;
   mode: KeyRing["mode"];
+  /** What is wrong with the embedded agent's recipes file now, in a sentence; undefined when all is well. */
+  recipesProblem(): Promise<string | undefined>;
   /** How many runs are alive under the embedded agent, after a look at each; undefined when the agent is a remote one. */
   countAlive(): Promise<number | undefined>;
   /** Takes no more requests, finishes those under way, and lets the runs go on. */
@@ -83,6 +85,7 @@ export async function serveNode(
     return {
       url: `http://${host}:${port}`,
       mode,
+      recipesProblem: agent.recipesProblem,
       countAlive: agent.countAlive,
       async stop() {
         stopping.abort();
@@ -92,14 +95,19 @@ export async function serveNode(
     };
   } catch (error) {
     await shutDown(agent, kv);
+    const { code, message } = error as NodeJS.ErrnoException;
+    const reason =
+      code === "EADDRINUSE"
+        ? "it is in use; perhaps a Hub is running already. HUB_PORT names another"
+        : message;
     throw new ConfigError(
-      `HUB_HOST, HUB_PORT: cannot listen on ${config.host} port ${config.port}: ${(error as Error).message}`,
+      `HUB_HOST, HUB_PORT: cannot listen on ${config.host} port ${config.port}: ${reason}`,
     );
   }
 }
 
 /** An agent as the adapter holds it. */
-interface HeldAgent extends Pick<Serving, "countAlive"> {
+interface HeldAgent extends Pick<Serving, "countAlive" | "recipesProblem"> {
   operations: Operations;
   /** Of an agent in another process: none. */
   audit: Agent["audit"] | undefined;
@@ -110,14 +118,18 @@ interface HeldAgent extends Pick<Serving, "countAlive"> {
 const NO_HOST = "http://host-agent";
 
 async function embedAgent(config: AgentConfig, env: Env, now: () => number): Promise<HeldAgent> {
-  const { operations, audit, countAlive, close: closeAgent } = await startAgent(config, env, now);
-  return { operations: embeddedAgent(operations), audit, countAlive, close: closeAgent };
+  const { operations, close: closeAgent, ...agent } = await startAgent(config, env, now);
+  return { ...agent, operations: embeddedAgent(operations), close: closeAgent };
 }
 
 async function reachAgent(config: RemoteAgentConfig): Promise<HeldAgent> {
   const operations = agentClient(httpTransport(await remoteAgent(config)));
-  return { operations, audit: undefined, countAlive: async () => undefined, close: async () => {} };
+  const notOurs = { audit: undefined, recipesProblem: unknown, countAlive: unknown };
+  return { operations, ...notOurs, close: async () => {} };
 }
+
+/** What only the agent itself can tell. */
+async function unknown(): Promise<undefined> {}
 
 /** The way to an agent in another process. Throws ConfigError when the key is none. */
 export async function remoteAgent({ url, name, key }: RemoteAgentConfig): Promise<RemoteAgent> {

@@ -74,13 +74,16 @@ export function createApp(deps: Deps) {
     const allowed = methods.length === 0 || methods.includes("GET") ? ["GET", "HEAD", ...methods] : methods;
     const allow = [...new Set(allowed)].join(", ");
     router.all(path, (request) => {
-      throw new ApiProblem("method_not_allowed", `${request.method} is not allowed here; ${allow} is`, {
+      throw new ApiProblem("method_not_allowed", `${request.method} is not allowed here, but ${allow}`, {
         headers: { allow },
       });
     });
   }
   router.all("*", () => {
-    throw new ApiProblem("route_not_found", "There is no such route; /openapi.json lists them");
+    throw new ApiProblem(
+      "route_not_found",
+      "There is no such route; /openapi.json lists them, and /docs shows them in a browser",
+    );
   });
 
   async function answer(exchange: Exchange): Promise<Reply> {

@@ -1,4 +1,5 @@
 import { ApiProblem } from "../host-agent/protocol/problem.ts";
+import { parseStrictJson } from "./strict-json.ts";
 
 /** The largest request body, in bytes. */
 export const MAX_BODY_BYTES = 65_536;
@@ -46,8 +47,6 @@ function isJson(type: string): boolean {
 }
 
 async function readBytes(request: Request): Promise<Uint8Array> {
-  if (!request.body) return new Uint8Array();
-  const reader = request.body.getReader();
   const { promise: tooLate, reject } = Promise.withResolvers<never>();
   const timer = setTimeout(() => {
     reject(
@@ -56,6 +55,29 @@ async function readBytes(request: Request): Promise<Uint8Array> {
       }),
     );
   }, BODY_TIMEOUT_MS);
+  try {
+    // A declared length, which has been looked at, is the body's (RFC 9112, 6.3): no stream need be made of it.
+    const isDeclared = request.headers.has("content-length");
+    const bytes = isDeclared
+      ? new Uint8Array(await Promise.race([request.arrayBuffer(), tooLate]))
+      : await readStream(request.body, tooLate);
+    if (bytes.length > MAX_BODY_BYTES) throw tooLarge();
+    return bytes;
+  } catch (error) {
+    if (error instanceof ApiProblem) throw error;
+    throw new ApiProblem("malformed_request", "body: broke off before its end", { cause: error });
+  } finally {
+    clearTimeout(timer);
+  }
+}
+
+/** Reads a little more than MAX_BODY_BYTES at most. */
+async function readStream(
+  body: ReadableStream<Uint8Array> | null,
+  tooLate: Promise<never>,
+): Promise<Uint8Array> {
+  if (!body) return new Uint8Array();
+  const reader = body.getReader();
   try {
     const chunks: Uint8Array[] = [];
     let length = 0;
@@ -69,10 +91,7 @@ async function readBytes(request: Request): Promise<Uint8Array> {
   } catch (error) {
     // Not awaited: a client that sends slowly would hold us up here again.
     reader.cancel().catch(() => undefined);
-    if (error instanceof ApiProblem) throw error;
-    throw new ApiProblem("malformed_request", "body: broke off before its end", { cause: error });
-  } finally {
-    clearTimeout(timer);
+    throw error;
   }
 }
 
@@ -94,11 +113,7 @@ function parseJson(bytes: Uint8Array): unknown {
   } catch {
     throw new ApiProblem("malformed_request", "body: is not valid UTF-8");
   }
-  try {
-    return JSON.parse(text);
-  } catch {
-    throw new ApiProblem("malformed_request", "body: is not valid JSON");
-  }
+  return parseStrictJson(text);
 }
 
 /** Without `Connection: close`: a connection that closes while the client still sends loses the answer. */

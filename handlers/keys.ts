@@ -9,7 +9,10 @@ export const KeyName = z
   .min(1)
   .max(100)
   .regex(/^[^\p{C}\p{Z}](?:[^\p{C}\p{Zl}\p{Zp}]*[^\p{C}\p{Z}])?$/u, "must be printable, on one line");
-export const ScopeName = z.enum([...SCOPES, ALL_SCOPES]);
+export const ScopeName = z.enum(
+  [...SCOPES, ALL_SCOPES],
+  `must be one of ${[...SCOPES, ALL_SCOPES].join(", ")}`,
+);
 const SecretKey = z
   .string()
   .regex(/^[\x21-\x7e]{1,512}$/, "must be 1-512 printable ASCII characters without blanks");

@@ -235,9 +235,16 @@ const RETRY_AFTER = {
 const CHALLENGE = {
   "WWW-Authenticate": { description: "The challenge of RFC 6750.", schema: { type: "string" } },
 };
+const ACCEPT_ENCODING = {
+  "Accept-Encoding": {
+    description: "`identity` when the body's encoding was the fault (RFC 9110, section 12.5.3).",
+    schema: { type: "string" },
+  },
+};
 const FAILURE_HEADERS: Record<number, object> = {
   401: CHALLENGE,
   403: CHALLENGE,
+  415: ACCEPT_ENCODING,
   429: RETRY_AFTER,
   502: RETRY_AFTER,
   503: RETRY_AFTER,

@@ -1,9 +1,11 @@
 import type * as z from "zod";
 
 import type { Agent } from "../host-agent/protocol/agent.ts";
+import { clipName } from "../host-agent/protocol/clip.ts";
 import { ApiProblem, type FieldError, type ProblemCode } from "../host-agent/protocol/problem.ts";
 import { authorize, type Digest, type KeyRing, type Principal, type Scope } from "./auth.ts";
 import { readJsonBody } from "./body.ts";
+import { fieldMessage } from "./field-message.ts";
 import type { KV } from "./kv.ts";
 import type { Assets } from "./pages.ts";
 import { addressName, type RateLimit } from "./rate-limit.ts";
@@ -215,7 +217,7 @@ function queryObject(url: string, errors: FieldError[]): Record<string, string> 
   const query: Record<string, string> = Object.create(null);
   if (!url.includes("?")) return query;
   for (const [name, value] of new URL(url).searchParams) {
-    if (name in query) errors.push({ path: `query.${clip(name)}`, message: "is given more than once" });
+    if (name in query) errors.push({ path: `query.${clipName(name)}`, message: "is given more than once" });
     query[name] = value;
   }
   return query;
@@ -226,14 +228,12 @@ function parse(place: string, schema: z.ZodType | undefined, value: unknown, err
     if (place === "query") refuseNames(Object.keys(value as object), errors);
     return undefined;
   }
-  const parsed = schema.safeParse(value, {
-    error: ({ input }) => (input === undefined ? "is missing" : undefined),
-  });
+  const parsed = schema.safeParse(value, { error: fieldMessage });
   if (parsed.success) return parsed.data;
   for (const issue of parsed.error.issues) {
     if (issue.code === "unrecognized_keys") {
       for (const key of issue.keys) {
-        errors.push({ path: [place, ...issue.path, clip(key)].join("."), message: "is not known here" });
+        errors.push({ path: [place, ...issue.path, clipName(key)].join("."), message: "is not known here" });
       }
     } else {
       errors.push({ path: [place, ...issue.path].join("."), message: issue.message });
@@ -243,7 +243,7 @@ function parse(place: string, schema: z.ZodType | undefined, value: unknown, err
 }
 
 function refuseNames(names: string[], errors: FieldError[]): void {
-  for (const name of names) errors.push({ path: `query.${clip(name)}`, message: "is not known here" });
+  for (const name of names) errors.push({ path: `query.${clipName(name)}`, message: "is not known here" });
 }
 
 const MAX_ERRORS_SHOWN = 20;
@@ -252,10 +252,4 @@ function invalid(errors: FieldError[]): ApiProblem {
   const shown = errors.slice(0, MAX_ERRORS_SHOWN);
   const detail = shown.map(({ path, message }) => `${path}: ${message}`).join("; ");
   return new ApiProblem("invalid_request", detail, { errors: shown });
-}
-
-/** A name that the client chose, short and printable enough to be shown to it. */
-function clip(name: string): string {
-  const printable = name.replaceAll(/[^\x20-\x7e]/g, "?");
-  return printable.length > 40 ? `${printable.slice(0, 40)}...` : printable;
 }

@@ -21,6 +21,8 @@ export interface Agent {
   operations: Operations;
   /** The record of changes: for those that whoever holds the agent makes itself. */
   audit: Pick<AuditLog, "record" | "recordRefusal">;
+  /** What is wrong with the recipes file now, in a sentence for the operator; undefined when all is well. */
+  recipesProblem(): Promise<string | undefined>;
   /** How many runs are alive, after a look at each. */
   countAlive(): Promise<number>;
   /** Answers every request that is held until a log grows, now and from now on. */
@@ -74,6 +76,8 @@ export async function startAgent(
     startRun,
     now,
   });
+  // Now, and not when the first client asks: who starts the agent is to hear of a broken file.
+  await recipes.current();
   const interrupted = store.alive().filter((run) => run.status === "launching");
   const supervision = repeat(
     "supervise_failed",
@@ -105,6 +109,7 @@ export async function startAgent(
       auditProblem: audit.problem,
     }),
     audit,
+    recipesProblem: recipes.problem,
     countAlive: runs.settleAndCountAlive,
     stopWaiting: runs.stopWaiting,
     async close() {

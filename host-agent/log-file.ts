@@ -78,8 +78,8 @@ interface PageRequest {
   limit?: number | null;
 }
 
-/** The last `maxBytes` bytes, decoded leniently; "" when the log is gone. Rejects when it is there and cannot be read now. */
-export async function readTail(path: string, maxBytes: number): Promise<string> {
+/** The last `maxBytes` bytes, decoded leniently; "" when the log is gone. Throws when it is there and cannot be read now. */
+export function readTail(path: string, maxBytes: number): string {
   try {
     using log = openLog(path);
     const start = Math.max(0, log.size - maxBytes);

@@ -1,5 +1,6 @@
 import { ConfigError, type DoorConfig, readDoorConfig } from "./config.ts";
 import { logLines } from "./log-lines.ts";
+import { noRecipes } from "./recipes.ts";
 import { serveAgent, type ServingAgent } from "./serve.ts";
 
 const STDERR = 2;
@@ -14,7 +15,7 @@ try {
     });
   }
   // Last, so that whoever reads it may already send a signal.
-  console.log(banner(config, serving));
+  console.log(banner(config, serving, await serving.recipesProblem()));
 } catch (error) {
   if (!(error instanceof ConfigError)) throw error;
   console.error(`Cannot start.\n${error.message}`);
@@ -30,13 +31,17 @@ async function stop(serving: ServingAgent, signal: string, flush: () => void): P
   process.exit();
 }
 
-function banner({ agent, name, trustFile }: DoorConfig, { url, keyIds }: ServingAgent): string {
+function banner(
+  { agent, name, trustFile }: DoorConfig,
+  { url, keyIds }: ServingAgent,
+  recipesProblem: string | undefined,
+): string {
   return `Host-agent of Enterprise API v1
   address   ${url}
   name      ${name}
   trusts    ${keyIds.join(", ")} (${trustFile})
   scripts   ${agent.scriptRoots.join(", ") || "none (HUB_SCRIPT_ROOTS is empty)"}
-  recipes   ${agent.recipesFile}
+  recipes   ${agent.recipesFile}${recipesProblem === undefined ? "" : noRecipes(recipesProblem)}
   state     ${agent.stateDir}
 `;
 }

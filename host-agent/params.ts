@@ -1,5 +1,6 @@
 import * as z from "zod";
 
+import { clipName } from "./protocol/clip.ts";
 import { ApiProblem, type FieldError } from "./protocol/problem.ts";
 import {
   MAX_PARAM_LENGTH,
@@ -91,7 +92,7 @@ export function paramWords(
   const errors: FieldError[] = Object.keys(given)
     .filter((name) => !params.some((param) => param.name === name))
     .map((name) => ({
-      path: `body.params.${clip(name)}`,
+      path: `body.params.${clipName(name)}`,
       message: `is not known here; ${whatIsTaken(params)}`,
     }));
   const words = params.flatMap((param) => {
@@ -147,12 +148,6 @@ function whatIsTaken(params: readonly RecipeParam[]): string {
   return params.length === 0
     ? "this recipe has no parameters"
     : `this recipe has ${params.map(({ name }) => name).join(", ")}`;
-}
-
-/** A name that the client chose, short and printable enough to be shown to it. */
-function clip(name: string): string {
-  const printable = name.replaceAll(/[^\x20-\x7e]/g, "?");
-  return printable.length > 40 ? `${printable.slice(0, 40)}...` : printable;
 }
 
 /** Null when it is no regular expression. */

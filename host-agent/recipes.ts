@@ -93,7 +93,7 @@ export function openRecipes(path: string, onRead: OnRead = () => {}) {
       // It says nothing of the file: the next look is another try.
       if (isUnableToLook(error) && version !== undefined) return;
       if (isUnableToLook(error)) throw error;
-      problem = `recipes file: ${error instanceof Error ? error.message : String(error)}`;
+      problem = `the recipes file cannot be used: ${reasonOf(error)}`;
       // With its path and the fault: /healthz, which is public, says only that there is one.
       console.error(JSON.stringify({ level: "error", event: "recipes_file_broken", error: problem }));
       onRead("refused", null);
@@ -119,6 +119,11 @@ export function openRecipes(path: string, onRead: OnRead = () => {}) {
   };
 }
 
+/** What stands behind the file's name in a banner when nothing could be read from it yet. */
+export function noRecipes(problem: string): string {
+  return ` - NO RECIPES: ${problem}; it is read again when it changes`;
+}
+
 /** Parses the text of a recipes file. Throws an Error whose message says what is wrong where. */
 export function parseCatalogue(text: string, folder: string): Catalogue {
   const parsed = RecipesFile.safeParse(JSON.parse(text));
@@ -137,6 +142,12 @@ export function parseCatalogue(text: string, folder: string): Catalogue {
     });
   }
   return { recipes, error_markers: markers };
+}
+
+/** On one line, for a banner and a log. */
+function reasonOf(error: unknown): string {
+  const message = error instanceof Error ? error.message : String(error);
+  return message.replaceAll(/\s*\n\s*/g, " ");
 }
 
 /** What a client may know of a recipe: neither its command nor a path. */

@@ -24,6 +24,7 @@ import {
   type LaunchAnswer,
   type LaunchOrder,
   type LaunchPreview,
+  type PipelineSpec,
   type PreviewOrder,
   type RunList,
   type RunRecord,
@@ -89,17 +90,18 @@ export function createRuns(deps: RunsDeps) {
   /** The reads of logs that are under way, perhaps held. */
   const reading = new Set<Promise<unknown>>();
 
-  const settle = createSettle({
+  const { settle, settleAll } = createSettle({
     store,
     stateDir,
     now,
     self: deps.self,
     isLaunching: (runId) => launching.has(runId),
-    async markersOf(run) {
+    async markers() {
       const catalogue = await recipes.current();
-      const spec = JSON.parse(run.spec) as { recipe_id?: string };
-      const recipe = spec.recipe_id === undefined ? undefined : catalogue.recipes.get(spec.recipe_id);
-      return recipe?.error_markers ?? catalogue.error_markers;
+      return ({ source, spec }) => {
+        const id = source === "pipeline" ? (JSON.parse(spec) as PipelineSpec).recipe_id : "";
+        return catalogue.recipes.get(id)?.error_markers ?? catalogue.error_markers;
+      };
     },
   });
 
@@ -266,10 +268,9 @@ export function createRuns(deps: RunsDeps) {
     return current;
   }
 
-  async function settleAlive(): Promise<StoredRun[]> {
-    const settled: StoredRun[] = [];
-    for (const run of store.alive()) settled.push(await settle(run));
-    return settled;
+  async function settleAlive(): Promise<void> {
+    const { failures } = await settleAll(store.alive());
+    if (failures.length > 0) throw failures[0];
   }
 
   async function list({ source, status, label, limit, cursor }: RunsQuery): Promise<RunList> {
@@ -362,7 +363,8 @@ export function createRuns(deps: RunsDeps) {
    * limits. Meant to be called every second.
    */
   async function supervise(): Promise<void> {
-    for (const run of await settleAlive()) {
+    const { runs, failures } = await settleAll(store.alive());
+    for (const run of runs) {
       if (run.ended_at !== null || run.status === "launching") continue;
       const isLogFull = cutLogOf(run);
       const isLate = run.timeout_seconds !== null && now() > run.started_at + run.timeout_seconds * 1000;
@@ -389,9 +391,12 @@ export function createRuns(deps: RunsDeps) {
       }
     }
     cutLeftLogs();
-    if (deps.keepRunsDays === undefined) return;
-    const pruned = pruneRuns(store, stateDir, now() - deps.keepRunsDays * DAY_MS);
-    for (const run of pruned) deps.onPruned?.(run);
+    if (deps.keepRunsDays !== undefined) {
+      const pruned = pruneRuns(store, stateDir, now() - deps.keepRunsDays * DAY_MS);
+      for (const run of pruned) deps.onPruned?.(run);
+    }
+    // Last: one run that cannot be looked at keeps no other from being looked after.
+    if (failures.length > 0) throw failures[0];
   }
 
   /** A run that has ended may have left a child that writes on. */

@@ -27,6 +27,8 @@ export interface ServingAgent {
   /** Where, in the form of HUB_AGENT_URL. */
   url: string;
   keyIds: string[];
+  /** What is wrong with the recipes file now, in a sentence; undefined when all is well. */
+  recipesProblem(): Promise<string | undefined>;
   /** How many runs are alive, after a look at each. */
   countAlive(): Promise<number>;
   /** Takes no more requests, finishes those under way, and lets the runs go on. */
@@ -65,6 +67,7 @@ export async function serveAgent(
     return {
       url,
       keyIds: [...(await trusted()).keys()],
+      recipesProblem: agent.recipesProblem,
       countAlive: agent.countAlive,
       async stop() {
         agent.stopWaiting();

@@ -26,20 +26,22 @@ export interface SettleDeps {
   store: RunStore;
   stateDir: string;
   now(): number;
-  /** The error markers that count for this run. */
-  markersOf(run: StoredRun): Promise<readonly RegExp[]>;
+  /** Tells which error markers count for a run, by the recipes file as it is now. */
+  markers(): Promise<MarkersOf>;
   /** The identity of this very agent. */
   self: ProcessIdentity;
   /** True while this agent is in the middle of launching the run. */
   isLaunching(runId: string): boolean;
 }
 
-export type Settle = ReturnType<typeof createSettle>;
+/** The error markers that count for this run. */
+export type MarkersOf = (run: StoredRun) => readonly RegExp[];
 
 /**
  * Finds out what a run that was alive is now, records it when it has changed,
  * and returns the run. All that it goes by lies outside this process: the run's
  * folder and /proc. So any agent, at any time, comes to the same answer.
+ * `settleAll` does that for many with one write to the disk.
  */
 export function createSettle(deps: SettleDeps) {
   const { store, stateDir, now } = deps;
@@ -51,14 +53,40 @@ export function createSettle(deps: SettleDeps) {
     if (run.ended_at !== null) return run;
     const folder = runFolder(stateDir, run.run_id);
     if (run.status === "launching") return settleLaunch(run, folder);
-    if (readExitCode(folder) === undefined && isAlive(identityOf(run))) return run;
+    return isGoingOn(run, folder) ? run : settleStarted(run, await deps.markers());
+  }
+
+  /** `failures` are of runs that could not be looked at; these are returned as they were. */
+  async function settleAll(known: readonly StoredRun[]): Promise<{ runs: StoredRun[]; failures: unknown[] }> {
+    const markersOf = await deps.markers();
+    const failures: unknown[] = [];
+    const settled = store.exclusively(() =>
+      known.map((run) => {
+        try {
+          return run.status === "launching" ? run : settleStarted(run, markersOf);
+        } catch (error) {
+          failures.push(error);
+          return run;
+        }
+      }),
+    );
+    const runs: StoredRun[] = [];
+    for (const run of settled) runs.push(run.status === "launching" ? await settle(run) : run);
+    return { runs, failures };
+  }
+
+  /** Of a run whose launch is over; in one go, so that nobody changes it in between. */
+  function settleStarted(known: StoredRun, markersOf: MarkersOf): StoredRun {
+    const run = store.get(known.run_id) ?? known;
+    const folder = runFolder(stateDir, run.run_id);
+    if (run.ended_at !== null || isGoingOn(run, folder)) return run;
     // Looked at again, for the wrapper may have written it and ended in between.
     const exitCode = readExitCode(folder);
     if (exitCode === undefined || run.stop_sent === 1) {
       const isLeft = processesOf(run.run_id, leaderOf(run)).length > 0;
       if (isLeft) return exitCode === undefined ? withoutWrapper(run) : run;
     }
-    return finish(run, folder, exitCode);
+    return finish(run, folder, exitCode, markersOf(run));
   }
 
   async function settleLaunch(run: StoredRun, folder: RunFolder): Promise<StoredRun> {
@@ -109,12 +137,16 @@ export function createSettle(deps: SettleDeps) {
     return store.update(run.run_id, { status_reason: ORPHANED });
   }
 
-  async function finish(run: StoredRun, folder: RunFolder, exitCode: number | undefined): Promise<StoredRun> {
+  function finish(
+    run: StoredRun,
+    folder: RunFolder,
+    exitCode: number | undefined,
+    markers: readonly RegExp[],
+  ): StoredRun {
     const rebooted = run.boot_id !== null && run.boot_id !== currentBootId();
     const logCut = cutLogOf(run);
-    const logTail = logCut ? "" : await readTail(run.log_path, TAIL_BYTES);
-    const markers = await deps.markersOf(run);
-    const stop = stopOf(store.get(run.run_id) ?? run, exitCode);
+    const logTail = logCut ? "" : readTail(run.log_path, TAIL_BYTES);
+    const stop = stopOf(run, exitCode);
     // What a power cut has left proves nothing.
     const launchedIn = run.boot_id ?? (JSON.parse(run.launcher) as ProcessIdentity).bootId;
     const isNeverStarted =
@@ -126,7 +158,11 @@ export function createSettle(deps: SettleDeps) {
     return store.update(run.run_id, { ...outcome, ended_at: Math.max(ended_at, run.started_at) });
   }
 
-  return settle;
+  return { settle, settleAll };
+}
+
+function isGoingOn(run: StoredRun, folder: RunFolder): boolean {
+  return readExitCode(folder) === undefined && isAlive(identityOf(run));
 }
 
 /** The reason of a run whose process is alive. */

@@ -3,7 +3,7 @@ import { readFileSync } from "node:fs";
 import * as z from "zod";
 
 import { ConfigError } from "./config.ts";
-import { fileVersion } from "./file-version.ts";
+import { fileVersion, MISSING } from "./file-version.ts";
 import type { Log } from "./log-lines.ts";
 import { importTrustedKeys, PublicKey, type TrustedKeys } from "./protocol/signature.ts";
 
@@ -23,7 +23,8 @@ export type TrustFile = z.infer<typeof TrustFile>;
 export async function openTrustedKeys(path: string, log: Log) {
   let version = fileVersion(path);
   let trusted = await read(path).catch((error: Error) => {
-    throw new ConfigError(`HUB_AGENT_TRUST: ${error.message}. ${HOW_TO_PAIR}`);
+    const fault = version === MISSING ? `there is no ${path}` : error.message;
+    throw new ConfigError(`HUB_AGENT_TRUST: ${fault}. ${HOW_TO_PAIR}`);
   });
   if (trusted.size === 0) throw new ConfigError(`HUB_AGENT_TRUST: ${path} trusts no key. ${HOW_TO_PAIR}`);
 

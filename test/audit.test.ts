@@ -8,6 +8,7 @@ import { describe, expect, onTestFinished, test } from "vitest";
 
 import { openAuditLog, sha256 } from "../host-agent/audit-log.ts";
 import { verifyAuditLog } from "../host-agent/audit-verify.ts";
+import { COMPILE_CACHE } from "./compile-cache.ts";
 import { nodeRemote } from "./deployments.ts";
 import { ALL, type Hub, nodeEmbedded, OTHER, startHub, until } from "./hub.ts";
 import { serverProcess } from "./server-process.ts";
@@ -275,8 +276,11 @@ const cli = (hub: Hub, ...args: string[]) => command(args, hub.env);
 
 function command(args: string[], env: Record<string, string>) {
   return new Promise<{ code: number; stdout: string; stderr: string }>((resolve) => {
-    const child = execFile(process.execPath, [CLI, ...args], { env }, (_error, stdout, stderr) =>
-      resolve({ code: child.exitCode ?? -1, stdout, stderr }),
+    const child = execFile(
+      process.execPath,
+      [CLI, ...args],
+      { env: { ...COMPILE_CACHE, ...env } },
+      (_error, stdout, stderr) => resolve({ code: child.exitCode ?? -1, stdout, stderr }),
     );
   });
 }

@@ -1,4 +1,4 @@
-import { mkdtemp, rm } from "node:fs/promises";
+import { mkdtemp, readFile, rm, writeFile } from "node:fs/promises";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { fileURLToPath } from "node:url";
@@ -6,10 +6,12 @@ import { stripVTControlCharacters } from "node:util";
 
 import { expect, onTestFinished, test } from "vitest";
 
+import { startAgentProcess } from "./deployments.ts";
 import { until } from "./hub.ts";
 import { spawnServer } from "./server-process.ts";
 
 const NODE_TS = fileURLToPath(new URL("../adapters/node.ts", import.meta.url));
+const SHIPPED_RECIPES = new URL("../host-agent/recipes/recipes.json", import.meta.url);
 const ESC = "\u001b";
 
 test("a start without a terminal says in plain lines where the API, the console and the reference are", async () => {
@@ -43,6 +45,46 @@ test("a start on a terminal shows the same in colour, short and with home as ~; 
     expect(shown).toContain(`curl -X POST ${url}/api/v1/pipelines/runs`);
     expect(shown.split("\n").length).toBeLessThan(25);
   }
+});
+
+test.for([
+  ["missing", undefined, /ENOENT: no such file/],
+  ["malformed", '{"recipes": [{"recipe_id": "a"}]}', /title\b.*command\b/],
+] as const)(
+  "a start with a recipes file that is %s says so and serves, and takes it when it is mended",
+  async ([, text, reason]) => {
+    const { env } = await temporaryHome();
+    const file = join(env.HOME, "recipes.json");
+    if (text !== undefined) await writeFile(file, text);
+    const { child, output, exitCode } = spawnServer({ ...env, HUB_RECIPES_FILE: file });
+    const printed = await until(() => (output.stdout.includes("Try first:") ? output.stdout : undefined));
+    const url = /^ {2}address {3}(\S+)$/m.exec(printed)![1];
+    const row = printed.split("\n").find((line) => line.startsWith("  recipes "))!;
+
+    expect(row).toContain(`  recipes   ${file} - NO RECIPES: the recipes file cannot be used: `);
+    expect(row).toMatch(reason);
+    const log = await until(() => output.stderr.split("\n").find((line) => line.includes("recipes_file")));
+    expect(JSON.parse(log)).toMatchObject({ level: "error", error: expect.stringMatching(reason) });
+    expect(await (await fetch(`${url}/healthz`)).json()).toMatchObject({ status: "degraded" });
+
+    await writeFile(file, await readFile(SHIPPED_RECIPES));
+    const list = await (await fetch(`${url}/api/v1/pipelines/recipes`)).json();
+    expect((list as { recipes: object[] }).recipes.length).toBeGreaterThan(1);
+    expect(await (await fetch(`${url}/healthz`)).json()).toMatchObject({ status: "ok" });
+    child.kill("SIGTERM");
+    await exitCode;
+  },
+);
+
+test("a start of the agent alone says so too", async () => {
+  const { env } = await temporaryHome();
+  const file = join(env.HOME, "recipes.json");
+  const state = { HUB_STATE_DIR: join(env.HOME, "state"), HUB_RECIPES_FILE: file };
+  const agent = await startAgentProcess({ dir: env.HOME, env: { ...env, ...state } });
+  const printed = agent.output();
+  await agent.stop();
+
+  expect(printed).toContain(`  recipes   ${file} - NO RECIPES: the recipes file cannot be used: ENOENT`);
 });
 
 async function temporaryHome() {

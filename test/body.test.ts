@@ -2,18 +2,19 @@ import { afterEach, expect, test, vi } from "vitest";
 
 import { agentClient } from "../handlers/agent-client.ts";
 import { httpTransport } from "../handlers/agent-transport.ts";
-import { createApp } from "../handlers/app.ts";
+import { createApp, routes } from "../handlers/app.ts";
 import { memoryKV } from "../adapters/kv-memory.ts";
 import { sha256 } from "../adapters/keys-file.ts";
 import { rawRequest } from "./raw-socket.ts";
 import { ALL, startHub } from "./hub.ts";
 import { startServerProcess } from "./server-process.ts";
 
+const RUN = "run_a1b2c3d4e5f6";
 const noKeys = () => ({ mode: "dev" as const });
 
 afterEach(() => void vi.useRealTimers());
 
-test("a body that trickles in is given up after ten seconds, and the host is not asked", async () => {
+test("a body that trickles in is given up after ten seconds on every route that takes one, and the host is not asked", async () => {
   vi.useFakeTimers();
   const agent = agentClient(
     httpTransport({ url: "http://agent", fetch: () => expect.unreachable("the host was asked") }),
@@ -26,25 +27,40 @@ test("a body that trickles in is given up after ten seconds, and the host is not
     log: () => {},
     now: Date.now,
   });
-  const body = new ReadableStream({
+  const paths = routes.filter(({ request }) => request.body).map(({ path }) => path.replace(":run_id", RUN));
+  expect(paths).toHaveLength(4);
+  const answers = paths.map((path) =>
+    app.fetch(
+      new Request(`http://localhost${path}`, {
+        method: "POST",
+        headers: { "content-type": "application/json" },
+        body: trickle(),
+        duplex: "half",
+      }),
+    ),
+  );
+
+  await vi.advanceTimersByTimeAsync(10_000);
+
+  for (const response of await Promise.all(answers)) {
+    expect(response.headers.get("connection")).toBe("close");
+    expect(await response.json()).toMatchObject({
+      status: 408,
+      code: "request_timeout",
+      detail: expect.stringContaining("body"),
+    });
+  }
+});
+
+/** A blank a second. */
+function trickle(): ReadableStream {
+  return new ReadableStream({
     async pull(controller) {
       await new Promise((resolve) => setTimeout(resolve, 1_000));
       controller.enqueue(new TextEncoder().encode(" "));
     },
   });
-  const init = { method: "POST", headers: { "content-type": "application/json" }, body, duplex: "half" };
-  const answer = app.fetch(new Request("http://localhost/api/v1/pipelines/runs", init as RequestInit));
-
-  await vi.advanceTimersByTimeAsync(10_000);
-
-  const response = await answer;
-  expect(response.headers.get("connection")).toBe("close");
-  expect(await response.json()).toMatchObject({
-    status: 408,
-    code: "request_timeout",
-    detail: expect.stringContaining("body"),
-  });
-});
+}
 
 const MEGABYTE = Buffer.alloc(1_000_000, "x");
 const HEAD = `POST /api/v1/pipelines/runs HTTP/1.1\r\nHost: localhost\r\nAuthorization: Bearer ${ALL.key}\r\nContent-Type: application/json\r\n`;

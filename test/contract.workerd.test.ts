@@ -1,8 +1,11 @@
-import { describe } from "vitest";
+import { afterAll, describe } from "vitest";
 
 import { apiContract } from "./contract/api.ts";
-import { workerd } from "./deployments.ts";
+import { sharedWorkerd } from "./shared-workerd.ts";
+
+const shared = await sharedWorkerd();
+afterAll(() => shared.stop());
 
 describe("workerd in front of a remote agent", () => {
-  apiContract(workerd);
+  apiContract(shared.deploy);
 });

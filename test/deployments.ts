@@ -11,6 +11,7 @@ import { serveNode } from "../adapters/serve.ts";
 import { readDoorConfig } from "../host-agent/config.ts";
 import { PrivateKey } from "../host-agent/protocol/signature.ts";
 import { serveAgent } from "../host-agent/serve.ts";
+import { COMPILE_CACHE } from "./compile-cache.ts";
 import { type Deploy, type Setup, until } from "./hub.ts";
 
 const MAIN_TS = fileURLToPath(new URL("../host-agent/main.ts", import.meta.url));
@@ -35,7 +36,7 @@ export async function startAgentProcess(
 ): Promise<AgentProcess> {
   const key = await keyOf(dir);
   const child = spawn(process.execPath, [MAIN_TS], {
-    env: { ...env, HUB_AGENT_LISTEN: listen, HUB_AGENT_TRUST: trust },
+    env: { ...COMPILE_CACHE, ...env, HUB_AGENT_LISTEN: listen, HUB_AGENT_TRUST: trust },
     stdio: ["ignore", "pipe", "pipe"],
   });
   let output = "";
@@ -58,10 +59,10 @@ export async function startAgentProcess(
   };
 }
 
-async function keyOf(dir: string): Promise<PrivateKey> {
+async function keyOf(dir: string, given?: PrivateKey): Promise<PrivateKey> {
   const file = join(dir, "agent_key.json");
   if (existsSync(file)) return PrivateKey.parse(JSON.parse(readFileSync(file, "utf8")));
-  const key = await makeAgentKey();
+  const key = given ?? (await makeAgentKey());
   writeFileSync(file, JSON.stringify(key), { mode: 0o600 });
   const { d: _secret, ...publicKey } = key;
   trustKey(join(dir, "trusted_keys.json"), publicKey);
@@ -73,8 +74,9 @@ export function remoteEnv({ dir, env }: Setup, url: string): Record<string, stri
   return { ...env, HUB_PORT: "0", HUB_AGENT_URL: url, HUB_AGENT_KEY: join(dir, "agent_key.json") };
 }
 
-async function startAgentHere({ dir, env }: Setup, listen: string) {
-  const key = await keyOf(dir);
+/** Starts the agent in this process; `given` is the key it trusts, where it is not to have one of its own. */
+export async function startAgentHere({ dir, env }: Setup, listen: string, given?: PrivateKey) {
+  const key = await keyOf(dir, given);
   const config = readDoorConfig({
     ...env,
     HUB_AGENT_LISTEN: listen,
@@ -101,7 +103,7 @@ export const nodeRemote: Deploy = async (setup) => {
 /** The Worker in a real workerd, in front of an agent over TCP, signed. */
 export const workerd: Deploy = async (setup) => {
   const agent = await startAgentHere(setup, "127.0.0.1:0");
-  const keys = readFileSync(setup.env["HUB_KEYS_FILE"]!, "utf8");
+  const { keys, ...settings } = edgeSettings(setup);
   const edge = await startWorkerd({
     host: "127.0.0.1",
     port: 0,
@@ -109,8 +111,7 @@ export const workerd: Deploy = async (setup) => {
     agentKey: agent.key,
     agentName: "host-agent",
     kvFolder: join(setup.dir, "edge-kv"),
-    devMode: JSON.parse(keys).keys.length === 0,
-    rates: ratesOf(setup.env),
+    ...settings,
   });
   await edge.putKeys(keys);
   return {
@@ -122,7 +123,10 @@ export const workerd: Deploy = async (setup) => {
   };
 };
 
-function ratesOf(env: Setup["env"]): Record<string, string> {
+/** What an edge takes over from the setup: the keys that its KV is to hold, dev mode, and rates. */
+export function edgeSettings({ env }: Setup) {
+  const keys = readFileSync(env["HUB_KEYS_FILE"]!, "utf8");
   const names = ["HUB_RATE_PER_KEY", "HUB_FAILED_AUTH_PER_MINUTE"];
-  return Object.fromEntries(Object.entries(env).filter(([name]) => names.includes(name)));
+  const rates = Object.fromEntries(Object.entries(env).filter(([name]) => names.includes(name)));
+  return { keys, devMode: JSON.parse(keys).keys.length === 0, rates };
 }

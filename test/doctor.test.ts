@@ -11,6 +11,7 @@ import { expect, onTestFinished, test } from "vitest";
 import { makeAgentKey } from "../adapters/agent-pair.ts";
 import { examine, type Result } from "../adapters/doctor/examine.ts";
 import { readStat } from "../host-agent/process-identity.ts";
+import { COMPILE_CACHE } from "./compile-cache.ts";
 import { remoteEnv, startAgentProcess } from "./deployments.ts";
 import { startHub } from "./hub.ts";
 
@@ -71,7 +72,10 @@ const writeRecipe = ({ recipesFile }: Installation, more: object) =>
 
 /** Runs the doctor as the operator does: its exit code, and all that it printed. */
 async function doctor(env: Record<string, string>, ...args: string[]) {
-  const child = spawn(process.execPath, [DOCTOR, ...args], { env, stdio: ["ignore", "pipe", "pipe"] });
+  const child = spawn(process.execPath, [DOCTOR, ...args], {
+    env: { ...COMPILE_CACHE, ...env },
+    stdio: ["ignore", "pipe", "pipe"],
+  });
   let [stdout, stderr] = ["", ""];
   child.stdout.on("data", (chunk) => (stdout += String(chunk)));
   child.stderr.on("data", (chunk) => (stderr += String(chunk)));

@@ -1,5 +1,5 @@
 import { spawnSync } from "node:child_process";
-import { existsSync } from "node:fs";
+import { existsSync, readFileSync } from "node:fs";
 import { mkdir, mkdtemp, realpath, rm, writeFile } from "node:fs/promises";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
@@ -7,39 +7,48 @@ import { fileURLToPath } from "node:url";
 
 import { describe, expect, onTestFinished, test } from "vitest";
 
+import { SCOPES } from "../handlers/auth.ts";
+import { RunStatus } from "../host-agent/protocol/schemas.ts";
 import { ALL, type Hub, startHub, until } from "./hub.ts";
+import type { AnyJson } from "./openapi-check.ts";
 import { HAS_HTTPX, runPython, runShell } from "./shell.ts";
 
 const RECIPES_FILE = fileURLToPath(new URL("../host-agent/recipes/recipes.json", import.meta.url));
 const HAS_CURL = spawnSync("curl", ["--version"]).status === 0;
 
-/** The examples of the API document, word for word. */
-const LAUNCH_PIPELINE = String.raw`curl -X POST https://hub.acme/api/v1/pipelines/runs \
--H "Authorization: Bearer sk_live_..." \
--H "Content-Type: application/json" \
--H "Idempotency-Key: my-job-2026-05-15-001" \
--d '{"recipe_id": "build_all_extra_features", "args": "--limit 5000"}'`;
+/** The API document as it was given to us. */
+const DOCUMENT = readFileSync(new URL("../docs/enterprise-api-v1.txt", import.meta.url), "utf8");
+/** The same beside the checkout, where there is one. */
+const ORIGINAL = new URL("../../shared/spec/enterprise-api-v1.txt", import.meta.url);
 
-const LAUNCH_SCRIPT = String.raw`curl -X POST https://hub.acme/api/v1/scripts/runs \
--H "Authorization: Bearer sk_live_..." \
--H "Content-Type: application/json" \
--d '{"path": "/home/mark/scripts/my_job.sh", "args": "--mode full"}'`;
+const LAUNCH_PIPELINE = block(/^curl -X POST \S+\/pipelines\/runs/m, /\n\n/);
+const RECORD = JSON.parse(block(/^\{\n"run_id": "run_a1b2c3d4e5f6"/m, /\n\n/)) as Record<string, unknown>;
+const LAUNCH_SCRIPT = block(/^curl -X POST \S+\/scripts\/runs/m, /\n\n/);
+const READ_LOG = block(/^curl "\S+\/logs\?after=0"/m, /\n(?=\{)/);
+const PAGE = JSON.parse(block(/^\{\n"run_id": "run_a1b2"/m, /\n\n/)) as Record<string, unknown>;
+const KEYS_FILE = block(/^\{\n"keys"/m, /\n\n/);
+const POLLING_LOOP = indented(block(/^offset = 0\n/m, /\n\n/));
 
-const READ_LOG = String.raw`curl "https://hub.acme/api/v1/scripts/runs/run_a1b2/logs?after=0" \
--H "Authorization: Bearer sk_live_..."`;
+/** From where `start` matches to before `end`. */
+function block(start: RegExp, end: RegExp): string {
+  const from = start.exec(DOCUMENT)?.index;
+  if (from === undefined) throw new Error(`the API document has no ${start.source}`);
+  const text = DOCUMENT.slice(from);
+  return text.slice(0, end.exec(text)?.index);
+}
 
-const POLLING_LOOP = `offset = 0
-while True:
-    r = client.get(f"/api/v1/scripts/runs/{run_id}/logs",
-                   params={"after": offset, "max_bytes": 65536})
-    chunk = r.json()
-    print(chunk["chunk"], end="")
-    offset = chunk["offset"]
-    if not chunk["more"]:
-        # Optional: check status; break if completed/failed/killed
-        ...
-    time.sleep(2)
-`;
+/** The document's text has lost the blanks at the beginning of its Python lines: a line after a colon is deeper. */
+function indented(python: string): string {
+  let depth = 0;
+  const lines = python.split("\n").map((line) => {
+    // The loop's last line is the loop's own again.
+    if (line.startsWith("time.sleep")) depth -= 1;
+    const text = `${"    ".repeat(depth)}${line}`;
+    if (line.endsWith(":")) depth += 1;
+    return text;
+  });
+  return `${lines.join("\n")}\n`;
+}
 
 /** What the document leaves to the reader at \`...\`: one more page after the run has ended, then out. */
 const CHECK_STATUS = `if ended:
@@ -53,18 +62,13 @@ describe.skipIf(!HAS_CURL)("the API document's examples (skipped without curl)",
 
     const record = await curl(hub, LAUNCH_PIPELINE);
 
-    expect(Object.keys(record).filter((field) => field in DOCUMENTED_TYPES)).toEqual(
-      Object.keys(DOCUMENTED_TYPES),
-    );
-    expect(record).toMatchObject(DOCUMENTED_TYPES);
-    expect(record).toMatchObject({
-      source: "pipeline",
-      spec: { recipe_id: "build_all_extra_features", args: "--limit 5000" },
-      ended_at: null,
-      status: "running",
-      key_name: "acme-prod",
-    });
-    expect(Object.keys(record["spec"] as object)).toEqual(["recipe_id", "args"]);
+    expect(Object.keys(record).filter((field) => field in RECORD)).toEqual(Object.keys(RECORD));
+    expect(typesOf(record)).toMatchObject(typesOf(RECORD));
+    const { source, spec, ended_at, status, key_name } = RECORD;
+    expect(record).toMatchObject({ source, spec, ended_at, status, key_name });
+    expect(record["spec"]).toEqual(spec);
+    expect(record["run_id"]).toMatch(/^run_[0-9a-f]{12}$/);
+    expect(record["pid"]).toMatch(/^\d+$/);
     expect(record["cmd"]).toMatch(/build-all-extra-features\.ts --limit 5000$/);
     expect(record["log_path"]).toMatch(/\/build_all_extra_features__\d{8}_\d{6}\.log$/);
     expect(Math.abs((record["started_at"] as number) - Date.now() / 1000)).toBeLessThan(60);
@@ -105,7 +109,8 @@ describe.skipIf(!HAS_CURL)("the API document's examples (skipped without curl)",
     });
     await hub.ended(record as never);
     const page = await curl(hub, READ_LOG.replace("run_a1b2", record["run_id"] as string));
-    expect(Object.keys(page)).toEqual(["run_id", "offset", "size", "chunk", "more"]);
+    expect(Object.keys(page)).toEqual(Object.keys(PAGE));
+    expect(typesOf(page)).toEqual(typesOf(PAGE));
     expect(page).toEqual({
       run_id: record["run_id"],
       offset: 32,
@@ -123,7 +128,8 @@ describe.skipIf(!HAS_CURL)("the API document's examples (skipped without curl)",
 
     const page = await curl(hub, READ_LOG.replace("run_a1b2", record["run_id"] as string));
 
-    expect(page).toMatchObject({ offset: 4096, size: 8192, chunk: "x".repeat(4096), more: true });
+    const { offset, size, more } = PAGE;
+    expect(page).toMatchObject({ offset, size, more, chunk: "x".repeat(4096) });
   });
 
   test.skipIf(!HAS_HTTPX)("follow a log with the polling loop (skipped without python3-httpx)", async () => {
@@ -154,26 +160,34 @@ describe.skipIf(!HAS_CURL)("the API document's examples (skipped without curl)",
 
     const { paths } = await curl(hub, "curl https://hub.acme/openapi.json");
 
-    const operations = Object.entries(paths as Record<string, object>)
+    const operations = Object.entries(paths as Record<string, Record<string, AnyJson>>)
       .filter(([path]) => path.startsWith("/api/v1/"))
-      .flatMap(([path, item]) => Object.keys(item).map((method) => `${method.toUpperCase()} ${path}`));
-    expect(operations.toSorted()).toEqual(
-      [
-        "GET /api/v1/pipelines/recipes",
-        "POST /api/v1/pipelines/runs",
-        "GET /api/v1/pipelines/runs",
-        "GET /api/v1/pipelines/runs/{run_id}",
-        "GET /api/v1/pipelines/runs/{run_id}/logs",
-        "POST /api/v1/pipelines/runs/{run_id}/kill",
-        "GET /api/v1/scripts",
-        "GET /api/v1/scripts/content",
-        "POST /api/v1/scripts/runs",
-        "GET /api/v1/scripts/runs",
-        "GET /api/v1/scripts/runs/{run_id}",
-        "GET /api/v1/scripts/runs/{run_id}/logs",
-        "POST /api/v1/scripts/runs/{run_id}/kill",
-      ].toSorted(),
+      .flatMap(([path, item]) =>
+        Object.entries(item).map(([method, { parameters }]) => ({
+          operation: `${method.toUpperCase()} ${path}`,
+          takes: (parameters as { name: string }[]).map(({ name }) => name),
+        })),
+      );
+    const documented = [...DOCUMENT.matchAll(/^((?:GET|POST) \/api\/v1\/[^?\s]+)(?:\?(\S+))? \u2014/gm)];
+    expect(documented).toHaveLength(13);
+    expect(operations.map(({ operation }) => operation).toSorted()).toEqual(
+      documented.map(([, operation]) => operation!).toSorted(),
     );
+    for (const [, operation, query = ""] of documented) {
+      const { takes } = operations.find((one) => one.operation === operation)!;
+      expect(takes, operation).toEqual(expect.arrayContaining([...new URLSearchParams(query).keys()]));
+    }
+  });
+
+  test("name the scopes and the statuses: there are no others", async () => {
+    const lines = DOCUMENT.split("\n");
+    const statuses = lines.slice(lines.indexOf("StatusMeaning") + 1).slice(0, RunStatus.options.length);
+    const scopes = DOCUMENT.slice(DOCUMENT.indexOf("Scope names:"), DOCUMENT.indexOf("Dev mode:"));
+
+    expect(statuses.map((line) => RunStatus.options.find((status) => line.startsWith(status)))).toEqual(
+      RunStatus.options,
+    );
+    expect(scopes.match(/\w+:\w+|\*/g)).toEqual([...SCOPES, "*"]);
   });
 
   test.for([
@@ -194,33 +208,28 @@ describe.skipIf(!HAS_CURL)("the API document's examples (skipped without curl)",
     expect(record).toMatchObject({ key_name: "dev" });
     await hub.ended(record);
 
-    await writeFile(
-      hub.keysFile,
-      JSON.stringify({
-        keys: [{ name: "acme-prod", key: ALL.key, scopes: ["pipelines:read"], created: "2026-05-15" }],
-      }),
-    );
+    await writeFile(hub.keysFile, KEYS_FILE.replace("sk_live_LONG_RANDOM_STRING", ALL.key));
     const path = `/api/v1/pipelines/runs/${record.run_id}`;
     await until(async () => (await hub.get(path)).status === 401 || undefined);
     const withKey = { headers: { authorization: `Bearer ${ALL.key}` } };
     expect((await hub.get(path, withKey)).json).toMatchObject({ key_name: "dev" });
-    expect((await hub.post(`${path}/kill`, undefined, withKey)).status).toBe(403);
+    const launched = await hub.post("/api/v1/pipelines/runs", { recipe_id: "countdown" }, withKey);
+    expect(launched.json).toMatchObject({ key_name: "acme-prod" });
+    expect(
+      (await hub.post(`/api/v1/pipelines/runs/${launched.json.run_id}/kill`, undefined, withKey)).status,
+    ).toBe(200);
   });
 });
 
-/** The document's fields in the document's order. */
-const DOCUMENTED_TYPES = {
-  run_id: expect.stringMatching(/^run_[0-9a-f]{12}$/),
-  source: expect.any(String),
-  spec: expect.any(Object),
-  pid: expect.stringMatching(/^\d+$/),
-  log_path: expect.stringMatching(/^\//),
-  cmd: expect.any(String),
-  started_at: expect.any(Number),
-  ended_at: null,
-  status: expect.any(String),
-  key_name: expect.any(String),
-};
+test.skipIf(!existsSync(ORIGINAL))("docs/enterprise-api-v1.txt is the document as it was given", () => {
+  expect(DOCUMENT).toBe(readFileSync(ORIGINAL, "utf8"));
+});
+
+/** The type of each field's value. */
+function typesOf(record: object): Record<string, string> {
+  const types = Object.entries(record).map(([name, value]) => [name, value === null ? "null" : typeof value]);
+  return Object.fromEntries(types) as Record<string, string>;
+}
 
 /** A Hub like the document's: its recipes, and a home of its own to write to. */
 async function startDocumentHub(keys = [ALL]): Promise<Hub> {

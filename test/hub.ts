@@ -35,7 +35,7 @@ export const nodeEmbedded: Deploy = async ({ env }) => {
 export interface Ask {
   key?: string | null;
   headers?: Record<string, string>;
-  /** Sent as JSON; a string is sent as it is. */
+  /** Sent as JSON; a string and bytes are sent as they are. */
   body?: unknown;
   signal?: AbortSignal;
 }
@@ -111,7 +111,7 @@ export async function startHub(options: HubOptions = {}) {
         ...(body !== undefined && { "content-type": "application/json" }),
         ...headers,
       },
-      ...(body !== undefined && { body: typeof body === "string" ? body : JSON.stringify(body) }),
+      ...(body !== undefined && { body: isRaw(body) ? body : JSON.stringify(body) }),
     });
     const answer = await checkedAnswer(deployment.url, method, path, response);
     const runId = answer.json?.run_id;
@@ -195,6 +195,10 @@ export async function startHub(options: HubOptions = {}) {
     },
   };
   return hub;
+}
+
+function isRaw(body: unknown): body is string | Uint8Array<ArrayBuffer> {
+  return typeof body === "string" || body instanceof Uint8Array;
 }
 
 function base(source: RunRecord["source"]): string {

@@ -9,6 +9,7 @@ import { afterEach, beforeEach, expect, onTestFinished, test } from "vitest";
 
 import { sha256 } from "../adapters/keys-file.ts";
 import type { KeyFileEntry } from "../handlers/keys.ts";
+import { COMPILE_CACHE } from "./compile-cache.ts";
 import { until } from "./hub.ts";
 
 const KEYS = fileURLToPath(new URL("../adapters/keys.ts", import.meta.url));
@@ -25,7 +26,7 @@ afterEach(() => rm(dir, { recursive: true, force: true }));
 
 function start(...args: string[]): ChildProcess {
   return spawn(process.execPath, [KEYS, ...args], {
-    env: { HUB_KEYS_FILE: file },
+    env: { ...COMPILE_CACHE, HUB_KEYS_FILE: file },
     stdio: ["ignore", "pipe", "pipe"],
   });
 }

@@ -19,7 +19,7 @@ const READ_WITHOUT_DESCRIPTORS = `
   const page = () => readPage(path, { after: 0, maxBytes: 9, growing: false });
   const report = async () => {
     for (const read of [
-      () => readTail(path, 9),
+      async () => readTail(path, 9),
       async () => (await page()).size,
       async () => readStat(process.pid).pid === process.pid,
       async () => hasEnvironmentEntry(process.pid, "MARK=1"),

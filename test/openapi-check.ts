@@ -7,23 +7,77 @@ import type { Answer } from "./hub.ts";
 // eslint-disable-next-line typescript/no-explicit-any
 export type AnyJson = any;
 
-interface Document {
-  paths: Record<string, Record<string, { responses: Record<string, { content?: Record<string, object> }> }>>;
+interface Described {
+  headers?: Record<string, object>;
+  content?: Record<string, object>;
 }
 
-const documents = new Map<string, Promise<Document>>();
-const validators = new Map<string, ValidateFunction>();
+interface Document {
+  paths: Record<string, Record<string, { responses: Record<string, Described> }>>;
+}
+
+/** A document, and what tells whether a body fits the schema at a JSON pointer of it. */
+interface Checks {
+  document: Document;
+  validatorAt(pointer: string): ValidateFunction;
+}
+
+let checks: Promise<Checks> | undefined;
 
 /** The document that the deployment at `url` serves. */
-export function servedDocument(url: string): Promise<Document> {
-  const known = documents.get(url) ?? fetch(`${url}/openapi.json`).then((r) => r.json() as Promise<Document>);
-  documents.set(url, known);
-  return known;
+export async function servedDocument(url: string): Promise<Document> {
+  return (await checksOf(url)).document;
+}
+
+/** Every deployment serves the same document, as a test of it says: it is read and compiled once for a test file. */
+function checksOf(url: string): Promise<Checks> {
+  checks ??= fetch(`${url}/openapi.json`)
+    .then(async (response) => makeChecks((await response.json()) as Document))
+    .catch((error: unknown) => {
+      checks = undefined;
+      throw error;
+    });
+  return checks;
+}
+
+function makeChecks(document: Document): Checks {
+  const ajv = new Ajv2020({ strict: false, allErrors: true });
+  ajv.addSchema(closed(document) as object, "openapi.json");
+  const validators = new Map<string, ValidateFunction>();
+  return {
+    document,
+    validatorAt(pointer) {
+      const validate =
+        validators.get(pointer) ?? ajv.compile({ $ref: `openapi.json#/${encodeURI(pointer)}/schema` });
+      validators.set(pointer, validate);
+      return validate;
+    },
+  };
 }
 
 /**
+ * The document with every object in it closed to fields that it does not name.
+ * As it is served it is open, so that clients survive a field that is new; in
+ * the tests a field that the document does not name is one that nobody documented.
+ */
+export function closed(node: unknown): unknown {
+  if (Array.isArray(node)) return node.map(closed);
+  if (typeof node !== "object" || node === null) return node;
+  // Each part of an `allOf` would refuse what the others name.
+  if ("allOf" in node) throw new Error("the document has an allOf, which the check cannot close yet");
+  const copy = Object.fromEntries(Object.entries(node).map(([name, child]) => [name, closed(child)]));
+  const isOpen = "type" in node && node.type === "object" && "properties" in node;
+  return isOpen && !("additionalProperties" in node) ? { ...copy, additionalProperties: false } : copy;
+}
+
+/** What HTTP itself and the pipeline put on every answer; the document names the rest. */
+const EVERYWHERE =
+  /^(?:date|connection|keep-alive|transfer-encoding|content-(?:type|length|encoding|security-policy)|cache-control|referrer-policy|x-content-type-options|vary)$/;
+
+/**
  * Reads an answer and holds it against the served document: the operation must
- * list the status and the content type, and the body must fit the schema.
+ * list the status, the content type and the headers, and the body must fit the
+ * schema and have no field that the schema does not name.
  */
 export async function checkedAnswer(
   url: string,
@@ -38,7 +92,7 @@ export async function checkedAnswer(
   const answer = { status: response.status, headers: response.headers, json, bytes };
   expect(response.headers.get("x-request-id"), `${method} ${path} has a request id`).toBeTruthy();
 
-  const document = await servedDocument(url);
+  const { document, validatorAt } = await checksOf(url);
   const { pathname } = new URL(path, url);
   const template = Object.keys(document.paths)
     .toSorted((a, b) => Number(a.includes("{")) - Number(b.includes("{")))
@@ -50,7 +104,11 @@ export async function checkedAnswer(
     described,
     `${method} ${template} documents ${response.status}: ${JSON.stringify(json)}`,
   ).toBeDefined();
-  expect(Object.keys(described!.content ?? {}), `${method} ${template} ${response.status}`).toContain(type);
+  const what = `${method} ${template} ${response.status}`;
+  expect(Object.keys(described!.content ?? {}), what).toContain(type);
+  const named = new Set(Object.keys(described!.headers ?? {}).map((name) => name.toLowerCase()));
+  const unnamed = [...response.headers.keys()].filter((name) => !named.has(name) && !EVERYWHERE.test(name));
+  expect(unnamed, `${what} has headers that the document does not name`).toEqual([]);
   if (!isJson) return answer;
 
   const pointer = [
@@ -64,21 +122,9 @@ export async function checkedAnswer(
   ]
     .map((part) => part.replaceAll("~", "~0").replaceAll("/", "~1"))
     .join("/");
-  const validate = validatorOf(document, pointer);
+  const validate = validatorAt(pointer);
   expect(validate(json), `${pointer}: ${JSON.stringify(validate.errors)} in ${JSON.stringify(json)}`).toBe(
     true,
   );
   return answer;
-}
-
-function validatorOf(document: Document, pointer: string): ValidateFunction {
-  const text = JSON.stringify(document);
-  const key = `${text.length}#${pointer}`;
-  const known = validators.get(key);
-  if (known) return known;
-  const ajv = new Ajv2020({ strict: false, allErrors: true });
-  ajv.addSchema(document, "openapi.json");
-  const validate = ajv.compile({ $ref: `openapi.json#/${encodeURI(pointer)}/schema` });
-  validators.set(key, validate);
-  return validate;
 }

@@ -8,7 +8,7 @@ import { Ajv2020 } from "ajv/dist/2020.js";
 import { afterAll, beforeAll, expect, test } from "vitest";
 
 import { type Hub, startHub } from "./hub.ts";
-import { type AnyJson, checkedAnswer } from "./openapi-check.ts";
+import { type AnyJson, checkedAnswer, closed } from "./openapi-check.ts";
 
 let hub: Hub;
 let document: AnyJson;
@@ -32,6 +32,15 @@ test("the served document lints clean", async () => {
   );
   const { totals, problems } = JSON.parse(stdout.slice(stdout.indexOf("{"), stdout.lastIndexOf("}") + 1));
   expect({ problems, totals }).toEqual({ problems: [], totals: { errors: 0, warnings: 0, ignored: 0 } });
+});
+
+test("the document is the same whatever a Hub is set up with", async () => {
+  await using other = await startHub({
+    keys: [],
+    recipes: [{ recipe_id: "other", title: "Other", description: "", command: ["true"] }],
+    env: { HUB_MAX_RUNNING: "1", HUB_MAX_LOG_BYTES: "0", HUB_RATE_PER_KEY: "10", HUB_KV: "memory:" },
+  });
+  expect((await other.get("/openapi.json")).json).toEqual(document);
 });
 
 const LAUNCH = "header Idempotency-Key, header Prefer, header X-Request-Id, body";
@@ -114,6 +123,12 @@ test.for([
   ["a field is missing", { ...HEALTHY, mode: undefined }, {}],
   ["a field has another type", { ...HEALTHY, problems: "none" }, {}],
   ["a field has a value that is not listed", { ...HEALTHY, status: "fine" }, {}],
+  ["there is a field that is not documented", { ...HEALTHY, uptime: 5 }, {}],
+  [
+    "there is a header that is not documented",
+    HEALTHY,
+    { headers: { "content-type": "application/json", "x-request-id": "x", "hub-uptime": "5" } },
+  ],
   ["the status is not documented", HEALTHY, { status: 202 }],
   [
     "the content type is not documented",
@@ -131,6 +146,22 @@ test.for([
     await expect(check(body, init)).rejects.toThrow(/healthz/);
   },
 );
+
+test("the document as it is served lets answers have more fields, for clients of a later version", () => {
+  const objects = Object.entries<AnyJson>(document.components.schemas).filter(
+    ([, { type }]) => type === "object",
+  );
+  const shut = objects.filter(([, schema]) => schema.additionalProperties === false).map(([name]) => name);
+  expect(shut, "what clients send").toEqual([
+    "KillOrder",
+    "PipelineLaunch",
+    "PipelineSpec",
+    "ScriptLaunch",
+    "ScriptSpec",
+  ]);
+  const { LogPage } = (closed(document) as AnyJson).components.schemas;
+  expect(LogPage.additionalProperties).toBe(false);
+});
 
 function fieldExamples({ properties }: { properties: Record<string, AnyJson> }): Record<string, unknown> {
   return Object.fromEntries(Object.entries(properties).map(([name, { example }]) => [name, example]));

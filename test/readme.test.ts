@@ -98,6 +98,9 @@ print(follow(client, f"/api/v1/pipelines/runs/{sys.argv[2]}")["status"])`,
   test("says on a start what it says here: address, mode, folders and a curl to try", async () => {
     await using hub = await startByCommand();
 
+    const [shown] = codeBlocks("## Start", "text");
+    expect(factsOf(hub.banner)).toEqual(factsOf(shown!));
+    expect(hub.banner.replaceAll(hub.url, ADDRESS)).toContain(shown!.slice(shown!.indexOf("Try first:")));
     expect(hub.banner).toContain(`address   ${hub.url}\n`);
     expect(hub.banner).toMatch(/mode +dev - NO API KEYS/);
     expect(hub.banner).toContain(`scripts   ${hub.env["HOME"]}, ${hub.env["HOME"]}/serveraihub/scripts\n`);
@@ -176,6 +179,11 @@ function section(heading: string): string {
 function codeBlocks(heading: string, language: string): string[] {
   const fence = new RegExp(`^\`\`\`${language}\\n([^]*?)^\`\`\`$`, "gm");
   return [...section(heading).matchAll(fence)].map((match) => match[1]!);
+}
+
+/** The names at the beginning of a banner's lines. */
+function factsOf(banner: string): string[] {
+  return [...banner.matchAll(/^ {2}(\w+) +(?=\S)/gm)].map(([, name]) => name!);
 }
 
 /** The names of the fields, in order: what they hold is another in each run. */

@@ -3,6 +3,7 @@ import { once } from "node:events";
 import { readFileSync } from "node:fs";
 import { fileURLToPath } from "node:url";
 
+import { COMPILE_CACHE } from "./compile-cache.ts";
 import type { Deploy } from "./hub.ts";
 
 const NODE_TS = fileURLToPath(new URL("../adapters/node.ts", import.meta.url));
@@ -20,7 +21,7 @@ export interface Ended {
 /** A start of the Node adapter as a process of its own, whether it comes to serve or not. */
 export function spawnServer(env: Record<string, string>) {
   const child = spawn(process.execPath, [NODE_TS], {
-    env: { PATH: process.env["PATH"] ?? "", HUB_PORT: "0", ...env },
+    env: { PATH: process.env["PATH"] ?? "", HUB_PORT: "0", ...COMPILE_CACHE, ...env },
     stdio: ["ignore", "pipe", "pipe"],
   });
   const output = { stdout: "", stderr: "" };

@@ -1,6 +1,6 @@
 import type { Readable } from "node:stream";
 
-import { Miniflare } from "miniflare";
+import { Miniflare, type WorkerOptions } from "miniflare";
 
 import type { PrivateKey } from "../../host-agent/protocol/signature.ts";
 import { PAGES_FOLDER } from "../assets-folder.ts";
@@ -10,21 +10,26 @@ import { bundleWorker } from "./bundle-worker.ts";
 /** The date and flags of wrangler.toml; the date is not ahead of the installed workerd. */
 const COMPATIBILITY_DATE = "2026-07-30";
 const COMPATIBILITY_FLAGS = ["enable_request_signal"];
-const KV = "HUB_KV";
+/** The binding of the KV, and what it is called where there is no other. */
+export const KV = "HUB_KV";
 
-export interface WorkerdOptions {
-  host: string;
-  /** 0 for any free port. */
-  port: number;
+/** What one deployment of the Worker is told. */
+export interface WorkerSettings {
   /** Where the agent answers: http://host:port. */
   agentUrl: string;
   agentKey: PrivateKey;
   agentName: string;
-  /** The folder that KV is kept in. */
-  kvFolder: string;
   devMode: boolean;
   /** HUB_RATE_PER_KEY and HUB_FAILED_AUTH_PER_MINUTE, where they are not to be the defaults. */
   rates?: Record<string, string>;
+}
+
+export interface WorkerdOptions extends WorkerSettings {
+  host: string;
+  /** 0 for any free port. */
+  port: number;
+  /** The folder that KV is kept in. */
+  kvFolder: string;
   /** Given each line that the Worker logs. */
   onLog?: (line: string) => void;
 }
@@ -42,23 +47,12 @@ export interface Workerd {
 export async function startWorkerd(options: WorkerdOptions): Promise<Workerd> {
   const { onLog = () => {} } = options;
   const workerd = new Miniflare({
-    modules: [{ type: "ESModule", path: "worker.js", contents: await bundleWorker() }],
-    compatibilityDate: COMPATIBILITY_DATE,
-    compatibilityFlags: COMPATIBILITY_FLAGS,
+    ...(await workerOptions(options)),
     host: options.host,
     port: options.port,
     // Else it would ask the network what Request.cf should hold.
     cf: false,
-    kvNamespaces: [KV],
     kvPersist: options.kvFolder,
-    bindings: {
-      HUB_AGENT_URL: options.agentUrl,
-      HUB_AGENT_KEY: JSON.stringify(options.agentKey),
-      HUB_AGENT_NAME: options.agentName,
-      HUB_DEV_MODE: options.devMode ? "1" : "0",
-      ...options.rates,
-    },
-    serviceBindings: { HUB_ASSETS: { disk: { path: PAGES_FOLDER } } },
     handleRuntimeStdio(stdout: Readable, stderr: Readable) {
       for (const stream of [stdout, stderr]) stream.on("data", (data) => onLog(String(data)));
     },
@@ -70,5 +64,26 @@ export async function startWorkerd(options: WorkerdOptions): Promise<Workerd> {
     getKeys: () => kv.get(KEYS_KV_KEY, "text"),
     putKeys: (text) => kv.put(KEYS_KV_KEY, text),
     stop: () => workerd.dispose(),
+  };
+}
+
+/** The bundled Worker with its bindings; `kvId` tells its KV from that of others in the same workerd. */
+export async function workerOptions(
+  { agentUrl, agentKey, agentName, devMode, rates }: WorkerSettings,
+  kvId: string = KV,
+): Promise<WorkerOptions> {
+  return {
+    modules: [{ type: "ESModule", path: "worker.js", contents: await bundleWorker() }],
+    compatibilityDate: COMPATIBILITY_DATE,
+    compatibilityFlags: COMPATIBILITY_FLAGS,
+    kvNamespaces: { [KV]: kvId },
+    bindings: {
+      HUB_AGENT_URL: agentUrl,
+      HUB_AGENT_KEY: JSON.stringify(agentKey),
+      HUB_AGENT_NAME: agentName,
+      HUB_DEV_MODE: devMode ? "1" : "0",
+      ...rates,
+    },
+    serviceBindings: { HUB_ASSETS: { disk: { path: PAGES_FOLDER } } },
   };
 }

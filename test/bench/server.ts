@@ -7,9 +7,9 @@ import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { fileURLToPath } from "node:url";
 
+import { COMPILE_CACHE } from "../compile-cache.ts";
+
 const NODE_ADAPTER = fileURLToPath(new URL("../../adapters/node.ts", import.meta.url));
-/** As `npm start` sets it. */
-const COMPILE_CACHE = fileURLToPath(new URL("../../node_modules/.cache/node", import.meta.url));
 const KEY = "sk_bench_0123456789abcdef0123456789abcdef";
 const TRUE_SCRIPT = "#!/bin/sh\nexec /bin/true\n";
 
@@ -37,7 +37,7 @@ export async function startServer() {
         HUB_MAX_RUNNING: "2000",
         HUB_MAX_LOG_BYTES: "0",
         HUB_KEEP_RUNS_DAYS: "0",
-        NODE_COMPILE_CACHE: COMPILE_CACHE,
+        ...COMPILE_CACHE,
       },
     });
     await once(child.stdout, "data");

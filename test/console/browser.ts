@@ -1,10 +1,10 @@
 import { accessSync, constants } from "node:fs";
-import { createServer, connect, type Socket } from "node:net";
 import { delimiter, join } from "node:path";
 
 import { type Browser, type BrowserContextOptions, chromium, type Page } from "playwright-core";
 import { expect } from "vitest";
 
+import { frontDoor } from "../front-door.ts";
 import { type Hub, type HubOptions, startHub, until } from "../hub.ts";
 
 /** Chromium's path: CHROMIUM_PATH, or `chromium` in PATH; undefined when there is none. */
@@ -100,34 +100,6 @@ export async function openConsole({ browser, context: contextOptions, ...hubOpti
       await door.close();
       await hub[Symbol.asyncDispose]();
       expect(faults).toEqual([]);
-    },
-  };
-}
-
-/** One address for a deployment that gets another port when it is started again: bytes go through as they are. */
-async function frontDoor(target: () => URL) {
-  const sockets = new Set<Socket>();
-  const server = createServer((incoming) => {
-    const { hostname, port } = target();
-    const outgoing = connect(Number(port), hostname);
-    for (const socket of [incoming, outgoing]) {
-      sockets.add(socket);
-      socket.on("error", () => {});
-      socket.on("close", () => {
-        sockets.delete(socket);
-        incoming.destroy();
-        outgoing.destroy();
-      });
-    }
-    incoming.pipe(outgoing).pipe(incoming);
-  });
-  await new Promise<void>((resolve) => server.listen(0, "127.0.0.1", resolve));
-  const { port } = server.address() as { port: number };
-  return {
-    url: `http://127.0.0.1:${port}`,
-    async close() {
-      for (const socket of sockets) socket.destroy();
-      await new Promise((resolve) => server.close(resolve));
     },
   };
 }

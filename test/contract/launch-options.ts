@@ -316,7 +316,6 @@ export function launchOptionsContract(deploy: Deploy): void {
       ["has a line break", "a\nb"],
       ["has a C1 control character", "a\u009bb"],
       ["has a line separator", "a\u2028b"],
-      ["has half a character", "a\ud800b"],
       ["is no text", 5],
       ["is null", null],
     ] as const)("that %s is refused", async ([, label]) => {
