@@ -1,4 +1,4 @@
-import { readFileSync } from "node:fs";
+import { existsSync, readdirSync, readFileSync } from "node:fs";
 import { join } from "node:path";
 
 import { expect, test } from "vitest";
@@ -14,8 +14,30 @@ const mentions = DOCUMENT.split("\n")
 test("the guarantees name tests that are there", () => {
   expect(mentions.length).toBeGreaterThan(40);
   for (const { file, names } of mentions) {
-    if (file!.startsWith("found out")) continue;
     const text = readFileSync(join(import.meta.dirname, file!), "utf8");
     for (const name of names?.split("; ") ?? []) expect(text, file).toContain(name);
+  }
+});
+
+test("the page on security names tests that are there", () => {
+  const page = readFileSync(join(import.meta.dirname, "..", "docs", "security.md"), "utf8").replaceAll(
+    "\n",
+    " ",
+  );
+  const names = [...page.matchAll(/(?<!\*)\*(?<name>[^*]+)\*(?!\*)/g)].map(({ groups }) => groups!["name"]!);
+  const texts = readdirSync(join(import.meta.dirname, "security")).map((file) =>
+    readFileSync(join(import.meta.dirname, "security", file), "utf8"),
+  );
+  expect(names.length).toBeGreaterThan(20);
+  for (const name of names)
+    expect(
+      texts.some((text) => text.includes(name)),
+      name,
+    ).toBe(true);
+  for (const [file] of page.matchAll(/\b[\w-]+(?:\/[\w-]+)*\.test\.ts/g)) {
+    const isThere = [file.replace("test/", ""), `security/${file}`].some((path) =>
+      existsSync(join(import.meta.dirname, path)),
+    );
+    expect(isThere, file).toBe(true);
   }
 });
