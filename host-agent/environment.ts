@@ -1,4 +1,4 @@
-import { userInfo } from "node:os";
+import { type UserInfo, userInfo } from "node:os";
 
 import { RUN_ID_VARIABLE } from "./process-tree.ts";
 import type { RunUser } from "./run-as.ts";
@@ -6,6 +6,13 @@ import type { RunUser } from "./run-as.ts";
 const FALLBACK_PATH = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin";
 /** Of the agent's own environment a run sees these, and nothing else. */
 const INHERITED = /^(PATH|HOME|TZ|LANG|LC_[A-Z]+)$/;
+
+let ownInfo: UserInfo<string> | undefined;
+
+/** The user of this process, who never changes while we live. Asking takes a file descriptor, which a launch may lack. */
+function ownUser(): UserInfo<string> {
+  return (ownInfo ??= userInfo());
+}
 
 /**
  * The environment of a run, built and not inherited. `recipeEnv` may set
@@ -17,7 +24,7 @@ export function buildEnvironment(
   recipeEnv: Readonly<Record<string, string>> = {},
   runUser?: RunUser,
 ): Record<string, string> {
-  const user = runUser ?? userInfo();
+  const user = runUser ?? ownUser();
   const inherited = Object.entries(agentEnv).filter(
     (entry): entry is [string, string] =>
       INHERITED.test(entry[0]) && entry[1] !== undefined && !(runUser && entry[0] === "HOME"),

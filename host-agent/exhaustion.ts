@@ -16,6 +16,8 @@ export function isUnableToLook(error: unknown): boolean {
   return UNABLE_TO_LOOK.has(codeOf(error));
 }
 
+/** Where Node wraps what the system said, it stands in `info`. */
 function codeOf(error: unknown): string {
-  return String((error as NodeJS.ErrnoException | undefined)?.code);
+  const { code, info } = (error ?? {}) as { code?: unknown; info?: { code?: unknown } };
+  return String(info?.code ?? code);
 }

@@ -135,7 +135,9 @@ describe("on the host", () => {
       const name = logFileName("dangling", new Date(Date.now() + second * 1_000));
       await symlink(missing, join(hub.stateDir, "logs", name));
     }
-    expect((await hub.post(SCRIPTS, { path: dangling })).json).toMatchObject({ code: "launch_failed" });
+    const { json: beside } = await hub.post(SCRIPTS, { path: dangling });
+    await hub.ended(beside);
+    expect(await hub.log(beside)).toBe("written\n");
     expect(existsSync(missing)).toBe(false);
   });
 
