@@ -27,8 +27,12 @@ type FetchFrom = (request: Request, from: { address: string | undefined }) => Pr
  * What no Request can be made of is answered with a problem, too.
  */
 export function httpServer(fetch: FetchFrom): Server {
-  const serveFetch = (request: Request, { incoming }: { incoming: { socket: { remoteAddress?: string } } }) =>
-    fetch(request, { address: incoming.socket.remoteAddress });
+  const endOfTurn = turnEnds();
+  const serveFetch = async (request: Request, { incoming }: { incoming: IncomingMessage }) => {
+    const response = await fetch(request, { address: incoming.socket.remoteAddress });
+    if (request.method === "GET") await endOfTurn();
+    return response;
+  };
   const listener = getRequestListener(serveFetch as never, {
     errorHandler: () => refusal("malformed_request", BAD_URL),
   });
@@ -73,3 +77,18 @@ export function httpServer(fetch: FetchFrom): Server {
 }
 
 const BAD_URL = "The request line and the Host header make no valid http URL";
+
+/**
+ * Lets the answers of one turn of the event loop leave together: the client that
+ * the first of them wakes is awake for the others, and waking it is what costs.
+ */
+function turnEnds(): () => Promise<void> {
+  let end: Promise<void> | undefined;
+  return () =>
+    (end ??= new Promise((resolve) => {
+      setImmediate(() => {
+        end = undefined;
+        resolve();
+      });
+    }));
+}

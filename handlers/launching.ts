@@ -1,7 +1,9 @@
 import * as z from "zod";
 
+import type { WaitQuery } from "../host-agent/protocol/agent.ts";
 import { ApiProblem, type ProblemCode } from "../host-agent/protocol/problem.ts";
 import { LaunchPreview, type PreviewOrder, RunRecord } from "../host-agent/protocol/schemas.ts";
+import { hold } from "./holding.ts";
 import { checkIdempotencyKey, launchOnce } from "./idempotency.ts";
 import { preferenceApplied, preferredWait } from "./prefer.ts";
 import { ok, type Reply } from "./reply.ts";
@@ -65,7 +67,7 @@ export async function launchReply(
     });
   }
   const waitSeconds = stale ? undefined : preferredWait(headers);
-  const waited = waitSeconds === undefined ? undefined : await awaitEnd(run, { waitSeconds, signal }, deps);
+  const waited = waitSeconds === undefined ? undefined : await awaitEnd(run, waitSeconds, signal, deps);
   return {
     status: 201,
     headers: {
@@ -81,11 +83,13 @@ export async function launchReply(
 /** Undefined when the wait broke off: the launch itself has succeeded, and must not look as if it had not. */
 async function awaitEnd(
   run: RunRecord,
-  wait: { waitSeconds: number; signal: AbortSignal },
-  { agent }: Deps,
+  waitSeconds: number,
+  signal: AbortSignal,
+  { agent, stopping }: Deps,
 ): Promise<RunRecord | undefined> {
-  if (run.ended_at !== null || wait.waitSeconds === 0) return run;
-  return agent.getRun(run.source, run.run_id, wait).catch((error: unknown) => {
+  if (run.ended_at !== null || waitSeconds === 0) return run;
+  const get = (wait: WaitQuery) => agent.getRun(run.source, run.run_id, wait);
+  return hold(waitSeconds, { signal, stopping }, get).catch((error: unknown) => {
     if (error instanceof ApiProblem) return undefined;
     throw error;
   });

@@ -113,7 +113,7 @@ export async function startAgent(
     countAlive: runs.settleAndCountAlive,
     stopWaiting: runs.stopWaiting,
     async close() {
-      await runs.stopReading();
+      await runs.stopHolding();
       await Promise.all([supervision.stop(), calling.stop()]);
       await callbacks.close();
       noteHead();

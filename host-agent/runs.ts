@@ -87,8 +87,8 @@ export function createRuns(deps: RunsDeps) {
   const startingLogs = new Set<string>();
   let leftLogsCutAt = 0;
   const stopping = new AbortController();
-  /** The reads of logs that are under way, perhaps held. */
-  const reading = new Set<Promise<unknown>>();
+  /** What is under way and perhaps held: reads of logs, and waits for a run's end. */
+  const held = new Set<Promise<unknown>>();
 
   const { settle, settleAll } = createSettle({
     store,
@@ -109,6 +109,16 @@ export function createRuns(deps: RunsDeps) {
     const run = store.get(runId);
     if (run?.source !== source) throw noSuchRun(source, runId);
     return settle(run);
+  }
+
+  function track<T>(work: Promise<T>): Promise<T> {
+    const tracked = work.finally(() => held.delete(tracked));
+    held.add(tracked);
+    return tracked;
+  }
+
+  function orStopping(signal: AbortSignal | undefined): AbortSignal {
+    return signal ? AbortSignal.any([signal, stopping.signal]) : stopping.signal;
   }
 
   function notBefore(): number {
@@ -292,7 +302,7 @@ export function createRuns(deps: RunsDeps) {
     await launching.get(runId)?.catch(() => undefined);
     const { waitSeconds = 0, signal } = wait;
     return waitSeconds > 0
-      ? getEnded(source, runId, waitSeconds, signal)
+      ? track(getEnded(source, runId, waitSeconds, orStopping(signal)))
       : publicRun(await find(source, runId));
   }
 
@@ -300,7 +310,7 @@ export function createRuns(deps: RunsDeps) {
     source: Source,
     runId: string,
     waitSeconds: number,
-    signal: AbortSignal | undefined,
+    signal: AbortSignal,
   ): Promise<RunRecord> {
     const giveUpAt = performance.now() + waitSeconds * 1000;
     for (;;) {
@@ -308,7 +318,7 @@ export function createRuns(deps: RunsDeps) {
       using change = watchForChange([runFolder(stateDir, runId).path], signal);
       const run = await find(source, runId);
       const left = giveUpAt - performance.now();
-      if (run.ended_at !== null || left <= 0 || signal?.aborted) return publicRun(run);
+      if (run.ended_at !== null || left <= 0 || signal.aborted) return publicRun(run);
       await Promise.race([change.changed, sleep(left, undefined, { ref: false })]);
     }
   }
@@ -337,7 +347,7 @@ export function createRuns(deps: RunsDeps) {
 
   async function readLog(source: Source, runId: string, query: LogQuery) {
     const { after, maxBytes, waitSeconds } = query;
-    const signal = query.signal ? AbortSignal.any([query.signal, stopping.signal]) : stopping.signal;
+    const signal = orStopping(query.signal);
     const giveUpAt = performance.now() + waitSeconds * 1000;
     await launching.get(runId)?.catch(() => undefined);
     for (;;) {
@@ -413,16 +423,12 @@ export function createRuns(deps: RunsDeps) {
     get,
     kill,
     supervise,
-    readLog(source: Source, runId: string, query: LogQuery) {
-      const read = readLog(source, runId, query).finally(() => reading.delete(read));
-      reading.add(read);
-      return read;
-    },
+    readLog: (source: Source, runId: string, query: LogQuery) => track(readLog(source, runId, query)),
     stopWaiting: () => stopping.abort(),
-    /** Resolves once no read of a log is under way, those of clients that hung up included. */
-    async stopReading(): Promise<void> {
+    /** Resolves once nothing that may be held is under way, for clients that hung up included. */
+    async stopHolding(): Promise<void> {
       stopping.abort();
-      await Promise.allSettled(reading);
+      await Promise.allSettled(held);
     },
     async settleAndCountAlive(): Promise<number> {
       await settleAlive();

@@ -14,13 +14,17 @@ describe("a stop of the server", () => {
   test.for<[string, Deploy]>([
     ["embedded", nodeEmbedded],
     ["remote", nodeRemote],
-  ])("answers the requests that are held until a log grows, with the agent %s", async ([, deploy]) => {
+  ])("answers the requests that are held, with the agent %s", async ([, deploy]) => {
     await using hub = await startHub({ deploy });
     const run = await hub.runScript("echo on; sleep 60");
     const more = await until(async () => ((await hub.log(run)) === "on\n" ? 3 : undefined));
     const held = [0, 1, 2].map(() => hub.get(`${RUNS}/${run.run_id}/logs?after=${more}&wait=30`));
+    const headers = { prefer: "wait=30" };
+    const path = await hub.script("sleep.sh", "sleep 60");
+    const waiting = [hub.get(`${RUNS}/${run.run_id}`, { headers }), hub.post(RUNS, { path }, { headers })];
+    await until(async () => (await hub.get(RUNS)).json.runs.length === 2 || undefined);
     // Held means that nothing has come back while another request was answered.
-    const first = await Promise.race([...held, hub.get("/healthz")]);
+    const first = await Promise.race([...held, ...waiting, hub.get("/healthz")]);
     expect(first.json).toHaveProperty("mode");
     const startedAt = performance.now();
     await hub.restart();
@@ -28,6 +32,7 @@ describe("a stop of the server", () => {
       expect(status).toBe(200);
       expect(json).toMatchObject({ offset: more, size: more, chunk: "", more: false });
     }
+    for (const { json } of await Promise.all(waiting)) expect(json).toMatchObject({ status: "running" });
     // The grace that requests under way are given is 3 s.
     expect(performance.now() - startedAt).toBeLessThan(2_900);
   });
@@ -39,11 +44,13 @@ describe("a stop of the server", () => {
     const held = hub.get(`${RUNS}/${run.run_id}/logs?wait=30`);
     const gone = new AbortController();
     const hungUp = hub.get(`${RUNS}/${run.run_id}/logs?wait=30`, { signal: gone.signal });
+    const record = hub.get(`${RUNS}/${run.run_id}`, { headers: { prefer: "wait=30" } });
     await hub.get("/healthz");
     gone.abort();
     await expect(hungUp).rejects.toThrow(/abort/i);
     const ended = await servers.end("SIGTERM");
     expect((await held).status).toBe(200);
+    expect((await record).json).toMatchObject({ status: "running" });
     expect(ended).toMatchObject({ code: 0, output: expect.stringContaining("1 run left running") });
     expect(ended.output).not.toMatch(/"level":"error"|not open/);
     await hub.restart();

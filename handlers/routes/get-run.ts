@@ -1,4 +1,5 @@
 import { RunRecord, type Source } from "../../host-agent/protocol/schemas.ts";
+import { hold } from "../holding.ts";
 import { preferenceApplied, preferredWait } from "../prefer.ts";
 import { ok } from "../reply.ts";
 import { defineRoute } from "../route.ts";
@@ -20,10 +21,15 @@ export const getRun = (source: Source) =>
     response: { status: 200, description: "The run", body: RunRecord },
     problems: ["run_not_found"],
 
-    async handle(input, { agent }) {
+    async handle(input, { agent, stopping }) {
+      const { run_id } = input.params;
       const waitSeconds = preferredWait(input.headers);
-      const wait = waitSeconds === undefined ? {} : { waitSeconds, signal: input.signal };
-      const run = await agent.getRun(source, input.params.run_id, wait);
+      const run =
+        waitSeconds === undefined
+          ? await agent.getRun(source, run_id)
+          : await hold(waitSeconds, { signal: input.signal, stopping }, (wait) =>
+              agent.getRun(source, run_id, wait),
+            );
       return { ...ok(run), headers: preferenceApplied(waitSeconds) };
     },
   });

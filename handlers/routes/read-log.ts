@@ -1,6 +1,7 @@
 import * as z from "zod";
 
 import type { Source } from "../../host-agent/protocol/schemas.ts";
+import { hold } from "../holding.ts";
 import { ok } from "../reply.ts";
 import { defineRoute } from "../route.ts";
 import { LogPage, ReadLogQuery, RunParams } from "../schemas.ts";
@@ -39,19 +40,9 @@ export const readLog = (source: Source) =>
     problems: ["run_not_found", "log_gone", "offset_beyond_end"],
 
     async handle({ params, query, headers, signal }, { agent, stopping }) {
-      const read = (waitSeconds: number, until: AbortSignal) =>
-        agent.readLog(source, params.run_id, {
-          after: query.after,
-          maxBytes: query.max_bytes,
-          waitSeconds,
-          signal: until,
-        });
-      const isHeld = query.wait > 0 && stopping !== undefined;
-      const held = read(query.wait, isHeld ? AbortSignal.any([signal, stopping]) : signal);
-      const page = await held.catch((error: unknown) => {
-        if (!isHeld || !stopping.aborted || signal.aborted) throw error;
-        return read(0, signal);
-      });
+      const page = await hold(query.wait, { signal, stopping }, (wait) =>
+        agent.readLog(source, params.run_id, { after: query.after, maxBytes: query.max_bytes, ...wait }),
+      );
       const { bytes, offset, size, more } = page;
       if (prefersPlainText(headers.get("accept"))) {
         return {
