@@ -43,7 +43,7 @@ describe("a stranger at the public port", () => {
       });
     }
     expect((await hub.get(RUNS)).json.runs).toEqual([]);
-    expect((await launchWith("Idempotency-Key: a,b\r\n")).status, "one key may hold a comma").toBe(201);
+    expect((await launchWith("Idempotency-Key: a, b\r\n")).status, "one key may hold a comma").toBe(201);
   });
 
   test("no detour in a path leads past the keys, on any route with any verb", async () => {
