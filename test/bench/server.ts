@@ -26,20 +26,24 @@ export async function startServer() {
   await writeFile(join(dir, "sleep.sh"), "#!/bin/sh\nexec sleep 600\n", { mode: 0o755 });
 
   async function start() {
-    const child = spawn(process.execPath, ["--max-semi-space-size=4", NODE_ADAPTER], {
-      stdio: ["ignore", "pipe", "ignore"],
-      env: {
-        PATH: process.env["PATH"],
-        HUB_PORT: String(port),
-        HUB_STATE_DIR: join(dir, "state"),
-        HUB_KEYS_FILE: join(dir, "keys.json"),
-        HUB_SCRIPT_ROOTS: dir,
-        HUB_MAX_RUNNING: "2000",
-        HUB_MAX_LOG_BYTES: "0",
-        HUB_KEEP_RUNS_DAYS: "0",
-        ...COMPILE_CACHE,
+    const child = spawn(
+      process.execPath,
+      ["--max-semi-space-size=2", "--heap-growing-percent=30", NODE_ADAPTER],
+      {
+        stdio: ["ignore", "pipe", "ignore"],
+        env: {
+          PATH: process.env["PATH"],
+          HUB_PORT: String(port),
+          HUB_STATE_DIR: join(dir, "state"),
+          HUB_KEYS_FILE: join(dir, "keys.json"),
+          HUB_SCRIPT_ROOTS: dir,
+          HUB_MAX_RUNNING: "2000",
+          HUB_MAX_LOG_BYTES: "0",
+          HUB_KEEP_RUNS_DAYS: "0",
+          ...COMPILE_CACHE,
+        },
       },
-    });
+    );
     await once(child.stdout, "data");
     return child;
   }
