@@ -1,3 +1,4 @@
+import { readdirSync, readFileSync } from "node:fs";
 import { chmod, mkdir, mkdtemp, realpath, rm, writeFile } from "node:fs/promises";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
@@ -187,7 +188,7 @@ export async function startHub(options: HubOptions = {}) {
     async [Symbol.asyncDispose](): Promise<void> {
       await deployment.stop();
       await until(() => {
-        const left = [...runIds].flatMap((runId) => processesOf(runId));
+        const left = idsOfLivingRuns(runIds).flatMap((runId) => processesOf(runId));
         for (const { pid } of left) endProcess(pid);
         return left.length === 0 || undefined;
       });
@@ -203,6 +204,21 @@ function isRaw(body: unknown): body is string | Uint8Array<ArrayBuffer> {
 
 function base(source: RunRecord["source"]): string {
   return `/api/v1/${source}s/runs`;
+}
+
+/** The runs of these that have a process; one look at each process, however many runs there are. */
+function idsOfLivingRuns(runIds: ReadonlySet<string>): string[] {
+  const ids = readdirSync("/proc")
+    .filter((name) => /^\d+$/.test(name))
+    .flatMap((pid) => {
+      try {
+        const environ = readFileSync(`/proc/${pid}/environ`, "latin1");
+        return /(?:^|\0)HUB_RUN_ID=(?<id>[^\0]*)/.exec(environ)?.groups?.["id"] ?? [];
+      } catch {
+        return []; // It has ended in between.
+      }
+    });
+  return [...new Set(ids)].filter((id) => runIds.has(id));
 }
 
 function endProcess(pid: number): void {

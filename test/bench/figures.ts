@@ -4,16 +4,18 @@ export interface Figure {
   measured: string;
   baseline: string;
   ratio: number;
-  /** The least or the most the ratio may be. */
-  promise: { atLeast: number } | { atMost: number };
+  /** The least or the most the ratio may be; null where nothing is promised. */
+  promise: { atLeast: number } | { atMost: number } | null;
 }
 
 /** The figures as a table for people, with a mark on each promise that does not hold. */
 export function table(figures: readonly Figure[]): string {
   const rows = figures.map(({ what, measured, baseline, ratio, promise }) => {
+    const line = [what, measured, baseline, ratio.toFixed(2)];
+    if (promise === null) return [...line, "none", ""];
     const isKept = "atLeast" in promise ? ratio >= promise.atLeast : ratio <= promise.atMost;
     const bound = "atLeast" in promise ? `>= ${promise.atLeast}` : `<= ${promise.atMost}`;
-    return [what, measured, baseline, ratio.toFixed(2), bound, isKept ? "kept" : "BROKEN"];
+    return [...line, bound, isKept ? "kept" : "BROKEN"];
   });
   const all = [["what", "measured", "baseline", "ratio", "promise", ""], ...rows];
   const widths = all[0]!.map((_, column) => Math.max(...all.map((row) => row[column]!.length)));

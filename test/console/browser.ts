@@ -148,14 +148,22 @@ export interface StoredRow {
   key?: string;
 }
 
-/** The serious and critical findings of axe-core about what the page shows now. */
+/** The serious and critical findings of axe-core about what the page shows now, in light and in dark colours. */
 export async function seriousFindings(page: Page, axeSource: string): Promise<string[]> {
   // The page's own policy allows no foreign script; the debugger's evaluation is not the page's.
-  await page.evaluate(axeSource);
-  const findings = (await page.evaluate("axe.run(document, { resultTypes: ['violations'] })")) as {
+  if (!(await page.evaluate("'axe' in window"))) await page.evaluate(axeSource);
+  await page.emulateMedia({ colorScheme: "light" });
+  const inLight = await violations(page, { resultTypes: ["violations"] });
+  await page.emulateMedia({ colorScheme: "dark" });
+  const inDark = await violations(page, { resultTypes: ["violations"], runOnly: ["color-contrast"] });
+  return [...inLight, ...inDark.map((finding) => `in dark colours: ${finding}`)];
+}
+
+async function violations(page: Page, options: object): Promise<string[]> {
+  const found = (await page.evaluate(`axe.run(document, ${JSON.stringify(options)})`)) as {
     violations: { id: string; impact: string; nodes: { html: string; failureSummary: string }[] }[];
   };
-  return findings.violations
+  return found.violations
     .filter(({ impact }) => impact === "serious" || impact === "critical")
     .flatMap(({ id, nodes }) => nodes.map(({ html, failureSummary }) => `${id}: ${html}\n${failureSummary}`));
 }

