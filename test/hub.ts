@@ -3,7 +3,7 @@ import { chmod, mkdir, mkdtemp, realpath, rm, writeFile } from "node:fs/promises
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 
-import { expect } from "vitest";
+import { afterAll, beforeAll, expect } from "vitest";
 
 import { readNodeConfig } from "../adapters/config.ts";
 import { serveNode } from "../adapters/serve.ts";
@@ -196,6 +196,19 @@ export async function startHub(options: HubOptions = {}) {
     },
   };
   return hub;
+}
+
+/**
+ * One Hub for those tests of a describe block that look at nothing but their
+ * own runs: they do not restart it, count runs, or touch its files.
+ */
+export function sharedHub(options: HubOptions): () => Hub {
+  let hub: Hub | undefined;
+  beforeAll(async () => {
+    hub = await startHub(options);
+  });
+  afterAll(() => hub?.[Symbol.asyncDispose]());
+  return () => hub!;
 }
 
 function isRaw(body: unknown): body is string | Uint8Array<ArrayBuffer> {

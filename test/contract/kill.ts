@@ -9,7 +9,7 @@ import { describe, expect, test } from "vitest";
 import { hasEnded, readStat } from "../../host-agent/process-identity.ts";
 import { processesOf } from "../../host-agent/process-tree.ts";
 import type { RunRecord } from "../../host-agent/protocol/schemas.ts";
-import { ALL, type Deploy, type Hub, OTHER, startHub, until } from "../hub.ts";
+import { ALL, type Deploy, type Hub, OTHER, sharedHub, startHub, until } from "../hub.ts";
 
 const SCRIPTS = "/api/v1/scripts/runs";
 
@@ -23,8 +23,10 @@ const COUNT_SIGNALS = `
 /** Stopping runs, as every deployment does it. */
 export function killContract(deploy: Deploy): void {
   describe("kill", () => {
+    const shared = sharedHub({ deploy });
+
     test("ends the whole tree: background jobs, daemons, other groups and sessions, cleaned environments", async () => {
-      await using hub = await startHub({ deploy });
+      const hub = shared();
       const member = `sh -c 'echo $$ >>"$0"; exec sleep 600' "$PWD/pids"`;
       const run = await hub.runScript(`
         ${member} &
@@ -73,7 +75,7 @@ export function killContract(deploy: Deploy): void {
     });
 
     test("with a grace period from the start, what ends in time is not escalated", async () => {
-      await using hub = await startHub({ deploy });
+      const hub = shared();
       const run = await hub.runScript(`trap 'exit 3' TERM; echo ready; ${LOOP}`);
       await said(hub, run, "ready");
 
@@ -84,7 +86,7 @@ export function killContract(deploy: Deploy): void {
     });
 
     test("with a grace period, only what ignores the signal is escalated, children too", async () => {
-      await using hub = await startHub({ deploy });
+      const hub = shared();
       const run = await hub.runScript(`(trap '' TERM; exec sleep 600) & echo ready; wait`);
       await said(hub, run, "ready");
 
@@ -94,7 +96,7 @@ export function killContract(deploy: Deploy): void {
     });
 
     test("repeated, it sends no second signal, also when a grace period is added", async () => {
-      await using hub = await startHub({ deploy });
+      const hub = shared();
       const run = await hub.runScript(COUNT_SIGNALS);
       const pid = Number((await said(hub, run, /pid (\d+)/))[1]);
 
@@ -121,7 +123,7 @@ export function killContract(deploy: Deploy): void {
     });
 
     test("SIGKILL ends everything at once and keeps the exit code", async () => {
-      await using hub = await startHub({ deploy });
+      const hub = shared();
       const run = await hub.runScript(`trap '' TERM INT; setsid sleep 600 & echo ready; ${LOOP}`);
       await said(hub, run, "ready");
 
@@ -132,7 +134,7 @@ export function killContract(deploy: Deploy): void {
     });
 
     test("SIGINT reaches the command, whose own exit code stays", async () => {
-      await using hub = await startHub({ deploy });
+      const hub = shared();
       const run = await hub.runScript(`trap 'echo interrupted; exit 7' INT; echo ready; ${LOOP}`);
       await said(hub, run, "ready");
 
@@ -142,7 +144,7 @@ export function killContract(deploy: Deploy): void {
     });
 
     test("what a SIGTERM handler writes is in the log, and its exit code in the record", async () => {
-      await using hub = await startHub({ deploy });
+      const hub = shared();
       const run = await hub.runScript(
         `trap 'echo cleaning up; sleep 0.2; echo "bye"; exit 42' TERM; echo ready; ${LOOP}`,
       );
@@ -154,7 +156,7 @@ export function killContract(deploy: Deploy): void {
     });
 
     test("a stopped job is let go on, so that it ends", async () => {
-      await using hub = await startHub({ deploy });
+      const hub = shared();
       const run = await hub.runScript("setsid sleep 600 & wait");
       const members = await until(() => {
         const found = processesOf(run.run_id).map((stat) => stat.pid);
@@ -168,7 +170,7 @@ export function killContract(deploy: Deploy): void {
     });
 
     test("of a run that has ended by itself is refused, and signals nothing that it left", async () => {
-      await using hub = await startHub({ deploy });
+      const hub = shared();
       const run = await hub.runScript("sleep 600 & exit 0");
       const ended = await hub.ended(run);
 
@@ -228,7 +230,7 @@ export function killContract(deploy: Deploy): void {
     });
 
     test("tells who killed the run", async () => {
-      await using hub = await startHub({ deploy });
+      const hub = shared();
       const run = await hub.runScript("sleep 600");
 
       await hub.post(`${SCRIPTS}/${run.run_id}/kill`, undefined, { key: OTHER.key });
@@ -276,7 +278,7 @@ export function killContract(deploy: Deploy): void {
       ["node", false],
       ["node", true],
     ] as const)("%s program sees exactly one SIGINT (terminal: %s)", async ([language, terminal]) => {
-      await using hub = await startHub({ deploy });
+      const hub = shared();
       const run = await hub.runScript(INTERRUPTIBLE[language], { terminal });
       const pid = Number((await said(hub, run, /pid (\d+)/))[1]);
 
@@ -333,7 +335,7 @@ export function killContract(deploy: Deploy): void {
     });
 
     test("leaves other runs of the same script alone", async () => {
-      await using hub = await startHub({ deploy });
+      const hub = shared();
       const path = await hub.script("twin.sh", "sleep 600");
       const [one, two] = await Promise.all([hub.post(SCRIPTS, { path }), hub.post(SCRIPTS, { path })]);
 

@@ -3,7 +3,7 @@ import { join } from "node:path";
 
 import { describe, expect, test } from "vitest";
 
-import { type Deploy, type Hub, OTHER, startHub, until } from "../hub.ts";
+import { type Deploy, type Hub, OTHER, sharedHub, startHub, until } from "../hub.ts";
 
 const PIPELINES = "/api/v1/pipelines/runs";
 const SCRIPTS = "/api/v1/scripts/runs";
@@ -171,6 +171,8 @@ export function launchOptionsContract(deploy: Deploy): void {
   });
 
   describe("Prefer: wait", () => {
+    const shared = sharedHub({ deploy });
+
     test("answers a launch when the run ends", async () => {
       await using hub = await startHub({ deploy });
       const path = await hub.script("job.sh", "sleep 0.3; exit 3");
@@ -208,7 +210,7 @@ export function launchOptionsContract(deploy: Deploy): void {
     });
 
     test("sees the end of a run that is killed", async () => {
-      await using hub = await startHub({ deploy });
+      const hub = shared();
       const run = await hub.runScript("sleep 300");
       const waiting = hub.get(`${SCRIPTS}/${run.run_id}`, { headers: { prefer: "wait=30" } });
 
@@ -232,7 +234,7 @@ export function launchOptionsContract(deploy: Deploy): void {
       [`${",".repeat(900)}${"x".repeat(200)}, wait=5`, null],
       [",,; =, wait=0", "wait=0"],
     ])("%s is taken as %s", async ([prefer, applied]) => {
-      await using hub = await startHub({ deploy });
+      const hub = shared();
       const run = await hub.runScript("sleep 0");
       await hub.ended(run);
 
@@ -265,6 +267,8 @@ export function launchOptionsContract(deploy: Deploy): void {
   });
 
   describe("a label", () => {
+    const shared = sharedHub({ deploy });
+
     test("stands in the record, and finds the run again, alone and with a status", async () => {
       await using hub = await startHub({ deploy });
       const label = "nächtlich 🌙 #1, 100% & \"more\" \\ 'x'";
@@ -319,7 +323,7 @@ export function launchOptionsContract(deploy: Deploy): void {
       ["is no text", 5],
       ["is null", null],
     ] as const)("that %s is refused", async ([, label]) => {
-      await using hub = await startHub({ deploy });
+      const hub = shared();
 
       const { status, json } = await hub.post(PIPELINES, { recipe_id: "hello", label });
 
@@ -328,7 +332,7 @@ export function launchOptionsContract(deploy: Deploy): void {
     });
 
     test("has up to 200 characters, outside the basic plane too", async () => {
-      await using hub = await startHub({ deploy });
+      const hub = shared();
       const label = "😀".repeat(200);
 
       const { status, json } = await hub.post(PIPELINES, { recipe_id: "hello", label });

@@ -5,7 +5,7 @@ import { basename, dirname, join } from "node:path";
 
 import { describe, expect, test } from "vitest";
 
-import { ALL, type Answer, type Deploy, type Hub, startHub, until } from "../hub.ts";
+import { ALL, type Answer, type Deploy, type Hub, sharedHub, startHub, until } from "../hub.ts";
 
 const PIPELINES = "/api/v1/pipelines/runs";
 const SCRIPTS = "/api/v1/scripts/runs";
@@ -32,6 +32,8 @@ const FURTHER_FIELDS = ["exit_code", "label", "signal", "spec_sha256", "status_r
 /** Launching, as every deployment does it. */
 export function launchContract(deploy: Deploy): void {
   describe("launch", () => {
+    const shared = sharedHub({ deploy });
+
     test("a recipe runs as a real process, and its log and exit code come back", async () => {
       await using hub = await startHub({ deploy });
 
@@ -97,7 +99,7 @@ export function launchContract(deploy: Deploy): void {
     });
 
     test("a script runs in its own folder: by its shebang when it is executable, else with bash", async () => {
-      await using hub = await startHub({ deploy });
+      const hub = shared();
       await mkdir(join(hub.root, "deep folder"));
       const expected = `bash ${join(hub.root, "deep folder")} a b\n`;
       async function output(name: string, content: string, mode: number): Promise<[string, string]> {
@@ -121,7 +123,7 @@ export function launchContract(deploy: Deploy): void {
     });
 
     test("the command gets exactly the arguments that were asked for, none of them evaluated", async () => {
-      await using hub = await startHub({ deploy });
+      const hub = shared();
       const path = await hub.script("argv.sh", PRINT_ARGV);
       const args = [
         String.raw`;id && true | cat > x & $(id) $HOME ${"${PATH}"} \`id\` * ? [a-z] ~ ~root {a,b} # !! -rf -- --`,
@@ -143,7 +145,7 @@ export function launchContract(deploy: Deploy): void {
     });
 
     test("cmd can be pasted into a shell to run the same command", async () => {
-      await using hub = await startHub({ deploy });
+      const hub = shared();
       const path = await hub.script("argv.sh", PRINT_ARGV);
       const { json } = await hub.post(SCRIPTS, { path, args: `a "it's" '$(id)' "" '*' é "new\nline" --x=1` });
       await hub.ended(json);
@@ -331,7 +333,7 @@ export function launchContract(deploy: Deploy): void {
     });
 
     test("an unknown recipe is a 404, also one named like a property of every object", async () => {
-      await using hub = await startHub({ deploy });
+      const hub = shared();
       for (const recipe_id of ["nope", "constructor", "toString"]) {
         const { status, json } = await hub.post(PIPELINES, { recipe_id });
         expect(status).toBe(404);

@@ -6,7 +6,7 @@ import { join } from "node:path";
 import { describe, expect, test } from "vitest";
 
 import type { RunRecord } from "../../host-agent/protocol/schemas.ts";
-import { ALL, type Deploy, type Hub, startHub, until } from "../hub.ts";
+import { ALL, type Deploy, type Hub, sharedHub, startHub, until } from "../hub.ts";
 
 const MIB = 1_048_576;
 const REPLACEMENT = "\ufffd";
@@ -16,8 +16,10 @@ const GO = "until [ -e go ]; do sleep 0.02; done";
 /** Reading logs, as every deployment does it. */
 export function logsContract(deploy: Deploy): void {
   describe("log pages", () => {
+    const shared = sharedHub({ deploy });
+
     test("with every page size from every start, the chunks make up the file and no character is split", async () => {
-      await using hub = await startHub({ deploy });
+      const hub = shared();
       const text = "é한😀".repeat(3);
       const run = await hub.ended(await hub.runScript(`printf '${text}'`));
       const file = new TextEncoder().encode(text);
@@ -45,7 +47,7 @@ export function logsContract(deploy: Deploy): void {
     });
 
     test("bytes that are not UTF-8 become U+FFFD in the chunk, count one each, and come raw as text/plain", async () => {
-      await using hub = await startHub({ deploy });
+      const hub = shared();
       const run = await hub.ended(await hub.runScript(String.raw`printf 'a\xff\xc3b'`));
 
       expect((await hub.get(logsOf(run))).json).toEqual({
@@ -83,7 +85,7 @@ export function logsContract(deploy: Deploy): void {
     test.for([1, 2, 3, 4096])(
       "a character cut off by the end of the run is U+FFFD, by pages of %i",
       async (max) => {
-        await using hub = await startHub({ deploy });
+        const hub = shared();
         const run = await hub.ended(await hub.runScript(String.raw`printf 'a\xf0\x9f'`));
 
         let text = "";
@@ -100,7 +102,7 @@ export function logsContract(deploy: Deploy): void {
     );
 
     test("a byte order mark, a NUL, a carriage return and an escape sequence stay as they are", async () => {
-      await using hub = await startHub({ deploy });
+      const hub = shared();
       const run = await hub.ended(await hub.runScript(String.raw`printf '\xef\xbb\xbfa\0b\r\n\033[31mred'`));
 
       expect((await hub.get(logsOf(run))).json.chunk).toBe("\ufeffa\0b\r\n\u001b[31mred");
@@ -111,7 +113,7 @@ export function logsContract(deploy: Deploy): void {
     });
 
     test("a prompt without a newline can be read while the run waits", async () => {
-      await using hub = await startHub({ deploy });
+      const hub = shared();
       const run = await hub.runScript("printf 'Name? '; sleep 600");
 
       await until(async () => (await hub.get(logsOf(run))).json.chunk === "Name? " || undefined);
@@ -119,7 +121,7 @@ export function logsContract(deploy: Deploy): void {
     });
 
     test("the defaults are byte 0 and 4,096 bytes; more than 1 MiB is lowered to that", async () => {
-      await using hub = await startHub({ deploy });
+      const hub = shared();
       const run = await hub.ended(await hub.runScript(`printf '%0${3 * MIB}d' 0`));
 
       expect((await hub.get(logsOf(run))).json).toMatchObject({ offset: 4096, size: 3 * MIB, more: true });
@@ -131,7 +133,7 @@ export function logsContract(deploy: Deploy): void {
     });
 
     test("an offset at the end is an empty page, one beyond it 416 with the size", async () => {
-      await using hub = await startHub({ deploy });
+      const hub = shared();
       const run = await hub.ended(await hub.runScript("echo hello"));
 
       const atEnd = await hub.get(`${logsOf(run)}?after=6`);
@@ -144,7 +146,7 @@ export function logsContract(deploy: Deploy): void {
     });
 
     test("as text/plain the headers tell what the JSON tells, and HEAD gives them alone", async () => {
-      await using hub = await startHub({ deploy });
+      const hub = shared();
       const run = await hub.ended(await hub.runScript("printf 'héllo'"));
       const path = `${logsOf(run)}?after=1&max_bytes=3`;
 
@@ -179,7 +181,7 @@ export function logsContract(deploy: Deploy): void {
     });
 
     test("the API document's polling loop reads the whole log of a live run", async () => {
-      await using hub = await startHub({ deploy });
+      const hub = shared();
       const run = await hub.runScript('for i in $(seq 30); do echo "línea $i"; sleep 0.01; done');
 
       let text = "";
@@ -254,6 +256,8 @@ export function logsContract(deploy: Deploy): void {
   });
 
   describe("wait", () => {
+    const shared = sharedHub({ deploy });
+
     test("answers as soon as there are bytes", async () => {
       await using hub = await startHub({ deploy });
       const run = await hub.runScript(`${GO}; echo news; sleep 600`);
@@ -280,7 +284,7 @@ export function logsContract(deploy: Deploy): void {
     });
 
     test("answers an empty page at its deadline, having cost next to nothing", async () => {
-      await using hub = await startHub({ deploy });
+      const hub = shared();
       const run = await hub.runScript("sleep 600");
       const started = performance.now();
       const answer = hub.get(`${logsOf(run)}?wait=2`);
@@ -294,7 +298,7 @@ export function logsContract(deploy: Deploy): void {
     });
 
     test("does not hold back what is there already, nor the end of a run that has ended", async () => {
-      await using hub = await startHub({ deploy });
+      const hub = shared();
       const live = await hub.runScript("echo there; sleep 600");
       await until(async () => (await hub.get(logsOf(live))).json.size === 6 || undefined);
       const over = await hub.ended(await hub.runScript("echo over"));
@@ -310,7 +314,7 @@ export function logsContract(deploy: Deploy): void {
     });
 
     test("serves many readers of one growing log, each of them every byte", async () => {
-      await using hub = await startHub({ deploy });
+      const hub = shared();
       const run = await hub.runScript('for i in $(seq 20); do echo "línea $i"; sleep 0.02; done');
 
       const readers = Array.from({ length: 10 }, async () => {

@@ -5,7 +5,7 @@ import { describe, expect, test } from "vitest";
 
 import { processesOf } from "../../host-agent/process-tree.ts";
 import type { RunRecord } from "../../host-agent/protocol/schemas.ts";
-import { type Deploy, type Hub, startHub, until } from "../hub.ts";
+import { type Deploy, type Hub, sharedHub, startHub, until } from "../hub.ts";
 
 const TRUE = { recipe_id: "true", title: "True", description: "Does nothing", command: ["/bin/true"] };
 const PIPELINES = "/api/v1/pipelines/runs";
@@ -16,6 +16,8 @@ const TRACEBACK = "Traceback (most recent call last)";
 /** What a run is said to be, as every deployment says it. */
 export function statusContract(deploy: Deploy): void {
   describe("status of a run that has ended", () => {
+    const shared = sharedHub({ deploy });
+
     test.for<[string, string, Partial<RunRecord>, RegExp]>([
       ["exit 0 is completed", "echo fine", { status: "completed", exit_code: 0, signal: null }, /code 0/],
       ["exit 9 is failed", "exit 9", { status: "failed", exit_code: 9, signal: null }, /code 9/],
@@ -69,7 +71,7 @@ export function statusContract(deploy: Deploy): void {
         /left no exit code.*Traceback/,
       ],
     ])("%s", async ([, script, expected, reason]) => {
-      await using hub = await startHub({ deploy });
+      const hub = shared();
       const before = Math.floor(Date.now() / 1000);
       const run = await hub.ended(await hub.runScript(script));
 
@@ -83,7 +85,7 @@ export function statusContract(deploy: Deploy): void {
     });
 
     test("a background process that keeps the log open does not hold the status back", async () => {
-      await using hub = await startHub({ deploy });
+      const hub = shared();
       const run = await hub.runScript("sleep 600 & exit 0");
 
       expect(await hub.ended(run)).toMatchObject({ status: "completed", exit_code: 0 });
@@ -91,7 +93,7 @@ export function statusContract(deploy: Deploy): void {
     });
 
     test("is told only once the log is complete", async () => {
-      await using hub = await startHub({ deploy });
+      const hub = shared();
       const length = 204_800;
       const oneRun = async () => {
         const run = await hub.runScript(`printf '%0${length}d' 0; exit 5`);
