@@ -13,7 +13,8 @@ import type { Agent as Operations } from "./protocol/agent.ts";
 import { openRecipes } from "./recipes.ts";
 import { openRunStore, type RunStore } from "./run-store.ts";
 import { openRunUser } from "./run-as.ts";
-import { createRuns, publicRun } from "./runs.ts";
+import { publicRun } from "./public-run.ts";
+import { createRuns } from "./runs.ts";
 import { openScripts } from "./scripts.ts";
 
 /** An agent that is at work, in this process. Whoever can call it may do all that it can: the door stands in front of it. */

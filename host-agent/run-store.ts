@@ -212,7 +212,9 @@ export function openRunStore(path: string) {
     return statement;
   }
 
+  /** Within another one, it is a part of that. */
   function transaction<T>(work: () => T): T {
+    if (db.isTransaction) return work();
     db.exec("BEGIN IMMEDIATE");
     try {
       const result = work();

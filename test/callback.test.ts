@@ -15,7 +15,7 @@ import { isPublicAddress, parseCallbackHost } from "../host-agent/callback-rules
 import { type CallbackDeps, createCallbacks, type Resolve } from "../host-agent/callbacks.ts";
 import { readAgentConfig } from "../host-agent/config.ts";
 import { openRunStore, type RunStore } from "../host-agent/run-store.ts";
-import { publicRun } from "../host-agent/runs.ts";
+import { publicRun } from "../host-agent/public-run.ts";
 import { startHub, until } from "./hub.ts";
 
 const SECRET = `whsec_${Buffer.alloc(32, 7).toString("base64")}`;

@@ -1,0 +1,297 @@
+import { randomBytes } from "node:crypto";
+import { lstatSync } from "node:fs";
+import { join } from "node:path";
+import { setTimeout as sleep } from "node:timers/promises";
+
+import type { CallbackRules } from "./callback-rules.ts";
+import { atEndOfTurn } from "./end-of-turn.ts";
+import { buildEnvironment } from "./environment.ts";
+import {
+  type LaunchPlan,
+  logFileName,
+  logFilePattern,
+  planLaunch,
+  previewArgv,
+  type StartRun,
+} from "./launch.ts";
+import type { ProcessIdentity } from "./process-identity.ts";
+import { ApiProblem } from "./protocol/problem.ts";
+import {
+  IDEMPOTENCY_TTL_SECONDS,
+  type LaunchAnswer,
+  type LaunchOrder,
+  type LaunchPreview,
+  type PreviewOrder,
+} from "./protocol/schemas.ts";
+import { publicRun } from "./public-run.ts";
+import type { Recipes } from "./recipes.ts";
+import type { RunUser } from "./run-as.ts";
+import { runFolder } from "./run-files.ts";
+import type { RunStore, StoredRun } from "./run-store.ts";
+import type { Scripts } from "./scripts.ts";
+import { ALIVE } from "./settle.ts";
+import { killTree } from "./stop.ts";
+
+export interface LaunchesDeps {
+  store: RunStore;
+  recipes: Recipes;
+  scripts: Scripts;
+  stateDir: string;
+  /** The environment of the agent, of which a run sees a few variables. */
+  env: Readonly<Record<string, string | undefined>>;
+  self: ProcessIdentity;
+  /** At most so many runs at once. */
+  maxRunning: number;
+  /** Which callback URLs are taken. */
+  callbackRules: CallbackRules;
+  /** A log shows at most so many bytes of its run. */
+  maxLogBytes?: number | undefined;
+  /** Runs are started as this user; undefined for the agent's own. */
+  runUser?: RunUser | undefined;
+  startRun: StartRun;
+  now(): number;
+}
+
+/** What launches have to know of the runs that there are. */
+interface KnownRuns {
+  /** The run as it is now. */
+  settle(run: StoredRun): Promise<StoredRun>;
+  /** Looks at all that may be alive. */
+  settleAlive(): Promise<void>;
+}
+
+/** A launch that is asked for, and what it comes to on this host. */
+interface Launch {
+  order: LaunchOrder;
+  plan: LaunchPlan;
+}
+
+/** The run of a launch that is begun or was known already; or why there is none. */
+type Recorded = ApiProblem | { run: StoredRun; started?: Promise<StoredRun> };
+
+/** For how long a launch waits for another agent that is launching the same token. */
+const FOREIGN_LAUNCH_LOOKS = 200;
+const FOREIGN_LAUNCH_INTERVAL_MS = 50;
+
+/** Launches runs, at most once for each token. */
+export function createLaunches(deps: LaunchesDeps, { settle, settleAlive }: KnownRuns) {
+  const { store, recipes, scripts, stateDir, now } = deps;
+  const logDir = join(stateDir, "logs");
+  /** The launches this agent is in the middle of, by run id. */
+  const launching = new Map<string, Promise<StoredRun>>();
+  /** The logs of these launches, which may not be there yet. */
+  const startingLogs = new Set<string>();
+  const recordSoon = atEndOfTurn(recordAll);
+
+  async function launch(order: LaunchOrder): Promise<LaunchAnswer> {
+    const known = store.findByToken(order.launch_token, notBefore());
+    if (known) return replay(known, order);
+    const plan = await planOf(order);
+    // Some may have ended since anybody looked: only runs that are alive fill the host.
+    if (limitReached(plan) !== undefined) await settleAlive();
+    const asked = await recordSoon({ order, plan });
+    if (asked instanceof ApiProblem) throw asked;
+    if (!asked.started) return replay(asked.run, order);
+    return { run: publicRun(await asked.started), replayed: false };
+  }
+
+  async function planOf(order: PreviewOrder): Promise<LaunchPlan> {
+    if (order.callback_url !== undefined) deps.callbackRules.check(order.callback_url);
+    return planLaunch(order, { recipes, scripts, logDir });
+  }
+
+  function notBefore(): number {
+    return now() - IDEMPOTENCY_TTL_SECONDS * 1000;
+  }
+
+  /** What a launch would come to now. Starts nothing and records nothing. */
+  async function preview(order: PreviewOrder): Promise<LaunchPreview> {
+    const plan = await planOf(order);
+    await settleAlive();
+    const env = buildEnvironment(deps.env, "", plan.env);
+    const problems: ApiProblem[] = [];
+    const argv = await previewArgv(plan, env).catch((error: ApiProblem) => {
+      problems.push(error);
+      return plan.argv;
+    });
+    // What would be refused first is told first.
+    const limit = limitReached(plan);
+    const [problem] = limit === undefined ? problems : [tooManyRuns(limit)];
+    return {
+      dry_run: true,
+      source: order.source,
+      would_start: problem === undefined,
+      reason: problem === undefined ? null : `${problem.message}.`,
+      code: problem?.code ?? null,
+      argv,
+      cmd: plan.cmd,
+      cwd: plan.cwd,
+      log_path_pattern: join(plan.logDir, logFilePattern(plan.logName)),
+      environment: Object.keys(env).toSorted(),
+      terminal: plan.terminal,
+      spec_sha256: plan.script?.sha256 ?? null,
+      limits: {
+        timeout_seconds: plan.timeoutSeconds ?? null,
+        max_running: plan.maxRunning ?? null,
+        running: plan.recipeId === undefined ? null : countRecipe(plan.recipeId),
+        host_max_running: deps.maxRunning,
+        host_running: store.countAlive(),
+      },
+    };
+  }
+
+  /** Records launches with one write to the disk and begins them, all but those that are refused or known already. */
+  function recordAll(launches: readonly Launch[]): Recorded[] {
+    const newLogs = new Set<string>();
+    const outcomes = store.exclusively(() => launches.map((each) => recordOne(each, newLogs)));
+    // Nothing is awaited from the record to `launching`: in between, it would look interrupted.
+    return outcomes.map((outcome, i) =>
+      outcome instanceof ApiProblem || !outcome.isNew
+        ? outcome
+        : { run: outcome.run, started: begin(outcome.run, launches[i]!.plan) },
+    );
+  }
+
+  function recordOne({ order, plan }: Launch, newLogs: Set<string>) {
+    const runId = `run_${randomBytes(6).toString("hex")}`;
+    const startedAt = now();
+    const log_path = freeLogPath(plan, { runId, startedAt: new Date(startedAt), newLogs });
+    try {
+      const recorded = store.insertOrFind(
+        {
+          run_id: runId,
+          source: order.source,
+          spec: JSON.stringify(order.spec),
+          cmd: plan.cmd,
+          log_path,
+          key_name: order.key_name,
+          spec_sha256: plan.script?.sha256 ?? null,
+          label: order.label ?? null,
+          callback_url: order.callback_url,
+          started_at: startedAt,
+          fingerprint: order.fingerprint,
+          timeout_seconds: plan.timeoutSeconds ?? null,
+          log_limit: deps.maxLogBytes ?? null,
+          launch_token: order.launch_token,
+          launcher: deps.self,
+        },
+        notBefore(),
+        () => refuseWhenFull(plan),
+      );
+      if (recorded.isNew) newLogs.add(log_path);
+      return recorded;
+    } catch (error) {
+      // Of a launch that is refused nothing has been written: the others go on.
+      if (error instanceof ApiProblem) return error;
+      throw error;
+    }
+  }
+
+  async function begin(run: StoredRun, plan: LaunchPlan): Promise<StoredRun> {
+    const started = start(run, plan).finally(() => {
+      launching.delete(run.run_id);
+      startingLogs.delete(run.log_path);
+    });
+    launching.set(run.run_id, started);
+    startingLogs.add(run.log_path);
+    return started;
+  }
+
+  /** A second run in the same second gets a suffix. */
+  function freeLogPath(
+    { logDir: folder, logName }: LaunchPlan,
+    { runId, startedAt, newLogs }: { runId: string; startedAt: Date; newLogs: ReadonlySet<string> },
+  ): string {
+    const path = join(folder, logFileName(logName, startedAt));
+    const isTaken = isThere(path) || startingLogs.has(path) || newLogs.has(path);
+    return isTaken ? join(folder, logFileName(logName, startedAt, `_${runId.slice(4)}`)) : path;
+  }
+
+  /** The limit that one more run would break, in a sentence; undefined when there is room. */
+  function limitReached(plan: LaunchPlan): string | undefined {
+    if (store.countAlive() >= deps.maxRunning) return `The host runs ${deps.maxRunning} runs, its limit`;
+    if (plan.maxRunning === undefined) return undefined;
+    if (countRecipe(plan.recipeId) < plan.maxRunning) return undefined;
+    return `The recipe ${plan.recipeId} may run ${plan.maxRunning} times at once, and does`;
+  }
+
+  /** How many runs of a recipe are alive. */
+  function countRecipe(recipeId: string | undefined): number {
+    return store.alive().filter((run) => JSON.parse(run.spec).recipe_id === recipeId).length;
+  }
+
+  function refuseWhenFull(plan: LaunchPlan): void {
+    const limit = limitReached(plan);
+    if (limit !== undefined) throw tooManyRuns(limit);
+  }
+
+  async function start(run: StoredRun, plan: LaunchPlan): Promise<StoredRun> {
+    try {
+      const { process, logFile } = await deps.startRun(plan, {
+        folder: runFolder(stateDir, run.run_id),
+        logPath: run.log_path,
+        env: buildEnvironment(deps.env, run.run_id, plan.env, deps.runUser),
+        runUser: deps.runUser,
+      });
+      const started = store.markRunning(run.run_id, process, logFile, ALIVE);
+      if (plan.script && !scripts.isUnchanged(plan.script)) return await stopChanged(started);
+      return started;
+    } catch (error) {
+      if (error instanceof ApiProblem) {
+        store.failLaunch(run.run_id, { status_reason: `${error.message}.`, ended_at: now() });
+      }
+      throw error;
+    }
+  }
+
+  async function replay(run: StoredRun, order: LaunchOrder): Promise<LaunchAnswer> {
+    if (run.fingerprint !== order.fingerprint) {
+      throw new ApiProblem(
+        "idempotency_key_reused",
+        `The Idempotency-Key was used within the last hour for another request, which started ${run.run_id}; use a new key`,
+      );
+    }
+    const current = await launched(run);
+    // A launch that failed has freed its token: this is a new one.
+    if (current.launch_token !== order.launch_token) return launch(order);
+    return { run: publicRun(current), replayed: true };
+  }
+
+  /** The run once its launch is over, whoever launches it. Rejects as the launch does. */
+  async function launched(run: StoredRun): Promise<StoredRun> {
+    await launching.get(run.run_id);
+    let current = await settle(store.get(run.run_id) ?? run);
+    for (let looks = 0; current.status === "launching" && looks < FOREIGN_LAUNCH_LOOKS; looks++) {
+      await sleep(FOREIGN_LAUNCH_INTERVAL_MS);
+      current = await settle(store.get(run.run_id) ?? run);
+    }
+    return current;
+  }
+
+  return {
+    launch,
+    preview,
+    isUnderWay: (runId: string) => launching.has(runId),
+    /** Resolves once the launch of this run is over, whatever came of it; undefined when none is under way here. */
+    over: (runId: string) => launching.get(runId)?.catch(() => undefined),
+  };
+}
+
+/** Whether anything is at `path`, a link that leads nowhere included. */
+function isThere(path: string): boolean {
+  try {
+    return lstatSync(path, { throwIfNoEntry: false }) !== undefined;
+  } catch {
+    return false;
+  }
+}
+
+/** What runs by now is not what was approved: it may not go on. */
+async function stopChanged(run: StoredRun): Promise<never> {
+  await killTree(run);
+  throw new ApiProblem("launch_failed", "The script was changed while it was being started; it was stopped");
+}
+
+function tooManyRuns(limit: string): ApiProblem {
+  return new ApiProblem("too_many_runs", `${limit}; try again later`, { retryAfterSeconds: 10 });
+}
