@@ -26,8 +26,14 @@ export function median(values: readonly number[]): number {
   return values.toSorted((a, b) => a - b)[Math.floor(values.length / 2)]!;
 }
 
+/** The median of the durations in milliseconds, and how many were done a second. */
+export interface Times {
+  p50: number;
+  perSecond: number;
+}
+
 /** How long each of `count` calls takes, in milliseconds, `concurrency` at a time; and the calls a second. */
-export async function time(count: number, concurrency: number, work: () => Promise<unknown>) {
+export async function time(count: number, concurrency: number, work: () => Promise<unknown>): Promise<Times> {
   const durations: number[] = [];
   let started = 0;
   const begin = performance.now();
