@@ -5,17 +5,17 @@ import { type AuditLog, openAuditLog } from "./audit-log.ts";
 import { auditRuns } from "./audit-runs.ts";
 import { createCallbacks } from "./callbacks.ts";
 import { type AgentConfig, ConfigError, type Env } from "./config.ts";
-import { startRun } from "./launch.ts";
 import { makeFolder } from "./make-folder.ts";
 import { createOperations } from "./operations.ts";
 import { identify } from "./process-identity.ts";
 import type { Agent as Operations } from "./protocol/agent.ts";
 import { openRecipes } from "./recipes.ts";
 import { openRunStore, type RunStore } from "./run-store.ts";
-import { openRunUser } from "./run-as.ts";
+import { openRunUser } from "./run-user.ts";
 import { publicRun } from "./public-run.ts";
 import { createRuns } from "./runs.ts";
 import { openScripts } from "./scripts.ts";
+import { openSpawner } from "./spawner.ts";
 
 /** An agent that is at work, in this process. Whoever can call it may do all that it can: the door stands in front of it. */
 export interface Agent {
@@ -59,6 +59,7 @@ export async function startAgent(
     log: (entry) => console.error(JSON.stringify(entry)),
     now,
   });
+  const spawner = openSpawner();
   const runs = createRuns({
     store,
     recipes,
@@ -74,7 +75,7 @@ export async function startAgent(
     onPruned: ({ run_id, key_name }) =>
       audit.record({ event: "prune", outcome: "forgotten", run_id, key_name }),
     callbackRules: callbacks.rules,
-    startRun,
+    startRun: spawner.startRun,
     now,
   });
   // Now, and not when the first client asks: who starts the agent is to hear of a broken file.
@@ -90,6 +91,7 @@ export async function startAgent(
     SUPERVISE_INTERVAL_MS,
   );
   await supervision.first;
+  spawner.warmUp();
   // A round of its own: whoever is called back may be slow, and the runs are looked after in time.
   const calling = repeat("callbacks_failed", callbacks.startDue, CALLBACK_INTERVAL_MS);
   for (const { run_id, key_name } of interrupted) {
@@ -117,6 +119,7 @@ export async function startAgent(
       await runs.stopHolding();
       await Promise.all([supervision.stop(), calling.stop()]);
       await callbacks.close();
+      await spawner.close();
       noteHead();
       audit.close();
       store.close();

@@ -6,14 +6,9 @@ import { setTimeout as sleep } from "node:timers/promises";
 import type { CallbackRules } from "./callback-rules.ts";
 import { atEndOfTurn } from "./end-of-turn.ts";
 import { buildEnvironment } from "./environment.ts";
-import {
-  type LaunchPlan,
-  logFileName,
-  logFilePattern,
-  planLaunch,
-  previewArgv,
-  type StartRun,
-} from "./launch.ts";
+import { previewArgv } from "./command.ts";
+import { type LaunchPlan, planLaunch } from "./launch-plan.ts";
+import { logFileName, logFilePattern } from "./log-name.ts";
 import type { ProcessIdentity } from "./process-identity.ts";
 import { ApiProblem } from "./protocol/problem.ts";
 import {
@@ -30,6 +25,8 @@ import { runFolder } from "./run-files.ts";
 import type { RunStore, StoredRun } from "./run-store.ts";
 import type { Scripts } from "./scripts.ts";
 import { ALIVE } from "./settle.ts";
+import { SpawnerLost } from "./spawner.ts";
+import type { StartRun } from "./start-run.ts";
 import { killTree } from "./stop.ts";
 
 export interface LaunchesDeps {
@@ -110,7 +107,7 @@ export function createLaunches(deps: LaunchesDeps, { settle, settleAlive }: Know
     await settleAlive();
     const env = buildEnvironment(deps.env, "", plan.env);
     const problems: ApiProblem[] = [];
-    const argv = await previewArgv(plan, env).catch((error: ApiProblem) => {
+    const argv = await previewArgv(plan, { env, runUser: deps.runUser }).catch((error: ApiProblem) => {
       problems.push(error);
       return plan.argv;
     });
@@ -188,13 +185,27 @@ export function createLaunches(deps: LaunchesDeps, { settle, settleAlive }: Know
   }
 
   async function begin(run: StoredRun, plan: LaunchPlan): Promise<StoredRun> {
-    const started = start(run, plan).finally(() => {
-      launching.delete(run.run_id);
-      startingLogs.delete(run.log_path);
-    });
+    const started = start(run, plan)
+      .finally(() => {
+        launching.delete(run.run_id);
+        startingLogs.delete(run.log_path);
+      })
+      // By now nothing says that it is under way: it can be looked at as after a crash.
+      .catch((error: unknown) => takeUp(run, error));
     launching.set(run.run_id, started);
     startingLogs.add(run.log_path);
     return started;
+  }
+
+  /** The run of a launch of which nobody told what came: if its command was started, it goes on. */
+  async function takeUp(run: StoredRun, error: unknown): Promise<StoredRun> {
+    if (!(error instanceof SpawnerLost)) throw error;
+    const current = await settle(run);
+    if (current.launch_token !== null) return current;
+    throw new ApiProblem("host_unavailable", "The host could not start it now; nothing was started", {
+      retryAfterSeconds: 1,
+      cause: error,
+    });
   }
 
   /** A second run in the same second gets a suffix. */

@@ -6,6 +6,7 @@ import { join } from "node:path";
 import { expect, test } from "vitest";
 
 import { ALL, OTHER, startHub, until } from "./hub.ts";
+import { childrenOf } from "./processes.ts";
 import { serverProcess } from "./server-process.ts";
 
 const SCRIPTS = "/api/v1/scripts";
@@ -48,8 +49,12 @@ test("a host out of file descriptors says so and to try again, takes no run for 
   const path = await hub.script("more.sh", "true");
   using connection = openConnection(hub.url);
   expect((await connection.ask("GET", RUNS)).status).toBe(200);
-  const allow = (descriptors: number) =>
-    execFileSync("prlimit", ["--pid", String(pids[0]), `--nofile=${descriptors}:`]);
+  const hostAgent = [pids[0]!, ...childrenOf(pids[0]!)];
+  const allow = (descriptors: number): void => {
+    for (const pid of hostAgent) {
+      execFileSync("prlimit", ["--pid", String(pid), `--nofile=${descriptors}:`]);
+    }
+  };
 
   allow(3);
   await writeFile(go, "");

@@ -12,7 +12,7 @@ import { memoryKV } from "../adapters/kv-memory.ts";
 import { agentClient } from "../handlers/agent-client.ts";
 import { createApp } from "../handlers/app.ts";
 import { readDoorConfig } from "../host-agent/config.ts";
-import { logFileName } from "../host-agent/launch.ts";
+import { logFileName } from "../host-agent/log-name.ts";
 import { type Deploy, type Hub, nodeEmbedded, startHub, until } from "./hub.ts";
 
 const PIPELINES = "/api/v1/pipelines/runs";

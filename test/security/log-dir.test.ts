@@ -20,7 +20,7 @@ import { join } from "node:path";
 
 import { afterAll, beforeAll, describe, expect, test } from "vitest";
 
-import { logFileName } from "../../host-agent/launch.ts";
+import { logFileName } from "../../host-agent/log-name.ts";
 import { createLog } from "../../host-agent/log-file.ts";
 import { openLogFolder } from "../../host-agent/log-folder.ts";
 import { type Hub, startHub } from "../hub.ts";

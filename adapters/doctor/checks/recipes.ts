@@ -2,7 +2,7 @@ import { readFileSync } from "node:fs";
 import { dirname } from "node:path";
 
 import { buildEnvironment } from "../../../host-agent/environment.ts";
-import { findProgram } from "../../../host-agent/launch.ts";
+import { findProgram } from "../../../host-agent/command.ts";
 import { type Catalogue, type CatalogueRecipe, parseCatalogue } from "../../../host-agent/recipes.ts";
 import { missingForTerminal } from "../../../host-agent/terminal-mode.ts";
 import { isOpenToAll, isWritable, nearestFolder, statOf } from "../files.ts";
