@@ -1,6 +1,7 @@
-import { basename, dirname } from "node:path";
+import { basename, dirname, join } from "node:path";
 
 import { ArgsError, splitArgs } from "./argv.ts";
+import type { CallbackRules } from "./callback-rules.ts";
 import { paramWords } from "./params.ts";
 import { joinArgv } from "./protocol/argv.ts";
 import { invalidField, ApiProblem } from "./protocol/problem.ts";
@@ -25,11 +26,22 @@ export interface LaunchPlan {
   maxRunning: number | undefined;
 }
 
+/** What an order is judged by. */
+export interface PlanDeps {
+  recipes: Recipes;
+  scripts: Scripts;
+  stateDir: string;
+  /** Which callback URLs are taken. */
+  callbackRules: CallbackRules;
+}
+
 /** Turns an order into a plan, or throws a problem that names what is wrong with it. */
 export async function planLaunch(
   order: PreviewOrder,
-  { recipes, scripts, logDir }: { recipes: Recipes; scripts: Scripts; logDir: string },
+  { recipes, scripts, stateDir, callbackRules }: PlanDeps,
 ): Promise<LaunchPlan> {
+  if (order.callback_url !== undefined) callbackRules.check(order.callback_url);
+  const logDir = join(stateDir, "logs");
   return order.source === "pipeline"
     ? planPipeline(order.spec, recipes, logDir)
     : planScript(order.spec, scripts, logDir);

@@ -3,44 +3,36 @@ import { lstatSync } from "node:fs";
 import { join } from "node:path";
 import { setTimeout as sleep } from "node:timers/promises";
 
-import type { CallbackRules } from "./callback-rules.ts";
 import { atEndOfTurn } from "./end-of-turn.ts";
 import { buildEnvironment } from "./environment.ts";
-import { previewArgv } from "./command.ts";
-import { type LaunchPlan, planLaunch } from "./launch-plan.ts";
-import { logFileName, logFilePattern } from "./log-name.ts";
+import { type LaunchPlan, type PlanDeps, planLaunch } from "./launch-plan.ts";
+import { previewLaunch } from "./launch-preview.ts";
+import { logFileName } from "./log-name.ts";
 import type { ProcessIdentity } from "./process-identity.ts";
 import { ApiProblem } from "./protocol/problem.ts";
 import {
   IDEMPOTENCY_TTL_SECONDS,
   type LaunchAnswer,
   type LaunchOrder,
-  type LaunchPreview,
   type PreviewOrder,
 } from "./protocol/schemas.ts";
 import { publicRun } from "./public-run.ts";
-import type { Recipes } from "./recipes.ts";
+import { createRoom } from "./room.ts";
 import type { RunUser } from "./run-as.ts";
 import { runFolder } from "./run-files.ts";
 import type { RunStore, StoredRun } from "./run-store.ts";
-import type { Scripts } from "./scripts.ts";
 import { ALIVE } from "./settle.ts";
 import { SpawnerLost } from "./spawner.ts";
 import type { StartRun } from "./start-run.ts";
 import { killTree } from "./stop.ts";
 
-export interface LaunchesDeps {
+export interface LaunchesDeps extends PlanDeps {
   store: RunStore;
-  recipes: Recipes;
-  scripts: Scripts;
-  stateDir: string;
   /** The environment of the agent, of which a run sees a few variables. */
   env: Readonly<Record<string, string | undefined>>;
   self: ProcessIdentity;
   /** At most so many runs at once. */
   maxRunning: number;
-  /** Which callback URLs are taken. */
-  callbackRules: CallbackRules;
   /** A log shows at most so many bytes of its run. */
   maxLogBytes?: number | undefined;
   /** Runs are started as this user; undefined for the agent's own. */
@@ -72,8 +64,8 @@ const FOREIGN_LAUNCH_INTERVAL_MS = 50;
 
 /** Launches runs, at most once for each token. */
 export function createLaunches(deps: LaunchesDeps, { settle, settleAlive }: KnownRuns) {
-  const { store, recipes, scripts, stateDir, now } = deps;
-  const logDir = join(stateDir, "logs");
+  const { store, scripts, stateDir, now } = deps;
+  const room = createRoom(store, deps.maxRunning);
   /** The launches this agent is in the middle of, by run id. */
   const launching = new Map<string, Promise<StoredRun>>();
   /** The logs of these launches, which may not be there yet. */
@@ -83,58 +75,17 @@ export function createLaunches(deps: LaunchesDeps, { settle, settleAlive }: Know
   async function launch(order: LaunchOrder): Promise<LaunchAnswer> {
     const known = store.findByToken(order.launch_token, notBefore());
     if (known) return replay(known, order);
-    const plan = await planOf(order);
+    const plan = await planLaunch(order, deps);
     // Some may have ended since anybody looked: only runs that are alive fill the host.
-    if (limitReached(plan) !== undefined) await settleAlive();
+    if (room.limitReached(plan) !== undefined) await settleAlive();
     const asked = await recordSoon({ order, plan });
     if (asked instanceof ApiProblem) throw asked;
     if (!asked.started) return replay(asked.run, order);
     return { run: publicRun(await asked.started), replayed: false };
   }
 
-  async function planOf(order: PreviewOrder): Promise<LaunchPlan> {
-    if (order.callback_url !== undefined) deps.callbackRules.check(order.callback_url);
-    return planLaunch(order, { recipes, scripts, logDir });
-  }
-
   function notBefore(): number {
     return now() - IDEMPOTENCY_TTL_SECONDS * 1000;
-  }
-
-  /** What a launch would come to now. Starts nothing and records nothing. */
-  async function preview(order: PreviewOrder): Promise<LaunchPreview> {
-    const plan = await planOf(order);
-    await settleAlive();
-    const env = buildEnvironment(deps.env, "", plan.env);
-    const problems: ApiProblem[] = [];
-    const argv = await previewArgv(plan, { env, runUser: deps.runUser }).catch((error: ApiProblem) => {
-      problems.push(error);
-      return plan.argv;
-    });
-    // What would be refused first is told first.
-    const limit = limitReached(plan);
-    const [problem] = limit === undefined ? problems : [tooManyRuns(limit)];
-    return {
-      dry_run: true,
-      source: order.source,
-      would_start: problem === undefined,
-      reason: problem === undefined ? null : `${problem.message}.`,
-      code: problem?.code ?? null,
-      argv,
-      cmd: plan.cmd,
-      cwd: plan.cwd,
-      log_path_pattern: join(plan.logDir, logFilePattern(plan.logName)),
-      environment: Object.keys(env).toSorted(),
-      terminal: plan.terminal,
-      spec_sha256: plan.script?.sha256 ?? null,
-      limits: {
-        timeout_seconds: plan.timeoutSeconds ?? null,
-        max_running: plan.maxRunning ?? null,
-        running: plan.recipeId === undefined ? null : countRecipe(plan.recipeId),
-        host_max_running: deps.maxRunning,
-        host_running: store.countAlive(),
-      },
-    };
   }
 
   /** Records launches with one write to the disk and begins them, all but those that are refused or known already. */
@@ -173,7 +124,7 @@ export function createLaunches(deps: LaunchesDeps, { settle, settleAlive }: Know
           launcher: deps.self,
         },
         notBefore(),
-        () => refuseWhenFull(plan),
+        () => room.refuseWhenFull(plan),
       );
       if (recorded.isNew) newLogs.add(log_path);
       return recorded;
@@ -216,24 +167,6 @@ export function createLaunches(deps: LaunchesDeps, { settle, settleAlive }: Know
     const path = join(folder, logFileName(logName, startedAt));
     const isTaken = isThere(path) || startingLogs.has(path) || newLogs.has(path);
     return isTaken ? join(folder, logFileName(logName, startedAt, `_${runId.slice(4)}`)) : path;
-  }
-
-  /** The limit that one more run would break, in a sentence; undefined when there is room. */
-  function limitReached(plan: LaunchPlan): string | undefined {
-    if (store.countAlive() >= deps.maxRunning) return `The host runs ${deps.maxRunning} runs, its limit`;
-    if (plan.maxRunning === undefined) return undefined;
-    if (countRecipe(plan.recipeId) < plan.maxRunning) return undefined;
-    return `The recipe ${plan.recipeId} may run ${plan.maxRunning} times at once, and does`;
-  }
-
-  /** How many runs of a recipe are alive. */
-  function countRecipe(recipeId: string | undefined): number {
-    return store.alive().filter((run) => JSON.parse(run.spec).recipe_id === recipeId).length;
-  }
-
-  function refuseWhenFull(plan: LaunchPlan): void {
-    const limit = limitReached(plan);
-    if (limit !== undefined) throw tooManyRuns(limit);
   }
 
   async function start(run: StoredRun, plan: LaunchPlan): Promise<StoredRun> {
@@ -281,7 +214,7 @@ export function createLaunches(deps: LaunchesDeps, { settle, settleAlive }: Know
 
   return {
     launch,
-    preview,
+    preview: (order: PreviewOrder) => previewLaunch(order, { ...deps, room, settleAlive }),
     isUnderWay: (runId: string) => launching.has(runId),
     /** Resolves once the launch of this run is over, whatever came of it; undefined when none is under way here. */
     over: (runId: string) => launching.get(runId)?.catch(() => undefined),
@@ -301,8 +234,4 @@ function isThere(path: string): boolean {
 async function stopChanged(run: StoredRun): Promise<never> {
   await killTree(run);
   throw new ApiProblem("launch_failed", "The script was changed while it was being started; it was stopped");
-}
-
-function tooManyRuns(limit: string): ApiProblem {
-  return new ApiProblem("too_many_runs", `${limit}; try again later`, { retryAfterSeconds: 10 });
 }
