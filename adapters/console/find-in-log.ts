@@ -1,8 +1,10 @@
-import type { LogBytes } from "./api.ts";
+/** Reads at most `maxBytes` bytes of a log from byte `after` on; `offset` is the next byte to ask for. */
+export type ReadBytes = (
+  after: number,
+  maxBytes: number,
+) => Promise<{ bytes: Uint8Array; offset: number; more: boolean }>;
 
-/** Reads at most `maxBytes` bytes of a log from byte `after` on. */
-export type ReadBytes = (after: number, maxBytes: number) => Promise<LogBytes>;
-
+/** The API gives no more at once. */
 const PAGE_BYTES = 1_048_576;
 
 /**
@@ -28,10 +30,10 @@ export async function findInLog(
 ): Promise<number | undefined> {
   const wanted = foldedBytes(new TextEncoder().encode(needle));
   const overlap = wanted.length - 1;
-  if (overlap < 0) return undefined;
+  if (overlap < 0 || overlap >= PAGE_BYTES) return undefined;
   let at = from;
   while (!signal.aborted) {
-    const start = backwards ? Math.max(0, at - PAGE_BYTES) : at;
+    const start = backwards ? Math.max(0, at - (PAGE_BYTES - overlap)) : at;
     const page = await read(start, backwards ? at - start + overlap : PAGE_BYTES);
     const text = foldedBytes(page.bytes);
     const found = backwards ? text.lastIndexOf(wanted, at - start - 1) : text.indexOf(wanted);
