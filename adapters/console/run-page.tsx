@@ -1,7 +1,7 @@
 import { useEffect, useRef, useState } from "preact/hooks";
 
 import type { RunRecord } from "../../host-agent/protocol/schemas.ts";
-import { type Api, ApiError } from "./api.ts";
+import { type Api, ApiError, pauseBeforeRetry } from "./api.ts";
 import { Fact } from "./fact.tsx";
 import { durationOf, fullTime, nameOf } from "./format.ts";
 import { copyText, pause, seen, useNow, useTitle } from "./hooks.ts";
@@ -161,6 +161,7 @@ function useRun(api: Api, feed: RunsFeed, runId: string) {
     void (async () => {
       while (!stop.signal.aborted) {
         await seen(stop.signal);
+        let rest = POLL_MS;
         const source = latest.current?.source;
         try {
           const record = await (source ? api.getRun(source, runId, stop.signal) : findRun(api, runId));
@@ -171,9 +172,9 @@ function useRun(api: Api, feed: RunsFeed, runId: string) {
         } catch (failure) {
           if (stop.signal.aborted) return;
           setError(failure as Error);
-          if (failure instanceof ApiError && failure.status < 500) return;
+          rest = pauseBeforeRetry(failure);
         }
-        await pause(POLL_MS, stop.signal);
+        await pause(rest, stop.signal);
       }
     })();
     return () => stop.abort();
