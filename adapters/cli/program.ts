@@ -42,7 +42,7 @@ export function createProgram({ env, output, words, exit }: ProgramDeps): Comman
     .configureHelp({ showGlobalOptions: true })
     .configureOutput({
       writeOut: (text) => void output.write(text),
-      outputError: (text) => output.warn(text.replace(/^error: /, "").trim()),
+      outputError: (text) => output.warn(mistake(text, false)),
     })
     .showSuggestionAfterError()
     .exitOverride()
@@ -54,6 +54,7 @@ export function createProgram({ env, output, words, exit }: ProgramDeps): Comman
       .command(usage)
       .description(description)
       .allowExcessArguments(false)
+      .configureOutput({ outputError: (text) => output.warn(mistake(text, takesWords)) })
       .addHelpText("after", `\nExample:\n  $ ${example}\n`)
       .hook("preAction", (_program, called) => {
         if (words.length > 0 && !takesWords) called.error("only run and script take words after --");
@@ -215,6 +216,13 @@ Exit codes:
 Example:
   $ hub run build_all_extra_features -f -- --limit 5000
 `;
+
+/** The parser's sentence, and where the words go that it may have taken for its own. */
+function mistake(text: string, takesWords: boolean): string {
+  const said = text.replace(/^error: /, "").trim();
+  const isForeign = takesWords && /^(?:unknown option|too many arguments)/.test(said);
+  return isForeign ? `${said.replace(/\.$/, "")}; words for the job go after --` : said;
+}
 
 function wholeNumber(min: number, max: number) {
   return (text: string): number => {
