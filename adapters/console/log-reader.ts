@@ -1,3 +1,4 @@
+import { MAX_LOG_PAGE_BYTES } from "../../host-agent/protocol/limits.ts";
 import { ApiError, type LogBytes, pauseBeforeRetry, type ReadLog } from "./api.ts";
 import { pause, seen } from "./hooks.ts";
 import { joined, LogWindow } from "./log-window.ts";
@@ -6,7 +7,6 @@ import { createStore } from "./store.ts";
 const PAGE_BYTES = 131_072;
 /** A log that grows faster than we read is followed at its end, with a gap in what is shown. */
 const MAX_LAG_BYTES = 1_048_576;
-const DOWNLOAD_PAGE_BYTES = 1_048_576;
 const WAIT_SECONDS = 25;
 const MIN_POLL_MS = 250;
 
@@ -201,7 +201,7 @@ export function logReader(read: (query: ReadLog) => Promise<LogBytes>) {
     async readAll(onProgress?: (read: number, size: number) => void, signal?: AbortSignal): Promise<Blob> {
       const parts: BlobPart[] = [];
       for (let after = 0; ;) {
-        const page = await read({ after, maxBytes: DOWNLOAD_PAGE_BYTES, signal });
+        const page = await read({ after, maxBytes: MAX_LOG_PAGE_BYTES, signal });
         parts.push(page.bytes as Uint8Array<ArrayBuffer>);
         after = page.offset;
         onProgress?.(after, page.size);

@@ -1,5 +1,6 @@
 import { useEffect, useRef, useState } from "preact/hooks";
 
+import { RUN_ID, SOURCES } from "../../host-agent/protocol/limits.ts";
 import type { RunRecord } from "../../host-agent/protocol/schemas.ts";
 import { type Api, ApiError, pauseBeforeRetry } from "./api.ts";
 import { Fact } from "./fact.tsx";
@@ -9,11 +10,10 @@ import { KillDialog } from "./kill-dialog.tsx";
 import { href } from "./location.ts";
 import { LogView } from "./log-view.tsx";
 import { Failure, Notice } from "./notice.tsx";
-import { type RunsFeed, SOURCES } from "./runs-feed.ts";
+import type { RunsFeed } from "./runs-feed.ts";
 import { StatusMark } from "./status-mark.tsx";
 import { spelledOut } from "./visible-text.ts";
 
-const RUN_ID = /^run_[0-9a-f]{12}$/;
 const POLL_MS = 2_000;
 
 /** One run: its record, why it has its status, its log, and how to stop it. */

@@ -154,6 +154,7 @@ describe("hub", () => {
 
     const { version } = JSON.parse(await readFile(new URL("../../package.json", import.meta.url), "utf8"));
     expect((await npx("--version")).stdout).toBe(`${version}\n`);
+    expect((await hub.get("/openapi.json")).json.info.version).toBe(version);
     expect((await npx("run", "hello")).stderr).toContain("follow it: npx hub logs run_");
   });
 
