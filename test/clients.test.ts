@@ -118,6 +118,8 @@ describe("docs/clients.md", () => {
       await expectTheJob(hub, ended);
       const refused = await python(hub, program(beginning), ["nothing"], hub.url);
       expect(refused).toMatchObject({ code: 69, stderr: expect.stringMatching(/^hub\.py: 404: .+\n$/) });
+      const unset = await python(hub, program(beginning), ["nothing"], "");
+      expect(unset).toMatchObject({ code: 69, stderr: "hub.py: set HUB_URL\n" });
     },
   );
 
@@ -318,7 +320,8 @@ async function overBadLine(hub: Hub, file: string, args: string[]): Promise<Ende
   await once(server, "listening");
   const { port } = server.address() as { port: number };
   try {
-    const ended = await run(file, args, environment(`http://127.0.0.1:${port}`), hub.dir);
+    // Addresses are often copied with their slash.
+    const ended = await run(file, args, environment(`http://127.0.0.1:${port}/`), hub.dir);
     expect(requests).toBeGreaterThan(5);
     return ended;
   } finally {

@@ -17,6 +17,8 @@ const TIMEOUT_SECONDS = 30;
 /** Answers after which the same request may be sent again. */
 const TRANSIENT_STATUS = new Set([408, 429, 502, 503, 504]);
 
+const HOW_TO_GET_A_HUB = "Start a Hub with `npm start`, or say which one with HUB_URL or `hub login`";
+
 /** The Hub gave no answer, or one that says no. */
 export class ApiError extends CliError {
   /** HTTP's status, 0 when there was no answer. */
@@ -25,6 +27,9 @@ export class ApiError extends CliError {
   readonly code: string | undefined;
   /** Asking again may help. */
   readonly transient: boolean;
+  /** No server can have seen the request. */
+  readonly isUnsent: boolean;
+  override readonly advice: string | undefined;
   readonly retryAfterSeconds: number | undefined;
   /** The log's size, with 416. */
   readonly size: number | undefined;
@@ -35,6 +40,8 @@ export class ApiError extends CliError {
       status?: number;
       code?: string;
       transient?: boolean;
+      isUnsent?: boolean;
+      advice?: string | undefined;
       retryAfterSeconds?: number;
       size?: number;
     } = {},
@@ -43,6 +50,8 @@ export class ApiError extends CliError {
     this.status = facts.status ?? 0;
     this.code = facts.code;
     this.transient = facts.transient ?? false;
+    this.isUnsent = facts.isUnsent ?? false;
+    this.advice = facts.advice;
     this.retryAfterSeconds = facts.retryAfterSeconds;
     this.size = facts.size;
   }
@@ -91,22 +100,33 @@ export function hubApi(host: Host) {
     if (error instanceof ApiError || signal?.aborted) return error;
     const failure = networkFailure(error);
     if (!failure) return error;
-    return new ApiError(`cannot reach ${host.url}: ${failure.reason}`, { transient: failure.transient });
+    return new ApiError(`cannot reach ${host.url}: ${failure.reason}`, {
+      ...failure,
+      advice: host.isGuess && HOW_TO_GET_A_HUB,
+    });
+  }
+
+  /** The JSON object of an answer, with at least these fields, and the answer's headers. */
+  async function withHeaders<T>(
+    method: string,
+    path: string,
+    fields: readonly (keyof T & string)[],
+    call?: Call,
+  ): Promise<{ value: T; headers: Headers }> {
+    const response = await ask(method, path, call);
+    const text = await body(() => response.text(), call?.signal);
+    const value = checked(parseJson(text), fields, () => describe(response, host)) as T;
+    return { value, headers: response.headers };
   }
 
   return {
     host,
 
+    withHeaders,
+
     /** The JSON object of an answer, with at least these fields. */
-    async json<T>(
-      method: string,
-      path: string,
-      fields: readonly (keyof T & string)[],
-      call?: Call,
-    ): Promise<T> {
-      const response = await ask(method, path, call);
-      const text = await body(() => response.text(), call?.signal);
-      return checked(parseJson(text), fields, () => describe(response, host)) as T;
+    async json<T>(...call: Parameters<typeof withHeaders<T>>): Promise<T> {
+      return (await withHeaders<T>(...call)).value;
     },
 
     /** The answer as it is, and its bytes. */

@@ -41,9 +41,10 @@ export function createContext({
     retries(purpose: keyof typeof RETRY_SECONDS, signal?: AbortSignal): RetryOptions {
       return { seconds: options.retry ?? RETRY_SECONDS[purpose], signal, warn: output.warn };
     },
-    /** A command line that reaches the same Hub as this one. */
+    /** A command line that reaches the same Hub as this one, called in the same way. */
     commandLine(words: string): string {
-      return options.host === undefined ? `hub ${words}` : `hub --host ${options.host} ${words}`;
+      const hub = env["npm_command"] === "exec" ? "npx hub" : "hub";
+      return options.host === undefined ? `${hub} ${words}` : `${hub} --host ${options.host} ${words}`;
     },
   };
 }

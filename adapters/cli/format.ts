@@ -11,6 +11,9 @@ const STATUS_COLOURS = {
   unknown: "magenta",
 } as const;
 
+/** Of a launch's arguments, so many UTF-16 units are shown in a list. */
+const MAX_WORDS_LENGTH = 60;
+
 /** `2026-11-23 21:38:02` in local time. */
 export function localTime(epochSeconds: number): string {
   const date = new Date(epochSeconds * 1000);
@@ -47,6 +50,13 @@ export function runDuration(run: RunRecord, nowMs: number): string {
 /** The recipe or the path that was launched. */
 export function whatRan({ spec }: RunRecord): string {
   return printable("recipe_id" in spec ? spec.recipe_id : spec.path);
+}
+
+/** The parameters and arguments that it was launched with, as far as they are short; "" for none. */
+export function whatWith({ spec }: RunRecord): string {
+  const params = "params" in spec ? Object.entries(spec.params ?? {}) : [];
+  const words = [...params.map(([name, value]) => `${name}=${value}`), spec.args].join(" ").trim();
+  return printable(words.length > MAX_WORDS_LENGTH ? `${words.slice(0, MAX_WORDS_LENGTH)}…` : words);
 }
 
 /** A status in its colour, where `stream` is a terminal that wants colours. */

@@ -11,6 +11,8 @@ export interface Host {
   key: string | undefined;
   /** Its name in the hosts file, when it was taken from there by `--host`. */
   name?: string;
+  /** Nobody said which Hub: it is where `npm start` would listen. */
+  isGuess?: true;
 }
 
 /** What `hub login` keeps. */
@@ -44,7 +46,7 @@ export async function chooseHost(env: Env, name: string | undefined): Promise<Ho
     return { url, key: key ?? Object.values(file.hosts).find((host) => host.url === url)?.key };
   }
   const stored = file.default === undefined ? undefined : ownHost(file, file.default);
-  return { url: stored?.url ?? LOCAL_URL, key: key ?? stored?.key };
+  return stored ? { url: stored.url, key: key ?? stored.key } : { url: LOCAL_URL, key, isGuess: true };
 }
 
 export function hostsPath(env: Env): string {

@@ -40,6 +40,15 @@ export function launchBody(
   };
 }
 
+/** A problem with the body in the words of the command line: `--param limit: is missing` for `body.params.limit: …`. */
+export function inFlags(problem: string): string {
+  return problem
+    .replaceAll(/\bbody\.params\.(?=\S+:)/g, "--param ")
+    .replaceAll(/\bbody\.(label|terminal)(?=:)/g, "--$1")
+    .replaceAll(/\bbody\.callback_url(?=:)/g, "--callback")
+    .replaceAll(/\bbody\.args(?=:)/g, "the words after --");
+}
+
 /** The flag of recipes only. */
 export function paramOption(): Option {
   return new Option("--param <name=value>", "a parameter of `hub recipes`; may be repeated").argParser(

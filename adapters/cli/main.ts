@@ -30,7 +30,7 @@ try {
 function tell(error: unknown): number {
   if (error instanceof CommanderError) return error.exitCode === 0 ? EXIT.ok : EXIT.usage;
   if (error instanceof CliError) {
-    output.warn(error.message);
+    output.warn(error.advice === undefined ? error.message : `${error.message}. ${error.advice}`);
     return error.exitCode;
   }
   output.warn(

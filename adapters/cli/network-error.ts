@@ -2,10 +2,12 @@
 export interface NetworkFailure {
   reason: string;
   transient: boolean;
+  /** No server can have seen the request. */
+  isUnsent?: true;
 }
 
 const REASONS: Record<string, NetworkFailure> = {
-  ECONNREFUSED: { reason: "nothing listens there", transient: true },
+  ECONNREFUSED: { reason: "nothing listens there", transient: true, isUnsent: true },
   ECONNRESET: { reason: "the connection was cut", transient: true },
   UND_ERR_SOCKET: { reason: "the connection was cut", transient: true },
   EPIPE: { reason: "the connection was cut", transient: true },
@@ -13,9 +15,9 @@ const REASONS: Record<string, NetworkFailure> = {
   UND_ERR_CONNECT_TIMEOUT: { reason: "it took too long to answer", transient: true },
   UND_ERR_HEADERS_TIMEOUT: { reason: "it took too long to answer", transient: true },
   UND_ERR_BODY_TIMEOUT: { reason: "it took too long to answer", transient: true },
-  EHOSTUNREACH: { reason: "there is no way to that host", transient: true },
-  ENETUNREACH: { reason: "there is no network", transient: true },
-  EAI_AGAIN: { reason: "its name cannot be looked up now", transient: true },
+  EHOSTUNREACH: { reason: "there is no way to that host", transient: true, isUnsent: true },
+  ENETUNREACH: { reason: "there is no network", transient: true, isUnsent: true },
+  EAI_AGAIN: { reason: "its name cannot be looked up now", transient: true, isUnsent: true },
   ENOTFOUND: { reason: "there is no host of that name", transient: false },
   ERR_SSL_WRONG_VERSION_NUMBER: {
     reason: "it does not speak TLS; is it http:// and not https://?",

@@ -1,5 +1,6 @@
 import { Command, InvalidArgumentError, Option } from "commander";
 
+import { MAX_GRACE_SECONDS, SIGNALS, SOURCES, STATUSES } from "../../host-agent/protocol/limits.ts";
 import type { KillFlags } from "./commands/kill-run.ts";
 import type { RunsFlags } from "./commands/list-runs.ts";
 import type { LogsFlags } from "./commands/logs.ts";
@@ -17,8 +18,6 @@ export interface ProgramDeps {
   exit(code: number): void;
 }
 
-const STATUSES = ["running", "completed", "failed", "killed", "unknown"];
-const SIGNALS = ["SIGTERM", "SIGINT", "SIGKILL"];
 export const SHELLS = ["bash", "zsh", "fish"];
 /** What may be completed by asking: the names of arguments in the commands below. */
 export const RUN = "run";
@@ -42,7 +41,7 @@ export function createProgram({ env, output, words, exit }: ProgramDeps): Comman
     .configureHelp({ showGlobalOptions: true })
     .configureOutput({
       writeOut: (text) => void output.write(text),
-      outputError: (text) => output.warn(text.replace(/^error: /, "").trim()),
+      outputError: (text) => output.warn(mistake(text, false)),
     })
     .showSuggestionAfterError()
     .exitOverride()
@@ -54,6 +53,7 @@ export function createProgram({ env, output, words, exit }: ProgramDeps): Comman
       .command(usage)
       .description(description)
       .allowExcessArguments(false)
+      .configureOutput({ outputError: (text) => output.warn(mistake(text, takesWords)) })
       .addHelpText("after", `\nExample:\n  $ ${example}\n`)
       .hook("preAction", (_program, called) => {
         if (words.length > 0 && !takesWords) called.error("only run and script take words after --");
@@ -120,7 +120,7 @@ export function createProgram({ env, output, words, exit }: ProgramDeps): Comman
     .addOption(new Option("--status <status>", "only runs with this status").choices(STATUSES))
     .option("--label <text>", "only runs with exactly this label")
     .addOption(new Option("--limit <n>", "at most so many").argParser(wholeNumber(1, 10_000)).default(20))
-    .addOption(new Option("--source <source>", "only one surface's runs").choices(["pipeline", "script"]))
+    .addOption(new Option("--source <source>", "only one surface's runs").choices(SOURCES))
     .option("--watch", "again and again, until Ctrl-C")
     .action(
       act(async (context, flags: RunsFlags) =>
@@ -153,7 +153,7 @@ export function createProgram({ env, output, words, exit }: ProgramDeps): Comman
     .addOption(new Option("--signal <signal>", "what to send; else SIGTERM").choices(SIGNALS))
     .addOption(
       new Option("--grace <seconds>", "SIGKILL whatever is left after so many seconds").argParser(
-        wholeNumber(0, 3_600),
+        wholeNumber(0, MAX_GRACE_SECONDS),
       ),
     )
     .action(
@@ -215,6 +215,13 @@ Exit codes:
 Example:
   $ hub run build_all_extra_features -f -- --limit 5000
 `;
+
+/** The parser's sentence, and where the words go that it may have taken for its own. */
+function mistake(text: string, takesWords: boolean): string {
+  const said = text.replace(/^error: /, "").trim();
+  const isForeign = takesWords && /^(?:unknown option|too many arguments)/.test(said);
+  return isForeign ? `${said.replace(/\.$/, "")}; words for the job go after --` : said;
+}
 
 function wholeNumber(min: number, max: number) {
   return (text: string): number => {

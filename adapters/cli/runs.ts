@@ -1,3 +1,4 @@
+import { MAX_LIST_LIMIT, RUN_ID } from "../../host-agent/protocol/limits.ts";
 import type { RunList, RunRecord, Source } from "../../host-agent/protocol/schemas.ts";
 import { type Api, ApiError } from "./api.ts";
 import { CliError, usageError } from "./exit.ts";
@@ -23,10 +24,7 @@ export const RUN_FIELDS = [
   "exit_code",
 ] as const satisfies readonly (keyof RunRecord)[];
 
-const WHOLE_ID = /^run_[0-9a-f]{12}$/;
 const PREFIX = /^(?:run_)?([0-9a-f]{1,12})$/;
-/** A page of the list; the API's own limit is the same. */
-const PAGE = 500;
 
 export function runPath({ source, run_id }: Pick<RunRecord, "source" | "run_id">): string {
   return `${RUNS_PATH[source]}/${run_id}`;
@@ -53,14 +51,14 @@ export function getRun(
 
 /** The run that a user means: an id, or the beginning of one of the latest runs' ids, of either surface. */
 export async function findRun(api: Api, text: string): Promise<RunRecord> {
-  if (WHOLE_ID.test(text)) return findById(api, text);
+  if (RUN_ID.test(text)) return findById(api, text);
   const beginning = PREFIX.exec(text)?.[1];
   if (beginning === undefined) {
     throw usageError(
       `${JSON.stringify(text)} is no run: it should be like run_a1b2c3d4e5f6, or the beginning of that`,
     );
   }
-  const { runs } = await listRuns(api, { limit: PAGE });
+  const { runs } = await listRuns(api, { limit: MAX_LIST_LIMIT });
   const found = runs.filter(({ run_id }) => run_id.startsWith(`run_${beginning}`));
   if (found.length === 0) throw new CliError(`none of the latest runs begins with run_${beginning}`);
   if (found.length > 1) {
@@ -127,7 +125,7 @@ async function listSurface(
   const runs: RunRecord[] = [];
   let cursor: string | undefined;
   do {
-    const query = { limit: Math.min(PAGE, limit - runs.length), status, label, cursor };
+    const query = { limit: Math.min(MAX_LIST_LIMIT, limit - runs.length), status, label, cursor };
     const page: RunList = await api.json<RunList>("GET", RUNS_PATH[source], ["runs"], { query });
     runs.push(...page.runs);
     cursor = page.next_cursor ?? undefined;

@@ -33,10 +33,12 @@ export class ApiError extends Error {
   readonly size: number | undefined;
   /** The invalid fields, with `invalid_request`. */
   readonly errors: readonly FieldError[];
+  readonly retryAfterSeconds: number;
 
-  constructor(status: number, { code, detail, size, errors = [] }: Problem) {
+  constructor(status: number, { code, detail, size, errors = [] }: Problem, retryAfterSeconds = 0) {
     super(detail);
     this.status = status;
+    this.retryAfterSeconds = retryAfterSeconds;
     this.code = code;
     this.size = size;
     this.errors = errors;
@@ -46,6 +48,15 @@ export class ApiError extends Error {
 /** No answer at all: the network, or the Hub, is away. */
 export class NoAnswer extends Error {
   override readonly name = "NoAnswer";
+}
+
+const RETRY_MS = 2_000;
+
+/** How many milliseconds to wait before the same request is made again; Infinity where that would not help. */
+export function pauseBeforeRetry(error: unknown): number {
+  if (!(error instanceof ApiError)) return RETRY_MS;
+  const isPassing = error.status === 429 || error.status >= 500;
+  return isPassing ? Math.max(RETRY_MS, error.retryAfterSeconds * 1000) : Infinity;
 }
 
 /** How the last request went, for the bar that tells people what to do. */
@@ -184,7 +195,9 @@ function search(values: Record<string, string | number | null | undefined>): str
 
 async function problemOf(response: Response): Promise<ApiError> {
   const body = (await response.json().catch(() => undefined)) as Problem | undefined;
-  if (typeof body?.code === "string") return new ApiError(response.status, body);
+  // The Hub gives seconds, never a date.
+  const retryAfter = /^\d{1,9}$/.exec(response.headers.get("retry-after") ?? "");
+  if (typeof body?.code === "string") return new ApiError(response.status, body, Number(retryAfter ?? 0));
   const type = response.headers.get("content-type") ?? "no content type";
   return new ApiError(response.status, {
     code: "not_the_hub",

@@ -1,9 +1,10 @@
-import type { LogBytes } from "./api.ts";
+import { MAX_LOG_PAGE_BYTES } from "../../host-agent/protocol/limits.ts";
 
-/** Reads at most `maxBytes` bytes of a log from byte `after` on. */
-export type ReadBytes = (after: number, maxBytes: number) => Promise<LogBytes>;
-
-const PAGE_BYTES = 1_048_576;
+/** Reads at most `maxBytes` bytes of a log from byte `after` on; `offset` is the next byte to ask for. */
+export type ReadBytes = (
+  after: number,
+  maxBytes: number,
+) => Promise<{ bytes: Uint8Array; offset: number; more: boolean }>;
 
 /**
  * Finds the next place of `needle` from byte `from` on, or the one before it,
@@ -28,11 +29,11 @@ export async function findInLog(
 ): Promise<number | undefined> {
   const wanted = foldedBytes(new TextEncoder().encode(needle));
   const overlap = wanted.length - 1;
-  if (overlap < 0) return undefined;
+  if (overlap < 0 || overlap >= MAX_LOG_PAGE_BYTES) return undefined;
   let at = from;
   while (!signal.aborted) {
-    const start = backwards ? Math.max(0, at - PAGE_BYTES) : at;
-    const page = await read(start, backwards ? at - start + overlap : PAGE_BYTES);
+    const start = backwards ? Math.max(0, at - (MAX_LOG_PAGE_BYTES - overlap)) : at;
+    const page = await read(start, backwards ? at - start + overlap : MAX_LOG_PAGE_BYTES);
     const text = foldedBytes(page.bytes);
     const found = backwards ? text.lastIndexOf(wanted, at - start - 1) : text.indexOf(wanted);
     if (found >= 0 && (!backwards || at > start)) return start + found;

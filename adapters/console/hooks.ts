@@ -38,10 +38,14 @@ export function useLoaded<T>(load: () => Promise<T>, key: string) {
   return { value, error, again: () => setAttempt((n) => n + 1) };
 }
 
-/** Resolves after `ms`, or at once when aborted. */
+/** A longer time would be over at once. */
+const MAX_TIMER_MS = 2 ** 31 - 1;
+
+/** Resolves after `ms`, which may be Infinity, or at once when aborted. */
 export function pause(ms: number, signal: AbortSignal): Promise<void> {
   return new Promise((resolve) => {
-    const timer = setTimeout(resolve, ms);
+    if (signal.aborted) return resolve();
+    const timer = setTimeout(resolve, Math.min(ms, MAX_TIMER_MS));
     signal.addEventListener("abort", () => {
       clearTimeout(timer);
       resolve();

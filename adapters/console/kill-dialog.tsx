@@ -1,5 +1,6 @@
 import { useEffect, useRef, useState } from "preact/hooks";
 
+import { MAX_GRACE_SECONDS, SIGNALS } from "../../host-agent/protocol/limits.ts";
 import type { RunRecord, Signal } from "../../host-agent/protocol/schemas.ts";
 import type { Api } from "./api.ts";
 import { durationOf, nameOf } from "./format.ts";
@@ -13,6 +14,12 @@ interface KillDialogProps {
   onClose(): void;
   onKilled(run: RunRecord): void;
 }
+
+const EFFECTS: Record<Signal, string> = {
+  SIGTERM: "asks it to stop",
+  SIGINT: "like Ctrl-C",
+  SIGKILL: "at once, without clean-up",
+};
 
 /** Asks once more, naming the run, before it is stopped. */
 export function KillDialog({ api, run, onClose, onKilled }: KillDialogProps) {
@@ -56,9 +63,11 @@ export function KillDialog({ api, run, onClose, onKilled }: KillDialogProps) {
           <label>
             Signal
             <select value={signal} onChange={({ currentTarget }) => setSignal(currentTarget.value as Signal)}>
-              <option value="SIGTERM">SIGTERM: asks it to stop</option>
-              <option value="SIGINT">SIGINT: like Ctrl-C</option>
-              <option value="SIGKILL">SIGKILL: at once, without clean-up</option>
+              {SIGNALS.map((one) => (
+                <option key={one} value={one}>
+                  {one}: {EFFECTS[one]}
+                </option>
+              ))}
             </select>
           </label>
           {signal !== "SIGKILL" && (
@@ -67,7 +76,7 @@ export function KillDialog({ api, run, onClose, onKilled }: KillDialogProps) {
               <input
                 type="number"
                 min="0"
-                max="3600"
+                max={MAX_GRACE_SECONDS}
                 value={grace}
                 onInput={({ currentTarget }) => setGrace(currentTarget.value)}
               />

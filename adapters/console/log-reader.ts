@@ -1,4 +1,5 @@
-import { ApiError, type LogBytes, type ReadLog } from "./api.ts";
+import { MAX_LOG_PAGE_BYTES } from "../../host-agent/protocol/limits.ts";
+import { ApiError, type LogBytes, pauseBeforeRetry, type ReadLog } from "./api.ts";
 import { pause, seen } from "./hooks.ts";
 import { joined, LogWindow } from "./log-window.ts";
 import { createStore } from "./store.ts";
@@ -6,10 +7,8 @@ import { createStore } from "./store.ts";
 const PAGE_BYTES = 131_072;
 /** A log that grows faster than we read is followed at its end, with a gap in what is shown. */
 const MAX_LAG_BYTES = 1_048_576;
-const DOWNLOAD_PAGE_BYTES = 1_048_576;
 const WAIT_SECONDS = 25;
 const MIN_POLL_MS = 250;
-const RETRY_MS = 2_000;
 
 /** What is shown of a log. `window` is another object after each change of its lines. */
 export interface LogState {
@@ -119,26 +118,24 @@ export function logReader(read: (query: ReadLog) => Promise<LogBytes>) {
     goTo,
     goToEnd,
 
-    /** Follows until the log of a run that is over has been read, or `signal` aborts. */
+    /** Follows until `signal` aborts, and rests where there is nothing more to come: `retry` and `goToEnd` look again. */
     async follow(isOver: boolean, signal: AbortSignal): Promise<void> {
       while (!signal.aborted) {
         await seen(signal);
         const started = performance.now();
         const either = AbortSignal.any([signal, wake.signal]);
         try {
-          if (await lookAtEnd(isOver, either)) {
-            change({ isComplete: true });
-            if (!state.get().isFollowing) await pause(1e9, AbortSignal.any([signal, wake.signal]));
-            else return;
-          }
+          const isComplete = await lookAtEnd(isOver, either);
           if (state.get().error) {
             const { error: _error, ...rest } = state.get();
             state.set(rest);
           }
+          if (isComplete) {
+            change({ isComplete });
+            await pause(Infinity, either);
+          }
         } catch (error) {
-          if (signal.aborted) return;
-          if (!either.aborted && (await fail(error as Error))) return;
-          if (!either.aborted) await pause(RETRY_MS, either);
+          if (!either.aborted) await pause(fail(error as Error), either);
         }
         const isCatchingUp = state.get().window.end < state.get().size && state.get().isFollowing;
         const spent = performance.now() - started;
@@ -204,7 +201,7 @@ export function logReader(read: (query: ReadLog) => Promise<LogBytes>) {
     async readAll(onProgress?: (read: number, size: number) => void, signal?: AbortSignal): Promise<Blob> {
       const parts: BlobPart[] = [];
       for (let after = 0; ;) {
-        const page = await read({ after, maxBytes: DOWNLOAD_PAGE_BYTES, signal });
+        const page = await read({ after, maxBytes: MAX_LOG_PAGE_BYTES, signal });
         parts.push(page.bytes as Uint8Array<ArrayBuffer>);
         after = page.offset;
         onProgress?.(after, page.size);
@@ -216,8 +213,8 @@ export function logReader(read: (query: ReadLog) => Promise<LogBytes>) {
     readBytes: (after: number, maxBytes: number, signal?: AbortSignal) => read({ after, maxBytes, signal }),
   };
 
-  /** True when there is no use in trying again. */
-  async function fail(error: Error): Promise<boolean> {
+  /** Shows what went wrong; for how many milliseconds to leave it at that. */
+  function fail(error: Error): number {
     if (error instanceof ApiError && error.code === "offset_beyond_end") {
       place++;
       change({
@@ -226,9 +223,9 @@ export function logReader(read: (query: ReadLog) => Promise<LogBytes>) {
         isFollowing: true,
         note: "The log was cut on the host; it is shown from its new start.",
       });
-      return false;
+      return 0;
     }
     change({ error });
-    return error instanceof ApiError && error.status < 500;
+    return pauseBeforeRetry(error);
   }
 }

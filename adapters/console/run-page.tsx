@@ -1,7 +1,8 @@
 import { useEffect, useRef, useState } from "preact/hooks";
 
+import { RUN_ID, SOURCES } from "../../host-agent/protocol/limits.ts";
 import type { RunRecord } from "../../host-agent/protocol/schemas.ts";
-import { type Api, ApiError } from "./api.ts";
+import { type Api, ApiError, pauseBeforeRetry } from "./api.ts";
 import { Fact } from "./fact.tsx";
 import { durationOf, fullTime, nameOf } from "./format.ts";
 import { copyText, pause, seen, useNow, useTitle } from "./hooks.ts";
@@ -9,11 +10,10 @@ import { KillDialog } from "./kill-dialog.tsx";
 import { href } from "./location.ts";
 import { LogView } from "./log-view.tsx";
 import { Failure, Notice } from "./notice.tsx";
-import { type RunsFeed, SOURCES } from "./runs-feed.ts";
+import type { RunsFeed } from "./runs-feed.ts";
 import { StatusMark } from "./status-mark.tsx";
 import { spelledOut } from "./visible-text.ts";
 
-const RUN_ID = /^run_[0-9a-f]{12}$/;
 const POLL_MS = 2_000;
 
 /** One run: its record, why it has its status, its log, and how to stop it. */
@@ -161,6 +161,7 @@ function useRun(api: Api, feed: RunsFeed, runId: string) {
     void (async () => {
       while (!stop.signal.aborted) {
         await seen(stop.signal);
+        let rest = POLL_MS;
         const source = latest.current?.source;
         try {
           const record = await (source ? api.getRun(source, runId, stop.signal) : findRun(api, runId));
@@ -171,9 +172,9 @@ function useRun(api: Api, feed: RunsFeed, runId: string) {
         } catch (failure) {
           if (stop.signal.aborted) return;
           setError(failure as Error);
-          if (failure instanceof ApiError && failure.status < 500) return;
+          rest = pauseBeforeRetry(failure);
         }
-        await pause(POLL_MS, stop.signal);
+        await pause(rest, stop.signal);
       }
     })();
     return () => stop.abort();

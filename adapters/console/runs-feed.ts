@@ -1,8 +1,7 @@
+import { SOURCES } from "../../host-agent/protocol/limits.ts";
 import type { RunRecord, RunStatus, Source } from "../../host-agent/protocol/schemas.ts";
 import { type Api, ApiError } from "./api.ts";
 import { createStore } from "./store.ts";
-
-export const SOURCES: readonly Source[] = ["pipeline", "script"];
 
 const FIRST_PAGE = 50;
 const LATER_PAGE = 500;

@@ -1,5 +1,6 @@
 import { useEffect, useMemo, useRef, useState } from "preact/hooks";
 
+import { SOURCES, STATUSES } from "../../host-agent/protocol/limits.ts";
 import type { RunRecord, RunStatus } from "../../host-agent/protocol/schemas.ts";
 import type { Api } from "./api.ts";
 import { count, nameOf } from "./format.ts";
@@ -7,8 +8,7 @@ import { pause, seen, useTitle } from "./hooks.ts";
 import { go, href } from "./location.ts";
 import { Notice } from "./notice.tsx";
 import { RunTable } from "./run-table.tsx";
-import { type RunsFeed, runsFeed, SOURCES } from "./runs-feed.ts";
-import { STATUSES } from "./status-mark.tsx";
+import { type RunsFeed, runsFeed } from "./runs-feed.ts";
 import { useStore } from "./store.ts";
 import { Timeline } from "./timeline.tsx";
 

@@ -1,7 +1,5 @@
 import type { RunRecord, RunStatus } from "../../host-agent/protocol/schemas.ts";
 
-export const STATUSES: readonly RunStatus[] = ["running", "completed", "failed", "killed", "unknown"];
-
 /** The status by shape, colour and word. */
 export function StatusMark({ run }: { run: Pick<RunRecord, "status" | "ended_at"> }) {
   const isStopping = run.status === "killed" && run.ended_at === null;

@@ -69,14 +69,17 @@ const STEPS_SECONDS = [600, 900, 3_600, 7_200, 14_400, 21_600, 86_400];
 const CLOCK = new Intl.DateTimeFormat(undefined, { hour: "2-digit", minute: "2-digit", hourCycle: "h23" });
 const DAY = new Intl.DateTimeFormat(undefined, { month: "short", day: "numeric" });
 
-/** Round local times between two moments, at most seven. */
+/** Round local times between two moments, at most eight. */
 export function ticksOf(from: number, to: number): { at: number; label: string }[] {
   const step = STEPS_SECONDS.find((seconds) => (to - from) / seconds <= 7) ?? 86_400;
-  const zone = new Date(from * 1000).getTimezoneOffset() * 60;
+  const day = new Date(from * 1000);
   const format = step === 86_400 ? DAY : CLOCK;
-  const ticks = [];
-  for (let at = Math.ceil((from - zone) / step) * step + zone; at <= to; at += step) {
-    ticks.push({ at, label: format.format(new Date(at * 1000)) });
+  const ticks: { at: number; label: string }[] = [];
+  for (let clock = 0; ; clock += step) {
+    // By the clock from the first day's midnight on: a day may have 23 hours, and an hour may be left out.
+    const date = new Date(day.getFullYear(), day.getMonth(), day.getDate(), 0, 0, clock);
+    const at = date.getTime() / 1000;
+    if (at > to) return ticks;
+    if (at >= from && at !== ticks.at(-1)?.at) ticks.push({ at, label: format.format(date) });
   }
-  return ticks;
 }

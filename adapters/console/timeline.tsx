@@ -1,11 +1,11 @@
 import { useEffect, useMemo, useRef, useState } from "preact/hooks";
 
+import { STATUSES } from "../../host-agent/protocol/limits.ts";
 import type { RunRecord } from "../../host-agent/protocol/schemas.ts";
 import { count, durationOf, nameOf, shortTime } from "./format.ts";
 import { useNow } from "./hooks.ts";
 import { go, href } from "./location.ts";
 import type { RunsFeed } from "./runs-feed.ts";
-import { STATUSES } from "./status-mark.tsx";
 import { useStore } from "./store.ts";
 import { type Bar, layOut, ticksOf } from "./timeline-layout.ts";
 import { spelledOut } from "./visible-text.ts";

@@ -1,6 +1,9 @@
 import * as z from "zod";
 
-export const RUN_ID = /^run_[0-9a-f]{12}$/;
+import { MAX_GRACE_SECONDS, RUN_ID, SIGNALS, SOURCES, STATUSES } from "./limits.ts";
+
+export { MAX_GRACE_SECONDS, MAX_LIST_LIMIT, MAX_LOG_PAGE_BYTES, RUN_ID } from "./limits.ts";
+
 export const RECIPE_ID = /^[A-Za-z0-9][A-Za-z0-9_.-]{0,99}$/;
 
 /** The longest `args` string, in UTF-16 units: far below what execve(2) takes, far above what people type. */
@@ -8,15 +11,15 @@ export const MAX_ARGS_LENGTH = 32_768;
 /** PATH_MAX of Linux, with its NUL. */
 export const MAX_PATH_LENGTH = 4_095;
 
-export const Source = z.enum(["pipeline", "script"]);
+export const Source = z.enum(SOURCES);
 export type Source = z.infer<typeof Source>;
 
 export const RunStatus = z
-  .enum(["running", "completed", "failed", "killed", "unknown"])
+  .enum(STATUSES)
   .meta({ id: "RunStatus", description: "Where a run stands. Only `running` ever changes again." });
 export type RunStatus = z.infer<typeof RunStatus>;
 
-export const Signal = z.enum(["SIGTERM", "SIGINT", "SIGKILL"]);
+export const Signal = z.enum(SIGNALS);
 export type Signal = z.infer<typeof Signal>;
 
 const noNul = (value: string) => !value.includes("\0");
@@ -273,8 +276,6 @@ export const ScriptContent = z
   .meta({ id: "ScriptContent" });
 export type ScriptContent = z.infer<typeof ScriptContent>;
 
-export const MAX_GRACE_SECONDS = 3_600;
-
 export const KillOrder = z
   .strictObject({
     signal: Signal.default("SIGTERM").meta({ description: "What to send to the whole process tree." }),
@@ -381,11 +382,9 @@ export const LOG_HEADERS = {
   more: "hub-log-more",
 } as const;
 
-export const MAX_LOG_PAGE_BYTES = 1_048_576;
 export const DEFAULT_LOG_PAGE_BYTES = 4_096;
 export const MAX_LOG_WAIT_SECONDS = 30;
 /** For how long a request may wait for a run's end. */
 export const MAX_RUN_WAIT_SECONDS = 60;
-export const MAX_LIST_LIMIT = 500;
 export const DEFAULT_LIST_LIMIT = 50;
 export const IDEMPOTENCY_TTL_SECONDS = 3_600;

@@ -26,8 +26,10 @@ describe("a mistake in the command line", () => {
     { args: ["runs", "--limit", "1e3"], says: "whole number" },
     { args: ["show"], says: "missing required argument" },
     { args: ["show", "../../etc/passwd"], says: "is no run" },
-    { args: ["run", "hello", "word"], says: "too many arguments" },
-    { args: ["run", "hello", "--limit", "5"], says: "unknown option" },
+    { args: ["run", "hello", "word"], says: "words for the job go after --" },
+    { args: ["run", "hello", "--limit", "5"], says: "words for the job go after --" },
+    { args: ["script", "a.sh", "--mode", "full"], says: "words for the job go after --" },
+    { args: ["runs", "--mode", "full"], says: "unknown option '--mode'\n" },
     { args: ["run", "hello", "-f", "--wait"], says: "leave --wait out" },
     { args: ["run", "hello", "--key", "é"], says: "printable ASCII" },
     { args: ["recipes", "--", "word"], says: "only run and script" },
@@ -172,6 +174,26 @@ describe("a server that is not what it should be", () => {
       code: 69,
       stderr: `hub: cannot reach ${url}: nothing listens there\n`,
     });
+  });
+
+  test("nobody at the address that is asked when none was given is told with how to get a Hub", async () => {
+    // Something may listen there on the machine of the tests.
+    const refuse = `data:text/javascript,${encodeURIComponent(`globalThis.fetch = async () => { throw new TypeError("fetch failed", { cause: Object.assign(new Error(), { code: "ECONNREFUSED" }) }) }`)}`;
+
+    const told = await cli("", ["runs", "--retry", "0"], { env: { NODE_OPTIONS: `--import=${refuse}` } });
+
+    expect(told).toMatchObject({
+      code: 69,
+      stderr:
+        "hub: cannot reach http://127.0.0.1:8787: nothing listens there. Start a Hub with `npm start`, or say which one with HUB_URL or `hub login`\n",
+    });
+  });
+
+  test("a launch that reached nobody is not said to have perhaps started", async () => {
+    const launched = await cli(NOWHERE.replace(":1", ":2"), ["run", "hello", "--retry", "0"]);
+
+    expect(launched).toMatchObject({ code: 69, stderr: expect.stringContaining("Nothing was started\n") });
+    expect(launched.stderr).not.toContain("may have started");
   });
 });
 

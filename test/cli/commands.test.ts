@@ -1,4 +1,5 @@
 import { execFile } from "node:child_process";
+import { readFile } from "node:fs/promises";
 import { fileURLToPath } from "node:url";
 import { promisify } from "node:util";
 
@@ -33,6 +34,7 @@ describe("hub", () => {
     expect(launched.stderr).toContain(`hub logs ${run.run_id} -f`);
     await hub.ended(run);
     expect(await hub.log(run)).toBe("hello big wide world\n");
+    expect((await cli(hub, ["runs"])).stdout).toMatch(/ hello big 'wide world'\n$/);
   });
 
   test("a script is listed, read and launched by its path", async () => {
@@ -142,13 +144,18 @@ describe("hub", () => {
     expect(far.stdout.split("\n", 1)).toEqual(["10003"]);
   });
 
-  test("is what npx starts in a clone, with the clone's own Node", async () => {
-    const { stdout } = await promisify(execFile)("npx", ["hub", "--version"], {
-      cwd: fileURLToPath(new URL("../..", import.meta.url)),
-      env: clientEnv("http://127.0.0.1:1"),
-    });
+  test("is what npx starts in a clone, with the clone's own Node, and then names itself so", async () => {
+    await using hub = await startHub();
+    const npx = (...words: string[]) =>
+      promisify(execFile)("npx", ["hub", ...words], {
+        cwd: fileURLToPath(new URL("../..", import.meta.url)),
+        env: clientEnv(hub),
+      });
 
-    expect(stdout).toBe("1.0.0\n");
+    const { version } = JSON.parse(await readFile(new URL("../../package.json", import.meta.url), "utf8"));
+    expect((await npx("--version")).stdout).toBe(`${version}\n`);
+    expect((await hub.get("/openapi.json")).json.info.version).toBe(version);
+    expect((await npx("run", "hello")).stderr).toContain("follow it: npx hub logs run_");
   });
 
   test("open prints the console's address without the key", async () => {

@@ -70,11 +70,11 @@ test("a --param that is wrong is a sentence", async () => {
 
   expect(shapeless).toMatchObject({ code: 64, stderr: expect.stringContaining("name=value") });
   expect(twice).toMatchObject({ code: 64, stderr: expect.stringContaining("given twice") });
-  expect(fraction.stderr).toContain("body.params.limit: must be a whole number");
-  expect(unknown.stderr).toContain("body.params.other: is not known here");
+  expect(fraction.stderr).toContain("hub: --param limit: must be a whole number");
+  expect(unknown.stderr).toContain("--param other: is not known here");
   expect(missing).toMatchObject({
     code: 69,
-    stderr: expect.stringContaining("body.params.limit: is missing"),
+    stderr: expect.stringContaining("--param limit: is missing"),
   });
 });
 
@@ -133,7 +133,7 @@ test("--callback is passed on", async () => {
 
   const ran = await cli(hub, ["run", "hello", "--callback", "https://hooks.example.com/"]);
 
-  expect(ran).toMatchObject({ code: 69, stderr: expect.stringContaining("body.callback_url") });
+  expect(ran).toMatchObject({ code: 69, stderr: expect.stringContaining("hub: --callback: ") });
 });
 
 test("wait asks once and is answered at the end of the run", async () => {

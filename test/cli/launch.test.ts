@@ -65,6 +65,18 @@ describe("hub run", () => {
     expect((await runsOf(hub)).map(({ run_id }) => run_id)).toEqual([ran.stdout.trim()]);
   });
 
+  test("a recipe that is not there is told with the command that lists them", async () => {
+    await using hub = await startHub();
+
+    for (const options of [[], ["--dry-run"]]) {
+      expect(await cli(hub, ["run", "nope", ...options])).toEqual({
+        code: 69,
+        stdout: "",
+        stderr: "hub: there is no recipe nope; `hub recipes` lists them\n",
+      });
+    }
+  });
+
   test("a refusal with Retry-After is waited out", async () => {
     await using hub = await startHub();
     const busy = { status: 429, headers: { "retry-after": "1" } };
@@ -94,6 +106,8 @@ describe("hub run", () => {
     const other = await cli(hub, ["run", "hello", "--key", "nightly", "--", "x"]);
 
     expect(second.stdout).toBe(first.stdout);
+    expect(first.stderr).toContain(`${first.stdout.trim()} started: `);
+    expect(second.stderr).toContain(`${first.stdout.trim()} was started before with this key: `);
     expect(other).toMatchObject({ code: 69, stderr: expect.stringContaining("idempotency_key_reused") });
     expect(await runsOf(hub)).toHaveLength(1);
   });

@@ -153,6 +153,43 @@ echo; echo last line`);
     expect(await tab.page.getByLabel("Log of").evaluate(isWide)).toBe(true);
   });
 
+  test("after a 429 following goes on when Retry-After says, and after another refusal when it is asked to", async () => {
+    await using tab = await open();
+    const { page } = tab;
+    const run = await tab.hub.runScript("echo here; exec sleep 600");
+    let asked = 0;
+    const refuse = (status: number, detail: string) =>
+      page.route("**/logs?*", (route) => {
+        asked += 1;
+        return route.fulfill({
+          status,
+          headers: { "retry-after": "600" },
+          contentType: "application/problem+json",
+          json: { code: "refused", detail },
+        });
+      });
+    await page.clock.install();
+    await refuse(429, "Slow down");
+    await tab.enter(ALL.key, `#/runs/${run.run_id}`);
+    await page.getByText("Slow down").waitFor();
+
+    // Whoever polls does so now; the log's reader does not.
+    await Promise.all([page.waitForResponse(/\/runs\?/), page.clock.fastForward(590_000)]);
+    expect(asked).toBe(1);
+    await page.unroute("**/logs?*");
+    await page.clock.fastForward(10_000);
+    await page.getByText("here", { exact: true }).waitFor();
+    await page.getByText("Slow down").waitFor({ state: "detached" });
+
+    await refuse(403, "Not you");
+    await page.reload();
+    await page.getByText("Not you").waitFor();
+    await page.unroute("**/logs?*");
+    await page.getByRole("button", { name: "Try again" }).click();
+    await page.getByText("here", { exact: true }).waitFor();
+    await page.getByText("Not you").waitFor({ state: "detached" });
+  });
+
   test("a log that is cut on the host is shown from its new start, and one that is gone says so", async () => {
     await using tab = await open();
     const run = await tab.hub.runScript("echo old text that is longer; exec sleep 600");

@@ -4,7 +4,7 @@ import { type Api, ApiError } from "../api.ts";
 import type { Context } from "../context.ts";
 import { CliError, EXIT, usageError } from "../exit.ts";
 import { interruptible } from "../interruption.ts";
-import { launchBody, type LaunchFlags, type LaunchRequest } from "../launch-options.ts";
+import { inFlags, launchBody, type LaunchFlags, type LaunchRequest } from "../launch-options.ts";
 import { readParams } from "../params.ts";
 import { printable } from "../printable.ts";
 import { withRetries } from "../retry.ts";
@@ -22,23 +22,35 @@ export async function launch(context: Context, request: LaunchRequest): Promise<
   const api = await context.api();
   const body = await bodyOf(context, api, request);
   if (flags.dryRun) return preview(context, api, request, body);
-  const run = await interruptible(
-    (signal) =>
-      withRetries(
-        () =>
-          api.json<RunRecord>("POST", RUNS_PATH[request.source], RUN_FIELDS, {
-            headers: { "idempotency-key": key },
-            body,
-            signal,
-          }),
-        context.retries("launch", signal),
-      ),
-    () => `interrupted while launching. ${howToRepeat(key)}`,
+  let attempts = 0;
+  /** Those that a server may have seen. */
+  let sent = 0;
+  const attempt = async (signal: AbortSignal) => {
+    attempts++;
+    sent++;
+    return api
+      .withHeaders<RunRecord>("POST", RUNS_PATH[request.source], RUN_FIELDS, {
+        headers: { "idempotency-key": key },
+        body,
+        signal,
+      })
+      .catch((error: unknown) => {
+        if (error instanceof ApiError && error.isUnsent) sent--;
+        throw error;
+      });
+  };
+  const whatNow = () => (sent > 0 ? howToRepeat(key) : "Nothing was started");
+  const { value: run, headers } = await interruptible(
+    (signal) => withRetries(() => attempt(signal), context.retries("launch", signal)),
+    () => `interrupted while launching. ${whatNow()}`,
   ).catch((error: unknown) => {
-    if (!(error instanceof ApiError && error.transient)) throw error;
-    throw new CliError(`${error.message}. ${howToRepeat(key)}`, error.exitCode, error);
+    if (!(error instanceof ApiError && error.transient)) throw inOurWords(error, request, context);
+    const advice = error.advice === undefined ? "" : `. ${error.advice}`;
+    throw new CliError(`${error.message}. ${whatNow()}${advice}`, error.exitCode, error);
   });
-  await tellStarted(context, run, flags);
+  // After a retry, "before" may have been a moment ago and by us.
+  const isReplayed = attempts === 1 && headers.get("idempotent-replayed") === "true";
+  await tellLaunched(context, run, flags, isReplayed);
   if (flags.follow) return followRun(context, api, run, { after: 0, raw: flags.raw === true });
   if (flags.wait) return awaitRun(context, api, run);
   return EXIT.ok;
@@ -54,13 +66,16 @@ async function bodyOf(context: Context, api: Api, request: LaunchRequest): Promi
 }
 
 /** Shows what a launch would come to; the code says whether it would start. */
-async function preview(context: Context, api: Api, { source }: LaunchRequest, body: object): Promise<number> {
+async function preview(context: Context, api: Api, request: LaunchRequest, body: object): Promise<number> {
   const { output, json } = context;
   // An older server would not know `dry_run`, and refuse it.
   const found = await withRetries(
-    () => api.json<LaunchPreview>("POST", RUNS_PATH[source], ["dry_run", "would_start", "cmd"], { body }),
+    () =>
+      api.json<LaunchPreview>("POST", RUNS_PATH[request.source], ["dry_run", "would_start", "cmd"], { body }),
     context.retries("read"),
-  );
+  ).catch((error: unknown) => {
+    throw inOurWords(error, request, context);
+  });
   if (json) await output.json(found);
   else await output.write(previewCard(found));
   return found.would_start ? EXIT.ok : EXIT.unavailable;
@@ -89,9 +104,25 @@ function previewCard(found: LaunchPreview): string {
     .join("");
 }
 
-async function tellStarted(context: Context, run: RunRecord, { follow, wait }: LaunchFlags): Promise<void> {
+/** The API's hints are for those who speak HTTP. */
+function inOurWords(error: unknown, { spec }: LaunchRequest, context: Context): unknown {
+  if (!(error instanceof ApiError && error.code !== undefined)) return error;
+  const isNoRecipe = error.code === "recipe_not_found" && "recipe_id" in spec;
+  const message = isNoRecipe
+    ? `there is no recipe ${spec.recipe_id}; \`${context.commandLine("recipes")}\` lists them`
+    : inFlags(error.message);
+  return new CliError(message, error.exitCode, error);
+}
+
+async function tellLaunched(
+  context: Context,
+  run: RunRecord,
+  { follow, wait }: LaunchFlags,
+  isReplayed: boolean,
+): Promise<void> {
   const { output, json } = context;
-  if (!json) output.note(`${run.run_id} started: ${printable(run.cmd)}`);
+  const happened = isReplayed ? "was started before with this key" : "started";
+  if (!json) output.note(`${run.run_id} ${happened}: ${printable(run.cmd)}`);
   if (follow || wait) return;
   if (json) await output.json(run);
   else {

@@ -36,10 +36,13 @@ function launchHelp({ recipe_id, args_help, params }: Partial<Recipe>): string {
 
 function paramHelp(param: Param): string {
   const { name, type, minimum, maximum, pattern, description } = param;
-  const facts = [
-    param.enum ? param.enum.join("|") : type,
+  const range = [
     ...(minimum === undefined ? [] : [`from ${minimum}`]),
     ...(maximum === undefined ? [] : [`to ${maximum}`]),
+  ];
+  const facts = [
+    param.enum ? param.enum.join("|") : type,
+    ...(range.length === 0 ? [] : [range.join(" ")]),
     ...(pattern === undefined ? [] : [`like ${pattern}`]),
     ...(param.default === undefined ? [] : [`default ${param.default}`]),
     ...(param.required ? ["required"] : []),

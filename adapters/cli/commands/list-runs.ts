@@ -4,7 +4,7 @@ import type { RunRecord, Source } from "../../../host-agent/protocol/schemas.ts"
 import type { Api } from "../api.ts";
 import type { Context } from "../context.ts";
 import { CliError, EXIT } from "../exit.ts";
-import { localTime, runDuration, statusText, whatRan } from "../format.ts";
+import { localTime, runDuration, statusText, whatRan, whatWith } from "../format.ts";
 import { interruptible } from "../interruption.ts";
 import { printable } from "../printable.ts";
 import { withRetries } from "../retry.ts";
@@ -73,7 +73,7 @@ function table({ output }: Context, runs: readonly RunRecord[]): string {
     runDuration(run, Date.now()),
     printable(run.key_name),
     ...(hasLabels ? [printable(run.label ?? "")] : []),
-    whatRan(run),
+    `${whatRan(run)} ${whatWith(run)}`.trim(),
   ]);
   return renderTable(head, rows, output.width);
 }

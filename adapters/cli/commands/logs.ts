@@ -1,3 +1,4 @@
+import { MAX_LOG_PAGE_BYTES } from "../../../host-agent/protocol/limits.ts";
 import type { Context } from "../context.ts";
 import { EXIT, usageError } from "../exit.ts";
 import { openLogOutput } from "../log-output.ts";
@@ -14,7 +15,6 @@ export interface LogsFlags {
   raw?: boolean;
 }
 
-const PAGE_BYTES = 1_048_576;
 /** What -f shows of the past, as tail(1) does. */
 const FOLLOW_TAIL_LINES = 10;
 
@@ -32,7 +32,10 @@ export async function showLogs(context: Context, text: string, flags: LogsFlags)
 
   const log = openLogOutput(context, run, raw);
   for (;;) {
-    const page = await withRetries(() => readPage(api, run, { after, maxBytes: PAGE_BYTES }), retries);
+    const page = await withRetries(
+      () => readPage(api, run, { after, maxBytes: MAX_LOG_PAGE_BYTES }),
+      retries,
+    );
     await log.write(page);
     after = page.offset;
     // Of a log that grows, an incomplete character may stay behind: more, but no bytes.
