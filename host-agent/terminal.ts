@@ -27,8 +27,13 @@ pty.onExit(({ exitCode, signal }) => {
 // which many programs take for "now, by force". We only have to outlive it, for the rest of the output.
 for (const signal of ["SIGTERM", "SIGINT", "SIGHUP", "SIGQUIT"] as const) process.on(signal, () => {});
 
+/** What the log has no room for is lost, as it is without a terminal; the command and its exit code are not. */
 function writeAll(data: Uint8Array): void {
-  for (let written = 0; written < data.length;) {
-    written += writeSync(1, data, written);
+  try {
+    for (let written = 0; written < data.length;) {
+      written += writeSync(1, data, written);
+    }
+  } catch {
+    // Nor is there anywhere to say so.
   }
 }

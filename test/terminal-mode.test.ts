@@ -1,11 +1,16 @@
-import { writeFile } from "node:fs/promises";
+import { spawn } from "node:child_process";
+import { once } from "node:events";
+import { open, writeFile } from "node:fs/promises";
 import { join } from "node:path";
+import { fileURLToPath } from "node:url";
 
 import { describe, expect, test } from "vitest";
 
 import { missingForTerminal } from "../host-agent/terminal-mode.ts";
 import { startHub, until } from "./hub.ts";
 import { serverProcess } from "./server-process.ts";
+
+const TERMINAL_TS = fileURLToPath(new URL("../host-agent/terminal.ts", import.meta.url));
 
 describe("terminal mode", () => {
   test.for(["1.51.0", "1.51.99", "1.9.0", "0.60.0"])(
@@ -21,6 +26,13 @@ describe("terminal mode", () => {
       expect(await missingForTerminal(uv)).toBe(undefined);
     },
   );
+
+  test("a command that writes to a log without room goes on, and keeps its exit code", async () => {
+    await using full = await open("/dev/full", "w");
+    const command = ["/bin/sh", "-c", "echo lost; sleep 0.1; echo lost; exit 9"];
+    const child = spawn(process.execPath, [TERMINAL_TS, ...command], { stdio: ["ignore", full.fd, full.fd] });
+    expect(await once(child, "exit")).toEqual([9, null]);
+  });
 
   test("a run in it survives kill -9 of the server, with its log and exit code", async () => {
     await using hub = await startHub({ deploy: serverProcess({ stopSignal: "SIGKILL" }) });

@@ -1,6 +1,13 @@
-import * as fc from "fast-check";
-import { describe, expect, test } from "vitest";
+// oxlint-disable vitest/no-conditional-expect, vitest/no-standalone-expect, no-await-in-loop -- a property has its cases
+import { mkdtempSync, rmSync, writeFileSync } from "node:fs";
+import { tmpdir } from "node:os";
+import { join } from "node:path";
 
+import * as fc from "fast-check";
+import { afterAll, describe, expect, test } from "vitest";
+
+import { readPage } from "../host-agent/log-file.ts";
+import { logEndMark } from "../host-agent/log-limit.ts";
 import { endOfPage, MAX_CHARACTER_BYTES } from "../host-agent/utf8.ts";
 
 /** Text, broken text, and the bytes that stand at the borders of the rules (RFC 3629, section 4). */
@@ -37,28 +44,26 @@ const logBytes = fc
   )
   .map((pieces) => Uint8Array.from(pieces.flatMap((piece) => [...piece])));
 
+const anyBytes = fc.uint8Array({ maxLength: 40 });
+const LARGEST_PAGE = 64;
+
+const dir = mkdtempSync(join(tmpdir(), "pages-"));
+const path = join(dir, "log");
+afterAll(() => rmSync(dir, { recursive: true }));
+
 const decode = (bytes: Uint8Array) => new TextDecoder("utf-8", { ignoreBOM: true }).decode(bytes);
 
 describe("pages of any size", () => {
-  test("decode, one by one, to what the whole decodes to", () => {
-    fc.assert(
-      fc.property(logBytes, (log) => {
-        for (let limit = 1; limit <= log.length + 1; limit++) {
-          expect(pages(log, limit).map(decode).join(""), `by ${limit}`).toBe(decode(log));
-        }
+  test("of any bytes from any start on make up the log, go on, and split no character", async () => {
+    await fc.assert(
+      fc.asyncProperty(fc.oneof(logBytes, anyBytes), fc.nat(30), async (log, limit) => {
+        writeFileSync(path, log);
+        const cut = Buffer.concat([log.subarray(0, limit), logEndMark(limit)]);
+        await expectPages(log, { growing: false });
+        await expectPages(log, { growing: true });
+        await expectPages(log.length > limit ? cut : log, { growing: false, limit });
       }),
-      { numRuns: 1_000 },
-    );
-  });
-
-  test("hold at least one byte and at most the limit, or one character", () => {
-    fc.assert(
-      fc.property(logBytes, fc.integer({ min: 1, max: 40 }), (log, limit) => {
-        for (const page of pages(log, limit)) {
-          expect(page.length).toBeGreaterThan(0);
-          expect(page.length <= limit || /^.$/su.test(decode(page))).toBe(true);
-        }
-      }),
+      { numRuns: 40, interruptAfterTimeLimit: 3_000 },
     );
   });
 
@@ -79,17 +84,66 @@ describe("pages of any size", () => {
   });
 });
 
-/** The pages of a log that has ended, each cut from the few bytes around the limit as a reader sees them. */
-function pages(log: Uint8Array, limit: number): Uint8Array[] {
-  const found: Uint8Array[] = [];
-  for (let after = 0; after < log.length;) {
-    const bytes = log.subarray(after, after + limit + MAX_CHARACTER_BYTES - 1);
-    const end = endOfPage(bytes, limit);
-    const isLast = after + bytes.length >= log.length && (end === 0 || bytes.length <= limit);
-    const page = bytes.subarray(0, isLast ? bytes.length : end);
-    if (page.length === 0) throw new Error(`no progress after ${after} by ${limit}`);
-    found.push(page);
-    after += page.length;
+type Page = Awaited<ReturnType<typeof readPage>>;
+
+/** Reads `shown`, which is what the log at `path` is to be, by every page size from every start. */
+async function expectPages(shown: Uint8Array, how: { growing: boolean; limit?: number }): Promise<void> {
+  const characters = charactersOf(shown);
+  for (let maxBytes = 1; maxBytes <= LARGEST_PAGE; maxBytes++) {
+    const pages: Page[] = [];
+    for (let after = 0; after <= shown.length; after++) {
+      const page = await readPage(path, { after, maxBytes, ...how });
+      const fault = faultOf(page, shown, { after, maxBytes, growing: how.growing, characters });
+      // Asked so often that saying what was asked would take longer than the asking.
+      if (fault)
+        expect.unreachable(`${fault}: ${maxBytes} bytes after ${after} of ${JSON.stringify([...shown])}`);
+      pages.push(page);
+    }
+    const texts = [];
+    let at = 0;
+    for (; pages[at]!.bytes.length > 0; at = pages[at]!.offset) texts.push(decode(pages[at]!.bytes));
+    expect(texts.join("")).toBe(decode(shown.subarray(0, at)));
+  }
+}
+
+interface Asked {
+  after: number;
+  maxBytes: number;
+  growing: boolean;
+  characters: [number, number][];
+}
+
+/** What is wrong with one page of `shown`; undefined when nothing is. */
+function faultOf({ bytes, offset, size }: Page, shown: Uint8Array, asked: Asked): string | undefined {
+  const { after, maxBytes, growing, characters } = asked;
+  const end = after + bytes.length;
+  if (offset !== end || size !== shown.length) return "its offset or size is wrong";
+  if (Buffer.compare(bytes, shown.subarray(after, end)) !== 0) return "its bytes are others";
+  if (characters.some(([from, to]) => from >= after && from < end && to > end))
+    return "it splits a character";
+  if (bytes.length > maxBytes && !/^.$/su.test(decode(bytes))) return "it is too long";
+  const isEnd = end === shown.length || (growing && isUnfinished(shown.subarray(end)));
+  if (bytes.length === 0 && !isEnd) return "it goes on nowhere";
+  return undefined;
+}
+
+/** From where to where each character of more than one byte goes: such never overlap, whatever stands around them. */
+function charactersOf(bytes: Uint8Array): [number, number][] {
+  const strict = new TextDecoder("utf-8", { fatal: true, ignoreBOM: true });
+  const found: [number, number][] = [];
+  for (let from = 0; from < bytes.length; from++) {
+    for (let to = from + 2; to <= Math.min(from + MAX_CHARACTER_BYTES, bytes.length); to++) {
+      try {
+        if (/^.$/su.test(strict.decode(bytes.subarray(from, to)))) found.push([from, to]);
+      } catch {
+        // No character.
+      }
+    }
   }
   return found;
+}
+
+/** True of nothing, and of the beginning of a character: a decoder in the middle of a stream holds it back, too. */
+function isUnfinished(bytes: Uint8Array): boolean {
+  return new TextDecoder("utf-8", { ignoreBOM: true }).decode(bytes, { stream: true }) === "";
 }

@@ -27,11 +27,23 @@ const RECIPES = {
       title: "Hello",
       description: "",
       command: ["/bin/echo", "a"],
+      cwd: "work",
+      log_dir: "../logs",
       env: { A: "b" },
+      terminal: true,
       timeout_seconds: 3,
+      max_running: 2,
       error_markers: ["^Error"],
+      args_help: "Names",
+      params: [
+        { name: "model", type: "enum", enum: ["small", "large"], default: "small" },
+        { name: "seed", flag: "-s", type: "integer", minimum: 0, maximum: 9, required: true },
+        { name: "title", type: "string", pattern: "[a-z]+", description: "What to call it" },
+        { name: "quick", type: "boolean" },
+      ],
     },
   ],
+  error_markers: ["^Fatal"],
 };
 const TRUST = { keys: [{ kty: "OKP", crv: "Ed25519", kid: "k", x: "A".repeat(43) }] };
 
@@ -101,9 +113,17 @@ describe("a file that is anything but right is read, or refused in words", () =>
   });
 
   test("the recipes file", async () => {
+    expect(parseCatalogue(JSON.stringify(RECIPES), "/recipes").recipes.size).toBe(1);
     await fc.assert(
       fc.asyncProperty(spoilt(RECIPES), async (text) => {
-        expect(await complaint(() => parseCatalogue(text, "/recipes"))).not.toBe("");
+        const said = await complaint(() => {
+          for (const { command, cwd, log_dir, params } of parseCatalogue(text, "/recipes").recipes.values()) {
+            expect(command.length).toBeGreaterThan(0);
+            for (const path of [cwd, log_dir ?? "/"]) expect(path).toMatch(/^\/[^\0]*$/s);
+            expect(new Set(params.map(({ name }) => name)).size).toBe(params.length);
+          }
+        });
+        expect(said).not.toBe("");
       }),
       { numRuns: 600 },
     );

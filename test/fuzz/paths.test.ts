@@ -18,6 +18,9 @@ import { expect, onTestFinished, test } from "vitest";
 import { ApiProblem } from "../../host-agent/protocol/problem.ts";
 import { openScripts } from "../../host-agent/scripts.ts";
 
+/** What a listing of the root shows, in its order. */
+const OPEN = ["a.sh", "in.sh", "sub/b.sh"];
+
 /** A root with folders, scripts and links to everywhere, beside what must stay closed. */
 function makeTree() {
   const top = realpathSync(mkdtempSync(join(tmpdir(), "paths-")));
@@ -98,6 +101,21 @@ test("a path of any pieces opens what its real path says, inside the roots, and 
     )
     .map(([start, pieces]) => [start, ...pieces].join("/"));
 
+  async function expectListing(asked: string, real: string | undefined): Promise<void> {
+    const isOpen =
+      real !== undefined && (real === root || real.startsWith(`${root}/`)) && statSync(real).isDirectory();
+    const found = await scripts.list(asked).catch((error: unknown) => error);
+    if (!isOpen) {
+      expect(found).toBeInstanceOf(ApiProblem);
+      expect(["path_forbidden", "script_not_found"]).toContain((found as ApiProblem).code);
+      return expect((found as ApiProblem).message).not.toContain(top);
+    }
+    const listed = (found as Awaited<ReturnType<typeof scripts.list>>).scripts.map((script) => script.path);
+    expect(listed).toEqual(
+      OPEN.map((name) => join(root, name)).filter((each) => each.startsWith(`${real}/`)),
+    );
+  }
+
   await fc.assert(
     fc.asyncProperty(path, async (asked) => {
       const real = realPathOf(asked);
@@ -119,6 +137,7 @@ test("a path of any pieces opens what its real path says, inside the roots, and 
           expect((found as ApiProblem).message).not.toContain(top);
         }
       }
+      await expectListing(asked, real);
     }),
     { numRuns: 600 },
   );
@@ -126,7 +145,8 @@ test("a path of any pieces opens what its real path says, inside the roots, and 
 
 function realPathOf(path: string): string | undefined {
   try {
-    return path.startsWith("/") ? realpathSync(path) : undefined;
+    // The kernel's own word: in JavaScript a file followed by ".." would be a path.
+    return path.startsWith("/") ? realpathSync.native(path) : undefined;
   } catch {
     return undefined;
   }

@@ -2,6 +2,7 @@
 import * as fc from "fast-check";
 import { expect, test } from "vitest";
 
+import type { RunRecord } from "../../host-agent/protocol/schemas.ts";
 import { ALL, startHub } from "../hub.ts";
 
 const RUNS = "/api/v1/scripts/runs";
@@ -49,10 +50,15 @@ test("headers of any bytes are answered, never with a fault of the server, and c
   );
 });
 
-test("a query of any text is answered, never with a fault of the server", async () => {
+test("a query of any text is answered, never with a fault of the server, and a list with what was asked for", async () => {
   await using hub = await startHub();
   const run = await hub.runScript("echo on");
+  for (const code of [0, 3, 4]) await hub.ended(await hub.runScript(`exit ${code}`));
   await hub.ended(run);
+  const all = (await hub.get(RUNS)).json.runs as RunRecord[];
+  const cursors = (await Promise.all([1, 2, 3].map((limit) => hub.get(`${RUNS}?limit=${limit}`)))).map(
+    ({ json }) => json.next_cursor as string,
+  );
   const text = fc.oneof(
     fc.string({ unit: "binary", maxLength: 30 }),
     fc.bigInt({ min: -(2n ** 70n), max: 2n ** 70n }).map(String),
@@ -72,20 +78,36 @@ test("a query of any text is answered, never with a fault of the server", async 
       "null",
     ),
   );
+  const route = fc.constantFrom(
+    RUNS,
+    `${RUNS}/${run.run_id}/logs`,
+    "/api/v1/scripts",
+    "/api/v1/scripts/content",
+  );
+  const known = fc.constantFrom(
+    ...cursors.map((cursor) => [RUNS, "cursor", cursor] as const),
+    ...["1", "2", "3"].map((limit) => [RUNS, "limit", limit] as const),
+    ...["failed", "completed", "killed"].map((status) => [RUNS, "status", status] as const),
+  );
   const field = fc.constantFrom("cursor", "limit", "status", "after", "max_bytes", "wait", "path");
   await fc.assert(
     fc.asyncProperty(
-      fc.constantFrom(RUNS, `${RUNS}/${run.run_id}/logs`, "/api/v1/scripts", "/api/v1/scripts/content"),
-      field,
-      text,
-      async (path, name, given) => {
+      fc.oneof({ weight: 4, arbitrary: fc.tuple(route, field, text) }, { weight: 1, arbitrary: known }),
+      async ([path, name, given]) => {
         fc.pre(!(name === "wait" && /^[1-9]\d?$/.test(given)));
         const { status, json } = await hub.get(
           `${path}?${name}=${encodeURIComponent(given.toWellFormed())}`,
           { key: ALL.key },
         );
         expect(status).toBeLessThan(500);
-        if (status === 200 && name === "cursor") expect(json.runs.length).toBeLessThanOrEqual(1);
+        if (status !== 200 || path !== RUNS) return;
+        const runs = json.runs as RunRecord[];
+        if (given === "") expect(runs).toEqual(all);
+        else if (name === "cursor") {
+          const at = cursors.indexOf(given);
+          expect(runs).toEqual(all.slice(at < 0 ? all.length - runs.length : at + 1));
+        } else if (name === "limit") expect(runs).toEqual(all.slice(0, Number(given)));
+        else if (name === "status") expect(runs).toEqual(all.filter((each) => each.status === given));
       },
     ),
     { numRuns: 120, interruptAfterTimeLimit: 3_000 },

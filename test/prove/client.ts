@@ -1,12 +1,13 @@
 import { setTimeout as sleep } from "node:timers/promises";
 
-import type { RunRecord } from "../../host-agent/protocol/schemas.ts";
-import type { Facts, JobFacts } from "./facts.ts";
-import { jobArgs } from "./job.ts";
+import type { RunRecord, Source } from "../../host-agent/protocol/schemas.ts";
+import type { Facts, JobFacts, KillFact } from "./facts.ts";
+import { type Job, jobArgs } from "./job.ts";
 import type { Random } from "./random.ts";
-import type { Reply, World } from "./world.ts";
+import { RECIPE_ID, type Reply, type World } from "./world.ts";
 
-export const RUNS = "/api/v1/scripts/runs";
+export const SOURCES: readonly Source[] = ["script", "pipeline"];
+export const runsPath = (source: Source) => `/api/v1/${source}s/runs`;
 const RETRY_PAUSE_MS = 20;
 const PATIENCE_MS = 40_000;
 
@@ -21,8 +22,8 @@ export async function runClient(world: World, facts: Facts, jobs: JobFacts[], ra
     if (random.chance(0.3)) await sleep(random.between(0, 60));
     const runId = ids[0];
     if (runId === undefined) continue;
-    if (random.chance(0.15)) await kill(world, facts, runId, random);
-    if (random.chance(0.4)) await look(world, facts, runId, random);
+    if (random.chance(0.15)) await kill(world, facts, job.job, runId, random);
+    if (random.chance(0.4)) await look(world, facts, job.job, runId, random);
     if (job.key !== undefined && random.chance(0.3)) await launch(world, facts, job);
   }
 }
@@ -30,12 +31,13 @@ export async function runClient(world: World, facts: Facts, jobs: JobFacts[], ra
 /** Sends the launch until it is acknowledged; without a key only once. Returns the run's id if it is known. */
 export async function launch(world: World, facts: Facts, wanted: JobFacts): Promise<string | undefined> {
   const { job, key } = wanted;
-  const body = { path: world.script, args: jobArgs(job, world.ledger) };
+  const what = job.source === "script" ? { path: world.script } : { recipe_id: RECIPE_ID };
+  const body = { ...what, args: jobArgs(job, world.ledger), ...(job.terminal && { terminal: true }) };
   const headers: Record<string, string> = key === undefined ? {} : { "idempotency-key": key };
   const giveUpAt = performance.now() + PATIENCE_MS;
   for (;;) {
     facts.count("launch requests");
-    const answer = await world.ask("POST", RUNS, body, headers).catch(() => undefined);
+    const answer = await world.ask("POST", runsPath(job.source), body, headers).catch(() => undefined);
     if (answer?.status === 201) {
       acknowledge(facts, wanted, answer);
       return answer.json.run_id;
@@ -64,26 +66,30 @@ function acknowledge(facts: Facts, { job, acknowledged, earlier }: JobFacts, { h
   if (!headers.has("hub-stale")) facts.see(json as RunRecord);
 }
 
-async function kill(world: World, facts: Facts, runId: string, random: Random): Promise<void> {
-  const order = random.pick([undefined, { signal: "SIGKILL" }, { grace_seconds: 0 }, { signal: "SIGINT" }]);
+async function kill(world: World, facts: Facts, job: Job, runId: string, random: Random): Promise<void> {
+  const orders: KillFact["order"][] = [{}, { signal: "SIGKILL" }, { grace_seconds: 0 }];
+  // A shell starts what is to run in the background deaf to SIGINT.
+  const order = random.pick(job.child === "none" ? [...orders, { signal: "SIGINT" as const }] : orders);
   facts.count("kills");
-  facts.kills.set(runId, "uncertain");
-  const answer = await world.ask("POST", `${RUNS}/${runId}/kill`, order ?? {}).catch(() => undefined);
+  const fact: KillFact = { order, answer: "uncertain" };
+  facts.kills.set(runId, fact);
+  const path = `${runsPath(job.source)}/${runId}/kill`;
+  const answer = await world.ask("POST", path, order).catch(() => undefined);
   if (answer?.status === 200) {
-    facts.kills.set(runId, "accepted");
+    fact.answer = "accepted";
     facts.see(answer.json);
     if (answer.json.status !== "killed")
       facts.violate(`kill of ${runId} answered ${JSON.stringify(answer.json)}`);
   } else if (answer?.status === 409) {
-    facts.kills.set(runId, "refused");
+    fact.answer = "refused";
   } else if (answer && !MAY_PASS.has(answer.status)) {
     facts.violate(`kill of ${runId}: ${answer.status} ${JSON.stringify(answer.json)}`);
   }
 }
 
-async function look(world: World, facts: Facts, runId: string, random: Random): Promise<void> {
+async function look(world: World, facts: Facts, job: Job, runId: string, random: Random): Promise<void> {
   const path = random.pick(["", `/logs?max_bytes=${random.between(1, 300)}`, "/logs?wait=1&after=0"]);
-  const answer = await world.ask("GET", `${RUNS}/${runId}${path}`).catch(() => undefined);
+  const answer = await world.ask("GET", `${runsPath(job.source)}/${runId}${path}`).catch(() => undefined);
   if (!answer || MAY_PASS.has(answer.status)) return;
   if (answer.status !== 200)
     facts.violate(`GET ${path} of ${runId}: ${answer.status} ${JSON.stringify(answer.json)}`);

@@ -7,8 +7,8 @@ const FILL_TRIES = 20;
 /** The disk that the state lies on, which can be made full. */
 export interface Disk {
   kind: "tmpfs" | "RLIMIT_FSIZE";
-  /** Makes it full; `pids` are the servers, for which it looks full where it cannot be. */
-  fill(pids: number[]): void;
+  /** Makes it full; `pids` are the servers, for which it looks full where it cannot be. True when it is. */
+  fill(pids: number[]): boolean;
   free(pids: number[]): void;
   remove(): void;
 }
@@ -30,7 +30,8 @@ function tmpfs(path: string): Disk {
     kind: "tmpfs",
     fill() {
       // Refused when more has been written since it was looked at.
-      for (let tries = 0; tries < FILL_TRIES && !shrink(); tries++);
+      for (let tries = 0; tries < FILL_TRIES; tries++) if (shrink()) return true;
+      return false;
     },
     free: () => void mount("-o", `remount,size=${ROOM_KB}k`, path),
     remove() {
@@ -44,13 +45,16 @@ function limitedFiles(): Disk {
   return {
     kind: "RLIMIT_FSIZE",
     fill: (pids) => limit(pids, "0"),
-    free: (pids) => limit(pids, "unlimited"),
+    free: (pids) => void limit(pids, "unlimited"),
     remove: () => {},
   };
 }
 
-function limit(pids: number[], size: string): void {
-  for (const pid of pids) spawnSync("prlimit", [`--pid=${pid}`, `--fsize=${size}:`], { stdio: "ignore" });
+function limit(pids: number[], size: string): boolean {
+  const done = pids.map((pid) =>
+    spawnSync("prlimit", [`--pid=${pid}`, `--fsize=${size}:`], { stdio: "ignore" }),
+  );
+  return done.some(({ status }) => status === 0);
 }
 
 function mount(...args: string[]): boolean {

@@ -8,11 +8,17 @@ export interface JobFacts {
   key: string | undefined;
   /** The runs that answers of 201 have named. */
   acknowledged: Set<string>;
+  /** Every run of it that was found at the end of its round. */
+  found: Set<string>;
   /** The runs of this job from before the key was free again. */
   earlier: ReadonlySet<string>;
 }
 
-export type KillFact = "accepted" | "refused" | "uncertain";
+/** A kill that was asked for, and what was answered. */
+export interface KillFact {
+  order: { signal?: "SIGKILL" | "SIGINT"; grace_seconds?: number };
+  answer: "accepted" | "refused" | "uncertain";
+}
 
 /** Something that must not be. */
 export type Violation = string;
@@ -34,7 +40,14 @@ export function createFacts() {
     },
     /** Takes down a record that the API has shown: once terminal, it may never differ again. */
     see(record: RunRecord): void {
-      if (record.ended_at === null) {
+      const { status, started_at, ended_at } = record;
+      const isAlive = ended_at === null;
+      // Killed is what it is called as soon as the signal is sent.
+      if (status !== "killed" && isAlive !== (status === "running"))
+        violations.push(`${record.run_id} is ${status} and ended at ${ended_at}`);
+      if (!isAlive && ended_at < started_at)
+        violations.push(`${record.run_id} ended before it started: ${JSON.stringify(record)}`);
+      if (isAlive) {
         if (terminal.has(record.run_id))
           violations.push(`${record.run_id} is ${record.status} again: ${JSON.stringify(record)}`);
         return;

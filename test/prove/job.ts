@@ -1,4 +1,10 @@
+import type { Source } from "../../host-agent/protocol/schemas.ts";
 import type { Random } from "./random.ts";
+
+/** Each takes the start of another Node. */
+const TERMINAL_SHARE = 0.08;
+/** How long a child would live if nobody ended it: longer than any round, and unlike a job's own pause. */
+const CHILD_SECONDS = 300;
 
 /** What one job is asked to do. */
 export interface Job {
@@ -7,14 +13,22 @@ export interface Job {
   lines: number;
   exitCode: number;
   pauseMs: number;
+  /** What it leaves behind, which only a kill or the end of the round ends. */
+  child: "none" | "child" | "daemon";
+  source: Source;
+  terminal: boolean;
 }
 
 /**
- * job.sh LEDGER ID LINES CODE SECONDS: notes in the ledger that it runs and, at
- * the end, how many of its lines it could not write to its log.
+ * job.sh LEDGER ID LINES CODE SECONDS CHILD: notes in the ledger that it runs
+ * and, at the end, how many of its lines it could not write to its log.
  */
 export const JOB_SH = `#!/bin/sh
 echo "start $HUB_RUN_ID $2" >>"$1"
+case "$6" in
+  child) sleep ${CHILD_SECONDS} & ;;
+  daemon) setsid sleep ${CHILD_SECONDS} & ;;
+esac
 lost=0
 i=0
 while [ "$i" -lt "$3" ]; do
@@ -27,17 +41,25 @@ echo "end $HUB_RUN_ID $2 $lost" >>"$1"
 exit "$4"
 `;
 
-export function randomJob(id: string, random: Random): Job {
+/** True of the command line of what a job leaves behind. */
+export function isJobsChild(command: string): boolean {
+  return command.includes(`sleep\0${CHILD_SECONDS}`);
+}
+
+export function randomJob(id: string, random: Random, hasTerminals: boolean): Job {
   return {
     id,
     lines: random.pick([0, 1, 3, 20, 60]),
     exitCode: random.pick([0, 0, 0, 1, 9, 42, 77]),
     pauseMs: random.between(0, 120),
+    child: random.pick(["none", "none", "none", "child", "daemon"]),
+    source: random.pick(["script", "script", "pipeline"]),
+    terminal: random.chance(TERMINAL_SHARE) && hasTerminals,
   };
 }
 
 export function jobArgs(job: Job, ledger: string): string {
-  return `${ledger} ${job.id} ${job.lines} ${job.exitCode} ${job.pauseMs / 1000}`;
+  return `${ledger} ${job.id} ${job.lines} ${job.exitCode} ${job.pauseMs / 1000} ${job.child}`;
 }
 
 /** The lines of the job's whole log. */

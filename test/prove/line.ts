@@ -10,7 +10,7 @@ export type LineFault =
 
 /** A line between the API and the agent's Unix socket, on which requests get lost, late, or arrive twice. */
 export async function openLine(path: string, agentPath: string) {
-  const faults: LineFault[] = [];
+  const faults: { fault: LineFault; onEffect: () => void }[] = [];
   const sockets = new Set<Socket>();
   const timers = new Set<NodeJS.Timeout>();
 
@@ -32,8 +32,8 @@ export async function openLine(path: string, agentPath: string) {
   }
 
   /** The same bytes once more, on a connection of their own; nobody reads the answer. */
-  function sendAgain(data: Buffer): void {
-    const socket = connect(agentPath);
+  function sendAgain(data: Buffer, onEffect: () => void): void {
+    const socket = connect(agentPath, onEffect);
     track(socket);
     socket.on("data", () => socket.destroy());
     socket.write(data);
@@ -42,21 +42,29 @@ export async function openLine(path: string, agentPath: string) {
   const server = createServer((client) => {
     const agent = connect(agentPath);
     let left = Infinity;
+    let onCut: (() => void) | undefined;
     track(client, () => agent.destroy());
     track(agent, () => client.destroy());
     client.on("data", (data: Buffer) => {
       const isHead = /^(?:GET|POST) /.test(data.toString("latin1", 0, 5));
-      const fault = isHead ? faults.shift() : undefined;
-      switch (fault?.kind) {
+      const next = isHead ? faults.shift() : undefined;
+      if (!next) return agent.write(data);
+      const { fault, onEffect } = next;
+      switch (fault.kind) {
         case "cut":
+          onEffect();
           return client.destroy();
         case "cut answer":
           left = fault.after;
+          onCut = onEffect;
           break;
         case "delay":
-          return later(fault.ms, () => agent.write(data));
+          return later(fault.ms, () => {
+            if (agent.writable) onEffect();
+            agent.write(data);
+          });
         case "duplicate":
-          later(fault.afterMs, () => sendAgain(data));
+          later(fault.afterMs, () => sendAgain(data, onEffect));
           break;
         default:
       }
@@ -67,6 +75,7 @@ export async function openLine(path: string, agentPath: string) {
         left -= data.length;
         client.write(data);
       } else {
+        onCut?.();
         client.end(data.subarray(0, left));
       }
     });
@@ -74,7 +83,8 @@ export async function openLine(path: string, agentPath: string) {
   await once(server, "listening");
 
   return {
-    harm: (...next: LineFault[]) => void faults.push(...next),
+    /** Harms the next request that comes; `onEffect` is told once that has made a difference. */
+    harm: (fault: LineFault, onEffect: () => void) => void faults.push({ fault, onEffect }),
     heal: () => void (faults.length = 0),
     async close(): Promise<void> {
       for (const timer of timers) clearTimeout(timer);

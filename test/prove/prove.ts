@@ -1,5 +1,5 @@
 import type { RunRecord } from "../../host-agent/protocol/schemas.ts";
-import { RUNS } from "./client.ts";
+import { runsPath, SOURCES } from "./client.ts";
 import { createFacts, type Facts, type JobFacts, type Violation } from "./facts.ts";
 import { seededRandom } from "./random.ts";
 import { playRound } from "./round.ts";
@@ -28,7 +28,6 @@ const MOST_VIOLATIONS = 20;
 /** Plays the rounds and says what went wrong; ends all that it has started. */
 export async function prove({ rounds, seed, lanes, onRound = () => {} }: ProveOptions): Promise<Figures> {
   const figures: Figures = { counts: new Map(), violations: [], disk: "", kept: [] };
-  let started = 0;
   let done = 0;
 
   async function runLane(topology: Topology, lane: number): Promise<void> {
@@ -37,11 +36,12 @@ export async function prove({ rounds, seed, lanes, onRound = () => {} }: ProveOp
     figures.disk = world.disk.kind;
     try {
       let before: JobFacts[] = [];
-      for (let own = 0; started < rounds && figures.violations.length < MOST_VIOLATIONS; own++) {
-        started++;
+      // A share that the seed and nothing else decides on.
+      const share = Math.ceil((rounds - lane) / lanes.length);
+      for (let own = 0; own < share && figures.violations.length < MOST_VIOLATIONS; own++) {
         const name = `${topology[0]}${lane}r${own}`;
         const random = seededRandom(seed * 1_000_003 + lane * 100_003 + own);
-        before = await playRound(world, facts, name, random, before);
+        before = await playRound({ world, facts, random, name, number: own }, before);
         figures.violations.push(...facts.violations.splice(0).map((text) => `round ${name}: ${text}`));
         onRound(++done, figures.violations.length);
       }
@@ -67,14 +67,16 @@ export async function prove({ rounds, seed, lanes, onRound = () => {} }: ProveOp
 /** Every record of every round once more: none may have changed since its run ended. */
 async function seeAllAgain(world: World, facts: Facts): Promise<void> {
   const seen = new Set<string>();
-  for (let cursor = ""; ;) {
-    const { json } = await world.read(`${RUNS}?limit=500${cursor}`);
-    for (const run of json.runs as RunRecord[]) {
-      facts.see(run);
-      seen.add(run.run_id);
+  for (const source of SOURCES) {
+    for (let cursor = ""; ;) {
+      const { json } = await world.read(`${runsPath(source)}?limit=500${cursor}`);
+      for (const run of json.runs as RunRecord[]) {
+        facts.see(run);
+        seen.add(run.run_id);
+      }
+      if (json.next_cursor === null) break;
+      cursor = `&cursor=${json.next_cursor}`;
     }
-    if (json.next_cursor === null) break;
-    cursor = `&cursor=${json.next_cursor}`;
   }
   for (const runId of facts.terminalRuns()) if (!seen.has(runId)) facts.violate(`${runId} is gone`);
 }

@@ -6,7 +6,8 @@ import { hasEnded, readStat } from "../../host-agent/process-identity.ts";
 export interface RunProcess {
   pid: number;
   runId: string;
-  isWrapper: boolean;
+  /** The wrapper, the job's own shell, or anything that the two have started. */
+  part: "wrapper" | "job" | "other";
   command: string;
 }
 
@@ -23,9 +24,15 @@ export function runProcesses(dir: string): RunProcess[] {
     const isHere = command.includes(dir) || environ.includes(dir) || read(`/proc/${name}/comm`) === "sleep\n";
     const stat = readStat(pid);
     if (isHere && stat && !hasEnded(stat))
-      found.push({ pid, runId, isWrapper: stat.pgrp === pid && command.includes("run.sh"), command });
+      found.push({ pid, runId, part: partOf(command, stat.pgrp === pid), command });
   }
   return found;
+}
+
+function partOf(command: string, leads: boolean): RunProcess["part"] {
+  // A fork of the wrapper bears its command line until it becomes the command.
+  if (command.includes("run.sh")) return leads ? "wrapper" : "other";
+  return command.includes("job.sh") && !command.includes("terminal.ts") ? "job" : "other";
 }
 
 function read(path: string): string {

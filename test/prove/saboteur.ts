@@ -4,116 +4,171 @@ import { DatabaseSync } from "node:sqlite";
 import { setTimeout as sleep } from "node:timers/promises";
 
 import type { Facts } from "./facts.ts";
+import type { LineFault } from "./line.ts";
 import type { Random } from "./random.ts";
 import { runProcesses } from "./run-processes.ts";
-import type { World } from "./world.ts";
+import type { Topology, World } from "./world.ts";
 
 /** The longest that any harm lasts, unless it ends a process. */
 const LONGEST_MS = 150;
+/** How long to look for a process to harm, and how often: the clients launch all the time. */
+const LOOK_FOR_MS = 400;
+const LOOK_INTERVAL_MS = 5;
 /** Together far less than the hour for which a key holds. */
 const CLOCK_STEP_MS = 120_000;
 
-type Act = (world: World, facts: Facts, random: Random) => Promise<void>;
+/** Does one kind of harm, takes back what can be taken back, and calls `count` if it has taken effect. */
+type Act = (world: World, facts: Facts, random: Random, count: () => void) => Promise<void>;
 
-const SERVER_SIGNALS = ["SIGKILL", "SIGKILL", "SIGTERM", "SIGSTOP", "SIGSTOP", "SIGSTOP"] as const;
+/** One kind of harm, by the name that it is counted under. */
+export interface Harm {
+  name: string;
+  act: Act;
+}
 
-const signalServer: Act = async (world, facts, random) => {
-  const server = random.pick(world.servers);
-  const signal = random.pick(SERVER_SIGNALS);
-  facts.count(`${signal} to the ${server.name}`);
-  server.signal(signal);
-  if (signal !== "SIGSTOP") return;
-  await sleep(random.between(5, LONGEST_MS));
-  server.signal("SIGCONT");
-};
+const SIGNALS = ["SIGKILL", "SIGTERM", "SIGSTOP"] as const;
+type Signal = (typeof SIGNALS)[number];
 
-function signalRun(part: "wrapper" | "job"): Act {
-  return async (world, facts, random) => {
-    const members = runProcesses(world.dir).filter(
-      ({ isWrapper, command }) => command.includes(world.dir) && isWrapper === (part === "wrapper"),
-    );
-    if (members.length === 0) return;
-    const { pid, runId } = random.pick(members);
-    const signal = random.pick(["SIGKILL", "SIGTERM", "SIGSTOP"] as const);
-    facts.count(`${signal} to the ${part}`);
-    if (signal !== "SIGSTOP") {
-      facts.harmed.set(runId, (facts.harmed.get(runId) ?? new Set()).add(`${part} ${signal}`));
-    }
-    send(pid, signal);
-    if (signal !== "SIGSTOP") return;
-    await sleep(random.between(5, LONGEST_MS));
-    send(pid, "SIGCONT");
+function signalServer(signal: Signal, name: "api" | "agent"): Harm {
+  return {
+    name: `${signal} to the ${name}`,
+    async act(world, _facts, random, count) {
+      const server = world[name]!;
+      if (server.signal(signal)) count();
+      if (signal !== "SIGSTOP") return;
+      await sleep(random.between(5, LONGEST_MS));
+      server.signal("SIGCONT");
+    },
   };
 }
 
-const fillDisk: Act = async (world, facts, random) => {
-  facts.count("disk full");
-  const pids = world.servers.map((server) => server.pid());
-  world.disk.fill(pids);
-  await sleep(random.between(5, LONGEST_MS));
-  world.disk.free(pids);
-};
+function signalRun(signal: Signal, part: "wrapper" | "job"): Harm {
+  return {
+    name: `${signal} to the ${part}`,
+    async act(world, facts, random, count) {
+      const victim = await findPart(world, part, random);
+      if (!victim) return;
+      const { pid, runId } = victim;
+      if (signal !== "SIGSTOP") {
+        facts.harmed.set(runId, (facts.harmed.get(runId) ?? new Set()).add(`${part} ${signal}`));
+      }
+      if (send(pid, signal)) count();
+      if (signal !== "SIGSTOP") return;
+      await sleep(random.between(5, LONGEST_MS));
+      send(pid, "SIGCONT");
+    },
+  };
+}
 
-const holdLock: Act = async (world, facts, random) => {
-  const path = join(world.stateDir, random.pick(["runs.db", "runs.db", "kv.db"]));
-  if (!existsSync(path)) return;
-  using db = new DatabaseSync(path, { timeout: 1 });
-  try {
-    db.exec("BEGIN IMMEDIATE");
-  } catch {
-    return;
+async function findPart(world: World, part: "wrapper" | "job", random: Random) {
+  const giveUpAt = performance.now() + LOOK_FOR_MS;
+  while (performance.now() < giveUpAt) {
+    const found = runProcesses(world.dir).filter((each) => each.part === part);
+    if (found.length > 0) return random.pick(found);
+    await sleep(LOOK_INTERVAL_MS);
   }
-  facts.count("SQLite busy");
-  await sleep(random.between(5, LONGEST_MS));
-  db.exec("ROLLBACK");
+  return undefined;
+}
+
+const fillDisk: Harm = {
+  name: "disk full",
+  async act(world, _facts, random, count) {
+    const pids = world.servers.map((server) => server.pid());
+    if (world.disk.fill(pids)) count();
+    await sleep(random.between(5, LONGEST_MS));
+    world.disk.free(pids);
+  },
 };
 
-const moveClock: Act = async (world, facts, random) => {
-  facts.count("clock moved");
-  world.moveClock(random.between(-CLOCK_STEP_MS, CLOCK_STEP_MS));
+const holdLock: Harm = {
+  name: "SQLite busy",
+  async act(world, _facts, random, count) {
+    const path = join(world.stateDir, random.pick(["runs.db", "runs.db", "kv.db"]));
+    if (!existsSync(path)) return;
+    using db = new DatabaseSync(path, { timeout: 1 });
+    try {
+      db.exec("BEGIN IMMEDIATE");
+    } catch {
+      return;
+    }
+    count();
+    await sleep(random.between(5, LONGEST_MS));
+    db.exec("ROLLBACK");
+  },
 };
 
-const harmLine: Act = async (world, facts, random) => {
-  const kind = random.pick(["cut", "cut answer", "delay", "duplicate"] as const);
-  facts.count(`request ${kind}`);
-  world.line?.harm({
-    kind,
-    after: random.between(0, 600),
-    ms: random.between(1, LONGEST_MS),
-    afterMs: random.between(0, LONGEST_MS),
-  });
+const moveClock: Harm = {
+  name: "clock moved",
+  async act(world, _facts, random, count) {
+    world.moveClock(random.between(-CLOCK_STEP_MS, CLOCK_STEP_MS));
+    count();
+  },
 };
 
-const ACTS: Act[] = [
-  signalServer,
-  signalRun("wrapper"),
-  signalRun("wrapper"),
-  signalRun("job"),
-  signalRun("job"),
+function harmLine(kind: LineFault["kind"]): Harm {
+  return {
+    name: `request ${kind}`,
+    async act(world, _facts, random, count) {
+      const fault = {
+        kind,
+        after: random.between(0, 600),
+        ms: random.between(1, LONGEST_MS),
+        afterMs: random.between(0, LONGEST_MS),
+      };
+      world.line!.harm(fault, count);
+    },
+  };
+}
+
+const EVERYWHERE: readonly Harm[] = [
+  ...SIGNALS.flatMap((signal) => [
+    signalServer(signal, "api"),
+    signalRun(signal, "wrapper"),
+    signalRun(signal, "job"),
+  ]),
   fillDisk,
   holdLock,
   moveClock,
 ];
+const WITH_A_LINE: readonly Harm[] = [
+  ...SIGNALS.map((signal) => signalServer(signal, "agent")),
+  ...(["cut", "cut answer", "delay", "duplicate"] as const).map(harmLine),
+];
 
-/** Does some harm at random moments, and takes back what can be taken back. Resolves with whether the disk was full. */
-export async function sabotage(world: World, facts: Facts, random: Random): Promise<{ diskFull: boolean }> {
-  const acts = world.line ? [...ACTS, harmLine, harmLine, harmLine] : ACTS;
-  const chosen = Array.from({ length: random.between(1, 3) }, () => random.pick(acts));
+/** Every kind of harm that there is for a product deployed like this. */
+export function kindsOfHarm(topology: Topology): readonly Harm[] {
+  return topology === "remote" ? [...WITH_A_LINE, ...EVERYWHERE] : EVERYWHERE;
+}
+
+/**
+ * Does one to three kinds of harm at random moments: in the round with this
+ * number the kind whose turn it is, so that all are met, and others. Resolves
+ * with whether the disk was to be full.
+ */
+export async function sabotage(
+  world: World,
+  facts: Facts,
+  random: Random,
+  round: number,
+): Promise<{ diskFull: boolean }> {
+  const kinds = kindsOfHarm(world.topology);
+  const others = Array.from({ length: random.between(0, 2) }, () => random.pick(kinds));
+  const chosen = [kinds[round % kinds.length]!, ...others];
   await Promise.all(
-    chosen.map(async (act) => {
+    chosen.map(async ({ name, act }) => {
       const own = random.fork();
       await sleep(own.between(0, LONGEST_MS));
-      await act(world, facts, own);
+      await act(world, facts, own, () => facts.count(name));
     }),
   );
-  world.line?.heal();
   return { diskFull: chosen.includes(fillDisk) };
 }
 
-function send(pid: number, signal: NodeJS.Signals): void {
+function send(pid: number, signal: NodeJS.Signals): boolean {
   try {
-    process.kill(pid, signal);
+    return process.kill(pid, signal);
   } catch {
     // It has ended in between.
+    return false;
   }
 }

@@ -7,6 +7,7 @@ import { setTimeout as sleep } from "node:timers/promises";
 import { fileURLToPath } from "node:url";
 
 import { makeAgentKey, trustKey } from "../../adapters/agent-pair.ts";
+import { missingForTerminal } from "../../host-agent/terminal-mode.ts";
 import { openDisk } from "./disk.ts";
 import { JOB_SH } from "./job.ts";
 import { keep, type Keeper } from "./keeper.ts";
@@ -22,6 +23,9 @@ export interface Reply {
   json: any;
   bytes: Uint8Array;
 }
+
+/** The recipe of which the job is the command. */
+export const RECIPE_ID = "job";
 
 const KEY = "sk_prove_0123456789abcdef0123456789abcdef";
 const ASK_PATIENCE_MS = 15_000;
@@ -48,7 +52,8 @@ export async function createWorld(topology: Topology) {
   writeFileSync(paths.script, JOB_SH, { mode: 0o755 });
   writeFileSync(paths.ledger, "");
   writeFileSync(paths.clock, "0");
-  writeFileSync(join(dir, "recipes.json"), '{"recipes": []}');
+  const recipe = { recipe_id: RECIPE_ID, title: "Job", description: "", command: [paths.script] };
+  writeFileSync(join(dir, "recipes.json"), JSON.stringify({ recipes: [recipe] }));
   writeFileSync(
     join(dir, "keys.json"),
     JSON.stringify({ keys: [{ name: "prover", key: KEY, scopes: ["*"] }] }),
@@ -79,6 +84,9 @@ export async function createWorld(topology: Topology) {
     env["HUB_AGENT_URL"] = `unix:${join(dir, "line.sock")}`;
     env["HUB_AGENT_KEY"] = join(dir, "agent_key.json");
   }
+  const hasTerminals = (await missingForTerminal()) === undefined;
+  /** By how much the clock ran ahead, at each time, since that was asked last. */
+  let offsets = [0];
   const api = keep("api", [main("api-main.ts"), paths.clock], env);
   const servers = agent ? [api, agent] : [api];
 
@@ -120,6 +128,7 @@ export async function createWorld(topology: Topology) {
 
   return {
     topology,
+    hasTerminals,
     ...paths,
     disk,
     api,
@@ -130,11 +139,17 @@ export async function createWorld(topology: Topology) {
     read,
 
     moveClock(ms: number): void {
+      offsets.push(offsets.at(-1)! + ms);
       // Renamed, for the servers read it at any moment.
-      writeFileSync(`${paths.clock}.new`, String(this.clockOffset() + ms));
+      writeFileSync(`${paths.clock}.new`, String(offsets.at(-1)));
       renameSync(`${paths.clock}.new`, paths.clock);
     },
-    clockOffset: () => Number(readFileSync(paths.clock, "utf8")),
+    /** How far ahead of the real one the clock was since the last call, in milliseconds: now, and before each move. */
+    takeClockOffsets(): number[] {
+      const taken = offsets;
+      offsets = taken.slice(-1);
+      return taken;
+    },
     readLedger: () => readFileSync(paths.ledger, "utf8"),
     async stop({ keepFolder }: { keepFolder: boolean }): Promise<void> {
       await api.stop();

@@ -112,11 +112,19 @@ describe("secrets", () => {
       wrong: "sk_canary_wrong_0123456789",
       env: "canary-of-the-environment",
       idem: "canary-idempotency-key",
+      signing: Buffer.from("canary-of-the-signature").toString("base64"),
+      // What a receiver may take as proof of who calls; no one answers there.
+      callback: "canary-of-the-callback-url",
     };
     await using hub = await startHub({ keys: [{ name: "canary", key: canary.key, scopes: ["*"] }] });
     const agent = await startAgentProcess({
       dir: hub.dir,
-      env: { ...hub.env, HUB_STATE_DIR: join(hub.dir, "state2") },
+      env: {
+        ...hub.env,
+        HUB_STATE_DIR: join(hub.dir, "state2"),
+        HUB_CALLBACK_HOSTS: "http://127.0.0.1:9+private",
+        HUB_CALLBACK_SECRET: `whsec_${canary.signing}`,
+      },
     });
     const { d: agentKey } = agent.key;
     try {
@@ -129,6 +137,7 @@ describe("secrets", () => {
         "environment.sh",
         `tr '\\0' '\\n' </proc/$$/environ; tr '\\0' '\\n' </proc/$PPID/environ; sleep 0.3`,
       );
+      const callback_url = `http://127.0.0.1:9/hook?token=${canary.callback}`;
       let answers = "";
       const ask = async (method: string, route: string, key: string, body?: string) => {
         const response = await fetch(server.url + route, {
@@ -144,7 +153,7 @@ describe("secrets", () => {
         answers += JSON.stringify([...response.headers]) + text;
         return text;
       };
-      const run = JSON.parse(await ask("POST", RUNS, canary.key, JSON.stringify({ path })));
+      const run = JSON.parse(await ask("POST", RUNS, canary.key, JSON.stringify({ path, callback_url })));
       const environ = processesOf(run.run_id).flatMap(({ pid }) => {
         try {
           return [readFileSync(`/proc/${pid}/environ`, "latin1")];
@@ -185,9 +194,12 @@ describe("secrets", () => {
       };
       expect(environ.length, "the job was looked at while it lived").toBeGreaterThan(0);
       for (const [place, text] of Object.entries(places)) {
-        for (const secret of [canary.key, canary.wrong, canary.env, canary.idem, agentKey]) {
+        for (const secret of [canary.key, canary.wrong, canary.env, canary.idem, canary.signing, agentKey]) {
           expect(text.includes(secret), `${secret} in ${place}`).toBe(false);
         }
+        // Only where the agent keeps it until it has called.
+        const isKeptHere = /\/runs\.db(?:-wal)?$/.test(place);
+        expect(!isKeptHere && text.includes(canary.callback), `the callback's URL in ${place}`).toBe(false);
       }
       expect(Object.keys(places).length).toBeGreaterThan(8);
     } finally {
