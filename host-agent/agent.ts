@@ -84,9 +84,12 @@ export async function startAgent(
   const supervision = repeat(
     "supervise_failed",
     async () => {
-      await runs.supervise();
-      audit.countRefusals();
-      noteHead();
+      try {
+        await runs.supervise();
+      } finally {
+        audit.countRefusals();
+        noteHead();
+      }
     },
     SUPERVISE_INTERVAL_MS,
   );

@@ -22,9 +22,21 @@ export function pruneRuns(store: RunStore, stateDir: string, endedBefore: number
   return pruned;
 }
 
+/** What stays for ever because somebody has changed it keeps no other run from being forgotten. */
+const OUT_OF_OUR_HANDS = [
+  "ENOENT",
+  "ENOTDIR",
+  "EISDIR",
+  "ERR_FS_EISDIR",
+  "ENOTEMPTY",
+  "EACCES",
+  "EPERM",
+  "EROFS",
+];
+
 function removeLog({ log_path, log_file }: StoredRun): void {
   if (log_file === null) return;
-  ignoring(["ENOENT", "ENOTDIR", "EACCES", "EPERM", "EROFS"], () => {
+  ignoring(OUT_OF_OUR_HANDS, () => {
     const stats = lstatSync(log_path, { throwIfNoEntry: false });
     if (stats?.isFile() && fileIdentity(stats) === log_file) unlinkSync(log_path);
   });
@@ -32,9 +44,9 @@ function removeLog({ log_path, log_file }: StoredRun): void {
 
 /** Our own two files and the folder; with anything else in it, which only the run can have put there, it stays. */
 function removeFolder({ path, started, exit }: RunFolder): void {
-  ignoring(["EISDIR", "ERR_FS_EISDIR"], () => rmSync(started, { force: true }));
-  ignoring(["EISDIR", "ERR_FS_EISDIR"], () => rmSync(exit, { force: true }));
-  ignoring(["ENOENT", "ENOTEMPTY", "ENOTDIR"], () => rmdirSync(path));
+  ignoring(OUT_OF_OUR_HANDS, () => rmSync(started, { force: true }));
+  ignoring(OUT_OF_OUR_HANDS, () => rmSync(exit, { force: true }));
+  ignoring(OUT_OF_OUR_HANDS, () => rmdirSync(path));
 }
 
 function ignoring(codes: readonly string[], work: () => void): void {

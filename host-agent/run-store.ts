@@ -278,9 +278,10 @@ export function openRunStore(path: string) {
     /** Records that a launch started nothing: its token may start another, and nobody is told its end. */
     failLaunch(runId: string, failure: { status_reason: string; ended_at: number }): StoredRun {
       return transaction(() => {
-        dropCallback.run(runId);
         const changes = { status: "failed", ...failure, launch_token: null };
-        updateOf(Object.keys(changes)).run(...Object.values(changes), runId);
+        const { changes: changed } = updateOf(Object.keys(changes)).run(...Object.values(changes), runId);
+        // Of a run that has ended by now somebody waits to be told.
+        if (Number(changed) > 0) dropCallback.run(runId);
         return selectById.get(runId) as unknown as StoredRun;
       });
     },

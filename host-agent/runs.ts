@@ -1,5 +1,3 @@
-import { setTimeout as sleep } from "node:timers/promises";
-
 import { createLaunches, type LaunchesDeps } from "./launches.ts";
 import { readPage } from "./log-file.ts";
 import { watchForChange } from "./log-wait.ts";
@@ -27,6 +25,8 @@ export type Runs = ReturnType<typeof createRuns>;
 /** How often a reader at the end of a log over its limit looks whether the run has ended. */
 const CUT_LOG_INTERVAL_MS = 500;
 const DAY_MS = 86_400_000;
+/** So many requests may be held at a time. */
+const MAX_HELD = 500;
 /** The logs of runs that ended within a day are looked at so often. */
 const LEFT_LOGS_INTERVAL_MS = 60_000;
 
@@ -61,8 +61,10 @@ export function createRuns(deps: RunsDeps) {
     return settle(run);
   }
 
-  function track<T>(work: Promise<T>): Promise<T> {
-    const tracked = work.finally(() => held.delete(tracked));
+  function track<T>(waitSeconds: number, begin: () => Promise<T>): Promise<T> {
+    // Each is a watch of its own, and all of one run wake at once.
+    if (waitSeconds > 0 && held.size >= MAX_HELD) throw tooManyHeld();
+    const tracked = begin().finally(() => held.delete(tracked));
     held.add(tracked);
     return tracked;
   }
@@ -95,7 +97,7 @@ export function createRuns(deps: RunsDeps) {
     await launches.over(runId);
     const { waitSeconds = 0, signal } = wait;
     return waitSeconds > 0
-      ? track(getEnded(source, runId, waitSeconds, orStopping(signal)))
+      ? track(waitSeconds, () => getEnded(source, runId, waitSeconds, orStopping(signal)))
       : publicRun(await find(source, runId));
   }
 
@@ -112,7 +114,7 @@ export function createRuns(deps: RunsDeps) {
       const run = await find(source, runId);
       const left = giveUpAt - performance.now();
       if (run.ended_at !== null || left <= 0 || signal.aborted) return publicRun(run);
-      await Promise.race([change.changed, sleep(left, undefined, { ref: false })]);
+      await within(left, change.changed);
     }
   }
 
@@ -155,8 +157,7 @@ export function createRuns(deps: RunsDeps) {
       const left = giveUpAt - performance.now();
       if (page.bytes.length > 0 || !growing || left <= 0 || signal.aborted) return page;
       // Behind its limit the file changes all the time, and the log never.
-      const changed = page.isCut ? sleep(CUT_LOG_INTERVAL_MS, undefined, { ref: false }) : change.changed;
-      await Promise.race([changed, sleep(left, undefined, { ref: false })]);
+      await (page.isCut ? within(CUT_LOG_INTERVAL_MS) : within(left, change.changed));
     }
   }
 
@@ -169,37 +170,40 @@ export function createRuns(deps: RunsDeps) {
     const { runs, failures } = await settleAll(store.alive());
     for (const run of runs) {
       if (run.ended_at !== null || run.status === "launching") continue;
-      const isLogFull = cutLogOf(run);
-      const isLate = run.timeout_seconds !== null && now() > run.started_at + run.timeout_seconds * 1000;
-      if (run.stop_cause === null && isLate) {
-        stopRun(store, run, {
-          cause: "timeout",
-          signal: "SIGTERM",
-          keyName: null,
-          deadline: now() + LIMIT_GRACE_MS,
-        });
-      } else if (run.stop_cause === null && isLogFull && deps.stopAtLogLimit) {
-        stopRun(store, run, {
-          cause: "log_limit",
-          signal: "SIGTERM",
-          keyName: null,
-          deadline: now() + LIMIT_GRACE_MS,
-        });
-      } else if (run.stop_cause !== null && run.stop_sent === 0) {
-        deliver(store, run);
-      } else if (run.stop_deadline !== null && now() >= run.stop_deadline) {
-        store.update(run.run_id, { stop_escalated: run.stop_signal === "SIGKILL" ? 0 : 1 });
-        await killTree(run);
-        await settle(store.get(run.run_id) ?? run);
-      }
+      // One run that cannot be looked after keeps no other from it.
+      await lookAfter(run).catch((error: unknown) => failures.push(error));
     }
     cutLeftLogs();
     if (deps.keepRunsDays !== undefined) {
       const pruned = pruneRuns(store, stateDir, now() - deps.keepRunsDays * DAY_MS);
       for (const run of pruned) deps.onPruned?.(run);
     }
-    // Last: one run that cannot be looked at keeps no other from being looked after.
     if (failures.length > 0) throw failures[0];
+  }
+
+  async function lookAfter(run: StoredRun): Promise<void> {
+    const limit = brokenLimit(run);
+    const graceEndsAt = now() + LIMIT_GRACE_MS;
+    if (run.stop_cause === null && limit !== undefined) {
+      stopRun(store, run, { cause: limit, signal: "SIGTERM", keyName: null, deadline: graceEndsAt });
+    } else if (run.stop_cause !== null && run.stop_sent === 0) {
+      deliver(store, run);
+    } else if (run.stop_cause !== null && run.stop_deadline === null && limit !== undefined) {
+      // It shrugged off a kill, and has had its signal: what is left is the end of its grace.
+      store.update(run.run_id, { stop_deadline: graceEndsAt });
+    } else if (run.stop_deadline !== null && now() >= run.stop_deadline) {
+      store.update(run.run_id, { stop_escalated: run.stop_signal === "SIGKILL" ? 0 : 1 });
+      await killTree(run);
+      await settle(store.get(run.run_id) ?? run);
+    }
+  }
+
+  /** The limit that the run is over, if it is to end for that. Cuts its log. */
+  function brokenLimit(run: StoredRun): "timeout" | "log_limit" | undefined {
+    const isLogFull = cutLogOf(run);
+    const { timeout_seconds, started_at } = run;
+    if (timeout_seconds !== null && now() > started_at + timeout_seconds * 1000) return "timeout";
+    return isLogFull && deps.stopAtLogLimit ? "log_limit" : undefined;
   }
 
   /** A run that has ended may have left a child that writes on. */
@@ -216,7 +220,8 @@ export function createRuns(deps: RunsDeps) {
     get,
     kill,
     supervise,
-    readLog: (source: Source, runId: string, query: LogQuery) => track(readLog(source, runId, query)),
+    readLog: async (source: Source, runId: string, query: LogQuery) =>
+      track(query.waitSeconds, () => readLog(source, runId, query)),
     stopWaiting: () => stopping.abort(),
     /** Resolves once nothing that may be held is under way, for clients that hung up included. */
     async stopHolding(): Promise<void> {
@@ -231,10 +236,27 @@ export function createRuns(deps: RunsDeps) {
   };
 }
 
+/** Resolves with `event`, and after `ms` at the latest. */
+async function within(ms: number, event?: Promise<unknown>): Promise<void> {
+  const { promise, resolve } = Promise.withResolvers<void>();
+  const timer = setTimeout(resolve, ms);
+  timer.unref();
+  await Promise.race(event ? [event, promise] : [promise]);
+  clearTimeout(timer);
+}
+
 /** A kill is repeated by retries, so only one that asks for more than the first does anything. */
 function asksForMore(run: StoredRun, order: KillOrder): boolean {
   if (run.stop_signal === "SIGKILL" || run.stop_escalated === 1) return false;
   return order.signal === "SIGKILL" || (order.grace_seconds !== undefined && run.stop_deadline === null);
+}
+
+function tooManyHeld(): ApiProblem {
+  return new ApiProblem(
+    "rate_limited",
+    `The host holds ${MAX_HELD} requests that wait, its limit; ask without waiting, or again later`,
+    { retryAfterSeconds: 1 },
+  );
 }
 
 function noSuchRun(source: Source, runId: string): ApiProblem {

@@ -42,7 +42,8 @@ export function stopRun(store: RunStore, run: StoredRun, order: StopOrder): Stor
 /** Sends the signal that was recorded for this run, and records that it was sent. */
 export function deliver(store: RunStore, run: StoredRun): StoredRun {
   const signal = run.stop_signal as NodeJS.Signals;
-  const reached = signal === "SIGKILL" ? killOnce(run, { spareWrapper: true }) : signalTree(run, signal);
+  const { reached, refused } =
+    signal === "SIGKILL" ? killOnce(run, { spareWrapper: true }) : signalTree(run, signal);
   if (!reached) return run;
   const by = {
     kill: `/kill by ${run.stop_key_name}`,
@@ -51,9 +52,20 @@ export function deliver(store: RunStore, run: StoredRun): StoredRun {
   }[run.stop_cause!];
   return store.update(run.run_id, {
     stop_sent: 1,
-    status_reason: `${by} sent ${signal}; not all of its processes have ended yet.`,
+    status_reason: `${by} sent ${signal}; ${refused ? REFUSED : "not all of its processes have ended yet"}.`,
     ...(run.stop_cause === "kill" && { status: "killed" }),
   });
+}
+
+const REFUSED =
+  "at least one of its processes belongs to another user, whom the host-agent may not signal, and goes on";
+
+/** What became of a signal to a tree. */
+interface Reach {
+  /** There was something left of the run. */
+  reached: boolean;
+  /** Something of it may not be signalled by this user. */
+  refused: boolean;
 }
 
 /**
@@ -79,43 +91,44 @@ function isStarting(run: StoredRun): boolean {
 export async function killTree(run: StoredRun): Promise<void> {
   for (let round = 0; round < KILL_ROUNDS; round++) {
     const spareWrapper = round < ROUNDS_WITHOUT_WRAPPER;
-    if (!killOnce(run, { spareWrapper })) return;
+    if (!killOnce(run, { spareWrapper }).reached) return;
     await sleep(KILL_ROUND_INTERVAL_MS);
   }
 }
 
 /** Each process gets the signal once: programs take a second one for an order to drop everything. */
-function signalTree(run: StoredRun, signal: NodeJS.Signals): boolean {
+function signalTree(run: StoredRun, signal: NodeJS.Signals): Reach {
   const leader = leaderOf(run);
   const members = processesOf(run.run_id, leader);
   const others = members
     .filter((stat) => leader === undefined || stat.pgrp !== leader)
     .map((stat) => stat.pid);
   const targets = leader === undefined || others.length === members.length ? others : [-leader, ...others];
-  let reached = false;
-  for (const target of targets) reached = send(target, signal) || reached;
+  const sent = targets.map((target) => send(target, signal));
   // A stopped process would only see the signal once somebody lets it go on.
   for (const target of targets) send(target, "SIGCONT");
-  return reached;
+  return { reached: sent.some((each) => each !== "gone"), refused: sent.includes("refused") };
 }
 
-/** True when there was anything of the run left, the wrapper included. */
-function killOnce(run: StoredRun, { spareWrapper }: { spareWrapper: boolean }): boolean {
+/** Reaches also a run of which only the wrapper is left, and is spared. */
+function killOnce(run: StoredRun, { spareWrapper }: { spareWrapper: boolean }): Reach {
   const leader = leaderOf(run);
   const members = processesOf(run.run_id, leader);
-  for (const { pid } of members) {
-    if (pid !== leader || !spareWrapper) send(pid, "SIGKILL");
-  }
-  return members.length > 0;
+  const sent = members
+    .filter(({ pid }) => pid !== leader || !spareWrapper)
+    .map(({ pid }) => send(pid, "SIGKILL"));
+  return { reached: members.length > 0, refused: sent.includes("refused") };
 }
 
-/** False when the process is gone by now. A process that we may not signal is an error worth hearing of. */
-function send(target: number, signal: NodeJS.Signals): boolean {
+/** A process of another user, as sudo(8) makes one, refuses: that is no reason to spare the others. */
+function send(target: number, signal: NodeJS.Signals): "sent" | "gone" | "refused" {
   try {
     process.kill(target, signal);
-    return true;
+    return "sent";
   } catch (error) {
-    if ((error as NodeJS.ErrnoException).code === "ESRCH") return false;
+    const { code } = error as NodeJS.ErrnoException;
+    if (code === "ESRCH") return "gone";
+    if (code === "EPERM") return "refused";
     throw error;
   }
 }

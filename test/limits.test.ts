@@ -133,7 +133,49 @@ test("a run that is over its recipe's time is stopped by the next agent, too", a
   });
 });
 
+test("a run that shrugs off a kill is ended when its time is over, and counts as one that runs until then", async () => {
+  await using hub = await startHub({
+    env: { HUB_MAX_RUNNING: "1" },
+    recipes: [{ ...SLEEP, command: ["/bin/sh", "-c", "trap '' TERM; sleep 60"], timeout_seconds: 3_600 }],
+  });
+  const launch = () => hub.post("/api/v1/pipelines/runs", { recipe_id: "sleep" });
+  const { json: run } = await launch();
+  expect(await hub.kill(run)).toMatchObject({ status: 200, json: { status: "killed", ended_at: null } });
+  expect(await launch()).toMatchObject({ status: 429, json: { code: "too_many_runs" } });
+
+  age(hub, run, 1);
+  using db = open(hub);
+  const deadline = db.prepare("SELECT stop_deadline AS at FROM runs WHERE run_id = ?");
+  const { at } = await until(() => {
+    const row = deadline.get(run.run_id) as { at: number | null };
+    return row.at === null ? undefined : (row as { at: number });
+  });
+  expect(at).toBeGreaterThan(Date.now());
+  db.prepare("UPDATE runs SET stop_deadline = 1 WHERE run_id = ?").run(run.run_id);
+  const reason = /^\/kill by acme-prod sent SIGTERM, then/;
+  const ended = await hub.ended(run);
+  expect(ended).toMatchObject({ status: "killed", signal: "SIGKILL", exit_code: 137 });
+  expect(ended.status_reason).toMatch(reason);
+  expect((await launch()).status).toBe(201);
+});
+
 describe("retention", () => {
+  test("one run whose folder resists keeps no other from being forgotten", async () => {
+    await using hub = await startHub({ env: { HUB_KEEP_RUNS_DAYS: "2" } });
+    const [odd, plain] = [await hub.runScript("echo odd"), await hub.runScript("echo plain")];
+    await hub.ended(odd);
+    await hub.ended(plain);
+    await hub.restart(async () => {
+      await rename(folder(hub, odd), `${folder(hub, odd)}.moved`);
+      await writeFile(folder(hub, odd), "a file");
+      age(hub, odd, 4);
+      age(hub, plain, 3);
+    });
+    await until(async () => (await hub.get(url(plain))).status === 404 || undefined);
+    expect((await hub.get(url(odd))).status).toBe(404);
+    expect(await readFile(folder(hub, odd), "utf8")).toBe("a file");
+  });
+
   test("forgets ended runs after their days with folder and log, and never one that runs", async () => {
     await using hub = await startHub({ env: { HUB_KEEP_RUNS_DAYS: "2" } });
     const [old, young, alive] = [

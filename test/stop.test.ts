@@ -1,0 +1,47 @@
+import { spawn, spawnSync } from "node:child_process";
+import { fileURLToPath } from "node:url";
+
+import { expect, onTestFinished, test } from "vitest";
+
+import { identify, isAlive } from "../host-agent/process-identity.ts";
+import { commandLine, processesOf } from "../host-agent/process-tree.ts";
+import { until } from "./hub.ts";
+
+const STOP_AS = fileURLToPath(new URL("fixtures/stop-as.ts", import.meta.url));
+const NOBODY = { uid: 65_534, gid: 65_534 };
+/** That user has to get to this code, too. */
+const CAN_BE_NOBODY =
+  process.getuid?.() === 0 && spawnSync(process.execPath, ["--check", STOP_AS], NOBODY).status === 0;
+
+test.skipIf(!CAN_BE_NOBODY)(
+  "a process of another user shields none of its run's others, and the record says that it goes on (skipped when not root)",
+  async () => {
+    const asNobody = "setpriv --reuid=65534 --regid=65534 --clear-groups sleep";
+    const script = `sleep 601 & ${asNobody} 602 & ${asNobody} 603 & wait`;
+    const leader = spawn("/bin/sh", ["-c", script], { detached: true, stdio: "ignore" });
+    onTestFinished(() => void process.kill(-leader.pid!, "SIGKILL"));
+    const sleepers = await until(() => {
+      const found = processesOf("run_000000000000", leader.pid)
+        .filter(({ pid }) => commandLine(pid).startsWith("sleep\0"))
+        .map(({ pid }) => identify(pid)!);
+      return found.length === 3 ? found : undefined;
+    });
+    const { pid, startTime, bootId } = identify(leader.pid!)!;
+    const run = { run_id: "run_000000000000", status: "running", pid, pid_start: startTime, boot_id: bootId };
+
+    const stopped = spawnSync(process.execPath, [STOP_AS, JSON.stringify(run)], {
+      ...NOBODY,
+      encoding: "utf8",
+    });
+
+    expect(stopped.stderr).toBe("");
+    expect(stopped.stdout).toBe(
+      "/kill by acme sent SIGKILL; at least one of its processes belongs to another user, whom the host-agent may not signal, and goes on.\n",
+    );
+    const left = await until(() => {
+      const alive = sleepers.filter(isAlive);
+      return alive.length === 1 ? alive : undefined;
+    });
+    expect(commandLine(left[0]!.pid)).toBe("sleep\x00601\x00");
+  },
+);
