@@ -3,7 +3,7 @@ import type { Duplex } from "node:stream";
 
 import { getRequestListener } from "@hono/node-server";
 
-import { boundedServer, type HttpBounds } from "../host-agent/http-listener.ts";
+import { boundedServer, type HttpBounds, ofReaders } from "../host-agent/http-listener.ts";
 import { refusal, refusalOf, repeatedHeader, sendRefusal, writeRefusal } from "./refusal.ts";
 
 export { close, listen } from "../host-agent/http-listener.ts";
@@ -65,7 +65,7 @@ export function httpServer(fetch: FetchFrom): Server {
 
   // Without a Host no URL can be made: that gets our own 400, not node's empty one.
   return boundedServer(BOUNDS, { requireHostHeader: false })
-    .on("request", serve)
+    .on("request", ofReaders(serve))
     .on("checkExpectation", serve)
     .on("clientError", refuse)
     .on("connect", (_incoming, socket) => {

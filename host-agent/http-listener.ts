@@ -1,4 +1,11 @@
-import { createServer, type Server, type ServerOptions } from "node:http";
+import {
+  createServer,
+  type IncomingMessage,
+  type Server,
+  type ServerOptions,
+  type ServerResponse,
+} from "node:http";
+import type { Socket } from "node:net";
 
 import { getRequestListener } from "@hono/node-server";
 
@@ -21,6 +28,10 @@ export interface HttpBounds {
 export type ListenAddress = { host: string; port: number } | { path: string };
 
 const IDLE_SWEEP_INTERVAL_MS = 50;
+/** So many requests of one connection may wait for their answers: a client that pipelines more is not reading them. */
+const MAX_UNANSWERED = 16;
+/** A connection on which nothing moves is closed after so long: longer than any request is held. */
+const STALLED_AFTER_MS = 120_000;
 
 /** A server of node:http that is bounded in time and size, and has no listeners yet. */
 export function boundedServer(bounds: HttpBounds, options: ServerOptions = {}): Server {
@@ -33,15 +44,39 @@ export function boundedServer(bounds: HttpBounds, options: ServerOptions = {}): 
     ...options,
   });
   if (bounds.maxConnections !== undefined) server.maxConnections = bounds.maxConnections;
+  server.timeout = STALLED_AFTER_MS;
   return server;
+}
+
+/**
+ * The same listener, for connections that read their answers: node:http hands over
+ * all the requests of one packet at once, and an answer that nobody reads
+ * stays in memory. A connection with more than MAX_UNANSWERED is cut off.
+ */
+export function ofReaders(
+  listener: (incoming: IncomingMessage, outgoing: ServerResponse) => void,
+): (incoming: IncomingMessage, outgoing: ServerResponse) => void {
+  const unanswered = new WeakMap<Socket, number>();
+  return (incoming, outgoing) => {
+    const { socket } = incoming;
+    const count = (unanswered.get(socket) ?? 0) + 1;
+    unanswered.set(socket, count);
+    outgoing.once("close", () => unanswered.set(socket, unanswered.get(socket)! - 1));
+    if (count > MAX_UNANSWERED) socket.destroy();
+    // Also what the packet still holds of a connection that was cut off comes here.
+    if (!socket.destroyed) listener(incoming, outgoing);
+  };
 }
 
 /** Such a server for a fetch handler. `malformed` answers what cannot even be made a Request. */
 export function httpServer(fetch: Fetch, bounds: HttpBounds, malformed: () => Response): Server {
   const listener = getRequestListener(fetch, { errorHandler: malformed });
-  return boundedServer(bounds).on("request", (incoming, outgoing) => {
-    listener(incoming, outgoing).catch(() => outgoing.destroy());
-  });
+  return boundedServer(bounds).on(
+    "request",
+    ofReaders((incoming, outgoing) => {
+      listener(incoming, outgoing).catch(() => outgoing.destroy());
+    }),
+  );
 }
 
 /**
