@@ -1,4 +1,4 @@
-import { existsSync, renameSync } from "node:fs";
+import { chmodSync, existsSync, renameSync } from "node:fs";
 import { DatabaseSync } from "node:sqlite";
 
 import { checkTtl, type KV } from "../handlers/kv.ts";
@@ -63,6 +63,8 @@ export function sqliteKV(
 function openTable(path: string) {
   const db = new DatabaseSync(path, { timeout: 2_000 });
   try {
+    // The records in it hold arguments; its -wal and -shm get the same mode.
+    chmodSync(path, 0o600);
     db.exec(`
       PRAGMA journal_mode = WAL;
       PRAGMA synchronous = NORMAL;

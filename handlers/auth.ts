@@ -81,6 +81,7 @@ export async function authorize(
  * this machine has open: it can post here, and read too once its own name
  * resolves to 127.0.0.1. Its requests carry that name as Host, say `cross-site`
  * (Fetch Metadata, www.w3.org/TR/fetch-metadata), or name it as their Origin.
+ * Nor does it keep out whom a proxy on this machine lets in.
  */
 function refuseOtherSites(request: Request): void {
   const fault = foreignness(request);
@@ -100,8 +101,19 @@ function foreignness({ url, headers }: Request): string | undefined {
   if (origin !== null && !isLoopback(URL.parse(origin)?.hostname ?? "")) {
     return "header.origin: the request comes from a page of another site";
   }
-  return undefined;
+  const forwarded = FORWARDED.find((name) => headers.has(name));
+  return forwarded && `header.${forwarded}: the request comes through a proxy`;
 }
+
+/** What proxies add (RFC 9110, 7.6.3; RFC 7239; and those before it): behind one, everybody is on loopback. */
+const FORWARDED = [
+  "forwarded",
+  "via",
+  "x-forwarded-for",
+  "x-forwarded-host",
+  "x-real-ip",
+  "cf-connecting-ip",
+];
 
 const INVALID = `, error="invalid_token"`;
 

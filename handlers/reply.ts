@@ -33,6 +33,8 @@ export function toResponse(
   };
   const { status } = reply;
   const body = reply.bytes ?? JSON.stringify(reply.json);
+  // A 304 has none.
+  if (body === undefined) return new Response(null, { status, headers });
   if (method !== "HEAD") return new Response(body as string | Uint8Array<ArrayBuffer>, { status, headers });
   const { length } = typeof body === "string" ? new TextEncoder().encode(body) : body;
   return new Response(null, { status, headers: { ...headers, "content-length": String(length) } });

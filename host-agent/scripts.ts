@@ -11,7 +11,7 @@ import {
   realpathSync,
 } from "node:fs";
 import { readdir, realpath, stat } from "node:fs/promises";
-import { basename, dirname, isAbsolute, join, normalize, sep } from "node:path";
+import { basename, dirname, isAbsolute, join, sep } from "node:path";
 import { setImmediate as nextTurn } from "node:timers/promises";
 
 import { isUnableToLook } from "./exhaustion.ts";
@@ -136,7 +136,8 @@ function realPathOf(path: string): string | undefined {
 
 /** True when nothing is at `path`, and the folder it would lie in is inside. */
 function isMissingInside(path: string, inside: (real: string) => boolean): boolean {
-  for (let ancestor = normalize(path); ; ancestor = dirname(ancestor)) {
+  // As the kernel goes, for which `..` behind a link leads to where the link leads.
+  for (let ancestor = path; ; ancestor = dirname(ancestor)) {
     const exists = isThere(ancestor);
     if (exists === undefined) return false;
     // A dangling link has no real path: what it points at is outside, or nothing.

@@ -3,6 +3,7 @@ import { readFileSync } from "node:fs";
 import * as z from "zod";
 
 import { ConfigError } from "./config.ts";
+import { isUnableToLook } from "./exhaustion.ts";
 import { fileVersion, MISSING } from "./file-version.ts";
 import type { Log } from "./log-lines.ts";
 import { importTrustedKeys, PublicKey, type TrustedKeys } from "./protocol/signature.ts";
@@ -34,6 +35,8 @@ export async function openTrustedKeys(path: string, log: Log) {
       trusted = await read(path);
       log({ level: "info", event: "trust_changed", keys: [...trusted.keys()] });
     } catch (error) {
+      // The very key that is not to be trusted any more may be gone from there: it is not over with one look.
+      if (isUnableToLook((error as Error).cause)) version = UNREAD;
       log({
         level: "error",
         event: "trust_file_broken",
@@ -52,6 +55,8 @@ export async function openTrustedKeys(path: string, log: Log) {
   };
 }
 
+/** Unlike the version of any file. */
+const UNREAD = "unread";
 const HOW_TO_PAIR = "`npm run keys -- agent-pair` makes a key pair and trusts it";
 
 /** Parses the text of a trust file. Throws an Error that says what is wrong where. */

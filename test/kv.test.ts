@@ -46,6 +46,15 @@ describe("SQLite", () => {
     await remove();
   });
 
+  test("is closed to other users, whatever the folder and the umask", async () => {
+    const { path, remove } = await emptyFolder();
+    const kv = sqliteKV(path);
+    await kv.put("a", "1", { ttlSeconds: 60 });
+    for (const suffix of ["", "-wal", "-shm"]) expect((await stat(path + suffix)).mode & 0o777).toBe(0o600);
+    kv.close();
+    await remove();
+  });
+
   test("two connections to one file see each other's writes", async () => {
     const { path, remove } = await emptyFolder();
     const one = sqliteKV(path);

@@ -47,6 +47,8 @@ export function pagesTests(deploy: Deploy): void {
       expect(page.headers.get("cache-control")).toBe("no-cache");
       const same = await hub.get("/console", { headers: { "if-none-match": `"other", W/${etag}` } });
       expect([same.status, same.bytes.length, same.headers.get("etag")]).toEqual([304, 0, etag]);
+      const head = await hub.ask("HEAD", "/console", { headers: { "if-none-match": etag } });
+      expect([head.status, head.bytes.length, head.headers.get("etag")]).toEqual([304, 0, etag]);
       expect((await hub.get("/console", { headers: { "if-none-match": '"other"' } })).status).toBe(200);
     });
 

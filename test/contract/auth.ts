@@ -234,6 +234,10 @@ export function localDevContract(deploy: Deploy): void {
         { host: `localhost.evil.example:${port}` },
         { host: "10.0.0.1" },
         { "sec-fetch-site": "cross-site" },
+        // A proxy on this machine comes from loopback, too, and its clients name the host as they like.
+        { "x-forwarded-for": "203.0.113.7" },
+        { forwarded: "for=203.0.113.7" },
+        { via: "1.1 proxy" },
       ];
       for (const headers of foreign) {
         const { status, json } = await plainRequest(hub.url, headers);

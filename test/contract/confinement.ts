@@ -50,6 +50,16 @@ export function confinementContract(deploy: Deploy): void {
       expect(all.filter((path) => /out|passwd|evil/.test(path.slice(hub.root.length)))).toEqual([]);
     });
 
+    test("a way through a link and back tells nothing of what is there outside", async () => {
+      await mkdir(join(outside, "below"));
+      await writeFile(join(outside, "there.sh"), "true");
+      await symlink(join(outside, "below"), join(hub.root, "through"));
+      for (const name of ["there.sh", "missing.sh"]) await expectClosed(`${hub.root}/through/../${name}`);
+      for (const name of ["below", "missing"]) {
+        expect((await list(`${hub.root}/through/../${name}`)).status).toBe(403);
+      }
+    });
+
     test("a symbolic link inside the roots runs what it leads to", async () => {
       const target = await hub.script("real-target.sh", 'echo "$0"');
       const link = join(hub.root, "link.sh");
