@@ -5,20 +5,25 @@ import { commands } from "./lifecycle/commands.ts";
 import type { Model } from "./lifecycle/model.ts";
 import { World } from "./lifecycle/world.ts";
 
-test("launch, replay, look, kill, restart, crash and the passing of time, in any order, go as the model says", async () => {
-  await fc.assert(
-    fc.asyncProperty(commands, async (chosen) => {
-      const world = new World();
-      const model: Model = { runs: [], keys: new Map(), now: 0 };
-      try {
-        await world.start();
-        await fc.asyncModelRun(() => ({ model, real: world }), chosen);
-        const ran = world.ran();
-        expect(ran.toSorted()).toEqual(model.runs.map(({ id }) => id).toSorted());
-      } finally {
-        await world.close();
-      }
-    }),
-    { numRuns: 40, interruptAfterTimeLimit: 10_000 },
-  );
-});
+test(
+  "launch, replay, look, kill, restart, crash and the passing of time, in any order, go as the model says",
+  { timeout: 120_000 },
+  async () => {
+    await fc.assert(
+      fc.asyncProperty(commands, async (chosen) => {
+        const world = new World();
+        const model: Model = { runs: [], keys: new Map(), now: 0 };
+        try {
+          await world.start();
+          await fc.asyncModelRun(() => ({ model, real: world }), chosen);
+          const ran = world.ran();
+          const started = model.runs.filter(({ fate }) => fate !== "interrupted");
+          expect(ran.toSorted()).toEqual(started.map(({ id }) => id).toSorted());
+        } finally {
+          await world.close();
+        }
+      }),
+      { numRuns: 5 },
+    );
+  },
+);

@@ -1,16 +1,27 @@
 import { spawn } from "node:child_process";
 import { once } from "node:events";
-import { open, writeFile } from "node:fs/promises";
+import { statSync } from "node:fs";
+import { mkdtemp, open, rm, writeFile } from "node:fs/promises";
+import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { fileURLToPath } from "node:url";
+import { runInThisContext } from "node:vm";
 
-import { describe, expect, test } from "vitest";
+import { describe, expect, onTestFinished, test } from "vitest";
 
+import type { RunRecord } from "../host-agent/protocol/schemas.ts";
 import { missingForTerminal } from "../host-agent/terminal-mode.ts";
 import { startHub, until } from "./hub.ts";
 import { serverProcess } from "./server-process.ts";
 
+const RUNS = "/api/v1/scripts/runs";
+/** More than a terminal holds: the rest waits for a reader. */
+const BURST_BYTES = 20_480;
+const STALL_MS = 400;
 const TERMINAL_TS = fileURLToPath(new URL("../host-agent/terminal.ts", import.meta.url));
+
+/** Nothing goes on in the process that comes to this, for so long. */
+const STALL = `Atomics.wait(new Int32Array(new SharedArrayBuffer(4)), 0, 0, ${STALL_MS})`;
 
 describe("terminal mode", () => {
   test.for(["1.51.0", "1.51.99", "1.9.0", "0.60.0"])(
@@ -32,6 +43,47 @@ describe("terminal mode", () => {
     const command = ["/bin/sh", "-c", "echo lost; sleep 0.1; echo lost; exit 9"];
     const child = spawn(process.execPath, [TERMINAL_TS, ...command], { stdio: ["ignore", full.fd, full.fd] });
     expect(await once(child, "exit")).toEqual([9, null]);
+  });
+
+  test("60 runs in it at once have their whole log when they are called over, though the server stalls meanwhile", async () => {
+    await using hub = await startHub();
+    const path = await hub.script("burst.sh", `printf %0${BURST_BYTES}d 0`);
+    await Promise.all(Array.from({ length: 60 }, () => hub.post(RUNS, { path, terminal: true })));
+
+    // The embedded server goes by the same loop.
+    runInThisContext(STALL);
+    const found = new Map<string, [status: string, size: number]>();
+    await until(async () => {
+      const runs = (await hub.get(`${RUNS}?limit=100`)).json.runs as RunRecord[];
+      for (const { run_id, log_path, status, ended_at } of runs) {
+        // At once: whoever is told that it is over need not come again for the rest.
+        if (ended_at !== null && !found.has(run_id)) found.set(run_id, [status, statSync(log_path).size]);
+      }
+      return found.size === 60 || undefined;
+    });
+    expect(new Set([...found.values()].map(String))).toEqual(new Set([`completed,${BURST_BYTES}`]));
+  });
+
+  test("what a command writes and is gone is kept, though the terminal's reader stalls meanwhile", async () => {
+    const dir = await mkdtemp(join(tmpdir(), "terminal-"));
+    onTestFinished(() => rm(dir, { recursive: true }));
+    // It listens for signals as soon as it has started the command, before it has read a byte.
+    const stalls = `process.once("newListener", () => ${STALL})`;
+    const command = ["/bin/sh", "-c", `printf %0${BURST_BYTES}d 0; exit 7`];
+    await Promise.all(
+      Array.from({ length: 12 }, async (_, n) => {
+        await using log = await open(join(dir, String(n)), "w");
+        const args = [
+          "--import",
+          `data:text/javascript,${encodeURIComponent(stalls)}`,
+          TERMINAL_TS,
+          ...command,
+        ];
+        const child = spawn(process.execPath, args, { stdio: ["ignore", log.fd, "inherit"] });
+        expect(await once(child, "exit")).toEqual([7, null]);
+        expect((await log.stat()).size).toBe(BURST_BYTES);
+      }),
+    );
   });
 
   test("a run in it survives kill -9 of the server, with its log and exit code", async () => {

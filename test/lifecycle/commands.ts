@@ -1,6 +1,7 @@
 // oxlint-disable vitest/no-standalone-expect -- the commands are the body of the test
 import { writeFileSync } from "node:fs";
 import { join } from "node:path";
+import { setTimeout as sleep } from "node:timers/promises";
 
 import * as fc from "fast-check";
 import { expect } from "vitest";
@@ -12,6 +13,7 @@ import type { Model, ModelRun } from "./model.ts";
 import { RUNS, type World } from "./world.ts";
 
 const KEYS = ["a", "b", "c"];
+const INTERRUPTED = /^Launch interrupted: /;
 const KEY_LIFE_MS = 3_600_000;
 
 const TEXT = {
@@ -28,6 +30,19 @@ function script(world: World, kind: ModelRun["kind"], code: number): string {
     mode: 0o755,
   });
   return path;
+}
+
+function newRun(id: string, kind: ModelRun["kind"], code: number): ModelRun {
+  return { id, kind, code, fate: "its own", isKilledForGood: false };
+}
+
+/** Resolves when what a signal meets is the same each time. */
+async function started(run: ModelRun, world: World): Promise<void> {
+  await until(() => (world.ran().includes(run.id) ? true : undefined));
+  await until(async () => {
+    const { json } = await world.ask("GET", `${RUNS}/${run.id}/logs`);
+    return json.chunk === "started\n" ? true : undefined;
+  });
 }
 
 class Launch implements Command {
@@ -55,21 +70,10 @@ class Launch implements Command {
     expect(answer.headers.get("idempotent-replayed")).toBe(null);
     expect(model.runs.map(({ id }) => id)).not.toContain(answer.json.run_id);
     world.see(answer.json);
-    const run: ModelRun = {
-      id: answer.json.run_id,
-      kind: this.kind,
-      code: this.code,
-      fate: "its own",
-      isKilledForGood: false,
-    };
+    const run = newRun(answer.json.run_id, this.kind, this.code);
     model.runs.push(run);
     if (this.key !== undefined) model.keys.set(this.key, { run, at: model.now });
-    // What a signal meets is then the same each time.
-    await until(() => (world.ran().includes(run.id) ? true : undefined));
-    await until(async () => {
-      const { json } = await world.ask("GET", `${RUNS}/${run.id}/logs`);
-      return json.chunk === "started\n" ? true : undefined;
-    });
+    await started(run, world);
   }
   toString = () => `launch(${this.kind}, ${this.code}, ${this.key})`;
 }
@@ -94,8 +98,9 @@ abstract class OfRun implements Command {
     this.index = index;
   }
   check = (model: Readonly<Model>) => model.runs.length > 0;
-  run(model: Model, world: World): Promise<void> {
-    return this.act(model.runs[this.index % model.runs.length]!, world);
+  async run(model: Model, world: World): Promise<void> {
+    const run = model.runs[this.index % model.runs.length]!;
+    if (run.fate !== "interrupted") await this.act(run, world);
   }
   abstract act(run: ModelRun, world: World): Promise<void>;
 }
@@ -103,6 +108,10 @@ abstract class OfRun implements Command {
 /** True of a record at any time. */
 function expectTrue(run: ModelRun, record: RunRecord): void {
   if (run.fate === "killed") return expect(record.status).toBe("killed");
+  if (run.fate === "interrupted") {
+    expect(record.status_reason).toMatch(INTERRUPTED);
+    return expect(record).toMatchObject({ status: "failed", exit_code: null, signal: null });
+  }
   const own = run.code === 0 ? "completed" : "failed";
   if (run.kind !== "ends") return expect(record).toMatchObject({ status: "running", ended_at: null });
   expect(["running", own]).toContain(record.status);
@@ -154,9 +163,19 @@ class ReadLog extends OfRun {
   override toString = () => `readLog(${this.index}, ${this.pageBytes})`;
 }
 
+interface KillOrder {
+  signal?: string;
+  grace_seconds?: number;
+}
+
+function noteKill(run: ModelRun, { signal, grace_seconds }: KillOrder): void {
+  run.fate = "killed";
+  run.isKilledForGood ||= run.kind === "waits" || signal === "SIGKILL" || grace_seconds === 0;
+}
+
 class Kill extends OfRun {
-  readonly order: { signal?: string; grace_seconds?: number };
-  constructor(index: number, order: { signal?: string; grace_seconds?: number }) {
+  readonly order: KillOrder;
+  constructor(index: number, order: KillOrder) {
     super(index);
     this.order = order;
   }
@@ -167,9 +186,7 @@ class Kill extends OfRun {
     if (run.kind === "ends") return expect([status, json.code]).toEqual([409, "run_ended"]);
     expect(status).toBe(200);
     expect(world.see(json).status).toBe("killed");
-    run.fate = "killed";
-    run.isKilledForGood ||=
-      run.kind === "waits" || this.order.signal === "SIGKILL" || this.order.grace_seconds === 0;
+    noteKill(run, this.order);
   }
   override toString = () => `kill(${this.index}, ${JSON.stringify(this.order)})`;
 }
@@ -205,20 +222,102 @@ class List implements Command {
 class Restart implements Command {
   check = () => true;
   async run(_model: Model, world: World): Promise<void> {
-    await world.agent.close();
+    await world.end("SIGTERM");
     await world.start();
   }
   toString = () => "restart";
 }
 
-/** The agent is left as it is, in the middle of its work, and another one takes over. */
+/** What was asked for when the server died, and what was answered before. */
+interface Pending {
+  kind: ModelRun["kind"];
+  key: string | undefined;
+  body: { path: string; args: string };
+  answer: Awaited<ReturnType<World["ask"]>> | undefined;
+}
+
+let tags = 0;
+
+/** Launches and kills are under way when the server is killed, at any of their steps; another one takes over. */
 class Crash implements Command {
-  check = () => true;
-  async run(_model: Model, world: World): Promise<void> {
-    world.abandoned.push(world.agent);
-    await world.start();
+  readonly launches: [kind: ModelRun["kind"], hasKey: boolean][];
+  readonly kills: [index: number, order: KillOrder][];
+  readonly afterMs: number;
+  constructor(launches: Crash["launches"], kills: Crash["kills"], afterMs: number) {
+    this.launches = launches;
+    this.kills = kills;
+    this.afterMs = afterMs;
   }
-  toString = () => "crash";
+  check = () => true;
+  async run(model: Model, world: World): Promise<void> {
+    const alive = model.runs.filter((run) => run.fate === "its own" && run.kind !== "ends");
+    const killed = this.kills
+      .slice(0, alive.length)
+      .map(([i, order]) => ({ run: alive[i % alive.length]!, order }));
+    const launching = this.launches.map(async ([kind, hasKey]): Promise<Pending> => {
+      const tag = `crash-${tags++}`;
+      const key = hasKey ? tag : undefined;
+      const body = { path: script(world, kind, 9), args: tag };
+      return { kind, key, body, answer: await launch(world, body, key).catch(() => undefined) };
+    });
+    const killing = killed.map(async ({ run, order }) => kill(world, run, order).catch(() => undefined));
+    await sleep(this.afterMs);
+    await world.end("SIGKILL");
+    const pending = await Promise.all(launching);
+    const answers = await Promise.all(killing);
+    await world.start();
+
+    for (const [i, { run, order }] of killed.entries()) {
+      if (answers[i]) expect(answers[i].status).toBe(200);
+      const { json } = await world.ask("GET", `${RUNS}/${run.id}`);
+      expect(answers[i] ? ["killed"] : ["running", "killed"]).toContain(world.see(json).status);
+      // Whoever had no answer asks again.
+      const again = await kill(world, run, order);
+      expect([again.status, world.see(again.json).status]).toEqual([200, "killed"]);
+      noteKill(run, order);
+    }
+    const known = new Set(model.runs.map(({ id }) => id));
+    const found = (await world.list()).toReversed().filter(({ run_id }) => !known.has(run_id));
+    for (const record of found) {
+      const of = pending.find(({ body }) => body.args === (record.spec as { args?: string }).args);
+      const run = newRun(record.run_id, of!.kind, 9);
+      if (INTERRUPTED.test(record.status_reason)) run.fate = "interrupted";
+      else await started(run, world);
+      expectTrue(run, record);
+      model.runs.push(run);
+    }
+    for (const { kind, key, body, answer } of pending) {
+      const runs = found.filter((record) => (record.spec as { args?: string }).args === body.args);
+      const ran = model.runs.filter(
+        ({ id, fate }) => fate !== "interrupted" && runs.some(({ run_id }) => run_id === id),
+      );
+      expect(runs.length).toBeLessThanOrEqual(1);
+      if (answer) expect([answer.status, answer.json.run_id]).toEqual([201, ran[0]?.id]);
+      if (key === undefined) continue;
+      // Its client asks again, and gets the run that there is, or the first that starts.
+      const again = await launch(world, body, key);
+      expect([again.status, again.headers.get("idempotent-replayed")]).toEqual([
+        201,
+        ran.length > 0 ? "true" : null,
+      ]);
+      if (ran[0]) {
+        expect(world.see(again.json).run_id).toBe(ran[0].id);
+        continue;
+      }
+      const run = newRun(world.see(again.json).run_id, kind, 9);
+      model.runs.push(run);
+      await started(run, world);
+    }
+  }
+  toString = () => `crash(${JSON.stringify([this.launches, this.kills, this.afterMs])})`;
+}
+
+function launch(world: World, body: object, key: string | undefined) {
+  return world.ask("POST", RUNS, body, key === undefined ? {} : { "idempotency-key": key });
+}
+
+function kill(world: World, { id }: ModelRun, order: KillOrder) {
+  return world.ask("POST", `${RUNS}/${id}/kill`, order);
 }
 
 class PassTime implements Command {
@@ -229,12 +328,30 @@ class PassTime implements Command {
   check = () => true;
   async run(model: Model, world: World): Promise<void> {
     model.now += this.ms;
-    world.ahead += this.ms;
+    world.moveClock(this.ms);
   }
   toString = () => `passTime(${this.ms})`;
 }
 
 const index = fc.nat(7);
+const killOrder = fc.constantFrom<KillOrder>(
+  {},
+  { signal: "SIGINT" },
+  { signal: "SIGKILL" },
+  { grace_seconds: 0 },
+  { grace_seconds: 600 },
+);
+const crash = fc
+  .tuple(
+    fc.array(fc.tuple(fc.constantFrom<ModelRun["kind"]>("ends", "waits"), fc.boolean()), {
+      minLength: 1,
+      maxLength: 3,
+    }),
+    fc.array(fc.tuple(index, killOrder), { maxLength: 2 }),
+    fc.integer({ min: 0, max: 40 }),
+  )
+  .map((parts) => new Crash(...parts));
+
 /** Up to 25 commands in any order. */
 export const commands = fc.commands(
   [
@@ -250,22 +367,13 @@ export const commands = fc.commands(
     index.map((i) => new Get(i)),
     index.map((i) => new WaitForEnd(i)),
     fc.tuple(index, fc.integer({ min: 1, max: 9 })).map((parts) => new ReadLog(...parts)),
-    fc
-      .tuple(
-        index,
-        fc.constantFrom<{ signal?: string; grace_seconds?: number }>(
-          {},
-          { signal: "SIGINT" },
-          { signal: "SIGKILL" },
-          { grace_seconds: 0 },
-          { grace_seconds: 600 },
-        ),
-      )
-      .map((parts) => new Kill(...parts)),
+    fc.tuple(index, killOrder).map((parts) => new Kill(...parts)),
     fc.integer({ min: 1, max: 5 }).map((limit) => new List(limit)),
     fc.constant(new Restart()),
-    fc.constant(new Crash()),
+    crash,
+    crash,
     fc.constantFrom(60_000, KEY_LIFE_MS + 1_000).map((ms) => new PassTime(ms)),
   ],
-  { maxCommands: 25 },
+  // As many, where the default is a few nearly always.
+  { maxCommands: 25, size: "max" },
 );

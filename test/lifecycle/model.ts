@@ -3,8 +3,8 @@ export interface ModelRun {
   id: string;
   kind: "ends" | "waits" | "ignores TERM";
   code: number;
-  /** What the API must call it once it has ended. */
-  fate: "its own" | "killed";
+  /** What the API must call it once it has ended; interrupted is one that never started and whose launch was lost. */
+  fate: "its own" | "killed" | "interrupted";
   isKilledForGood: boolean;
 }
 

@@ -1,21 +1,22 @@
-import { mkdtempSync, readFileSync, rmSync, writeFileSync } from "node:fs";
+import { type ChildProcess, spawn } from "node:child_process";
+import { once } from "node:events";
+import { mkdtempSync, readFileSync, renameSync, rmSync, writeFileSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
+import { fileURLToPath } from "node:url";
 
 import { expect } from "vitest";
 
-import { sha256 } from "../../adapters/keys-file.ts";
-import { memoryKV } from "../../adapters/kv-memory.ts";
-import { createApp } from "../../handlers/app.ts";
-import { type Agent, startAgent } from "../../host-agent/agent.ts";
-import { readAgentConfig } from "../../host-agent/config.ts";
 import { processesOf } from "../../host-agent/process-tree.ts";
 import type { RunRecord } from "../../host-agent/protocol/schemas.ts";
+import { COMPILE_CACHE } from "../compile-cache.ts";
 import { until } from "../hub.ts";
 import type { AnyJson } from "../openapi-check.ts";
 import type { ModelRun } from "./model.ts";
 
 export const RUNS = "/api/v1/scripts/runs";
+
+const SERVER_TS = fileURLToPath(new URL("server.ts", import.meta.url));
 
 interface Reply {
   status: number;
@@ -23,37 +24,52 @@ interface Reply {
   json: AnyJson;
 }
 
-/** The real app in front of the real agent, both in this process, with real runs and a clock that can be moved. */
+/** The real server as a process of its own, which can be killed; with real runs and a clock that can be moved. */
 export class World {
   readonly dir = mkdtempSync(join(tmpdir(), "lifecycle-"));
   constructor() {
     writeFileSync(join(this.dir, "ledger"), "");
+    writeFileSync(join(this.dir, "clock"), "0");
     writeFileSync(join(this.dir, "recipes.json"), '{"recipes": []}');
   }
 
-  readonly abandoned: Agent[] = [];
   readonly terminal = new Map<string, RunRecord>();
-  ahead = 0;
-  agent!: Agent;
-  fetch!: (request: Request) => Promise<Response>;
+  #ahead = 0;
+  #server!: ChildProcess;
+  #url!: string;
 
   async start(): Promise<void> {
-    const now = () => Date.now() + this.ahead;
-    const config = readAgentConfig({
-      HUB_STATE_DIR: join(this.dir, "state"),
-      HUB_SCRIPT_ROOTS: this.dir,
-      HUB_RECIPES_FILE: join(this.dir, "recipes.json"),
+    this.#server = spawn(process.execPath, [SERVER_TS, join(this.dir, "clock")], {
+      env: {
+        ...COMPILE_CACHE,
+        PATH: process.env["PATH"],
+        HUB_PORT: "0",
+        // The agent alone has to know which launch is a retry.
+        HUB_KV: "memory:",
+        HUB_KEYS_FILE: join(this.dir, "none.json"),
+        HUB_STATE_DIR: join(this.dir, "state"),
+        HUB_SCRIPT_ROOTS: this.dir,
+        HUB_RECIPES_FILE: join(this.dir, "recipes.json"),
+      },
+      stdio: ["ignore", "pipe", "ignore"],
     });
-    this.agent = await startAgent(config, process.env, now);
-    const app = createApp({
-      agent: this.agent.operations,
-      kv: memoryKV({ now }),
-      keys: () => ({ mode: "dev" }),
-      digest: sha256,
-      log: () => {},
-      now,
-    });
-    this.fetch = app.fetch;
+    const [line] = await once(this.#server.stdout!, "data");
+    this.#url = String(line).trim();
+  }
+
+  /** Resolves once the server is gone. */
+  async end(signal: "SIGTERM" | "SIGKILL"): Promise<void> {
+    if (this.#server.exitCode !== null || this.#server.signalCode !== null) return;
+    const exited = once(this.#server, "exit");
+    this.#server.kill(signal);
+    await exited;
+  }
+
+  moveClock(ms: number): void {
+    this.#ahead += ms;
+    // Renamed, for the server reads it at any moment.
+    writeFileSync(join(this.dir, "clock.new"), String(this.#ahead));
+    renameSync(join(this.dir, "clock.new"), join(this.dir, "clock"));
   }
 
   async ask(
@@ -62,13 +78,11 @@ export class World {
     body?: object,
     headers: Record<string, string> = {},
   ): Promise<Reply> {
-    const response = await this.fetch(
-      new Request(`http://127.0.0.1${path}`, {
-        method,
-        headers: { ...(body && { "content-type": "application/json" }), ...headers },
-        ...(body && { body: JSON.stringify(body) }),
-      }),
-    );
+    const response = await fetch(this.#url + path, {
+      method,
+      headers: { ...(body && { "content-type": "application/json" }), ...headers },
+      ...(body && { body: JSON.stringify(body) }),
+    });
     return { status: response.status, headers: response.headers, json: await response.json() };
   }
 
@@ -81,6 +95,12 @@ export class World {
     return record;
   }
 
+  /** All runs, the newest first. */
+  async list(): Promise<RunRecord[]> {
+    const runs = (await this.ask("GET", `${RUNS}?limit=500`)).json.runs as RunRecord[];
+    return runs.map((record) => this.see(record));
+  }
+
   async ended({ id }: ModelRun): Promise<RunRecord> {
     return until(async () => {
       const { json } = await this.ask("GET", `${RUNS}/${id}`);
@@ -89,17 +109,14 @@ export class World {
   }
 
   async close(): Promise<void> {
-    for (const agent of [this.agent, ...this.abandoned]) await agent.close();
-    for (const runId of this.launchedIds()) {
+    await this.end("SIGKILL");
+    for (const runId of this.ran()) {
       for (const { pid } of processesOf(runId)) process.kill(pid, "SIGKILL");
     }
     rmSync(this.dir, { recursive: true, force: true });
   }
 
-  launchedIds(): string[] {
-    return [...this.ran()].map((line) => line.split(" ")[0]!);
-  }
-
+  /** The ids of all runs that started, each as often as it did. */
   ran(): string[] {
     return readFileSync(join(this.dir, "ledger"), "utf8")
       .split("\n")
