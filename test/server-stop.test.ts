@@ -1,12 +1,13 @@
-import { readFileSync, writeFileSync } from "node:fs";
+import { chmodSync, mkdtempSync, readdirSync, readFileSync, rmSync, statSync, writeFileSync } from "node:fs";
+import { tmpdir } from "node:os";
 import { join } from "node:path";
 
-import { describe, expect, test } from "vitest";
+import { describe, expect, onTestFinished, test } from "vitest";
 
 import { processesOf } from "../host-agent/process-tree.ts";
 import { nodeRemote } from "./deployments.ts";
 import { type Deploy, nodeEmbedded, startHub, until } from "./hub.ts";
-import { serverProcesses, spawnServer } from "./server-process.ts";
+import { serverProcesses, spawnServer, startServerProcess } from "./server-process.ts";
 
 const RUNS = "/api/v1/scripts/runs";
 
@@ -80,6 +81,41 @@ describe("a start", () => {
       expect(output.stderr).toMatch(/^Cannot start\.\nHUB_STATE_DIR: .*the kernel's/);
     },
   );
+
+  test("with its state in a folder that others use is refused, and leaves the folder open to them", async () => {
+    const dir = mkdtempSync(join(tmpdir(), "hub-shared-"));
+    onTestFinished(() => rmSync(dir, { recursive: true }));
+    const file = join(dir, "file");
+    writeFileSync(file, "theirs");
+    for (const [stateDir, mode, reason] of [
+      [dir, 0o755, /open to others and holds files that are not the Hub's\. Name a folder/],
+      [dir, 0o1777, /open to others\. Name a folder/],
+      [file, 0o644, /is a file; name a folder$/m],
+    ] as const) {
+      chmodSync(stateDir, mode);
+      const { exitCode, output } = spawnServer({
+        HUB_STATE_DIR: stateDir,
+        HUB_KEYS_FILE: "/nowhere/keys.json",
+      });
+      expect(await exitCode).toBe(78);
+      expect(output.stderr).toMatch(reason);
+      expect(statSync(stateDir).mode & 0o7777).toBe(mode);
+      expect(readdirSync(dir)).toEqual(["file"]);
+    }
+  });
+
+  test("with its state in an empty folder of its own closes it to others", async () => {
+    const dir = mkdtempSync(join(tmpdir(), "hub-empty-"));
+    onTestFinished(() => rmSync(dir, { recursive: true }));
+    chmodSync(dir, 0o755);
+    {
+      await using _server = await startServerProcess({
+        HUB_STATE_DIR: dir,
+        HUB_KEYS_FILE: "/nowhere/keys.json",
+      });
+    }
+    expect(statSync(dir).mode & 0o7777).toBe(0o700);
+  });
 
   test("with a damaged runs.db is refused with what to do, and changes nothing of it", async () => {
     await using hub = await startHub();
