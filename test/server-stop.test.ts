@@ -108,12 +108,11 @@ describe("a start", () => {
     const dir = mkdtempSync(join(tmpdir(), "hub-empty-"));
     onTestFinished(() => rmSync(dir, { recursive: true }));
     chmodSync(dir, 0o755);
-    {
-      await using _server = await startServerProcess({
-        HUB_STATE_DIR: dir,
-        HUB_KEYS_FILE: "/nowhere/keys.json",
-      });
-    }
+    await using server = await startServerProcess({
+      HUB_STATE_DIR: dir,
+      HUB_KEYS_FILE: "/nowhere/keys.json",
+    });
+    expect(server.output.stdout).toContain(`  state     ${dir}`);
     expect(statSync(dir).mode & 0o7777).toBe(0o700);
   });
 
