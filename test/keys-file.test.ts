@@ -151,8 +151,18 @@ test("beyond loopback the Hub starts without keys when that is allowed", async (
 const SECRET = "sk_live_never_shown";
 
 test.for([
-  ["cut off", `{"keys": [{"name": "a", "key": "${SECRET}"`, "not valid JSON"],
-  ["without keys", `{"name": "${SECRET}"}`, "keys: "],
+  ["cut off", `{"keys": [\n{"name": "a", "key": "${SECRET}"`, "not valid JSON (line 2, column 43)"],
+  ["without keys", `{"name": "${SECRET}"}`, "keys: is missing"],
+  [
+    "with a key that can be guessed",
+    JSON.stringify({ keys: [ALL, { name: "b", key: SECRET.slice(0, 15), scopes: ["*"] }] }),
+    "keys.1.key: must have at least 16 characters, or it can be guessed; `npm run keys -- create` makes a good one (the key named b)",
+  ],
+  [
+    "with the sample key of the API document",
+    JSON.stringify({ keys: [{ name: "acme-prod", key: "sk_live_LONG_RANDOM_STRING", scopes: ["*"] }] }),
+    "keys.0.key: must not be the sample of the documents",
+  ],
   [
     "with a scope that is none",
     JSON.stringify({ keys: [ALL, { name: "b", key: SECRET, scopes: ["admin"] }] }),
