@@ -138,7 +138,7 @@ function openAudit({ auditFile, stateDir }: AgentConfig, store: RunStore, now: (
 }
 
 /** Makes the state folder, or closes one that is empty or the Hub's to all others; any other stays as it is. Throws ConfigError. */
-function prepareStateDir(stateDir: string): void {
+export function prepareStateDir(stateDir: string): void {
   try {
     refuseShared(stateDir);
     for (const folder of [stateDir, join(stateDir, "runs"), join(stateDir, "logs")]) {
