@@ -62,7 +62,10 @@ export async function serveNode(
   const { audit } = agent;
   record = audit?.record ?? ((event) => log({ level: "info", ...event }));
   record({ event: "keys", outcome: "loaded", mode });
-  const kv = openKV(config.kvFile, now, log);
+  const kv = await openKV(config.kvFile, now, log).catch(async (error: ConfigError) => {
+    await agent.close();
+    throw error;
+  });
   const stopping = new AbortController();
   const app = createApp({
     agent: agent.operations,
@@ -174,7 +177,7 @@ const CLOSED: KeyRing = {
   problem: "there are no API keys, and dev mode is for loopback only; nobody is let in",
 };
 
-function openKV(file: string | undefined, now: () => number, log: Log) {
+async function openKV(file: string | undefined, now: () => number, log: Log) {
   if (file === undefined) return { ...memoryKV({ now }), close() {} };
   try {
     makeFolder(dirname(file));

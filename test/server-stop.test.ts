@@ -1,7 +1,16 @@
 import { execFile, spawn } from "node:child_process";
 import { once } from "node:events";
 import { type AddressInfo, createServer } from "node:net";
-import { chmodSync, mkdtempSync, readdirSync, readFileSync, rmSync, statSync, writeFileSync } from "node:fs";
+import {
+  chmodSync,
+  mkdtempSync,
+  readdirSync,
+  readFileSync,
+  readlinkSync,
+  rmSync,
+  statSync,
+  writeFileSync,
+} from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { fileURLToPath } from "node:url";
@@ -10,6 +19,8 @@ import { promisify } from "node:util";
 import { describe, expect, onTestFinished, test } from "vitest";
 
 import { COMPILE_CACHE } from "./compile-cache.ts";
+import { readNodeConfig } from "../adapters/config.ts";
+import { serveNode } from "../adapters/serve.ts";
 import { processesOf } from "../host-agent/process-tree.ts";
 import { nodeRemote } from "./deployments.ts";
 import { type Deploy, nodeEmbedded, startHub, until } from "./hub.ts";
@@ -160,6 +171,22 @@ describe("a start", () => {
     expect(stderr).toMatch(reason);
     expect(stderr).not.toContain("    at ");
     expect(child.exitCode).toBe(78);
+  });
+
+  test("that a setting of KV ends leaves nothing open", async () => {
+    const dir = mkdtempSync(join(tmpdir(), "hub-refused-"));
+    onTestFinished(() => rmSync(dir, { recursive: true }));
+    const env = { HUB_STATE_DIR: join(dir, "state"), HUB_KEYS_FILE: join(dir, "keys.json") };
+    const config = readNodeConfig({ ...env, HUB_PORT: "0", HUB_KV: "sqlite:/dev/null/kv.db" });
+    await expect(serveNode(config, env, () => {})).rejects.toThrow("HUB_KV: sqlite:/dev/null/kv.db");
+    const open = readdirSync("/proc/self/fd").flatMap((fd) => {
+      try {
+        return readlinkSync(`/proc/self/fd/${fd}`);
+      } catch {
+        return [];
+      }
+    });
+    expect(open.filter((path) => path.startsWith(dir))).toEqual([]);
   });
 
   test("with its state in an empty folder of its own closes it to others", async () => {
