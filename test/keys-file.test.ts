@@ -1,5 +1,8 @@
-import { mkdir, rename, rm, utimes, writeFile } from "node:fs/promises";
+import { execFile } from "node:child_process";
+import { mkdir, mkdtemp, rename, rm, utimes, writeFile } from "node:fs/promises";
+import { tmpdir } from "node:os";
 import { join } from "node:path";
+import { promisify } from "node:util";
 
 import { expect, onTestFinished, test } from "vitest";
 
@@ -95,6 +98,33 @@ test.for(BREAKAGES)(
     expect(await statusFor(hub, ALL.key)).toBe(401);
   },
 );
+
+test("a file that cannot be looked at for want of descriptors is told of once, until it can be", async () => {
+  const dir = await mkdtemp(join(tmpdir(), "keys-file-"));
+  onTestFinished(() => rm(dir, { recursive: true, force: true }));
+  const file = join(dir, "keys.json");
+  await writeFile(file, JSON.stringify({ keys: [ALL] }));
+  const program = `
+    import { closeSync, openSync, utimesSync } from "node:fs";
+    import { openKeysFile } from ${JSON.stringify(new URL("../adapters/keys-file.ts", import.meta.url).href)};
+    let time = 0;
+    const keys = await openKeysFile(${JSON.stringify(file)}, () => (time += 1_000), (what) => console.log(what));
+    utimesSync(${JSON.stringify(file)}, 1, 1);
+    const taken = [];
+    try { for (;;) taken.push(openSync("/dev/null")); } catch {}
+    for (let i = 0; i < 5; i++) await keys();
+    taken.forEach((fd) => closeSync(fd));
+    await keys();
+    console.log((await keys()).problem);`;
+  const { stdout, stderr } = await promisify(execFile)("sh", [
+    "-c",
+    'ulimit -n 64; exec "$0" --input-type=module --eval "$1"',
+    process.execPath,
+    program,
+  ]);
+  expect(stdout).toBe("refused\nloaded\nundefined\n");
+  expect(stderr.trim().split("\n")).toEqual([expect.stringContaining("EMFILE")]);
+});
 
 test("an empty list of keys, written on purpose, is dev mode again", async () => {
   await using hub = await startHub({ keys: [ALL] });
