@@ -1,9 +1,9 @@
-import { mkdirSync, readFileSync, renameSync, writeFileSync } from "node:fs";
-import { dirname } from "node:path";
+import { readFileSync } from "node:fs";
 
 import { ConfigError, type Env, readDoorConfig } from "../host-agent/config.ts";
 import { PrivateKey, type PublicKey } from "../host-agent/protocol/signature.ts";
 import { parseTrustFile, type TrustFile } from "../host-agent/trusted-keys.ts";
+import { FileError, replaceFile } from "./replace-file.ts";
 
 /**
  * `npm run keys -- agent-pair`: makes a key pair, adds its public half to the
@@ -39,14 +39,19 @@ export async function makeAgentKey(now: () => number = Date.now): Promise<Privat
   return PrivateKey.parse({ kty, crv, x, d, kid });
 }
 
-/** Adds a key to a trust file, whole or not at all; returns all key ids in it. */
+/** Adds a key to a trust file, whole or not at all, one change at a time; returns all key ids in it. Throws ConfigError. */
 export function trustKey(path: string, key: PublicKey): string[] {
-  const file: TrustFile = { keys: [...readTrustFile(path).keys, key] };
-  mkdirSync(dirname(path), { recursive: true, mode: 0o700 });
-  const draft = `${path}.${process.pid}.new`;
-  writeFileSync(draft, `${JSON.stringify(file, null, 2)}\n`, { mode: 0o600, flag: "wx" });
-  renameSync(draft, path);
-  return file.keys.map(({ kid }) => kid);
+  let kids: string[] = [];
+  try {
+    replaceFile(path, (target) => {
+      const file: TrustFile = { keys: [...readTrustFile(target).keys, key] };
+      kids = file.keys.map(({ kid }) => kid);
+      return `${JSON.stringify(file, null, 2)}\n`;
+    });
+  } catch (error) {
+    throw error instanceof FileError ? new ConfigError(`HUB_AGENT_TRUST: ${error.message}`) : error;
+  }
+  return kids;
 }
 
 function readTrustFile(path: string): TrustFile {

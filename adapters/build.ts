@@ -19,6 +19,17 @@ interface Page {
   options: BuildOptions;
 }
 
+/** A page as it is to stand in the folder. */
+interface BuiltPage {
+  name: Page["name"];
+  html: Buffer;
+  files: ReadonlyMap<string, Uint8Array>;
+}
+
+/** How the name of a file ends that is being written. */
+const DRAFT = ".tmp";
+const EX_CANTCREAT = 73; // sysexits(3)
+
 const here = import.meta.dirname;
 const swaggerFolder = dirname(createRequire(import.meta.url).resolve("swagger-ui-dist/package.json"));
 
@@ -45,15 +56,30 @@ const PAGES: Page[] = [
   },
 ];
 
-/** Builds the console and the API reference into adapters/dist, under fingerprinted names. */
-const kept = new Set<string>();
-for (const page of PAGES) for (const name of await buildPage(page)) kept.add(name);
-for (const name of await readdir(PAGES_FOLDER)) {
-  if (!kept.has(name)) await rm(join(PAGES_FOLDER, name), { force: true });
+/** Builds the console and the API reference into adapters/dist, under fingerprinted names; writes only what is not there. */
+const built = await Promise.all(PAGES.map(buildPage));
+try {
+  await mkdir(PAGES_FOLDER, { recursive: true });
+  const kept = new Set<string>();
+  for (const page of built) for (const name of await writePage(page)) kept.add(name);
+  for (const name of await readdir(PAGES_FOLDER)) {
+    // A draft belongs to another build, which is about to rename it.
+    if (!kept.has(name) && !name.endsWith(DRAFT)) await rm(join(PAGES_FOLDER, name), { force: true });
+  }
+} catch (error) {
+  const { code } = error as NodeJS.ErrnoException;
+  if (code === undefined) throw error;
+  const isFormerThere = PAGES.every(({ name }) => existsSync(join(PAGES_FOLDER, `${name}.html`)));
+  const rest = isFormerThere ? "the pages of a former build are served" : "and there is no former build";
+  console.error(
+    `The console and the reference cannot be written to ${PAGES_FOLDER}: ${code}; ${rest}. ` +
+      "`npm run build`, as the owner of that folder, builds them",
+  );
+  if (!isFormerThere) process.exitCode = EX_CANTCREAT;
 }
 
-/** Returns the names of the files that the page consists of. */
-async function buildPage({ name, folder, script, style, options }: Page): Promise<string[]> {
+/** The page's HTML, and what it refers to by names that are made of the content. */
+async function buildPage({ name, folder, script, style, options }: Page): Promise<BuiltPage> {
   const { outputFiles = [] } = await build({
     entryPoints: { [name]: join(folder, script), [`${name}-style`]: join(folder, style) },
     outdir: PAGES_FOLDER,
@@ -80,9 +106,15 @@ async function buildPage({ name, folder, script, style, options }: Page): Promis
   for (const extension of ["js", "css", "svg"]) {
     html = html.replace(`{{${extension}}}`, `/assets/${names.find((file) => file.endsWith(extension))}`);
   }
-  await mkdir(PAGES_FOLDER, { recursive: true });
+  return { name, html: Buffer.from(html), files };
+}
+
+/** Returns the names of the files that the page consists of. */
+async function writePage({ name, html, files }: BuiltPage): Promise<string[]> {
   const written = await Promise.all([...files].map(([file, bytes]) => writeWithBrotli(file, bytes)));
-  await replaceFile(join(PAGES_FOLDER, `${name}.html`), Buffer.from(html));
+  const path = join(PAGES_FOLDER, `${name}.html`);
+  const old = await readFile(path).catch(() => undefined);
+  if (!old?.equals(html)) await replaceFile(path, html);
   return [...written.flat(), `${name}.html`];
 }
 
@@ -99,7 +131,7 @@ async function writeWithBrotli(name: string, bytes: Uint8Array): Promise<string[
 
 /** A server that reads the file meanwhile gets the old one or the new one, never a half. */
 async function replaceFile(path: string, bytes: Uint8Array): Promise<void> {
-  const temporary = `${path}.${process.pid}.tmp`;
+  const temporary = `${path}.${process.pid}${DRAFT}`;
   await writeFile(temporary, bytes);
   await rename(temporary, path);
 }

@@ -39,7 +39,7 @@ const NodeEnv = KeysEnv.extend({
     .optional(),
   HUB_AGENT_NAME: AgentName,
   HUB_FAILED_AUTH_PER_MINUTE: Digits.default(10),
-  HUB_RATE_PER_KEY: Digits.pipe(z.int().min(1, "must be at least 1")).optional(),
+  HUB_RATE_PER_KEY: Digits.optional(),
 });
 
 /** An agent in another process, and what its door wants to see. */
@@ -80,7 +80,7 @@ export function readNodeConfig(env: Env): NodeConfig {
     keysFile: readKeysFilePath(env),
     kvFile: kv === "memory:" ? undefined : resolve(kv.slice("sqlite:".length)),
     allowOpen: values.HUB_ALLOW_OPEN === "1",
-    ratePerKey: values.HUB_RATE_PER_KEY,
+    ratePerKey: values.HUB_RATE_PER_KEY || undefined,
     failedAuthPerMinute: values.HUB_FAILED_AUTH_PER_MINUTE || undefined,
     agent,
     remoteAgent:

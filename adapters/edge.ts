@@ -1,32 +1,44 @@
 // npm run edge: the whole edge on this machine, offline: an agent behind its door, and the Worker in a real workerd
 // with a KV of its own in front of it.
-import { existsSync, mkdirSync, readFileSync, writeFileSync } from "node:fs";
+import { existsSync, readFileSync, writeFileSync } from "node:fs";
+import { createServer } from "node:http";
 import { join } from "node:path";
 
 import { parseKeysFile } from "../handlers/keys.ts";
+import { isLoopback } from "../handlers/loopback.ts";
+import { prepareStateDir } from "../host-agent/agent.ts";
 import { ConfigError, readDoorConfig } from "../host-agent/config.ts";
-import { logLines } from "../host-agent/log-lines.ts";
+import { close, listen } from "../host-agent/http-listener.ts";
 import { PrivateKey } from "../host-agent/protocol/signature.ts";
+import { runService } from "../host-agent/run-service.ts";
 import { serveAgent, type ServingAgent } from "../host-agent/serve.ts";
 import { makeAgentKey, trustKey } from "./agent-pair.ts";
-import { readNodeConfig } from "./config.ts";
-import { startWorkerd, type Workerd } from "./edge/workerd.ts";
+import { type NodeConfig, readNodeConfig } from "./config.ts";
+import type { Workerd } from "./edge/workerd.ts";
+import { cannotListen } from "./serve.ts";
 
-const STDERR = 2;
 /** For a first try on one's own machine; a real edge has keys of `npm run keys -- create`. */
 const DEV_KEYS = {
   keys: [{ name: "edge-dev", key: "sk_dev_only_on_this_machine", scopes: ["*"] }],
 };
 
-try {
-  const { host, port } = readNodeConfig(process.env);
+await runService(async (log) => {
+  const config = readNodeConfig(process.env);
   const door = readDoorConfig({ HUB_AGENT_LISTEN: "127.0.0.1:0", ...process.env });
-  const lines = logLines(STDERR);
+  if (!isLoopback(config.host) && !config.allowOpen) {
+    throw new ConfigError(
+      `HUB_HOST: the key of this edge is known to everybody, and ${config.host} is not loopback. ` +
+        "Set HUB_ALLOW_OPEN=1 if that is what you want",
+    );
+  }
+  const { startWorkerd } = await import("./edge/workerd.ts").catch(withoutPackages);
+  await tryListening(config);
+  prepareStateDir(door.agent.stateDir);
   const agentKey = await agentKeyOf(door.agent.stateDir, door.trustFile);
-  const agent = await serveAgent(door, process.env, lines.log);
+  const agent = await serveAgent(door, process.env, log);
   const edge = await startWorkerd({
-    host,
-    port,
+    host: config.host,
+    port: config.port,
     agentUrl: agent.url,
     agentKey,
     agentName: door.name,
@@ -34,15 +46,30 @@ try {
     devMode: false,
     onLog: (line) => process.stderr.write(line),
   });
-  const key = await seedKeys(edge);
-  for (const signal of ["SIGTERM", "SIGINT"] as const) {
-    process.once(signal, () => void stop(edge, agent, signal, lines.flush));
+  return {
+    banner: banner(edge, agent, await seedKeys(edge)),
+    countAlive: agent.countAlive,
+    async stop() {
+      await edge.stop();
+      await agent.stop();
+    },
+  };
+});
+
+function withoutPackages(error: NodeJS.ErrnoException): never {
+  if (error.code !== "ERR_MODULE_NOT_FOUND") throw error;
+  throw new ConfigError("npm run edge needs the development packages, which `npm ci` installs");
+}
+
+/** workerd would say in a stack that it cannot listen. Throws ConfigError. */
+async function tryListening(config: NodeConfig): Promise<void> {
+  const server = createServer();
+  try {
+    await listen(server, { host: config.host, port: config.port });
+  } catch (error) {
+    throw cannotListen(config, error as NodeJS.ErrnoException);
   }
-  console.log(banner(edge, agent, key));
-} catch (error) {
-  if (!(error instanceof ConfigError)) throw error;
-  console.error(`Cannot start.\n${error.message}`);
-  process.exitCode = 78; // EX_CONFIG of sysexits(3)
+  await close(server, 0);
 }
 
 /** The key that this edge signs with, made and trusted at the first start. */
@@ -51,7 +78,6 @@ async function agentKeyOf(stateDir: string, trustFile: string): Promise<PrivateK
   if (existsSync(file)) return PrivateKey.parse(JSON.parse(readFileSync(file, "utf8")));
   const key = await makeAgentKey();
   const { d: _secret, ...publicKey } = key;
-  mkdirSync(stateDir, { recursive: true, mode: 0o700 });
   trustKey(trustFile, publicKey);
   writeFileSync(file, JSON.stringify(key), { mode: 0o600, flag: "wx" });
   return key;
@@ -62,15 +88,6 @@ async function seedKeys(edge: Workerd): Promise<string | undefined> {
   const text = await edge.getKeys();
   if (text === null) await edge.putKeys(JSON.stringify(DEV_KEYS));
   return parseKeysFile(text ?? JSON.stringify(DEV_KEYS)).keys.find((entry) => entry.key !== undefined)?.key;
-}
-
-async function stop(edge: Workerd, agent: ServingAgent, signal: string, flush: () => void): Promise<void> {
-  const alive = await agent.countAlive();
-  await edge.stop();
-  await agent.stop();
-  flush();
-  console.log(`Stopped by ${signal}; ${alive === 0 ? "no runs are alive" : `${alive} left running`}.`);
-  process.exit();
 }
 
 function banner(edge: Workerd, agent: ServingAgent, key: string | undefined): string {

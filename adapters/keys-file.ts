@@ -28,12 +28,15 @@ export async function openKeysFile(
   let version = fileVersion(path);
   let ring: KeyRing = version === MISSING ? { mode: "dev" } : await read(path);
   let lookedAt = now();
+  /** What was said of the file as it is: the same is not said again. */
+  let fault: string | undefined;
 
   async function refresh(): Promise<void> {
     const current = fileVersion(path);
     if (current === version) return;
     version = current;
     if (current === MISSING) {
+      fault = undefined;
       onChange("gone", ring.mode);
       if (ring.mode !== "dev")
         ring = { ...ring, problem: "the keys file is gone; the last good keys stay in force" };
@@ -41,13 +44,14 @@ export async function openKeysFile(
     }
     try {
       ring = await read(path);
+      fault = undefined;
       onChange("loaded", ring.mode);
     } catch (error) {
       // The very keys that are to be refused may stand there: it is not over with one look.
       if (isUnableToLook((error as Error).cause)) version = UNREAD;
-      console.error(
-        JSON.stringify({ level: "error", event: "keys_file_broken", error: (error as Error).message }),
-      );
+      if ((error as Error).message === fault) return;
+      fault = (error as Error).message;
+      console.error(JSON.stringify({ level: "error", event: "keys_file_broken", error: fault }));
       ring =
         ring.mode === "enforced"
           ? { ...ring, problem: "the keys file is broken; the last good keys stay in force" }

@@ -98,15 +98,21 @@ export async function serveNode(
     };
   } catch (error) {
     await shutDown(agent, kv);
-    const { code, message } = error as NodeJS.ErrnoException;
-    const reason =
-      code === "EADDRINUSE"
-        ? "it is in use; perhaps a Hub is running already. HUB_PORT names another"
-        : message;
-    throw new ConfigError(
-      `HUB_HOST, HUB_PORT: cannot listen on ${config.host} port ${config.port}: ${reason}`,
-    );
+    throw cannotListen(config, error as NodeJS.ErrnoException);
   }
+}
+
+/** Why there is no listening on the address of HUB_HOST and HUB_PORT, and what to do. */
+export function cannotListen(
+  { host, port }: Pick<NodeConfig, "host" | "port">,
+  { code, message }: NodeJS.ErrnoException,
+): ConfigError {
+  const reasons: Record<string, string> = {
+    EADDRINUSE: "it is in use; perhaps a Hub is running already. HUB_PORT names another",
+    EACCES: "ports below 1024 are root's. HUB_PORT names another",
+  };
+  const reason = reasons[code ?? ""] ?? message;
+  return new ConfigError(`HUB_HOST, HUB_PORT: cannot listen on ${host} port ${port}: ${reason}`);
 }
 
 /** An agent as the adapter holds it. */

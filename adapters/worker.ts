@@ -60,16 +60,22 @@ export default {
 
 async function createWorkerApp(env: WorkerEnv): Promise<App> {
   const parsed = Variables.safeParse(env);
-  if (!parsed.success) return misconfigured(parsed.error);
+  if (!parsed.success) {
+    return misconfigured(parsed.error.issues.map((issue) => `${String(issue.path[0])}: ${issue.message}`));
+  }
   const { HUB_AGENT_URL, HUB_AGENT_KEY, HUB_AGENT_NAME, HUB_DEV_MODE } = parsed.data;
   const { HUB_RATE_PER_KEY, HUB_FAILED_AUTH_PER_MINUTE } = parsed.data;
   const { HUB_AGENT: service } = env;
+  const sign = await requestSigner(HUB_AGENT_KEY, HUB_AGENT_NAME).catch(() => undefined);
+  if (sign === undefined) {
+    return misconfigured(["HUB_AGENT_KEY: is no private Ed25519 JWK: its parts do not belong together"]);
+  }
   return createApp({
     agent: agentClient(
       httpTransport({
         url: HUB_AGENT_URL.replace(/\/$/, ""),
         fetch: service ? (request) => service.fetch(request) : (request) => fetch(request),
-        sign: await requestSigner(HUB_AGENT_KEY, HUB_AGENT_NAME),
+        sign,
       }),
     ),
     kv: workersKV(env.HUB_KV),
@@ -87,9 +93,8 @@ async function createWorkerApp(env: WorkerEnv): Promise<App> {
   });
 }
 
-/** Names each bad variable, but not its value: one of them is a secret. */
-function misconfigured(error: z.ZodError): App {
-  const faults = error.issues.map((issue) => `${String(issue.path[0])}: ${issue.message}`);
+/** `faults` name each bad variable, but not its value: one of them is a secret. */
+function misconfigured(faults: readonly string[]): App {
   return {
     async fetch() {
       log({ level: "error", event: "misconfigured", faults });

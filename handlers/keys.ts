@@ -1,6 +1,7 @@
 import * as z from "zod";
 
 import { ALL_SCOPES, type Digest, type KeyEntry, type KeyRing, SCOPES } from "./auth.ts";
+import { fieldMessage } from "./field-message.ts";
 
 const SHA256_HEX = /^[0-9a-f]{64}$/;
 /** A name stands in records and logs: one line, printable. */
@@ -13,9 +14,14 @@ export const ScopeName = z.enum(
   [...SCOPES, ALL_SCOPES],
   `must be one of ${[...SCOPES, ALL_SCOPES].join(", ")}`,
 );
+/** The key that the API document and the README show: everybody knows it. */
+const SAMPLE_KEY = "sk_live_LONG_RANDOM_STRING";
+const HOW_TO_MAKE = "`npm run keys -- create` makes a good one";
 const SecretKey = z
   .string()
-  .regex(/^[\x21-\x7e]{1,512}$/, "must be 1-512 printable ASCII characters without blanks");
+  .regex(/^[\x21-\x7e]{1,512}$/, "must be 1-512 printable ASCII characters without blanks")
+  .min(16, `must have at least 16 characters, or it can be guessed; ${HOW_TO_MAKE}`)
+  .refine((key) => key !== SAMPLE_KEY, `must not be the sample of the documents; ${HOW_TO_MAKE}`);
 /** A day, or a moment with its offset. A day counts until its end in UTC. */
 const Expiry = z.union([z.iso.date(), z.iso.datetime({ offset: true })], {
   error: "must be a date such as 2027-05-15, or 2027-05-15T12:00:00Z",
@@ -58,18 +64,34 @@ export async function parseKeys(text: string, digest: Digest): Promise<KeyRing> 
 /** The keys file's text as data. Throws as parseKeys does. */
 export function parseKeysFile(text: string): KeysFile {
   let json: unknown;
+  let place: string | undefined;
   try {
     json = JSON.parse(text);
-  } catch {
-    // The parser's own message would quote the text around the fault.
-    throw new Error("it is not valid JSON");
+  } catch (error) {
+    place = placeOf(error as Error, text);
   }
-  const parsed = KeysFile.safeParse(json);
+  if (place !== undefined) throw new Error(`it is not valid JSON (${place})`);
+  const parsed = KeysFile.safeParse(json, { error: fieldMessage });
   if (parsed.success) return parsed.data;
   const faults = parsed.error.issues.map(
-    ({ path, message }) => `${path.join(".") || "the file"}: ${message}`,
+    ({ path, message }) => `${path.join(".") || "the file"}: ${message}${keyNameAt(json, path)}`,
   );
   throw new Error(faults.join("; "));
+}
+
+/** Where the parser stopped. Its own message would quote the text around the fault, and so a key. */
+function placeOf({ message }: Error, text: string): string {
+  const position = /at position (\d+)/.exec(message)?.[1];
+  const lines = text.slice(0, position === undefined ? undefined : Number(position)).split("\n");
+  return `line ${lines.length}, column ${lines.at(-1)!.length + 1}`;
+}
+
+/** Whose entry a fault lies in, for who looks for it in the file; empty where that has no name. */
+function keyNameAt(json: unknown, [field, index]: readonly PropertyKey[]): string {
+  if (field !== "keys" || typeof index !== "number") return "";
+  const { name } = (json as { keys: { name?: unknown }[] }).keys[index] ?? {};
+  const parsed = KeyName.safeParse(name);
+  return parsed.success ? ` (the key named ${parsed.data})` : "";
 }
 
 const DAY_MS = 86_400_000;

@@ -1,4 +1,4 @@
-import { accessSync, chmodSync, constants, statSync } from "node:fs";
+import { accessSync, chmodSync, constants, existsSync, readdirSync, statSync } from "node:fs";
 import { join } from "node:path";
 
 import { type AuditLog, openAuditLog } from "./audit-log.ts";
@@ -143,8 +143,10 @@ function openAudit({ auditFile, stateDir }: AgentConfig, store: RunStore, now: (
   }
 }
 
-function prepareStateDir(stateDir: string): void {
+/** Makes the state folder, or closes one that is empty or the Hub's to all others; any other stays as it is. Throws ConfigError. */
+export function prepareStateDir(stateDir: string): void {
   try {
+    refuseShared(stateDir);
     for (const folder of [stateDir, join(stateDir, "runs"), join(stateDir, "logs")]) {
       makeFolder(folder);
     }
@@ -158,6 +160,26 @@ function prepareStateDir(stateDir: string): void {
     if (error instanceof ConfigError) throw error;
     throw new ConfigError(`HUB_STATE_DIR: ${stateDir} cannot be used: ${(error as Error).message}`);
   }
+}
+
+/** Each tells a state folder: of an agent, of an agent that is only paired, of an edge. */
+const STATE_FILES = ["runs.db", "trusted_keys.json", "kv.db"];
+const GROUP_AND_OTHERS = 0o077;
+const STICKY_OR_ANYONE_WRITES = 0o1002;
+
+/** Who names /tmp or a home must not lock everybody else out of it. */
+function refuseShared(stateDir: string): void {
+  const stats = statSync(stateDir, { throwIfNoEntry: false });
+  if (stats === undefined) return;
+  if (!stats.isDirectory()) throw new ConfigError(`HUB_STATE_DIR: ${stateDir} is a file; name a folder`);
+  if ((stats.mode & GROUP_AND_OTHERS) === 0) return;
+  const isOurs = STATE_FILES.some((name) => existsSync(join(stateDir, name)));
+  const isShared = (stats.mode & STICKY_OR_ANYONE_WRITES) !== 0;
+  if (!isShared && (isOurs || readdirSync(stateDir).length === 0)) return;
+  throw new ConfigError(
+    `HUB_STATE_DIR: ${stateDir} is open to others${isShared ? "" : " and holds files that are not the Hub's"}. ` +
+      "Name a folder for the Hub alone, or close this one with chmod 700 if it is",
+  );
 }
 
 /** Runs `work` now and then again and again, each time `intervalMs` after its end. A failure is logged, not fatal. */

@@ -1,35 +1,13 @@
-import { ConfigError, type DoorConfig, readDoorConfig } from "./config.ts";
-import { logLines } from "./log-lines.ts";
+import { type DoorConfig, readDoorConfig } from "./config.ts";
 import { noRecipes } from "./recipes.ts";
+import { runService } from "./run-service.ts";
 import { serveAgent, type ServingAgent } from "./serve.ts";
 
-const STDERR = 2;
-
-try {
+await runService(async (log) => {
   const config = readDoorConfig(process.env);
-  const lines = logLines(STDERR);
-  const serving = await serveAgent(config, process.env, lines.log);
-  for (const signal of ["SIGTERM", "SIGINT"] as const) {
-    process.once(signal, () => {
-      void stop(serving, signal, lines.flush);
-    });
-  }
-  // Last, so that whoever reads it may already send a signal.
-  console.log(banner(config, serving, await serving.recipesProblem()));
-} catch (error) {
-  if (!(error instanceof ConfigError)) throw error;
-  console.error(`Cannot start.\n${error.message}`);
-  process.exitCode = 78; // EX_CONFIG of sysexits(3)
-}
-
-async function stop(serving: ServingAgent, signal: string, flush: () => void): Promise<void> {
-  const alive = await serving.countAlive();
-  await serving.stop();
-  const runs = alive === 0 ? "no runs are alive" : `${alive} run${alive === 1 ? "" : "s"} left running`;
-  flush();
-  console.log(`Stopped by ${signal}; ${runs}.`);
-  process.exit();
-}
+  const serving = await serveAgent(config, process.env, log);
+  return { ...serving, banner: banner(config, serving, await serving.recipesProblem()) };
+});
 
 function banner(
   { agent, name, trustFile }: DoorConfig,

@@ -40,6 +40,7 @@ describe("settings that are left out", () => {
     });
     expect(readNodeConfig({}).agent.stateDir).toBe(join(homedir(), ".local/state/serveraihub"));
     expect(readNodeConfig({ HUB_KV: "memory:" }).kvFile).toBeUndefined();
+    expect(readNodeConfig({ HUB_RATE_PER_KEY: "0" }).ratePerKey, "as the Worker has it").toBeUndefined();
     expect(door).toMatchObject({
       name: "host-agent",
       listen: { host: "127.0.0.1", port: 8788 },

@@ -11,10 +11,15 @@ import { sha256 } from "../adapters/keys-file.ts";
 import type { KeyFileEntry } from "../handlers/keys.ts";
 import { COMPILE_CACHE } from "./compile-cache.ts";
 import { until } from "./hub.ts";
+import { openDisk } from "./prove/disk.ts";
 
 const KEYS = fileURLToPath(new URL("../adapters/keys.ts", import.meta.url));
 
+const PAIRING = new URL("../adapters/agent-pair.ts", import.meta.url).href;
 const EDITING = new URL("../adapters/keys-editing.ts", import.meta.url).href;
+
+/** Room for the lock and a part of a large keys file. */
+const ROOM_BYTES = 12_288;
 
 let dir: string;
 let file: string;
@@ -106,7 +111,7 @@ test("revoke removes the key and leaves the others; the last one only when that 
 test("what others wrote into the file stays: fields, keys and their order", async () => {
   const old = {
     note: "ours",
-    keys: [{ owner: "ops", name: "old", key: "sk_live_old", scopes: ["*"], nested: { a: 1 } }],
+    keys: [{ owner: "ops", name: "old", key: "sk_live_old_0123456789", scopes: ["*"], nested: { a: 1 } }],
     version: 3,
   };
   await writeFile(file, JSON.stringify(old), { mode: 0o644 });
@@ -165,7 +170,7 @@ test("a name that is taken or unknown, and a malformed file, are refused and lef
   });
   expect(await readFile(file, "utf8")).toBe(before);
 
-  const broken = '{"keys": [{"name": "a", "key": "sk_live_secret", "scopes": ["admin"]}]}';
+  const broken = '{"keys": [{"name": "a", "key": "sk_live_secret_0123", "scopes": ["admin"]}]}';
   const calls = [["create", "--name", "b", "--scopes", "*"], ["list"], ["revoke", "a"]];
   for (const [i, text] of [broken, `{"keys": "sk_live_secret"`, ""].entries()) {
     await writeFile(file, text);
@@ -203,6 +208,10 @@ function startAdding(name: string, count: number): ChildProcess {
       const entry = { name: "${name}-" + i, key_sha256: "0".repeat(64), scopes: ["*"] };
       editKeys(${JSON.stringify(file)}, (old) => ({ ...old, keys: [...old.keys, entry] }));
     }`;
+  return startProgram(program);
+}
+
+function startProgram(program: string): ChildProcess {
   const child = spawn(process.execPath, ["--input-type=module", "--eval", program], { stdio: "inherit" });
   onTestFinished(() => void child.kill("SIGKILL"));
   return child;
@@ -243,4 +252,41 @@ test("a change that is killed in the middle leaves the old file or the new one, 
 
   expect((await stored()).keys.at(-1)!.name).toBe("last");
   expect((await readdir(dir)).filter((name) => name.endsWith("draft"))).toEqual([]);
+});
+
+test("of keys that are trusted at the same time none is lost", async () => {
+  const trust = join(dir, "trusted_keys.json");
+  const program = `
+    import { makeAgentKey, trustKey } from ${JSON.stringify(PAIRING)};
+    for (let i = 0; i < 60; i++) {
+      const { d, ...publicKey } = await makeAgentKey();
+      trustKey(${JSON.stringify(trust)}, publicKey);
+    }`;
+  const pairing = ["x", "y", "z"].map(() => closing(startProgram(program)));
+  expect(await Promise.all(pairing)).toEqual([0, 0, 0]);
+  expect(JSON.parse(await readFile(trust, "utf8")).keys).toHaveLength(180);
+  expect((await stat(trust)).mode & 0o777).toBe(0o600);
+});
+
+test("on a disk that has room for a part of the new file the old one stays", async (context) => {
+  const folder = join(dir, "disk");
+  const { kind, fill, remove } = openDisk(folder);
+  try {
+    if (kind !== "tmpfs") context.skip("mounting is not allowed");
+    file = join(folder, "keys.json");
+    expect(await closing(startAdding("many", 200))).toBe(0);
+    const before = await readFile(file, "utf8");
+    const filler = join(folder, "filler");
+    await writeFile(filler, "x".repeat(ROOM_BYTES));
+    fill([]);
+    await rm(filler);
+
+    const { code, stdout, stderr } = await create("one more");
+
+    expect({ code, stdout }).toEqual({ code: 1, stdout: "" });
+    expect(stderr).toBe(`${file} cannot be written: ENOSPC\n`);
+    expect(await readFile(file, "utf8")).toBe(before);
+  } finally {
+    remove();
+  }
 });

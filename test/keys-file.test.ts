@@ -1,5 +1,8 @@
-import { mkdir, rename, rm, utimes, writeFile } from "node:fs/promises";
+import { execFile } from "node:child_process";
+import { mkdir, mkdtemp, rename, rm, utimes, writeFile } from "node:fs/promises";
+import { tmpdir } from "node:os";
 import { join } from "node:path";
+import { promisify } from "node:util";
 
 import { expect, onTestFinished, test } from "vitest";
 
@@ -96,6 +99,33 @@ test.for(BREAKAGES)(
   },
 );
 
+test("a file that cannot be looked at for want of descriptors is told of once, until it can be", async () => {
+  const dir = await mkdtemp(join(tmpdir(), "keys-file-"));
+  onTestFinished(() => rm(dir, { recursive: true, force: true }));
+  const file = join(dir, "keys.json");
+  await writeFile(file, JSON.stringify({ keys: [ALL] }));
+  const program = `
+    import { closeSync, openSync, utimesSync } from "node:fs";
+    import { openKeysFile } from ${JSON.stringify(new URL("../adapters/keys-file.ts", import.meta.url).href)};
+    let time = 0;
+    const keys = await openKeysFile(${JSON.stringify(file)}, () => (time += 1_000), (what) => console.log(what));
+    utimesSync(${JSON.stringify(file)}, 1, 1);
+    const taken = [];
+    try { for (;;) taken.push(openSync("/dev/null")); } catch {}
+    for (let i = 0; i < 5; i++) await keys();
+    taken.forEach((fd) => closeSync(fd));
+    await keys();
+    console.log((await keys()).problem);`;
+  const { stdout, stderr } = await promisify(execFile)("sh", [
+    "-c",
+    'ulimit -n 64; exec "$0" --input-type=module --eval "$1"',
+    process.execPath,
+    program,
+  ]);
+  expect(stdout).toBe("refused\nloaded\nundefined\n");
+  expect(stderr.trim().split("\n")).toEqual([expect.stringContaining("EMFILE")]);
+});
+
 test("an empty list of keys, written on purpose, is dev mode again", async () => {
   await using hub = await startHub({ keys: [ALL] });
   await write(hub, '{"keys": []}');
@@ -151,8 +181,18 @@ test("beyond loopback the Hub starts without keys when that is allowed", async (
 const SECRET = "sk_live_never_shown";
 
 test.for([
-  ["cut off", `{"keys": [{"name": "a", "key": "${SECRET}"`, "not valid JSON"],
-  ["without keys", `{"name": "${SECRET}"}`, "keys: "],
+  ["cut off", `{"keys": [\n{"name": "a", "key": "${SECRET}"`, "not valid JSON (line 2, column 43)"],
+  ["without keys", `{"name": "${SECRET}"}`, "keys: is missing"],
+  [
+    "with a key that can be guessed",
+    JSON.stringify({ keys: [ALL, { name: "b", key: SECRET.slice(0, 15), scopes: ["*"] }] }),
+    "keys.1.key: must have at least 16 characters, or it can be guessed; `npm run keys -- create` makes a good one (the key named b)",
+  ],
+  [
+    "with the sample key of the API document",
+    JSON.stringify({ keys: [{ name: "acme-prod", key: "sk_live_LONG_RANDOM_STRING", scopes: ["*"] }] }),
+    "keys.0.key: must not be the sample of the documents",
+  ],
   [
     "with a scope that is none",
     JSON.stringify({ keys: [ALL, { name: "b", key: SECRET, scopes: ["admin"] }] }),

@@ -1,13 +1,32 @@
-import { readFileSync, writeFileSync } from "node:fs";
+import { execFile, spawn } from "node:child_process";
+import { once } from "node:events";
+import { type AddressInfo, createServer } from "node:net";
+import {
+  chmodSync,
+  mkdtempSync,
+  readdirSync,
+  readFileSync,
+  readlinkSync,
+  rmSync,
+  statSync,
+  writeFileSync,
+} from "node:fs";
+import { tmpdir } from "node:os";
 import { join } from "node:path";
+import { fileURLToPath } from "node:url";
+import { promisify } from "node:util";
 
-import { describe, expect, test } from "vitest";
+import { describe, expect, onTestFinished, test } from "vitest";
 
+import { COMPILE_CACHE } from "./compile-cache.ts";
+import { readNodeConfig } from "../adapters/config.ts";
+import { serveNode } from "../adapters/serve.ts";
 import { processesOf } from "../host-agent/process-tree.ts";
 import { nodeRemote } from "./deployments.ts";
 import { type Deploy, nodeEmbedded, startHub, until } from "./hub.ts";
-import { serverProcesses, spawnServer } from "./server-process.ts";
+import { serverProcesses, spawnServer, startServerProcess } from "./server-process.ts";
 
+const EDGE_TS = fileURLToPath(new URL("../adapters/edge.ts", import.meta.url));
 const RUNS = "/api/v1/scripts/runs";
 
 describe("a stop of the server", () => {
@@ -68,6 +87,28 @@ describe("a stop of the server", () => {
   });
 });
 
+test("a stop goes through once, whatever signals come and though no run can be looked at", async () => {
+  const program = `
+    import { runService } from ${JSON.stringify(new URL("../host-agent/run-service.ts", import.meta.url).href)};
+    const nextTurn = () => new Promise((resolve) => setImmediate(resolve));
+    const forever = setInterval(() => {}, 1_000);
+    await runService(async () => ({
+      banner: "serving",
+      countAlive: async () => { process.kill(process.pid, "SIGINT"); await nextTurn(); throw new Error("cannot look"); },
+      stop: async () => { console.log("stopping"); await nextTurn(); },
+    }));
+    process.kill(process.pid, "SIGTERM");`;
+  const { stdout, stderr } = await promisify(execFile)(process.execPath, [
+    "--input-type=module",
+    "--eval",
+    program,
+  ]);
+  expect({ stdout, stderr }).toEqual({
+    stdout: "serving\nstopping\nStopped by SIGTERM; runs left running.\n",
+    stderr: "",
+  });
+});
+
 describe("a start", () => {
   test.for(["/proc/hub/state", "/sys/hub", "/proc/self/cwd/../proc/x"])(
     "with its state in %s is refused in a sentence, and does not hang",
@@ -80,6 +121,85 @@ describe("a start", () => {
       expect(output.stderr).toMatch(/^Cannot start\.\nHUB_STATE_DIR: .*the kernel's/);
     },
   );
+
+  test("with its state in a folder that others use is refused, and leaves the folder open to them", async () => {
+    const dir = mkdtempSync(join(tmpdir(), "hub-shared-"));
+    onTestFinished(() => rmSync(dir, { recursive: true }));
+    const file = join(dir, "file");
+    writeFileSync(file, "theirs");
+    for (const [stateDir, mode, reason] of [
+      [dir, 0o755, /open to others and holds files that are not the Hub's\. Name a folder/],
+      [dir, 0o1777, /open to others\. Name a folder/],
+      [file, 0o644, /is a file; name a folder$/m],
+    ] as const) {
+      chmodSync(stateDir, mode);
+      const { exitCode, output } = spawnServer({
+        HUB_STATE_DIR: stateDir,
+        HUB_KEYS_FILE: "/nowhere/keys.json",
+      });
+      expect(await exitCode).toBe(78);
+      expect(output.stderr).toMatch(reason);
+      expect(statSync(stateDir).mode & 0o7777).toBe(mode);
+      expect(readdirSync(dir)).toEqual(["file"]);
+    }
+  });
+
+  test.for([
+    [{ HUB_STATE_DIR: "/proc/hub" }, /^Cannot start\.\nHUB_STATE_DIR: .*the kernel's/],
+    [
+      { HUB_STATE_DIR: "/dev/null" },
+      /^Cannot start\.\nHUB_STATE_DIR: \/dev\/null is a file; name a folder\n$/,
+    ],
+    [{ HUB_HOST: "0.0.0.0" }, /^Cannot start\.\nHUB_HOST: .*0\.0\.0\.0 is not loopback.*HUB_ALLOW_OPEN=1/],
+    [{ HUB_HOST: "no.such.host.invalid", HUB_ALLOW_OPEN: "1" }, /^Cannot start\.\nHUB_HOST, HUB_PORT: /],
+    [{ HUB_PORT: "busy" }, /^Cannot start\.\nHUB_HOST, HUB_PORT: cannot listen .*: it is in use/],
+  ] as const)("of the edge with %o is refused in a sentence, as one of the API is", async ([env, reason]) => {
+    const dir = mkdtempSync(join(tmpdir(), "hub-edge-"));
+    onTestFinished(() => rmSync(dir, { recursive: true }));
+    const busy = createServer().listen(0, "127.0.0.1");
+    await once(busy, "listening");
+    onTestFinished(() => void busy.close());
+    const port = "HUB_PORT" in env ? String((busy.address() as AddressInfo).port) : "0";
+    const child = spawn(process.execPath, [EDGE_TS], {
+      env: { HUB_STATE_DIR: join(dir, "state"), ...COMPILE_CACHE, ...env, HUB_PORT: port },
+      stdio: ["ignore", "ignore", "pipe"],
+    });
+    onTestFinished(() => void child.kill("SIGKILL"));
+    let stderr = "";
+    child.stderr.on("data", (chunk) => (stderr += String(chunk)));
+    await once(child, "close");
+    expect(stderr).toMatch(reason);
+    expect(stderr).not.toContain("    at ");
+    expect(child.exitCode).toBe(78);
+  });
+
+  test("that a setting of KV ends leaves nothing open", async () => {
+    const dir = mkdtempSync(join(tmpdir(), "hub-refused-"));
+    onTestFinished(() => rmSync(dir, { recursive: true }));
+    const env = { HUB_STATE_DIR: join(dir, "state"), HUB_KEYS_FILE: join(dir, "keys.json") };
+    const config = readNodeConfig({ ...env, HUB_PORT: "0", HUB_KV: "sqlite:/dev/null/kv.db" });
+    await expect(serveNode(config, env, () => {})).rejects.toThrow("HUB_KV: sqlite:/dev/null/kv.db");
+    const open = readdirSync("/proc/self/fd").flatMap((fd) => {
+      try {
+        return readlinkSync(`/proc/self/fd/${fd}`);
+      } catch {
+        return [];
+      }
+    });
+    expect(open.filter((path) => path.startsWith(dir))).toEqual([]);
+  });
+
+  test("with its state in an empty folder of its own closes it to others", async () => {
+    const dir = mkdtempSync(join(tmpdir(), "hub-empty-"));
+    onTestFinished(() => rmSync(dir, { recursive: true }));
+    chmodSync(dir, 0o755);
+    await using server = await startServerProcess({
+      HUB_STATE_DIR: dir,
+      HUB_KEYS_FILE: "/nowhere/keys.json",
+    });
+    expect(server.output.stdout).toContain(`  state     ${dir}`);
+    expect(statSync(dir).mode & 0o7777).toBe(0o700);
+  });
 
   test("with a damaged runs.db is refused with what to do, and changes nothing of it", async () => {
     await using hub = await startHub();

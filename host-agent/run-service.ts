@@ -1,0 +1,52 @@
+import { ConfigError } from "./config.ts";
+import { type Log, logLines } from "./log-lines.ts";
+
+/** What serves, as the process around it sees it. */
+export interface Service {
+  /** What is said on stdout once it serves. */
+  banner: string;
+  /** How many runs are alive; undefined when they are another process's. */
+  countAlive(): Promise<number | undefined>;
+  /** Takes no more requests, finishes those under way, and lets the runs go on. */
+  stop(): Promise<void>;
+}
+
+const STDERR = 2;
+const SIGNALS = ["SIGTERM", "SIGINT"] as const;
+const EX_CONFIG = 78; // sysexits(3)
+
+/**
+ * Makes this process a service: from its start, which a ConfigError ends in
+ * sentences, until the first SIGTERM or SIGINT, which stops it once. A signal
+ * that comes again meanwhile ends the process at once.
+ */
+export async function runService(start: (log: Log) => Promise<Service>): Promise<void> {
+  const lines = logLines(STDERR);
+  try {
+    const service = await start(lines.log);
+    let stopping: Promise<void> | undefined;
+    for (const signal of SIGNALS) {
+      process.once(signal, () => (stopping ??= stop(service, signal, lines.flush)));
+    }
+    // Last, so that whoever reads it may already send a signal.
+    console.log(service.banner);
+  } catch (error) {
+    if (!(error instanceof ConfigError)) throw error;
+    console.error(`Cannot start.\n${error.message}`);
+    process.exitCode = EX_CONFIG;
+  }
+}
+
+async function stop(service: Service, signal: string, flush: () => void): Promise<void> {
+  // A run that cannot be looked at is no reason to go on.
+  const runs = await service.countAlive().then(describeRuns, () => "runs left running");
+  await service.stop();
+  flush();
+  console.log(`Stopped by ${signal}; ${runs}.`);
+  process.exit();
+}
+
+function describeRuns(alive: number | undefined): string {
+  if (alive === undefined) return "the host-agent and its runs go on";
+  return alive === 0 ? "no runs are alive" : `${alive} run${alive === 1 ? "" : "s"} left running`;
+}
