@@ -279,7 +279,10 @@ export function openRunStore(path: string) {
     failLaunch(runId: string, failure: { status_reason: string; ended_at: number }): StoredRun {
       return transaction(() => {
         dropCallback.run(runId);
-        const changes = { status: "failed", ...failure, launch_token: null };
+        const { started_at } = selectById.get(runId) as unknown as StoredRun;
+        // The clock may have been set back in between.
+        const ended_at = Math.max(failure.ended_at, started_at);
+        const changes = { status: "failed", ...failure, ended_at, launch_token: null };
         updateOf(Object.keys(changes)).run(...Object.values(changes), runId);
         return selectById.get(runId) as unknown as StoredRun;
       });
