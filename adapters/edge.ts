@@ -1,11 +1,11 @@
 // npm run edge: the whole edge on this machine, offline: an agent behind its door, and the Worker in a real workerd
 // with a KV of its own in front of it.
+import { randomBytes } from "node:crypto";
 import { existsSync, readFileSync, writeFileSync } from "node:fs";
 import { createServer } from "node:http";
 import { join } from "node:path";
 
 import { parseKeysFile } from "../handlers/keys.ts";
-import { isLoopback } from "../handlers/loopback.ts";
 import { prepareStateDir } from "../host-agent/agent.ts";
 import { ConfigError, readDoorConfig } from "../host-agent/config.ts";
 import { close, listen } from "../host-agent/http-listener.ts";
@@ -17,20 +17,9 @@ import { type NodeConfig, readNodeConfig } from "./config.ts";
 import type { Workerd } from "./edge/workerd.ts";
 import { cannotListen } from "./serve.ts";
 
-/** For a first try on one's own machine; a real edge has keys of `npm run keys -- create`. */
-const DEV_KEYS = {
-  keys: [{ name: "edge-dev", key: "sk_dev_only_on_this_machine", scopes: ["*"] }],
-};
-
 await runService(async (log) => {
   const config = readNodeConfig(process.env);
   const door = readDoorConfig({ HUB_AGENT_LISTEN: "127.0.0.1:0", ...process.env });
-  if (!isLoopback(config.host) && !config.allowOpen) {
-    throw new ConfigError(
-      `HUB_HOST: the key of this edge is known to everybody, and ${config.host} is not loopback. ` +
-        "Set HUB_ALLOW_OPEN=1 if that is what you want",
-    );
-  }
   const { startWorkerd } = await import("./edge/workerd.ts").catch(withoutPackages);
   await tryListening(config);
   prepareStateDir(door.agent.stateDir);
@@ -83,11 +72,21 @@ async function agentKeyOf(stateDir: string, trustFile: string): Promise<PrivateK
   return key;
 }
 
-/** Puts a key for trying into a KV that has none; returns one that is in plain, to show. */
+/**
+ * Puts a key for trying into a KV that has none; returns one that is in plain, to
+ * show. Each edge has its own: a key that all knew would let any page in a browser
+ * here launch, once its name resolves to this machine.
+ */
 async function seedKeys(edge: Workerd): Promise<string | undefined> {
-  const text = await edge.getKeys();
-  if (text === null) await edge.putKeys(JSON.stringify(DEV_KEYS));
-  return parseKeysFile(text ?? JSON.stringify(DEV_KEYS)).keys.find((entry) => entry.key !== undefined)?.key;
+  const text = (await edge.getKeys()) ?? devKeys();
+  await edge.putKeys(text);
+  return parseKeysFile(text).keys.find((entry) => entry.key !== undefined)?.key;
+}
+
+/** For a first try; a real edge has keys of `npm run keys -- create`. */
+function devKeys(): string {
+  const key = `sk_edge_${randomBytes(24).toString("hex")}`;
+  return JSON.stringify({ keys: [{ name: "edge-dev", key, scopes: ["*"] }] });
 }
 
 function banner(edge: Workerd, agent: ServingAgent, key: string | undefined): string {

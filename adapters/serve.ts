@@ -1,3 +1,4 @@
+import { existsSync } from "node:fs";
 import { dirname } from "node:path";
 
 import { agentClient } from "../handlers/agent-client.ts";
@@ -17,6 +18,7 @@ import { folderAssets, PAGES_FOLDER } from "./assets-folder.ts";
 import { embeddedAgent } from "./embedded-agent.ts";
 import { close, httpServer, listen } from "./http-server.ts";
 import { openKeysFile, sha256 } from "./keys-file.ts";
+import { keysSeen } from "./keys-seen.ts";
 import { memoryKV } from "./kv-memory.ts";
 import { sqliteKV } from "./kv-sqlite.ts";
 import { unixFetch } from "./unix-fetch.ts";
@@ -48,7 +50,12 @@ export async function serveNode(
 ): Promise<Serving> {
   // The agent keeps the record of changes, if it is ours; with a remote one the request log has them.
   let record: RecordEvent | undefined;
-  const keys = await guardedKeys(config, (event) => record?.(event));
+  const seen = keysSeen(config.agent.stateDir);
+  seen.refuseMissing(config.keysFile);
+  const keys = await guardedKeys(config, (event) => {
+    record?.(event);
+    if (event.outcome === "loaded") seen.note(event.mode);
+  });
   const { mode } = await keys();
   if (mode === "unavailable") {
     throw new ConfigError(
@@ -66,6 +73,7 @@ export async function serveNode(
     await agent.close();
     throw error;
   });
+  if (existsSync(config.keysFile)) seen.note(mode);
   const stopping = new AbortController();
   const app = createApp({
     agent: agent.operations,
@@ -158,7 +166,7 @@ async function shutDown(agent: HeldAgent, kv: { close(): void }): Promise<void> 
 /** The keys of the file; dev mode is for this machine only, unless more was allowed. */
 async function guardedKeys(
   { keysFile, host, allowOpen }: NodeConfig,
-  record: RecordEvent,
+  record: (event: { event: string; outcome: string; mode: string }) => void,
 ): Promise<() => Promise<KeyRing>> {
   const onChange = (outcome: string, mode: string) => record({ event: "keys", outcome, mode });
   const keys = await openKeysFile(keysFile, Date.now, onChange).catch((error: Error) => {

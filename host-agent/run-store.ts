@@ -278,7 +278,10 @@ export function openRunStore(path: string) {
     /** Records that a launch started nothing: its token may start another, and nobody is told its end. */
     failLaunch(runId: string, failure: { status_reason: string; ended_at: number }): StoredRun {
       return transaction(() => {
-        const changes = { status: "failed", ...failure, launch_token: null };
+        const { started_at } = selectById.get(runId) as unknown as StoredRun;
+        // The clock may have been set back in between.
+        const ended_at = Math.max(failure.ended_at, started_at);
+        const changes = { status: "failed", ...failure, ended_at, launch_token: null };
         const { changes: changed } = updateOf(Object.keys(changes)).run(...Object.values(changes), runId);
         // Of a run that has ended by now somebody waits to be told.
         if (Number(changed) > 0) dropCallback.run(runId);

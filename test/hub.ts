@@ -179,9 +179,14 @@ export async function startHub(options: HubOptions = {}) {
       hub.post(`${base(source)}/${run_id}/kill`, order),
 
     /** Stops the deployment, runs `between`, and starts it again on the same state. */
-    async restart(between: () => Promise<void> | void = () => {}): Promise<void> {
+    async restart(between?: () => Promise<void> | void): Promise<void> {
       await deployment.stop();
-      await between();
+      await hub.start(between);
+    },
+
+    /** Starts a deployment that is stopped, after `before`. */
+    async start(before: () => Promise<void> | void = () => {}): Promise<void> {
+      await before();
       deployment = await deploy({ dir, env });
     },
 

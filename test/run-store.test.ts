@@ -41,6 +41,16 @@ test("a database of the first version is taken up with all its runs", async () =
   expect(store.callbacks.due(Number.MAX_SAFE_INTEGER, 10)).toEqual([]);
 });
 
+test("a launch that failed has ended no sooner than it started, also by a clock that was set back", async () => {
+  const path = await temporaryPath();
+  firstVersion(path);
+  const store = openRunStore(path);
+  onTestFinished(() => store.close());
+
+  const failed = store.failLaunch("run_000000000002", { status_reason: "r", ended_at: 1 });
+  expect(failed).toMatchObject({ status: "failed", started_at: 3, ended_at: 3 });
+});
+
 test("a database is migrated once, and opens again as it is", async () => {
   const path = await temporaryPath();
   firstVersion(path);

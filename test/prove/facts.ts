@@ -45,7 +45,7 @@ export function createFacts() {
       // Killed is what it is called as soon as the signal is sent.
       if (status !== "killed" && isAlive !== (status === "running"))
         violations.push(`${record.run_id} is ${status} and ended at ${ended_at}`);
-      if (!isAlive && ended_at < started_at)
+      if (!isAlive && ended_at < started_at && !terminal.has(record.run_id))
         violations.push(`${record.run_id} ended before it started: ${JSON.stringify(record)}`);
       if (isAlive) {
         if (terminal.has(record.run_id))
