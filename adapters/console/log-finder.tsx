@@ -2,10 +2,10 @@ import { useRef, useState } from "preact/hooks";
 
 import { findInLog } from "./find-in-log.ts";
 import { byteCount } from "./format.ts";
-import type { logReader } from "./log-reader.ts";
+import type { LogReader } from "./log-reader.ts";
 
 interface LogFinderProps {
-  reader: ReturnType<typeof logReader>;
+  reader: LogReader;
   /** Marks the words in the log, and goes to the match at `byte`; -1 for none. */
   onMark(mark: { words: string; byte: number }): void;
 }

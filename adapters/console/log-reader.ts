@@ -23,6 +23,8 @@ export interface LogState {
   error?: Error;
 }
 
+export type LogReader = ReturnType<typeof logReader>;
+
 /**
  * Reads one run's log through `read`: follows its end by long-polling, or shows
  * another place of it. Only a window of its lines is ever kept.

@@ -3,16 +3,14 @@ import { useEffect, useLayoutEffect, useMemo, useRef, useState } from "preact/ho
 import type { RunRecord } from "../../host-agent/protocol/schemas.ts";
 import type { Api } from "./api.ts";
 import { byteCount, nameOf } from "./format.ts";
-import { copyText, saveBlob, useStored } from "./hooks.ts";
+import { useStored } from "./hooks.ts";
+import { useKeepPlace } from "./keep-place.ts";
+import { CopyLog, DownloadLog } from "./log-copies.tsx";
 import { LogFinder } from "./log-finder.tsx";
 import { LogLines } from "./log-lines.tsx";
 import { logReader } from "./log-reader.ts";
 import { Failure } from "./notice.tsx";
 import { useStore } from "./store.ts";
-
-/** So near to an edge, in pixels, more is read. */
-const NEAR = 600;
-const AT_END = 4;
 
 /** A run's log: follows it while it grows, and shows any place of it, however large it is. */
 export function LogView({ api, run }: { api: Api; run: RunRecord }) {
@@ -78,7 +76,7 @@ export function LogView({ api, run }: { api: Api; run: RunRecord }) {
           Wrap
         </button>
         <CopyLog reader={reader} />
-        <Download reader={reader} run={run} />
+        <DownloadLog reader={reader} run={run} />
         <button type="button" onClick={() => void toTop()} title="To the first line (g)">
           ↑ Top
         </button>
@@ -135,115 +133,5 @@ export function LogView({ api, run }: { api: Api; run: RunRecord }) {
         )}
       </div>
     </section>
-  );
-}
-
-type Reader = ReturnType<typeof logReader>;
-
-/**
- * Keeps the reader's eye where it is while lines come and go at either end:
- * at the end while following, else at the line that stands on top.
- */
-function useKeepPlace(box: { current: HTMLDivElement | null }, reader: Reader) {
-  const { window, isFollowing } = reader.state.get();
-  const anchor = useRef<{ start: number; offset: number } | undefined>(undefined);
-  const lastTop = useRef(0);
-
-  useLayoutEffect(() => {
-    const scroller = box.current!;
-    if (isFollowing) {
-      scroller.scrollTop = scroller.scrollHeight;
-    } else if (anchor.current) {
-      const { start, offset } = anchor.current;
-      const line = scroller.querySelector<HTMLElement>(`[data-start="${start}"]`);
-      if (line) scroller.scrollTop = line.offsetTop - offset;
-    }
-    lastTop.current = scroller.scrollTop;
-    anchor.current = topLine(scroller);
-  }, [window, isFollowing]);
-
-  return {
-    onScroll() {
-      const scroller = box.current!;
-      const { scrollTop, scrollHeight, clientHeight } = scroller;
-      const isUpwards = scrollTop < lastTop.current;
-      lastTop.current = scrollTop;
-      anchor.current = topLine(scroller);
-      const below = scrollHeight - scrollTop - clientHeight;
-      if (isUpwards && below > AT_END) reader.stopFollowing();
-      if (scrollTop < NEAR) void reader.readBefore();
-      if (below < NEAR) void reader.readAfter(!isUpwards && below <= AT_END);
-    },
-  };
-}
-
-/** The first line that can be seen, and how far below the edge it starts. */
-function topLine(scroller: HTMLElement): { start: number; offset: number } | undefined {
-  const lines = scroller.querySelector(".lines")?.children;
-  if (!lines?.length) return undefined;
-  let low = 0;
-  let high = lines.length - 1;
-  while (low < high) {
-    const middle = (low + high) >> 1;
-    const line = lines[middle] as HTMLElement;
-    if (line.offsetTop + line.offsetHeight > scroller.scrollTop) high = middle;
-    else low = middle + 1;
-  }
-  const line = lines[low] as HTMLElement;
-  return { start: Number(line.dataset["start"]), offset: line.offsetTop - scroller.scrollTop };
-}
-
-/** More than this is not put on the clipboard. */
-const MAX_COPY_BYTES = 4_194_304;
-
-function CopyLog({ reader }: { reader: Reader }) {
-  const [said, setSaid] = useState<string>();
-  const copy = async () => {
-    const { size, window } = reader.state.get();
-    const isAll = size <= MAX_COPY_BYTES;
-    const text = isAll
-      ? await reader.readAll().then((blob) => blob.text())
-      : window.lines.map(({ text: line }) => line).join("\n");
-    const copied = await copyText(text);
-    setSaid(!copied ? "The browser refused" : isAll ? "Copied" : `Copied ${window.lines.length} lines`);
-    setTimeout(() => setSaid(undefined), 2_500);
-  };
-  return (
-    <button
-      type="button"
-      onClick={() => void copy().catch(() => setSaid("Failed"))}
-      title="Copy the log; of a large one the part that is shown"
-    >
-      {said ?? "Copy"}
-    </button>
-  );
-}
-
-function Download({ reader, run }: { reader: Reader; run: RunRecord }) {
-  const [progress, setProgress] = useState<string>();
-  const stop = useRef<AbortController | undefined>(undefined);
-  const download = async () => {
-    if (stop.current) {
-      stop.current.abort();
-      return;
-    }
-    stop.current = new AbortController();
-    setProgress("0%, cancel");
-    try {
-      const blob = await reader.readAll((read, size) => {
-        setProgress(`${Math.floor((read / Math.max(1, size)) * 100)}%, cancel`);
-      }, stop.current.signal);
-      saveBlob(blob, run.log_path.slice(run.log_path.lastIndexOf("/") + 1));
-      setProgress(undefined);
-    } catch {
-      setProgress(stop.current.signal.aborted ? undefined : "Failed, again?");
-    } finally {
-      stop.current = undefined;
-    }
-  };
-  return (
-    <button type="button" onClick={() => void download()}>
-      {progress ?? "Download"}
-    </button>
   );
 }
