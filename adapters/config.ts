@@ -114,7 +114,7 @@ function readAgentKey(value: string | undefined): PrivateKey {
       "HUB_AGENT_KEY: must hold the private key for the agent of HUB_AGENT_URL; `npm run keys -- agent-pair` makes one",
     );
   }
-  const isInline = value.trimStart().startsWith("{");
+  const isInline = isInlineKey(value);
   let text: string;
   try {
     text = isInline ? value : readFileSync(value, "utf8");
@@ -132,6 +132,15 @@ function readAgentKey(value: string | undefined): PrivateKey {
   if (parsed.success) return parsed.data;
   const problems = parsed.error.issues.map((issue) => `${issue.path.join(".") || "it"}: ${issue.message}`);
   throw new ConfigError(`HUB_AGENT_KEY: ${source} is no private Ed25519 JWK: ${problems.join("; ")}`);
+}
+
+/** HUB_AGENT_KEY where it names a file. */
+export function agentKeyFile({ HUB_AGENT_KEY: value }: Env): { HUB_AGENT_KEY?: string } {
+  return value === undefined || value === "" || isInlineKey(value) ? {} : { HUB_AGENT_KEY: value };
+}
+
+function isInlineKey(value: string): boolean {
+  return value.trimStart().startsWith("{");
 }
 
 /** Where the server looks for its keys. Throws ConfigError. */

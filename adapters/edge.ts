@@ -12,6 +12,7 @@ import { close, listen } from "../host-agent/http-listener.ts";
 import { PrivateKey } from "../host-agent/protocol/signature.ts";
 import { runService } from "../host-agent/run-service.ts";
 import { serveAgent, type ServingAgent } from "../host-agent/serve.ts";
+import { settingWarnings } from "../host-agent/setting-warnings.ts";
 import { makeAgentKey, trustKey } from "./agent-pair.ts";
 import { type NodeConfig, readNodeConfig } from "./config.ts";
 import type { Workerd } from "./edge/workerd.ts";
@@ -37,6 +38,7 @@ await runService(async (log) => {
   });
   return {
     banner: banner(edge, agent, await seedKeys(edge)),
+    warnings: settingWarnings(process.env, {}),
     countAlive: agent.countAlive,
     async stop() {
       await edge.stop();

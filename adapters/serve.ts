@@ -27,6 +27,8 @@ import { unixFetch } from "./unix-fetch.ts";
 export interface Serving {
   url: string;
   mode: KeyRing["mode"];
+  /** What an operator should hear of who is let in at the start, a sentence each. */
+  warnings: string[];
   /** What is wrong with the embedded agent's recipes file now, in a sentence; undefined when all is well. */
   recipesProblem(): Promise<string | undefined>;
   /** How many runs are alive under the embedded agent, after a look at each; undefined when the agent is a remote one. */
@@ -56,7 +58,8 @@ export async function serveNode(
     record?.(event);
     if (event.outcome === "loaded") seen.note(event.mode);
   });
-  const { mode } = await keys();
+  const ring = await keys();
+  const { mode } = ring;
   if (mode === "unavailable") {
     throw new ConfigError(
       `HUB_HOST: without API keys the Hub is open to everyone who can reach it, and ${config.host} is not loopback. ` +
@@ -96,6 +99,7 @@ export async function serveNode(
     return {
       url: `http://${host}:${port}`,
       mode,
+      warnings: ringWarnings(ring, now()),
       recipesProblem: agent.recipesProblem,
       countAlive: agent.countAlive,
       async stop() {
@@ -121,6 +125,19 @@ export function cannotListen(
   };
   const reason = reasons[code ?? ""] ?? message;
   return new ConfigError(`HUB_HOST, HUB_PORT: cannot listen on ${host} port ${port}: ${reason}`);
+}
+
+function ringWarnings(ring: KeyRing, now: number): string[] {
+  if (ring.mode === "dev" && process.getuid?.() === 0) {
+    return ["this runs as root without API keys: every user of this machine may launch as root"];
+  }
+  if (ring.mode !== "enforced") return [];
+  const isOver = [...ring.keys.values()].every(
+    ({ expiresAt = Number.POSITIVE_INFINITY }) => expiresAt <= now,
+  );
+  return isOver
+    ? ["all API keys have expired: nobody is let in. `npm run keys -- create` makes another"]
+    : [];
 }
 
 /** An agent as the adapter holds it. */

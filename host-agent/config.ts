@@ -5,6 +5,7 @@ import { fileURLToPath } from "node:url";
 import * as z from "zod";
 
 import { type CallbackHost, parseCallbackHost } from "./callback-rules.ts";
+import { statsOf } from "./file-version.ts";
 import type { ListenAddress } from "./http-listener.ts";
 
 /** A setting that is wrong: the message names the variable, its value and what it should be. */
@@ -99,6 +100,10 @@ export function readAgentConfig(env: Env): AgentConfig {
   const relative = scriptRoots.find((root) => !root.startsWith("/"));
   if (relative !== undefined) {
     throw new ConfigError(`HUB_SCRIPT_ROOTS: ${JSON.stringify(relative)} must be an absolute path`);
+  }
+  const file = scriptRoots.find((root) => statsOf(root)?.isFile());
+  if (file !== undefined) {
+    throw new ConfigError(`HUB_SCRIPT_ROOTS: ${JSON.stringify(file)} is a file; name the folder it is in`);
   }
   return {
     stateDir: resolve(values.HUB_STATE_DIR ?? join(stateHome, "serveraihub")),

@@ -1,4 +1,4 @@
-import { statSync } from "node:fs";
+import { type Stats, statSync } from "node:fs";
 
 export const MISSING = "missing";
 
@@ -9,5 +9,14 @@ export function fileVersion(path: string): string {
     return stats ? `${stats.dev}:${stats.ino}:${stats.size}:${stats.mtimeNs}:${stats.ctimeNs}` : MISSING;
   } catch {
     return "out of reach";
+  }
+}
+
+/** What is at `path`; undefined for nothing, and where this user may not look. */
+export function statsOf(path: string): Stats | undefined {
+  try {
+    return statSync(path, { throwIfNoEntry: false });
+  } catch {
+    return undefined;
   }
 }

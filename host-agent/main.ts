@@ -1,12 +1,17 @@
 import { type DoorConfig, readDoorConfig } from "./config.ts";
 import { noRecipes } from "./recipes.ts";
 import { runService } from "./run-service.ts";
+import { settingWarnings } from "./setting-warnings.ts";
 import { serveAgent, type ServingAgent } from "./serve.ts";
 
 await runService(async (log) => {
   const config = readDoorConfig(process.env);
   const serving = await serveAgent(config, process.env, log);
-  return { ...serving, banner: banner(config, serving, await serving.recipesProblem()) };
+  return {
+    ...serving,
+    banner: banner(config, serving, await serving.recipesProblem()),
+    warnings: settingWarnings(process.env, {}),
+  };
 });
 
 function banner(

@@ -1,5 +1,5 @@
 import { execFile } from "node:child_process";
-import { mkdir, mkdtemp, rename, rm, utimes, writeFile } from "node:fs/promises";
+import { chmod, mkdir, mkdtemp, rename, rm, utimes, writeFile } from "node:fs/promises";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { promisify } from "node:util";
@@ -245,6 +245,7 @@ test.for([
   ["HUB_STATE_DIR", "", '""'],
   ["HUB_STATE_DIR", "/dev/null/state", "/dev/null/state"],
   ["HUB_SCRIPT_ROOTS", "/tmp:scripts", '"scripts"'],
+  ["HUB_SCRIPT_ROOTS", "/etc/passwd", "is a file; name the folder"],
   ["HUB_RECIPES_FILE", "", '""'],
   ["HUB_MAX_RUNNING", "0", '"0"'],
   ["HUB_MAX_RUNNING", "many", '"many"'],
@@ -252,4 +253,29 @@ test.for([
   const said = await refusal({ env: { [name]: value } });
   expect(said).toContain(name);
   expect(said).toContain(quoted);
+});
+
+test("settings that are hardly meant are told of at the start, behind the banner and in the log", async () => {
+  await using hub = await startHub({ keys: [{ ...ALL, expires: "2020-01-01" } as typeof ALL] });
+  await chmod(hub.keysFile, 0o644);
+  const missing = join(hub.dir, "missing");
+  await using server = await startServerProcess({
+    ...hub.env,
+    HUB_STATE_DIR: join(hub.dir, "other"),
+    HUB_SCRIPT_ROOTS: `${missing}:/`,
+    HUB_PROT: "1",
+    HUB_NONSENSE: "1",
+  });
+  const warnings = [
+    "HUB_PROT is not a setting; did you mean HUB_PORT?",
+    "HUB_NONSENSE is not a setting",
+    `HUB_SCRIPT_ROOTS: ${missing} is not there; nothing in it can be launched`,
+    "HUB_SCRIPT_ROOTS: / lets every script of this host be launched",
+    `HUB_KEYS_FILE: ${hub.keysFile} is open to other users; chmod 600 closes it`,
+    "all API keys have expired: nobody is let in. `npm run keys -- create` makes another",
+  ];
+  const said = await until(() => server.output.stdout.match(/^Warning: .*$/gm) ?? undefined);
+  expect(said).toEqual(warnings.map((warning) => `Warning: ${warning}`));
+  await until(() => server.output.stderr.includes("expired") || undefined);
+  for (const warning of warnings) expect(server.output.stderr).toContain(JSON.stringify(warning));
 });

@@ -94,6 +94,7 @@ test("a stop goes through once, whatever signals come and though no run can be l
     const forever = setInterval(() => {}, 1_000);
     await runService(async () => ({
       banner: "serving",
+      warnings: [],
       countAlive: async () => { process.kill(process.pid, "SIGINT"); await nextTurn(); throw new Error("cannot look"); },
       stop: async () => { console.log("stopping"); await nextTurn(); },
     }));

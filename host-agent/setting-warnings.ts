@@ -1,0 +1,81 @@
+import type { Env } from "./config.ts";
+import { statsOf } from "./file-version.ts";
+
+/** All that the programs of the Hub read from their environment. */
+const SETTINGS = [
+  "HUB_AGENT_KEY",
+  "HUB_AGENT_LISTEN",
+  "HUB_AGENT_NAME",
+  "HUB_AGENT_TRUST",
+  "HUB_AGENT_URL",
+  "HUB_ALLOW_OPEN",
+  "HUB_AUDIT_FILE",
+  "HUB_CALLBACK_HOSTS",
+  "HUB_CALLBACK_SECRET",
+  "HUB_FAILED_AUTH_PER_MINUTE",
+  "HUB_HOST",
+  "HUB_KEEP_RUNS_DAYS",
+  "HUB_KEY",
+  "HUB_KEYS_FILE",
+  "HUB_KV",
+  "HUB_LOG_LIMIT_ACTION",
+  "HUB_MAX_LOG_BYTES",
+  "HUB_MAX_RUNNING",
+  "HUB_PORT",
+  "HUB_RATE_PER_KEY",
+  "HUB_RECIPES_FILE",
+  "HUB_RUN_AS",
+  "HUB_RUN_ID",
+  "HUB_SCRIPT_ROOTS",
+  "HUB_STATE_DIR",
+  "HUB_URL",
+];
+
+const GROUP_AND_OTHERS = 0o077;
+
+/**
+ * What in the settings forbids no start and is hardly meant, a sentence each:
+ * names that are none, script roots that are missing or everything, and
+ * `secretFiles`, by the setting that names them, that others may open.
+ */
+export function settingWarnings(env: Env, secretFiles: Readonly<Record<string, string>>): string[] {
+  const unknown = Object.keys(env).filter((name) => name.startsWith("HUB_") && !SETTINGS.includes(name));
+  const roots = (env["HUB_SCRIPT_ROOTS"] ?? "").split(":").filter((root) => root !== "");
+  const files = Object.entries(secretFiles);
+  return [
+    ...unknown.map((name) => `${name} is not a setting${suggestion(name)}`),
+    ...roots
+      .filter((root) => statsOf(root) === undefined)
+      .map((root) => `HUB_SCRIPT_ROOTS: ${root} is not there; nothing in it can be launched`),
+    ...roots
+      .filter((root) => /^\/+$/.test(root))
+      .map((root) => `HUB_SCRIPT_ROOTS: ${root} lets every script of this host be launched`),
+    ...files
+      .filter(([, path]) => isOpen(path))
+      .map(([name, path]) => `${name}: ${path} is open to other users; chmod 600 closes it`),
+  ];
+}
+
+function isOpen(path: string): boolean {
+  const stats = statsOf(path);
+  return stats !== undefined && (stats.mode & GROUP_AND_OTHERS) !== 0;
+}
+
+function suggestion(name: string): string {
+  const close = SETTINGS.find((setting) => distance(name, setting) <= 2);
+  return close === undefined ? "" : `; did you mean ${close}?`;
+}
+
+/** How many letters have to be put in, taken away or changed to make `b` of `a` (Levenshtein). */
+function distance(a: string, b: string): number {
+  let row = Array.from({ length: b.length + 1 }, (_, i) => i);
+  for (let i = 0; i < a.length; i++) {
+    const next = [i + 1];
+    for (let j = 0; j < b.length; j++) {
+      const changed = row[j]! + (a[i] === b[j] ? 0 : 1);
+      next.push(Math.min(changed, row[j + 1]! + 1, next[j]! + 1));
+    }
+    row = next;
+  }
+  return row.at(-1)!;
+}
