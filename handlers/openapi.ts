@@ -23,7 +23,7 @@ Try again after a lost connection and after 429, 500, 502, 503 and 504; wait as 
 
 ### Waiting and trying out
 
-\`Prefer: wait=30\` with a launch, or with a run's record, holds the answer until the run ends, 30 seconds at most; \`Preference-Applied\` says so. A \`callback_url\` has the final record sent to you, signed. \`"dry_run": true\` answers 200 with the command, folder, log and limits, and whether the run would start now; nothing is started.
+\`Prefer: wait=30\` with a launch, or with a run's record, holds the answer until the run ends, 60 seconds at most; \`Preference-Applied\` says so. A \`callback_url\` has the final record sent to you, signed. \`"dry_run": true\` answers 200 with the command, folder, log and limits, and whether the run would start now; nothing is started.
 
 ### Tailing a log
 
@@ -50,7 +50,7 @@ def follow(client, run_url):
 
 ### Stopping
 
-\`POST …/kill\` sends SIGTERM to every process of the run; \`{"signal": "SIGINT", "grace_seconds": 10}\` asks differently, and has SIGKILL follow after ten seconds. \`ended_at\` stays null until all of it is gone. A second kill changes nothing; a run that ended by itself answers 409.
+\`POST …/kill\` sends SIGTERM to every process of the run; \`{"signal": "SIGINT", "grace_seconds": 10}\` asks differently, and has SIGKILL follow after ten seconds. \`ended_at\` stays null until all of it is gone. A second kill sends nothing more, unless it asks for more (SIGKILL, or a grace period); a run that ended by itself answers 409.
 
 ### Errors
 

@@ -18,6 +18,8 @@ import { HAS_HTTPX, runPython, runShell } from "./shell.ts";
 
 const PROJECT = fileURLToPath(new URL("..", import.meta.url));
 const README = readFileSync(join(PROJECT, "README.md"), "utf8");
+const RECIPES = readFileSync(join(PROJECT, "docs/recipes.md"), "utf8");
+const CONFIGURATION = readFileSync(join(PROJECT, "docs/configuration.md"), "utf8");
 const ADDRESS = "http://127.0.0.1:8787";
 /** Stands between the outputs of two blocks (ASCII record separator). */
 const BETWEEN_BLOCKS = "\u001e";
@@ -105,8 +107,8 @@ print(follow(client, f"/api/v1/pipelines/runs/{sys.argv[2]}")["status"])`,
     expect(hub.banner).toMatch(/mode +dev - NO API KEYS/);
     expect(hub.banner).toContain(`scripts   ${hub.env["HOME"]}, ${hub.env["HOME"]}/serveraihub/scripts\n`);
     expect(hub.banner).toMatch(/recipes +\/.+\/recipes\.json\n/);
-    const command = hub.banner.slice(hub.banner.indexOf("curl"));
-    expect(JSON.parse(await runShell(command, hub.env))).toMatchObject({ status: "running" });
+    const [command] = hub.banner.slice(hub.banner.indexOf("curl")).split("\n\n");
+    expect(JSON.parse(await runShell(command!, hub.env))).toMatchObject({ status: "running" });
   });
 
   test("shows keys commands that work", async () => {
@@ -130,13 +132,15 @@ print(follow(client, f"/api/v1/pipelines/runs/{sys.argv[2]}")["status"])`,
 
   test("shows a keys file and a recipes file that are taken as they stand", async () => {
     const [keys] = codeBlocks("## Keys", "json");
-    const [recipes] = codeBlocks("## Recipes", "json");
+    const [recipes] = codeBlocks("# Recipes", "json", RECIPES);
+    const [simple] = codeBlocks("## Recipes", "json");
 
     expect(await parseKeys(keys!, () => "digest")).toMatchObject({ mode: "enforced" });
     const { recipes: parsed } = parseCatalogue(recipes!, "/srv/recipes");
     expect(parsed.get("nightly_eval")).toMatchObject({ cwd: "/srv/eval", log_dir: "/srv/eval/logs" });
     const fields = Object.keys(JSON.parse(recipes!).recipes[0]);
-    expect(fields.filter((field) => !section("## Recipes").includes(`\`${field}\``))).toEqual([]);
+    expect(fields.filter((field) => !RECIPES.includes(`\`${field}\``))).toEqual([]);
+    expect([...parseCatalogue(simple!, "/srv/recipes").recipes.keys()]).toEqual(["nightly_eval"]);
   });
 
   test("names every status, every problem with its HTTP status, and every variable", () => {
@@ -156,7 +160,11 @@ print(follow(client, f"/api/v1/pipelines/runs/{sys.argv[2]}")["status"])`,
       .map((file) => readFileSync(join(PROJECT, file), "utf8"))
       .join("\n");
     const variables = new Set(sources.match(/\bHUB_[A-Z_]+\b/g));
-    expect([...variables].filter((name) => !section("## Configuration").includes(`\`${name}\``))).toEqual([]);
+    expect([...variables].filter((name) => !CONFIGURATION.includes(`\`${name}\``))).toEqual([]);
+    // What the README has of the table stands in the page as it does here.
+    const shownRows = section("## Configuration").match(/^\| `HUB_.*$/gm) ?? [];
+    expect(shownRows.length).toBeGreaterThan(4);
+    for (const row of shownRows) expect(CONFIGURATION).toContain(row);
   });
 
   test("links to files that are there", () => {
@@ -167,18 +175,18 @@ print(follow(client, f"/api/v1/pipelines/runs/{sys.argv[2]}")["status"])`,
 });
 
 /** The text from a heading to the next one of its level or above. */
-function section(heading: string): string {
-  const start = README.indexOf(`\n${heading}\n`);
-  if (start < 0) throw new Error(`the README has no heading ${heading}`);
+function section(heading: string, page = README): string {
+  const start = `\n${page}`.indexOf(`\n${heading}\n`);
+  if (start < 0) throw new Error(`the page has no heading ${heading}`);
   const level = heading.indexOf(" ");
-  const rest = README.slice(start + heading.length + 2);
+  const rest = page.slice(start + heading.length + 1);
   const end = new RegExp(`^#{1,${level}} `, "m").exec(rest)?.index ?? rest.length;
   return rest.slice(0, end);
 }
 
-function codeBlocks(heading: string, language: string): string[] {
+function codeBlocks(heading: string, language: string, page = README): string[] {
   const fence = new RegExp(`^\`\`\`${language}\\n([^]*?)^\`\`\`$`, "gm");
-  return [...section(heading).matchAll(fence)].map((match) => match[1]!);
+  return [...section(heading, page).matchAll(fence)].map((match) => match[1]!);
 }
 
 /** The names at the beginning of a banner's lines. */
@@ -244,7 +252,7 @@ async function startByCommand() {
 async function readBanner(server: ChildProcess): Promise<string> {
   let text = "";
   server.stdout!.setEncoding("utf8").on("data", (piece: string) => (text += piece));
-  return until(() => (text.includes("Try first:") && text.endsWith("\n\n") ? text : undefined));
+  return until(() => (text.includes("Try first:") && text.endsWith("\n") ? text : undefined));
 }
 
 async function runIdsOf(url: string, surface: string): Promise<string[]> {
