@@ -256,7 +256,7 @@ test.for([
   expect(said).toContain(quoted);
 });
 
-test("settings that are hardly meant are told of at the start, behind the banner and in the log", async () => {
+test("settings that are hardly meant are told of at the start, before the banner and in the log", async () => {
   await using hub = await startHub({ keys: [{ ...ALL, expires: "2020-01-01" } as typeof ALL] });
   await chmod(hub.keysFile, 0o644);
   const missing = join(hub.dir, "missing");
