@@ -3,7 +3,7 @@ import { resolve } from "node:path";
 import { parseArgs } from "node:util";
 
 import { SCOPES } from "../handlers/auth.ts";
-import { KeyFileEntry } from "../handlers/keys.ts";
+import { expiryTime, KeyFileEntry } from "../handlers/keys.ts";
 import { ConfigError } from "../host-agent/config.ts";
 import { agentPair } from "./agent-pair.ts";
 import { readKeysFilePath } from "./config.ts";
@@ -115,6 +115,9 @@ function create(file: string, { name, scopes, expires, plain }: Wanted): void {
     created: new Date().toISOString().slice(0, 10),
     ...(expires !== undefined && { expires }),
   });
+  if ((expiryTime(entry.expires) ?? Number.POSITIVE_INFINITY) <= Date.now()) {
+    throw new UsageError(`--expires: ${expires} is over already`);
+  }
   editKeys(file, (document) => {
     if (document.keys.some((other) => other.name === entry.name)) {
       throw new KeysError(`There is a key ${entry.name} already; choose another name, or revoke it first`);
@@ -122,7 +125,8 @@ function create(file: string, { name, scopes, expires, plain }: Wanted): void {
     return { ...document, keys: [...document.keys, entry] };
   });
   // Only the key goes to stdout, so that it can be piped on.
-  console.error(`The key ${entry.name}, which is not shown again:`);
+  console.error(`The key ${entry.name} is in ${file}; who has none of its keys is refused from now on.
+It is not shown again:`);
   console.log(key);
 }
 
@@ -161,6 +165,7 @@ function list(file: string): void {
 }
 
 function revoke(file: string, name: string, last: boolean): void {
+  let left = 0;
   editKeys(file, (document) => {
     const keys = document.keys.filter((entry) => entry.name !== name);
     if (keys.length === document.keys.length) {
@@ -172,7 +177,9 @@ function revoke(file: string, name: string, last: boolean): void {
           `Create another key first, or say --last. Nothing was changed`,
       );
     }
+    left = keys.length;
     return { ...document, keys };
   });
-  console.error(`The key ${name} is revoked`);
+  const open = "; it was the last one, and the Hub is open now to everyone who reaches it";
+  console.error(`The key ${name} is revoked${left === 0 ? open : ""}`);
 }

@@ -69,9 +69,13 @@ export async function authorize(
     );
   }
   if (!entry.scopes.includes(scope) && !entry.scopes.includes(ALL_SCOPES)) {
-    throw new ApiProblem("insufficient_scope", `The API key ${entry.name} does not have the scope ${scope}`, {
-      headers: { "www-authenticate": `Bearer realm="hub", error="insufficient_scope", scope="${scope}"` },
-    });
+    throw new ApiProblem(
+      "insufficient_scope",
+      `The API key ${entry.name} does not have the scope ${scope}; ask the operator for a key with it`,
+      {
+        headers: { "www-authenticate": `Bearer realm="hub", error="insufficient_scope", scope="${scope}"` },
+      },
+    );
   }
   return { name: entry.name, dev: false };
 }

@@ -16,16 +16,16 @@ export class ConfigError extends Error {
 /** A whole number written in digits. */
 export const Digits = z
   .string()
-  .regex(/^\d{1,9}$/, "must be a whole number")
+  .regex(/^\d{1,9}$/, "must be a whole number, 0 or more")
   .transform(Number);
 
 const SHIPPED_RECIPES = fileURLToPath(new URL("recipes/recipes.json", import.meta.url));
 
 const AgentEnv = z.object({
-  HUB_STATE_DIR: z.string().min(1).optional(),
+  HUB_STATE_DIR: z.string().min(1, "must not be empty").optional(),
   HUB_SCRIPT_ROOTS: z.string().optional(),
-  HUB_RECIPES_FILE: z.string().min(1).optional(),
-  HUB_MAX_RUNNING: Digits.pipe(z.int().min(1)).default(64),
+  HUB_RECIPES_FILE: z.string().min(1, "must not be empty").optional(),
+  HUB_MAX_RUNNING: Digits.pipe(z.int().min(1, "must be at least 1")).default(64),
   HUB_MAX_LOG_BYTES: z
     .string()
     .regex(/^\d{1,15}$/, "must be a whole number of bytes")

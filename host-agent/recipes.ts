@@ -87,6 +87,9 @@ export function openRecipes(path: string, onRead: OnRead = () => {}) {
     try {
       const text = await readFile(path, "utf8");
       catalogue = parseCatalogue(text, dirname(path));
+      if (problem !== undefined) {
+        console.error(JSON.stringify({ level: "info", event: "recipes_file_mended" }));
+      }
       problem = undefined;
       onRead("loaded", sha256(text));
     } catch (error) {

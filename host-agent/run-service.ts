@@ -5,7 +5,7 @@ import { type Log, logLines } from "./log-lines.ts";
 export interface Service {
   /** What is said on stdout once it serves. */
   banner: string;
-  /** What an operator should hear of, a sentence each: said behind the banner, and in the log. */
+  /** What an operator should hear of, a sentence each: said before the banner, and in the log. */
   warnings: readonly string[];
   /** How many runs are alive; undefined when they are another process's. */
   countAlive(): Promise<number | undefined>;
@@ -32,7 +32,7 @@ export async function runService(start: (log: Log) => Promise<Service>): Promise
     }
     for (const warning of service.warnings) lines.log({ level: "warn", event: "start", warning });
     // Last, so that whoever reads it may already send a signal.
-    console.log([service.banner, ...service.warnings.map((warning) => `Warning: ${warning}`)].join("\n"));
+    console.log([...service.warnings.map((warning) => `Warning: ${warning}`), service.banner].join("\n"));
   } catch (error) {
     if (!(error instanceof ConfigError)) throw error;
     console.error(`Cannot start.\n${error.message}`);

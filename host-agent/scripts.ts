@@ -47,7 +47,7 @@ export function openScripts(roots: readonly string[]) {
 
   /** The real path behind `path`, which lies inside a root and exists. */
   function confine(path: string): string {
-    if (!isAbsolute(path)) throw forbidden();
+    if (!isAbsolute(path)) throw forbidden("must be absolute, and name one of the scripts that are open");
     const inside = isInside(realRoots());
     const real = realPathOf(path);
     if (real !== undefined) {
@@ -59,7 +59,7 @@ export function openScripts(roots: readonly string[]) {
   }
 
   function confineScript(path: string): string {
-    if (!path.endsWith(".sh")) throw forbidden();
+    if (!path.endsWith(".sh")) throw forbidden("must end in .sh, as all scripts do that are open");
     const real = confine(path);
     if (!real.endsWith(".sh")) throw forbidden();
     return real;
@@ -113,11 +113,9 @@ export function openScripts(roots: readonly string[]) {
   };
 }
 
-function forbidden(): ApiProblem {
-  return new ApiProblem(
-    "path_forbidden",
-    "path: only .sh files inside the script roots are open; GET /api/v1/scripts lists them",
-  );
+/** `rule` is one that the path alone breaks, whatever the host holds. */
+function forbidden(rule = "only .sh files inside the script roots are open"): ApiProblem {
+  return new ApiProblem("path_forbidden", `path: ${rule}; GET /api/v1/scripts lists them`);
 }
 
 function isInside(roots: readonly string[]): (real: string) => boolean {

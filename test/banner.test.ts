@@ -71,6 +71,7 @@ test.for([
     const list = await (await fetch(`${url}/api/v1/pipelines/recipes`)).json();
     expect((list as { recipes: object[] }).recipes.length).toBeGreaterThan(1);
     expect(await (await fetch(`${url}/healthz`)).json()).toMatchObject({ status: "ok" });
+    await until(() => output.stderr.includes('"event":"recipes_file_mended"') || undefined);
     child.kill("SIGTERM");
     await exitCode;
   },

@@ -105,6 +105,22 @@ describe("on the host", () => {
     expect((await hub.post(SCRIPTS, { path: paths[2] })).status).toBe(201);
   });
 
+  test("a path that can be of no script is refused with the rule that it breaks, whether it is there or not", async () => {
+    for (const [path, rule] of [
+      ["job.sh", "path: must be absolute"],
+      ["~/job.sh", "path: must be absolute"],
+      ["/etc/passwd", "path: must end in .sh"],
+      ["/nowhere/at/all", "path: must end in .sh"],
+      ["/nowhere/job.sh", "path: only .sh files inside the script roots"],
+    ]) {
+      const { status, json } = await hub.post(SCRIPTS, { path });
+      expect({ status, detail: json.detail }, path).toEqual({
+        status: 403,
+        detail: expect.stringContaining(rule!),
+      });
+    }
+  });
+
   test("spec_sha256 is that of the script's bytes, and its folder is closed to others", async () => {
     const run = await hub.ended(await hub.runScript("cat; echo over"));
     const bytes = await readFile((run.spec as { path: string }).path);

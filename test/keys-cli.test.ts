@@ -56,6 +56,7 @@ test("create prints the key once, stores its hash, and opens the file to its own
   const key = stdout.trim();
   expect({ code, key }).toEqual({ code: 0, key: expect.stringMatching(/^sk_live_[\w-]{43}$/) });
   expect(stderr).not.toContain(key);
+  expect(stderr).toContain(`is in ${file}; who has none of its keys is refused`);
   expect((await stored()).keys).toEqual([
     {
       name: "acme-prod",
@@ -104,7 +105,8 @@ test("revoke removes the key and leaves the others; the last one only when that 
   expect(refused).toMatchObject({ code: 1, stderr: expect.stringContaining("dev mode") });
   expect((await stored()).keys).toHaveLength(1);
 
-  expect((await keys("revoke", "b", "--last")).code).toBe(0);
+  const last = await keys("revoke", "b", "--last");
+  expect(last).toMatchObject({ code: 0, stderr: expect.stringContaining("open now to everyone") });
   expect(await stored()).toEqual({ keys: [] });
 });
 
@@ -145,6 +147,11 @@ test.for([
     "a date that is none",
     ["create", "--name", "a", "--scopes", "*", "--expires", "2027-02-30"],
     "--expires: must be a date",
+  ],
+  [
+    "a date that is over",
+    ["create", "--name", "a", "--scopes", "*", "--expires", "2020-02-28"],
+    "--expires: 2020-02-28 is over already",
   ],
   ["a word too many", ["create", "x", "--name", "a", "--scopes", "*"], "one word too many"],
   ["no name to revoke", ["revoke"], "which key"],

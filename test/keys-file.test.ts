@@ -242,12 +242,13 @@ test.for([
   ["HUB_KEYS_FILE", "", '""'],
   ["HUB_KEYS_FILE", "/", "/ cannot be read"],
   ["HUB_KV", "sqlite:/dev/null/kv.db", "/dev/null/kv.db"],
-  ["HUB_STATE_DIR", "", '""'],
+  ["HUB_STATE_DIR", "", 'must not be empty, but it is ""'],
   ["HUB_STATE_DIR", "/dev/null/state", "/dev/null/state"],
   ["HUB_SCRIPT_ROOTS", "/tmp:scripts", '"scripts"'],
   ["HUB_SCRIPT_ROOTS", "/etc/passwd", "is a file; name the folder"],
   ["HUB_RECIPES_FILE", "", '""'],
-  ["HUB_MAX_RUNNING", "0", '"0"'],
+  ["HUB_MAX_RUNNING", "0", 'must be at least 1, but it is "0"'],
+  ["HUB_KEEP_RUNS_DAYS", "-1", 'must be a whole number, 0 or more, but it is "-1"'],
   ["HUB_MAX_RUNNING", "many", '"many"'],
 ] as const)("%s=%s stops the start and names itself and the value", async ([name, value, quoted]) => {
   const said = await refusal({ env: { [name]: value } });
@@ -255,7 +256,7 @@ test.for([
   expect(said).toContain(quoted);
 });
 
-test("settings that are hardly meant are told of at the start, behind the banner and in the log", async () => {
+test("settings that are hardly meant are told of at the start, before the banner and in the log", async () => {
   await using hub = await startHub({ keys: [{ ...ALL, expires: "2020-01-01" } as typeof ALL] });
   await chmod(hub.keysFile, 0o644);
   const missing = join(hub.dir, "missing");

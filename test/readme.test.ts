@@ -130,12 +130,14 @@ print(follow(client, f"/api/v1/pipelines/runs/{sys.argv[2]}")["status"])`,
     expect(JSON.parse(await readFile(keysFile, "utf8")).keys).toMatchObject([{ name: "other" }]);
   });
 
-  test("shows a keys file and a recipes file that are taken as they stand", async () => {
+  test("shows a recipes file that is taken as it stands, and a keys file that is with a key of one's own", async () => {
     const [keys] = codeBlocks("## Keys", "json");
     const [recipes] = codeBlocks("# Recipes", "json", RECIPES);
     const [simple] = codeBlocks("## Recipes", "json");
 
-    expect(await parseKeys(keys!, () => "digest")).toMatchObject({ mode: "enforced" });
+    expect(
+      await parseKeys(keys!.replace("LONG_RANDOM_STRING", "of_the_reader_0123456789"), () => "digest"),
+    ).toMatchObject({ mode: "enforced" });
     const { recipes: parsed } = parseCatalogue(recipes!, "/srv/recipes");
     expect(parsed.get("nightly_eval")).toMatchObject({ cwd: "/srv/eval", log_dir: "/srv/eval/logs" });
     const fields = Object.keys(JSON.parse(recipes!).recipes[0]);
