@@ -185,6 +185,87 @@ const FAULTS: Fault[] = [
     advises: /as the user of the service/,
   },
   {
+    name: "a script root of another user",
+    needsRoot: true,
+    put: ({ root }) => chown(root, 65_534, 65_534),
+    says: /scripts belongs to uid 65534, who decides what clients run/,
+    advises: /chown/,
+  },
+  {
+    name: "a script that everybody may change",
+    async put({ root }) {
+      await mkdir(join(root, "nightly"));
+      await writeFile(join(root, "nightly", "job.sh"), "true");
+      await chmod(join(root, "nightly", "job.sh"), 0o666);
+    },
+    says: /Every user may change .*nightly\/job\.sh/,
+    advises: /chmod o-w/,
+  },
+  {
+    name: "a recipes file of another user",
+    needsRoot: true,
+    put: ({ recipesFile }) => chown(recipesFile, 65_534, 65_534),
+    says: /recipes\.json belongs to uid 65534: others may change what clients run/,
+    advises: /chmod go-w/,
+  },
+  {
+    name: "a recipes file that a group may change",
+    needsRoot: true,
+    async put({ recipesFile }) {
+      await chown(recipesFile, 0, 65_534);
+      await chmod(recipesFile, 0o664);
+    },
+    says: /recipes\.json is open to the group \d+ \(mode 0664\)/,
+    advises: /chmod go-w/,
+  },
+  {
+    name: "a folder of the keys file that belongs to another user",
+    needsRoot: true,
+    async put({ dir }) {
+      const folder = join(dir, "config");
+      await mkdir(folder);
+      const keysFile = join(folder, "keys.json");
+      await writeKeys({ keysFile } as Installation, {});
+      await chown(folder, 65_534, 65_534);
+      return { HUB_KEYS_FILE: keysFile };
+    },
+    says: /config belongs to uid 65534: others may replace the keys file/,
+    advises: /Give it to root/,
+  },
+  {
+    name: "a log_dir that everybody may write into",
+    async put(installation) {
+      const logs = join(installation.dir, "logs");
+      await mkdir(logs);
+      await chmod(logs, 0o777);
+      await writeRecipe(installation, { log_dir: logs });
+    },
+    says: /Recipe hello: the folder of its logs, .*, is open to every user/,
+    advises: /log_dir/,
+  },
+  {
+    name: "a user for the runs that does not exist",
+    put: async () => ({ HUB_RUN_AS: "no-such-user" }),
+    says: /HUB_RUN_AS: "no-such-user" cannot be used/,
+    advises: /Name a user/,
+  },
+  {
+    name: "an audit log that is a folder",
+    put: async ({ root }) => ({ HUB_AUDIT_FILE: root }),
+    says: /scripts is no file/,
+    advises: /HUB_AUDIT_FILE/,
+  },
+  {
+    name: "a trust file that everybody may change",
+    async put({ state }) {
+      const path = join(state, "trusted_keys.json");
+      await writeFile(path, '{"keys": []}');
+      await chmod(path, 0o666);
+    },
+    says: /trusted_keys\.json is open to every user \(mode 0666\), who can let any edge in/,
+    advises: /chmod 0600/,
+  },
+  {
     name: "a file where the state folder should be",
     put: async ({ state }) => {
       await rm(state, { recursive: true });

@@ -1,4 +1,5 @@
 import { agent } from "./checks/agent.ts";
+import { audit } from "./checks/audit.ts";
 import { clock } from "./checks/clock.ts";
 import { database } from "./checks/database.ts";
 import { disk } from "./checks/disk.ts";
@@ -9,12 +10,14 @@ import { port } from "./checks/port.ts";
 import { proc } from "./checks/proc.ts";
 import { recipes } from "./checks/recipes.ts";
 import { roots } from "./checks/roots.ts";
+import { runAs } from "./checks/run-as.ts";
 import { runtime } from "./checks/runtime.ts";
 import { state } from "./checks/state.ts";
+import { trust } from "./checks/trust.ts";
 import type { Check } from "./finding.ts";
 
 /** What is asked of every host that serves the API. */
 export const CHECKS: readonly Check[] = [runtime, proc, clock, host, keys, kv, port, agent];
 
 /** What is asked of the host whose agent runs the jobs. */
-export const AGENT_CHECKS: readonly Check[] = [state, database, roots, recipes, disk];
+export const AGENT_CHECKS: readonly Check[] = [state, database, audit, runAs, trust, roots, recipes, disk];

@@ -31,7 +31,24 @@ export function modeOf({ mode }: Stats): string {
   return (mode & 0o7777).toString(8).padStart(4, "0");
 }
 
-/** True when any user of the machine may put another file in this one's place. */
-export function isOpenToAll({ mode }: Stats): boolean {
-  return (mode & 0o002) !== 0 && (mode & 0o1000) === 0;
+const OTHERS_WRITE = 0o002;
+const GROUP_WRITE = 0o020;
+const STICKY = 0o1000;
+
+/**
+ * Who but root and this user may change what is at `path`, in words that go on
+ * from its name; undefined for nobody, and for what is not there.
+ */
+export function strangersAt(path: string): string | undefined {
+  const stats = statOf(path);
+  if (stats === undefined) return undefined;
+  const { uid, gid, mode } = stats;
+  if (uid !== 0 && uid !== process.getuid?.()) return `belongs to uid ${uid}`;
+  // In a sticky folder nobody can touch what is another's.
+  if (stats.isDirectory() && (mode & STICKY) !== 0) return undefined;
+  if ((mode & OTHERS_WRITE) !== 0) return `is open to every user (mode ${modeOf(stats)})`;
+  // A user's own group is his alone on most systems, and files are open to it by default.
+  if ((mode & GROUP_WRITE) !== 0 && gid !== process.getgid?.())
+    return `is open to the group ${gid} (mode ${modeOf(stats)})`;
+  return undefined;
 }

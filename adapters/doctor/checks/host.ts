@@ -7,8 +7,9 @@ import { hasEnded, readStat } from "../../../host-agent/process-identity.ts";
 import { type Check, type Finding, pass, warn } from "../finding.ts";
 
 const run = promisify(execFile);
-const LOOKS = 60;
-const LOOK_INTERVAL_MS = 25;
+/** Some inits only look for them every few seconds. */
+const LOOKS = 120;
+const LOOK_INTERVAL_MS = 50;
 
 /** What stands around the service: who reaps orphans, who ends runs with the service. */
 export const host: Check = {

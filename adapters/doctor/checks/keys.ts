@@ -4,7 +4,7 @@ import { dirname } from "node:path";
 import { expiryTime, type KeyFileEntry, parseKeys } from "../../../handlers/keys.ts";
 import { isLoopback } from "../../../handlers/loopback.ts";
 import { sha256 } from "../../keys-file.ts";
-import { isOpenToAll, modeOf, statOf } from "../files.ts";
+import { modeOf, statOf, strangersAt } from "../files.ts";
 import { type Check, fail, type Finding, messageOf, pass, type Patient, warn } from "../finding.ts";
 
 const SOON_MS = 14 * 86_400_000;
@@ -29,7 +29,7 @@ function withoutKeys(fault: string, { node }: Patient): Finding {
       : fail(`${fault}, and HUB_HOST is ${node.host}: the server refuses to start.`, advice);
   }
   return warn(
-    `${fault}: dev mode. Every user of this machine may launch, as the user of the service.`,
+    `${fault}: dev mode. Every user of this machine may launch, as ${process.getuid?.() === 0 ? "root" : "the user of the service"}.`,
     advice,
   );
 }
@@ -55,8 +55,14 @@ function mayTouch(path: string): Finding[] {
     );
   }
   const folder = dirname(path);
-  if (isOpenToAll(statOf(folder)!)) {
-    findings.push(fail(`${folder} lets every user replace the keys file.`, `chmod o-w ${folder}`));
+  const strangers = strangersAt(folder);
+  if (strangers !== undefined) {
+    findings.push(
+      fail(
+        `${folder} ${strangers}: others may replace the keys file.`,
+        `Give it to root or the user of the service, and chmod go-w ${folder}`,
+      ),
+    );
   }
   return findings.length > 0 ? findings : [pass(`${path} is open to its owner only.`)];
 }

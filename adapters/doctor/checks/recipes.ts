@@ -5,7 +5,7 @@ import { buildEnvironment } from "../../../host-agent/environment.ts";
 import { findProgram } from "../../../host-agent/command.ts";
 import { type Catalogue, type CatalogueRecipe, parseCatalogue } from "../../../host-agent/recipes.ts";
 import { missingForTerminal } from "../../../host-agent/terminal-mode.ts";
-import { isOpenToAll, isWritable, nearestFolder, statOf } from "../files.ts";
+import { isWritable, nearestFolder, statOf, strangersAt } from "../files.ts";
 import { type Check, fail, type Finding, messageOf, pass, type Patient } from "../finding.ts";
 
 /** The catalogue, and whether each of its recipes could start now. */
@@ -26,9 +26,14 @@ export const recipes: Check = {
     }
     const found = [...catalogue.recipes.values()];
     const faults = (await Promise.all(found.map((recipe) => faultsOf(recipe, patient)))).flat();
-    if ((statOf(path)!.mode & 0o002) !== 0 || isOpenToAll(statOf(dirname(path))!)) {
+    for (const place of [path, dirname(path)]) {
+      const strangers = strangersAt(place);
+      if (strangers === undefined) continue;
       faults.push(
-        fail(`Every user may change ${path}, and so what clients run.`, `chmod o-w ${path} ${dirname(path)}`),
+        fail(
+          `${place} ${strangers}: others may change what clients run.`,
+          `Give it to root or the user of the service, and chmod go-w ${place}`,
+        ),
       );
     }
     return faults.length > 0
@@ -54,6 +59,15 @@ async function faultsOf(recipe: CatalogueRecipe, { env }: Patient): Promise<Find
       fail(
         `Recipe ${id}: its logs cannot be written to ${logDir}.`,
         "Give the folder to the user of the service, or leave log_dir out.",
+      ),
+    );
+  }
+  const strangers = logDir === undefined ? undefined : strangersAt(nearestFolder(logDir));
+  if (strangers !== undefined) {
+    findings.push(
+      fail(
+        `Recipe ${id}: the folder of its logs, ${logDir}, ${strangers}: others may replace logs.`,
+        "Give the folder to the user of the service and close it, or leave log_dir out.",
       ),
     );
   }

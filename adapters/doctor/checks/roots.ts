@@ -1,8 +1,10 @@
-import { realpathSync } from "node:fs";
-import { sep } from "node:path";
+import { type Dirent, readdirSync, realpathSync } from "node:fs";
+import { join, sep } from "node:path";
 
 import { modeOf, nearestFolder, statOf } from "../files.ts";
 import { type Check, fail, type Finding, pass, type Patient, warn } from "../finding.ts";
+
+const OTHERS_WRITE = 0o002;
 
 /** Where scripts may lie: whoever may write there decides what clients may run. */
 export const roots: Check = {
@@ -17,7 +19,9 @@ export const roots: Check = {
 function lookAt(root: string, patient: Patient): Finding[] {
   const stats = statOf(root);
   if (!stats?.isDirectory()) {
-    const advice = `Make it (mkdir -p ${root}), or take it out of HUB_SCRIPT_ROOTS.`;
+    const advice = stats
+      ? "Name the folder that it is in."
+      : `Make it (mkdir -p ${root}), or take it out of HUB_SCRIPT_ROOTS.`;
     // One of the two that are there by default may well be missing.
     return [
       patient.env["HUB_SCRIPT_ROOTS"] === undefined
@@ -26,7 +30,14 @@ function lookAt(root: string, patient: Patient): Finding[] {
     ];
   }
   const findings: Finding[] = [];
-  if ((stats.mode & 0o002) !== 0) {
+  if (stats.uid !== 0 && stats.uid !== process.getuid?.()) {
+    findings.push(
+      fail(
+        `${root} belongs to uid ${stats.uid}, who decides what clients run.`,
+        `chown it to root or to the user of the service (uid ${process.getuid?.()}).`,
+      ),
+    );
+  } else if ((stats.mode & 0o002) !== 0) {
     findings.push(
       fail(`Every user may put scripts into ${root} (mode ${modeOf(stats)}).`, `chmod o-w ${root}`),
     );
@@ -38,8 +49,38 @@ function lookAt(root: string, patient: Patient): Finding[] {
       ),
     );
   }
-  findings.push(...within(root, patient));
+  findings.push(...openPlaces(root), ...within(root, patient));
   return findings.length > 0 ? findings : [pass(`${root} is there, and closed to other users.`)];
+}
+
+/** So many folders and scripts of a root are looked at. */
+const MAX_PLACES = 5_000;
+
+/** The first folder or script in a root that others may change. */
+function openPlaces(root: string): Finding[] {
+  const folders = [root];
+  for (let looked = 0; folders.length > 0 && looked < MAX_PLACES;) {
+    const folder = folders.shift()!;
+    for (const entry of entriesOf(folder)) {
+      const path = join(folder, entry.name);
+      const isFolder = entry.isDirectory() && !entry.name.startsWith(".") && entry.name !== "node_modules";
+      if (!isFolder && !(entry.isFile() && entry.name.endsWith(".sh"))) continue;
+      looked++;
+      if (isFolder) folders.push(path);
+      if ((statOf(path)?.mode ?? 0) & OTHERS_WRITE) {
+        return [fail(`Every user may change ${path}, which clients may run.`, `chmod o-w ${path}`)];
+      }
+    }
+  }
+  return [];
+}
+
+function entriesOf(folder: string): Dirent[] {
+  try {
+    return readdirSync(folder, { withFileTypes: true });
+  } catch {
+    return [];
+  }
 }
 
 /** What a script in this root, or who may write into it, would find there. */

@@ -1,0 +1,30 @@
+import { readFileSync } from "node:fs";
+
+import { readDoorConfig } from "../../../host-agent/config.ts";
+import { parseTrustFile } from "../../../host-agent/trusted-keys.ts";
+import { statOf, strangersAt } from "../files.ts";
+import { type Check, fail, messageOf, pass } from "../finding.ts";
+
+/** On the host of an agent with a door: whom it trusts, and who may change that. */
+export const trust: Check = {
+  name: "Trusted edges",
+  look({ env }) {
+    const { trustFile: path } = readDoorConfig(env);
+    if (statOf(path) === undefined) {
+      return env["HUB_AGENT_TRUST"] === undefined
+        ? []
+        : [fail(`There is no ${path}.`, "npm run keys -- agent-pair makes a pair and trusts it.")];
+    }
+    const strangers = strangersAt(path);
+    if (strangers !== undefined) {
+      return [fail(`${path} ${strangers}, who can let any edge in.`, `chown and chmod 0600 ${path}`)];
+    }
+    try {
+      const kids = parseTrustFile(readFileSync(path, "utf8")).keys.map(({ kid }) => kid);
+      return [pass(`${path} trusts ${kids.length === 0 ? "nobody" : kids.join(", ")}.`)];
+    } catch (error) {
+      const advice = "Mend it, or start again with npm run keys -- agent-pair.";
+      return [fail(`${path} cannot be used: ${messageOf(error).replaceAll("\n", " ")}.`, advice)];
+    }
+  },
+};
