@@ -123,8 +123,9 @@ export async function startAgent(
       await Promise.all([supervision.stop(), calling.stop()]);
       await callbacks.close();
       await spawner.close();
-      noteHead();
+      // Which may have a last line to write.
       audit.close();
+      noteHead();
       store.close();
     },
   };

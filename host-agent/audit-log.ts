@@ -68,7 +68,8 @@ export function openAuditLog(path: string, { now, knownHead, exclusively }: Audi
   let end = readEnd(fd, knownHead);
   let lost = 0;
   let isClosed = false;
-  let refusals = { since: now(), count: 0 };
+  /** How many there were of each key in this minute; of those without a good one under "". */
+  let refusals = { since: now(), counts: new Map<string, number>() };
 
   function append(event: AuditEvent): void {
     // Another agent may have written meanwhile, or we only a part of a line.
@@ -111,18 +112,28 @@ export function openAuditLog(path: string, { now, knownHead, exclusively }: Audi
 
   /** Records how many refusals had no line of their own in the minute that is over. */
   function countRefusals(): void {
-    if (Math.abs(now() - refusals.since) < MINUTE_MS) return;
-    const unrecorded = refusals.count - REFUSALS_PER_MINUTE;
-    refusals = { since: now(), count: 0 };
-    if (unrecorded > 0) record({ event: "refused_more", outcome: "counted", count: unrecorded });
+    if (Math.abs(now() - refusals.since) >= MINUTE_MS) endMinute();
+  }
+
+  function endMinute(): void {
+    const counts = [...refusals.counts.values()];
+    refusals = { since: now(), counts: new Map() };
+    const count = counts.reduce((sum, each) => sum + Math.max(0, each - REFUSALS_PER_MINUTE), 0);
+    if (count > 0) record({ event: "refused_more", outcome: "counted", count });
   }
 
   return {
     record,
-    /** Records a request that was refused; of many a minute only how many they were. */
+    /**
+     * Records a request that was refused; of many a minute only how many they were.
+     * Each key has its own share: who floods without one hides nothing of another's.
+     */
     recordRefusal(event: AuditEvent): void {
       countRefusals();
-      if (++refusals.count <= REFUSALS_PER_MINUTE) record(event);
+      const who = typeof event["key_name"] === "string" ? event["key_name"] : "";
+      const count = (refusals.counts.get(who) ?? 0) + 1;
+      refusals.counts.set(who, count);
+      if (count <= REFUSALS_PER_MINUTE) record(event);
     },
     countRefusals,
     /** The last line that this agent knows. */
@@ -130,6 +141,7 @@ export function openAuditLog(path: string, { now, knownHead, exclusively }: Audi
     /** What is wrong, in a sentence without paths; undefined when all is well. */
     problem: (): string | undefined => (lost > 0 ? "the audit log cannot be written" : undefined),
     close(): void {
+      endMinute();
       isClosed = true;
       closeSync(fd);
     },

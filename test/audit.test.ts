@@ -227,11 +227,20 @@ test("of a flood of refusals a hundred a minute have lines, the others are count
   let time = 0;
   const log = await tempLog(() => time);
   for (let i = 0; i < 1_000; i++) log.audit.recordRefusal({ event: "refused", outcome: "unauthenticated" });
+  // A flood without a key hides nothing of what is done with one.
+  log.audit.recordRefusal({ event: "refused", outcome: "insufficient_scope", key_name: "acme" });
   time += 60_000;
   log.audit.countRefusals();
   const lines = readFileSync(log.path, "utf8").trimEnd().split("\n");
-  expect(lines).toHaveLength(101);
+  expect(lines).toHaveLength(102);
+  expect(JSON.parse(lines.at(-2)!)).toMatchObject({ event: "refused", key_name: "acme" });
   expect(JSON.parse(lines.at(-1)!)).toMatchObject({ event: "refused_more", count: 900 });
+
+  for (let i = 0; i < 102; i++) log.audit.recordRefusal({ event: "refused", outcome: "unauthenticated" });
+  log.audit.close();
+  const last = readFileSync(log.path, "utf8").trimEnd().split("
+").at(-1)!;
+  expect(JSON.parse(last)).toMatchObject({ event: "refused_more", count: 2 });
 });
 
 test("an audit log that cannot be opened stops the start", async () => {
