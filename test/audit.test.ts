@@ -238,8 +238,7 @@ test("of a flood of refusals a hundred a minute have lines, the others are count
 
   for (let i = 0; i < 102; i++) log.audit.recordRefusal({ event: "refused", outcome: "unauthenticated" });
   log.audit.close();
-  const last = readFileSync(log.path, "utf8").trimEnd().split("
-").at(-1)!;
+  const last = readFileSync(log.path, "utf8").trimEnd().split("\n").at(-1)!;
   expect(JSON.parse(last)).toMatchObject({ event: "refused_more", count: 2 });
 });
 
