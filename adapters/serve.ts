@@ -85,8 +85,11 @@ export async function serveNode(
     digest: sha256,
     requestsPerMinute: config.ratePerKey,
     failuresPerMinute: config.failedAuthPerMinute,
-    audit: (event) =>
-      event.event === "refused" ? audit?.recordRefusal({ ...event }) : audit?.record({ ...event }),
+    audit: (event) => {
+      // Of a refusal the request log has a line in any case.
+      if (event.event === "refused") audit?.recordRefusal({ ...event });
+      else record?.({ ...event });
+    },
     log,
     now,
     assets: folderAssets(PAGES_FOLDER),

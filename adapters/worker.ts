@@ -87,6 +87,8 @@ async function createWorkerApp(env: WorkerEnv): Promise<App> {
     digest: sha256,
     requestsPerMinute: HUB_RATE_PER_KEY || undefined,
     failuresPerMinute: HUB_FAILED_AUTH_PER_MINUTE || undefined,
+    // The agent keeps the record of changes. Of a refusal the request log has a line in any case.
+    audit: (event) => event.event === "replay" && log({ level: "info", ...event }),
     log,
     now: Date.now,
     ...(env.HUB_ASSETS && { assets: bindingAssets(env.HUB_ASSETS) }),

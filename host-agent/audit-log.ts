@@ -141,6 +141,7 @@ export function openAuditLog(path: string, { now, knownHead, exclusively }: Audi
     /** What is wrong, in a sentence without paths; undefined when all is well. */
     problem: (): string | undefined => (lost > 0 ? "the audit log cannot be written" : undefined),
     close(): void {
+      if (isClosed) return;
       endMinute();
       isClosed = true;
       closeSync(fd);

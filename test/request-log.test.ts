@@ -1,7 +1,10 @@
+import { createHash } from "node:crypto";
+
 import { expect, test } from "vitest";
 
 import { readNodeConfig } from "../adapters/config.ts";
 import { serveNode } from "../adapters/serve.ts";
+import { remoteEnv, startAgentProcess } from "./deployments.ts";
 import { ALL, type Deploy, startHub } from "./hub.ts";
 
 test("every request is one log entry with who asked for what, and no key, token or argument", async () => {
@@ -60,7 +63,43 @@ test("in dev mode the log says so", async () => {
   });
 });
 
-/** Node with the agent embedded, and the entries of its log. */
+test("in front of a remote agent, a replay that it never saw is in the log with its run and request", async () => {
+  const { entries, deploy } = logged();
+  await using hub = await startHub({
+    deploy: async (setup) => {
+      const agent = await startAgentProcess(setup);
+      const edge = await deploy({ ...setup, env: remoteEnv(setup, agent.url) });
+      return {
+        ...edge,
+        async stop() {
+          await edge.stop();
+          await agent.stop();
+        },
+      };
+    },
+  });
+  const launch = () =>
+    hub.post("/api/v1/pipelines/runs", { recipe_id: "hello" }, { headers: { "idempotency-key": "one" } });
+  const { json } = await launch();
+  const replayed = await launch();
+
+  expect(replayed.headers.get("idempotent-replayed")).toBe("true");
+  expect(entries.filter(({ event }) => event === "replay")).toEqual([
+    {
+      level: "info",
+      event: "replay",
+      outcome: "replayed",
+      source: "pipeline",
+      key_name: ALL.name,
+      request_id: replayed.headers.get("x-request-id"),
+      run_id: json.run_id,
+      argv_sha256: createHash("sha256").update(json.cmd).digest("hex"),
+    },
+  ]);
+  await hub.ended(json);
+});
+
+/** Node with the agent embedded, if none is named, and the entries of its log. */
 function logged() {
   const entries: Record<string, unknown>[] = [];
   const deploy: Deploy = async ({ env }) => {
