@@ -3,6 +3,7 @@ import { join } from "node:path";
 import { DatabaseSync } from "node:sqlite";
 import { setTimeout as sleep } from "node:timers/promises";
 
+import { spawnersOf } from "../processes.ts";
 import type { Facts } from "./facts.ts";
 import type { LineFault } from "./line.ts";
 import type { Random } from "./random.ts";
@@ -42,6 +43,29 @@ function signalServer(signal: Signal, name: "api" | "agent"): Harm {
   };
 }
 
+/** The process that starts runs, of whichever server holds the agent. */
+function signalSpawner(signal: Signal): Harm {
+  return {
+    name: `${signal} to the spawner`,
+    async act({ agent, api }, _facts, random, count) {
+      const pids = spawnersUnder((agent ?? api).pid());
+      if (pids.map((pid) => send(pid, signal)).includes(true)) count();
+      if (signal !== "SIGSTOP") return;
+      await sleep(random.between(5, LONGEST_MS));
+      for (const pid of pids) send(pid, "SIGCONT");
+    },
+  };
+}
+
+function spawnersUnder(pid: number): number[] {
+  try {
+    return spawnersOf(pid);
+  } catch {
+    // The server, or one of its children, has ended in between.
+    return [];
+  }
+}
+
 function signalRun(signal: Signal, part: "wrapper" | "job"): Harm {
   return {
     name: `${signal} to the ${part}`,
@@ -73,7 +97,7 @@ async function findPart(world: World, part: "wrapper" | "job", random: Random) {
 const fillDisk: Harm = {
   name: "disk full",
   async act(world, _facts, random, count) {
-    const pids = world.servers.map((server) => server.pid());
+    const pids = world.servers.flatMap((server) => [server.pid(), ...spawnersUnder(server.pid())]);
     if (world.disk.fill(pids)) count();
     await sleep(random.between(5, LONGEST_MS));
     world.disk.free(pids);
@@ -123,6 +147,7 @@ function harmLine(kind: LineFault["kind"]): Harm {
 const EVERYWHERE: readonly Harm[] = [
   ...SIGNALS.flatMap((signal) => [
     signalServer(signal, "api"),
+    signalSpawner(signal),
     signalRun(signal, "wrapper"),
     signalRun(signal, "job"),
   ]),
