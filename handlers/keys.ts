@@ -74,7 +74,7 @@ export function parseKeysFile(text: string): KeysFile {
   const parsed = KeysFile.safeParse(json, { error: fieldMessage });
   if (parsed.success) return parsed.data;
   const faults = parsed.error.issues.map(
-    ({ path, message }) => `${path.join(".") || "the file"}: ${message}${keyNameAt(json, path)}`,
+    ({ path, message }) => `${path.join(".") || "the file"}: ${message}`,
   );
   throw new Error(faults.join("; "));
 }
@@ -84,14 +84,6 @@ function placeOf({ message }: Error, text: string): string {
   const position = /at position (\d+)/.exec(message)?.[1];
   const lines = text.slice(0, position === undefined ? undefined : Number(position)).split("\n");
   return `line ${lines.length}, column ${lines.at(-1)!.length + 1}`;
-}
-
-/** Whose entry a fault lies in, for who looks for it in the file; empty where that has no name. */
-function keyNameAt(json: unknown, [field, index]: readonly PropertyKey[]): string {
-  if (field !== "keys" || typeof index !== "number") return "";
-  const { name } = (json as { keys: { name?: unknown }[] }).keys[index] ?? {};
-  const parsed = KeyName.safeParse(name);
-  return parsed.success ? ` (the key named ${parsed.data})` : "";
 }
 
 const DAY_MS = 86_400_000;

@@ -1,5 +1,6 @@
 import { setTimeout as sleep } from "node:timers/promises";
 
+import type { ProcessStat } from "./process-identity.ts";
 import { commandLine, processesOf } from "./process-tree.ts";
 import type { RunStore, StoredRun } from "./run-store.ts";
 import { leaderOf } from "./settle.ts";
@@ -11,6 +12,9 @@ const KILL_ROUNDS = 20;
 const KILL_ROUND_INTERVAL_MS = 15;
 /** In these rounds the wrapper is spared, so that it can still write the exit code. */
 const ROUNDS_WITHOUT_WRAPPER = 10;
+
+/** How often to look for daemons that were being started: in the middle of execve(2) a process has no environment. */
+const LATE_LOOKS = 2;
 
 /** How often, and how far apart, to look whether a wrapper has started its command: a moment, if the host is not overloaded. */
 const START_LOOKS = 200;
@@ -105,9 +109,30 @@ function signalTree(run: StoredRun, signal: NodeJS.Signals): Reach {
     .map((stat) => stat.pid);
   const targets = leader === undefined || others.length === members.length ? others : [-leader, ...others];
   const sent = targets.map((target) => send(target, signal));
+  const signalled = new Set(others);
+  for (let look = 0; look < LATE_LOOKS; look++) {
+    for (const { pid } of latecomers(run, leader, signalled)) {
+      signalled.add(pid);
+      targets.push(pid);
+      sent.push(send(pid, signal));
+    }
+  }
   // A stopped process would only see the signal once somebody lets it go on.
   for (const target of targets) send(target, "SIGCONT");
   return { reached: sent.some((each) => each !== "gone"), refused: sent.includes("refused") };
+}
+
+/**
+ * Daemons that were started, or left the group, between the look and the signal
+ * to the group. Who is in the group now got it there, or was started since, by
+ * somebody who cleans up.
+ */
+function latecomers(
+  run: StoredRun,
+  leader: number | undefined,
+  signalled: ReadonlySet<number>,
+): ProcessStat[] {
+  return processesOf(run.run_id, leader).filter(({ pid, pgrp }) => !signalled.has(pid) && pgrp !== leader);
 }
 
 /** Reaches also a run of which only the wrapper is left, and is spared. */

@@ -186,7 +186,7 @@ test.for([
   [
     "with a key that can be guessed",
     JSON.stringify({ keys: [ALL, { name: "b", key: SECRET.slice(0, 15), scopes: ["*"] }] }),
-    "keys.1.key: must have at least 16 characters, or it can be guessed; `npm run keys -- create` makes a good one (the key named b)",
+    "keys.1.key: must have at least 16 characters, or it can be guessed; `npm run keys -- create` makes a good one",
   ],
   [
     "with the sample key of the API document",

@@ -5,7 +5,7 @@ import { expect, onTestFinished, test } from "vitest";
 
 import { identify, isAlive } from "../host-agent/process-identity.ts";
 import { commandLine, processesOf } from "../host-agent/process-tree.ts";
-import { until } from "./hub.ts";
+import { startHub, until } from "./hub.ts";
 
 const STOP_AS = fileURLToPath(new URL("fixtures/stop-as.ts", import.meta.url));
 const NOBODY = { uid: 65_534, gid: 65_534 };
@@ -45,3 +45,15 @@ test.skipIf(!CAN_BE_NOBODY)(
     expect(commandLine(left[0]!.pid)).toBe("sleep\x00601\x00");
   },
 );
+
+test("a kill reaches the daemons that a run is starting at that very moment", async () => {
+  await using hub = await startHub();
+  const path = await hub.script("daemons.sh", "for i in {1..40}; do setsid sleep 61 & done; wait");
+  for (let round = 0; round < 15; round++) {
+    const { json: run } = await hub.post("/api/v1/scripts/runs", { path });
+    await until(() => processesOf(run.run_id).length > 2 + round || undefined);
+    expect((await hub.kill(run)).status).toBe(200);
+    expect(await hub.ended(run)).toMatchObject({ status: "killed" });
+    expect(processesOf(run.run_id)).toEqual([]);
+  }
+});
