@@ -1,6 +1,8 @@
 import { defineConfig } from "vitest/config";
 import { BaseSequencer, type TestSpecification } from "vitest/node";
 
+import { COMPILE_CACHE } from "./test/compile-cache.ts";
+
 /** A clone that has never run them does not know which files take long; one of them started last would run on alone. */
 const LONG = [
   "contract.workerd",
@@ -32,6 +34,8 @@ export default defineConfig({
     hookTimeout: 30_000,
     // Every test file starts real processes, and much of its time is waiting for them.
     maxWorkers: 4,
+    // Of a Hub in a test's own process, too, the spawner finds its code compiled.
+    env: COMPILE_CACHE,
     // Each start of a process copies the page tables of the one that starts it: a small heap is quicker here.
     execArgv: ["--max-semi-space-size=2", "--heap-growing-percent=30"],
     sequence: { sequencer: LongFilesFirst },

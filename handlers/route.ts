@@ -107,7 +107,6 @@ export interface Route<S extends Schemas = Schemas> {
     status: number;
     description: string;
     body: z.ZodType;
-    example?: unknown;
     headers?: ResponseHeader[];
     /** Further statuses that have the same body. */
     alsoWith?: Record<number, string>;

@@ -179,7 +179,7 @@ const NEVER_STARTED: Outcome = {
 };
 
 /** The recorded process of a run; one that can never be alive when none was recorded. */
-export function identityOf(run: StoredRun): ProcessIdentity {
+function identityOf(run: StoredRun): ProcessIdentity {
   return { pid: run.pid ?? 0, startTime: run.pid_start ?? "", bootId: run.boot_id ?? "" };
 }
 
