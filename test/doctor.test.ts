@@ -321,7 +321,7 @@ const FAULTS: Fault[] = [
     name: "a setting that makes no sense",
     put: async () => ({ HUB_PORT: "eighty" }),
     says: /HUB_PORT: must be a port number/,
-    advises: /README/,
+    advises: /docs\/configuration\.md/,
   },
   {
     name: "an agent that is not there",

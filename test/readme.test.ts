@@ -1,6 +1,6 @@
 import { type ChildProcess, spawn } from "node:child_process";
 import { once } from "node:events";
-import { existsSync, readFileSync } from "node:fs";
+import { existsSync, readdirSync, readFileSync } from "node:fs";
 import { mkdtemp, readFile, realpath, rm, stat } from "node:fs/promises";
 import { tmpdir } from "node:os";
 import { dirname, join } from "node:path";
@@ -169,10 +169,18 @@ print(follow(client, f"/api/v1/pipelines/runs/{sys.argv[2]}")["status"])`,
     for (const row of shownRows) expect(CONFIGURATION).toContain(row);
   });
 
-  test("links to files that are there", () => {
-    const targets = [...README.matchAll(/\]\(([^)#]+)\)/g)].map((match) => match[1]!);
-    expect(targets.length).toBeGreaterThan(0);
-    expect(targets.filter((target) => !existsSync(join(PROJECT, target)))).toEqual([]);
+  test("links to files that are there, as the other pages do", () => {
+    const pages = readdirSync(join(PROJECT, "docs")).filter((name) => name.endsWith(".md"));
+    for (const page of ["README.md", ...pages.map((name) => `docs/${name}`)]) {
+      const text = readFileSync(join(PROJECT, page), "utf8");
+      const targets = [...text.matchAll(/\]\((?!https?:)([^)#]+)(?:#[^)]*)?\)/g)].map((match) => match[1]!);
+      const isThere = (target: string) => existsSync(join(PROJECT, dirname(page), target));
+      expect(
+        targets.filter((target) => !isThere(target)),
+        page,
+      ).toEqual([]);
+      if (page === "README.md") expect(targets.length).toBeGreaterThan(5);
+    }
   });
 });
 

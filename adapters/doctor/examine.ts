@@ -37,7 +37,7 @@ export async function examine(env: Env, { trials }: { trials: boolean }): Promis
 }
 
 function readSettings(env: Env): { findings: Finding[]; patient?: Patient } {
-  const advice = "README.md, Configuration, has all of them.";
+  const advice = "docs/configuration.md has all of them.";
   try {
     const node = readNodeConfig(env);
     const patient = { env, agent: node.agent, keysFile: node.keysFile, node };
