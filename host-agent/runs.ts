@@ -126,6 +126,7 @@ export function createRuns(deps: RunsDeps) {
     const run = store.get(runId)!;
     if (run.ended_at !== null && run.status === "killed") return publicRun(run);
     if (run.ended_at !== null) throw runEnded(run);
+    if (run.status === "launching") throw stillLaunching(run);
     if (run.status === "killed" && !asksForMore(run, order)) return publicRun(run);
 
     const deadline = order.grace_seconds === undefined ? null : now() + order.grace_seconds * 1000;
@@ -188,8 +189,8 @@ export function createRuns(deps: RunsDeps) {
       stopRun(store, run, { cause: limit, signal: "SIGTERM", keyName: null, deadline: graceEndsAt });
     } else if (run.stop_cause !== null && run.stop_sent === 0) {
       deliver(store, run);
-    } else if (run.stop_cause !== null && run.stop_deadline === null && limit !== undefined) {
-      // It shrugged off a kill, and has had its signal: what is left is the end of its grace.
+    } else if (limit !== undefined && (run.stop_deadline ?? Number.POSITIVE_INFINITY) > graceEndsAt) {
+      // It shrugged off a kill, or has a longer grace than its time: it has had its signal, and ends with the limit's.
       store.update(run.run_id, { stop_deadline: graceEndsAt });
     } else if (run.stop_deadline !== null && now() >= run.stop_deadline) {
       store.update(run.run_id, { stop_escalated: run.stop_signal === "SIGKILL" ? 0 : 1 });
@@ -261,6 +262,13 @@ function tooManyHeld(): ApiProblem {
 
 function noSuchRun(source: Source, runId: string): ApiProblem {
   return new ApiProblem("run_not_found", `run_id: there is no ${source} run ${runId}`);
+}
+
+/** Another agent on this state folder is starting it: nothing of it can be signalled yet, and nothing is recorded. */
+function stillLaunching({ run_id }: StoredRun): ApiProblem {
+  return new ApiProblem("host_unavailable", `${run_id} is being started at this moment; kill it again`, {
+    retryAfterSeconds: 1,
+  });
 }
 
 function runEnded(run: StoredRun): ApiProblem {

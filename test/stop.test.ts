@@ -1,4 +1,6 @@
 import { spawn, spawnSync } from "node:child_process";
+import { join } from "node:path";
+import { DatabaseSync } from "node:sqlite";
 import { fileURLToPath } from "node:url";
 
 import { expect, onTestFinished, test } from "vitest";
@@ -56,4 +58,23 @@ test("a kill reaches the daemons that a run is starting at that very moment", as
     expect(await hub.ended(run)).toMatchObject({ status: "killed" });
     expect(processesOf(run.run_id)).toEqual([]);
   }
+});
+
+test("a kill of a run that another agent is just starting says so, and is not carried out later", async () => {
+  await using hub = await startHub();
+  const run = await hub.runScript("sleep 60");
+  // As another agent on this state folder would have it, which is alive.
+  using db = new DatabaseSync(join(hub.stateDir, "runs.db"));
+  const change = db.prepare("UPDATE runs SET status = ?, launcher = ? WHERE run_id = ?");
+  change.run("launching", JSON.stringify(identify(1)), run.run_id);
+
+  const { status, json, headers } = await hub.kill(run);
+  expect({ status, code: json.code, after: headers.get("retry-after") }).toEqual({
+    status: 503,
+    code: "host_unavailable",
+    after: "1",
+  });
+  change.run("running", "{}", run.run_id);
+  expect(db.prepare("SELECT stop_cause FROM runs").get()).toEqual({ stop_cause: null });
+  expect(await hub.kill(run)).toMatchObject({ status: 200 });
 });
