@@ -8,7 +8,7 @@ import { type Check, type Finding, pass, warn } from "../finding.ts";
 
 const run = promisify(execFile);
 /** Some inits only look for them every few seconds. */
-const LOOKS = 120;
+const LOOKS = 80;
 const LOOK_INTERVAL_MS = 50;
 
 /** What stands around the service: who reaps orphans, who ends runs with the service. */
