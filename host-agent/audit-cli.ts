@@ -19,6 +19,10 @@ const HELP = `Usage: npm run audit -- <command> [FILE] [options]
 Without FILE: HUB_AUDIT_FILE, or audit.log in HUB_STATE_DIR; then the last line is also compared with the one
 that the host-agent has noted in its database. Exit code: 0 intact, 1 not, 64 wrong usage, 66 no such file.`;
 
+const WHERE = "Name the file, or set HUB_AUDIT_FILE or HUB_STATE_DIR as for the service";
+const WHAT_NOW =
+  "Keep the file as it is. A backup, or a line that was kept elsewhere (audit head), tells what stood there; runs.db has the runs themselves.";
+
 const EX_USAGE = 64; // sysexits(3)
 const EX_NOINPUT = 66;
 
@@ -29,7 +33,10 @@ try {
     error instanceof ConfigError || String((error as { code?: unknown }).code).startsWith("ERR_PARSE_ARGS");
   const code = (error as NodeJS.ErrnoException).code;
   if (!isUsage && code !== "ENOENT" && code !== "EACCES") throw error;
-  console.error((error as Error).message);
+  const { path, message } = error as NodeJS.ErrnoException;
+  console.error(
+    isUsage ? message : `${path} ${code === "ENOENT" ? "is not there" : "may not be read"}. ${WHERE}`,
+  );
   process.exitCode = isUsage ? EX_USAGE : EX_NOINPUT;
 }
 
@@ -54,7 +61,7 @@ function run(args: string[]): number {
   const after = values.after === undefined ? {} : { after: parseHash("--after", values.after) };
   const verdict = verifyAuditLog(path, { ...(head && { head }), ...after });
   if (verdict.fault !== undefined) {
-    console.error(`${path}: ${verdict.fault}`);
+    console.error(`${path}: ${verdict.fault}\n${WHAT_NOW}`);
     return 1;
   }
   if (verdict.tornBytes > 0) {

@@ -31,15 +31,19 @@ export function verifyAuditLog(path: string, { head, after }: { head?: AuditHead
   const verdict = (fault: string | undefined): Verdict => ({ fault, lines, tornBytes, head: state });
 
   for (const { bytes, isWhole } of linesOf(path)) {
-    lines++;
     if (!isWhole) {
       tornBytes = bytes.length;
       break;
     }
+    lines++;
     const entry = parse(bytes);
     const next = { seq: entry?.seq ?? 0, hash: sha256(bytes) };
     const torn = suspect ? { bytes: suspect.bytes, before: state } : last;
     const isFirstOfFile = lines === 1 && after !== undefined;
+    if (isFirstOfFile && entry && head && head.seq < entry.seq) {
+      const fault = olderHead(head, { seq: entry.seq - 1, hash: after });
+      if (fault !== undefined) return verdict(fault);
+    }
     if (
       entry?.event === "recovered" &&
       torn &&
@@ -71,6 +75,15 @@ export function verifyAuditLog(path: string, { head, after }: { head?: AuditHead
   return verdict(undefined);
 }
 
+/** What is wrong with a known line that must lie before the file; `before` is the one that the file goes on from. */
+function olderHead(head: AuditHead, before: AuditHead): string | undefined {
+  if (head.seq < before.seq)
+    return `line 1: begins behind the entry ${head.seq}: look for that one in the file before this one`;
+  return head.hash === before.hash
+    ? undefined
+    : `line 1: follows another line than the entry ${head.seq} that was recorded`;
+}
+
 interface Entry {
   seq: number;
   prev: string;
@@ -90,6 +103,8 @@ function parse(bytes: Buffer): Entry | undefined {
 function faultOf(entry: Entry | undefined, line: number, before: AuditHead): string {
   if (!entry) return `line ${line}: was changed: it is no entry of an audit log`;
   const due = before.seq + 1;
+  if (line === 1 && entry.seq > due)
+    return `line 1: the entries before ${entry.seq} were removed, or lie in an older file: then verify with --after ${entry.prev}`;
   if (entry.seq > due) return `line ${line}: the entry ${due} was removed or moved: here stands ${entry.seq}`;
   if (entry.seq < due)
     return `line ${line}: was inserted or moved: it has the number ${entry.seq} and should have ${due}`;

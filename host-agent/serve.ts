@@ -51,6 +51,7 @@ export async function serveAgent(
   const trusted = await openTrustedKeys(trustFile, logTrust);
   if ("path" in address) await freeSocketPath(address.path);
   agent = await startAgent(config, env, now);
+  const { recordRefusal } = agent.audit;
   let nonces: ReturnType<typeof openNonceMemory> | undefined;
   try {
     nonces = openNonceMemory(join(config.stateDir, "door.mark"));
@@ -59,7 +60,12 @@ export async function serveAgent(
       name,
       trusted,
       nonces,
-      log,
+      log: (entry) => {
+        log(entry);
+        const { event, reason, method } = entry;
+        if (event !== "refused") return;
+        recordRefusal({ event: "refused", outcome: String(reason), key_name: null, method: String(method) });
+      },
       now: Date.now,
     });
     const server = httpServer(door, BOUNDS, () => new Response(null, { status: 400 }));

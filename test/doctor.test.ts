@@ -1,6 +1,6 @@
 import { spawn } from "node:child_process";
 import { once } from "node:events";
-import { chmod, chown, mkdir, mkdtemp, readdir, realpath, rm, writeFile } from "node:fs/promises";
+import { chmod, chown, mkdir, mkdtemp, readdir, realpath, rm, symlink, writeFile } from "node:fs/promises";
 import { createServer } from "node:net";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
@@ -10,6 +10,8 @@ import { expect, onTestFinished, test } from "vitest";
 
 import { makeAgentKey } from "../adapters/agent-pair.ts";
 import { examine, type Result } from "../adapters/doctor/examine.ts";
+import { startScratchHub } from "../adapters/doctor/scratch-hub.ts";
+import { runTrials } from "../adapters/doctor/trials.ts";
 import { readStat } from "../host-agent/process-identity.ts";
 import { COMPILE_CACHE } from "./compile-cache.ts";
 import { remoteEnv, startAgentProcess } from "./deployments.ts";
@@ -105,6 +107,43 @@ test("a sound installation is green, with every promise tried out, and nothing i
   expect(await processesWith(dir)).toEqual([]);
 });
 
+test("where the product breaks a promise, each trial is red", async () => {
+  const results = await runTrials(async () => {
+    const hub = await startScratchHub();
+    return {
+      ...hub,
+      launch: async (path) => {
+        const answer = await hub.launch(path);
+        return answer.status === 403 ? { ...answer, status: 201 } : answer;
+      },
+      ended: async (id) => ({ ...(await hub.ended(id)), status: "completed", exit_code: 0 }),
+      page: async (id, query) => ({ ...(await hub.page(id, query)), chunk: "" }),
+      log: async (id, maxBytes) => `${await hub.log(id, maxBytes)}\ufffd`,
+      secret: "HUB_RUN_ID",
+    };
+  });
+
+  expect(results.length).toBeGreaterThanOrEqual(7);
+  const tried = results.filter(({ status }) => status !== "warn");
+  expect(tried.filter(({ status }) => status === "pass")).toEqual([]);
+  for (const { says, advice } of tried) {
+    expect(says).toMatch(/^Broken: .+\.$/);
+    expect(advice).toContain("Do not launch what matters");
+  }
+});
+
+test("a root that is everything is a warning", async () => {
+  const { env } = await install();
+  const results = await findings({ ...env, HUB_SCRIPT_ROOTS: "/" });
+  expect(results).toContainEqual(
+    expect.objectContaining({
+      name: "Script roots",
+      status: "warn",
+      says: expect.stringContaining("/ opens"),
+    }),
+  );
+});
+
 test("beside a server that is at work it is green as well, and disturbs nothing", async () => {
   await using hub = await startHub();
   const run = await hub.runScript("echo hello");
@@ -198,8 +237,18 @@ const FAULTS: Fault[] = [
       await writeFile(join(root, "nightly", "job.sh"), "true");
       await chmod(join(root, "nightly", "job.sh"), 0o666);
     },
-    says: /Every user may change .*nightly\/job\.sh/,
-    advises: /chmod o-w/,
+    says: /nightly\/job\.sh is open to every user \(mode 0666\): others may change what clients run/,
+    advises: /chmod go-w/,
+  },
+  {
+    name: "a script of another user",
+    needsRoot: true,
+    async put({ root }) {
+      await writeFile(join(root, "job.sh"), "true", { mode: 0o755 });
+      await chown(join(root, "job.sh"), 65_534, 65_534);
+    },
+    says: /job\.sh belongs to uid 65534: others may change what clients run/,
+    advises: /Give it to root/,
   },
   {
     name: "a recipes file of another user",
@@ -253,6 +302,16 @@ const FAULTS: Fault[] = [
     name: "an audit log that is a folder",
     put: async ({ root }) => ({ HUB_AUDIT_FILE: root }),
     says: /scripts is no file/,
+    advises: /HUB_AUDIT_FILE/,
+  },
+  {
+    name: "an audit log that is a link",
+    async put({ dir, state }) {
+      const path = join(dir, "audit.log");
+      await symlink(join(state, "elsewhere"), path);
+      return { HUB_AUDIT_FILE: path };
+    },
+    says: /audit\.log is no file/,
     advises: /HUB_AUDIT_FILE/,
   },
   {

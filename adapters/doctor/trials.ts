@@ -136,11 +136,11 @@ const TERMINAL: Trial = {
   },
 };
 
-/** Starts a Hub of its own in a scratch folder and tries out what the product promises. Leaves nothing behind. */
-export async function runTrials(): Promise<Result[]> {
+/** Starts a Hub of its own with `start` and tries out what the product promises. Leaves nothing behind. */
+export async function runTrials(start: () => Promise<ScratchHub> = startScratchHub): Promise<Result[]> {
   let hub: ScratchHub;
   try {
-    hub = await startScratchHub();
+    hub = await start();
   } catch (error) {
     return [
       {

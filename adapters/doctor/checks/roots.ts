@@ -1,10 +1,8 @@
 import { type Dirent, readdirSync, realpathSync } from "node:fs";
 import { join, sep } from "node:path";
 
-import { modeOf, nearestFolder, statOf } from "../files.ts";
+import { modeOf, nearestFolder, statOf, strangersAt } from "../files.ts";
 import { type Check, fail, type Finding, pass, type Patient, warn } from "../finding.ts";
-
-const OTHERS_WRITE = 0o002;
 
 /** Where scripts may lie: whoever may write there decides what clients may run. */
 export const roots: Check = {
@@ -49,6 +47,15 @@ function lookAt(root: string, patient: Patient): Finding[] {
       ),
     );
   }
+  if (root === sep) {
+    findings.push(
+      warn(
+        "The root / opens every script of this host.",
+        "Name the folders that are meant in HUB_SCRIPT_ROOTS.",
+      ),
+    );
+    return findings;
+  }
   findings.push(...openPlaces(root), ...within(root, patient));
   return findings.length > 0 ? findings : [pass(`${root} is there, and closed to other users.`)];
 }
@@ -67,8 +74,14 @@ function openPlaces(root: string): Finding[] {
       if (!isFolder && !(entry.isFile() && entry.name.endsWith(".sh"))) continue;
       looked++;
       if (isFolder) folders.push(path);
-      if ((statOf(path)?.mode ?? 0) & OTHERS_WRITE) {
-        return [fail(`Every user may change ${path}, which clients may run.`, `chmod o-w ${path}`)];
+      const strangers = strangersAt(path);
+      if (strangers !== undefined) {
+        return [
+          fail(
+            `${path} ${strangers}: others may change what clients run.`,
+            `Give it to root or the user of the service, and chmod go-w ${path}`,
+          ),
+        ];
       }
     }
   }

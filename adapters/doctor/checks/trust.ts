@@ -9,7 +9,12 @@ import { type Check, fail, messageOf, pass } from "../finding.ts";
 export const trust: Check = {
   name: "Trusted edges",
   look({ env }) {
-    const { trustFile: path } = readDoorConfig(env);
+    let path: string;
+    try {
+      path = readDoorConfig(env).trustFile;
+    } catch (error) {
+      return [fail(`${messageOf(error)}.`, "docs/configuration.md has all settings.")];
+    }
     if (statOf(path) === undefined) {
       return env["HUB_AGENT_TRUST"] === undefined
         ? []
