@@ -68,8 +68,6 @@ export function createLaunches(deps: LaunchesDeps, { settle, settleAlive }: Know
   const room = createRoom(store, deps.maxRunning);
   /** The launches this agent is in the middle of, by run id. */
   const launching = new Map<string, Promise<StoredRun>>();
-  /** The logs of these launches, which may not be there yet. */
-  const startingLogs = new Set<string>();
   const recordSoon = atEndOfTurn(recordAll);
 
   async function launch(order: LaunchOrder): Promise<LaunchAnswer> {
@@ -90,8 +88,7 @@ export function createLaunches(deps: LaunchesDeps, { settle, settleAlive }: Know
 
   /** Records launches with one write to the disk and begins them, all but those that are refused or known already. */
   function recordAll(launches: readonly Launch[]): Recorded[] {
-    const newLogs = new Set<string>();
-    const outcomes = store.exclusively(() => launches.map((each) => recordOne(each, newLogs)));
+    const outcomes = store.exclusively(() => launches.map(recordOne));
     // Nothing is awaited from the record to `launching`: in between, it would look interrupted.
     return outcomes.map((outcome, i) =>
       outcome instanceof ApiProblem || !outcome.isNew
@@ -100,12 +97,12 @@ export function createLaunches(deps: LaunchesDeps, { settle, settleAlive }: Know
     );
   }
 
-  function recordOne({ order, plan }: Launch, newLogs: Set<string>) {
+  function recordOne({ order, plan }: Launch) {
     const runId = `run_${randomBytes(6).toString("hex")}`;
     const startedAt = now();
-    const log_path = freeLogPath(plan, { runId, startedAt: new Date(startedAt), newLogs });
+    const log_path = freeLogPath(plan, runId, new Date(startedAt));
     try {
-      const recorded = store.insertOrFind(
+      return store.insertOrFind(
         {
           run_id: runId,
           source: order.source,
@@ -126,8 +123,6 @@ export function createLaunches(deps: LaunchesDeps, { settle, settleAlive }: Know
         notBefore(),
         () => room.refuseWhenFull(plan),
       );
-      if (recorded.isNew) newLogs.add(log_path);
-      return recorded;
     } catch (error) {
       // Of a launch that is refused nothing has been written: the others go on.
       if (error instanceof ApiProblem) return error;
@@ -137,14 +132,10 @@ export function createLaunches(deps: LaunchesDeps, { settle, settleAlive }: Know
 
   async function begin(run: StoredRun, plan: LaunchPlan): Promise<StoredRun> {
     const started = start(run, plan)
-      .finally(() => {
-        launching.delete(run.run_id);
-        startingLogs.delete(run.log_path);
-      })
+      .finally(() => launching.delete(run.run_id))
       // By now nothing says that it is under way: it can be looked at as after a crash.
       .catch((error: unknown) => takeUp(run, error));
     launching.set(run.run_id, started);
-    startingLogs.add(run.log_path);
     return started;
   }
 
@@ -159,13 +150,10 @@ export function createLaunches(deps: LaunchesDeps, { settle, settleAlive }: Know
     });
   }
 
-  /** A second run in the same second gets a suffix. */
-  function freeLogPath(
-    { logDir: folder, logName }: LaunchPlan,
-    { runId, startedAt, newLogs }: { runId: string; startedAt: Date; newLogs: ReadonlySet<string> },
-  ): string {
+  /** A second run in the same second gets a suffix, also when it is another agent that starts the first. */
+  function freeLogPath({ logDir: folder, logName }: LaunchPlan, runId: string, startedAt: Date): string {
     const path = join(folder, logFileName(logName, startedAt));
-    const isTaken = isThere(path) || startingLogs.has(path) || newLogs.has(path);
+    const isTaken = isThere(path) || store.isLaunchingWithLog(path);
     return isTaken ? join(folder, logFileName(logName, startedAt, `_${runId.slice(4)}`)) : path;
   }
 

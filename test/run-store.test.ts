@@ -5,7 +5,8 @@ import { DatabaseSync } from "node:sqlite";
 
 import { expect, onTestFinished, test } from "vitest";
 
-import { MIGRATIONS, openRunStore } from "../host-agent/run-store.ts";
+import { MIGRATIONS } from "../host-agent/run-database.ts";
+import { openRunStore } from "../host-agent/run-store.ts";
 
 async function temporaryPath(): Promise<string> {
   const dir = await mkdtemp(join(tmpdir(), "hub-store-"));
