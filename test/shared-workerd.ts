@@ -7,7 +7,7 @@ import { isDeepStrictEqual } from "node:util";
 import { Miniflare } from "miniflare";
 
 import { makeAgentKey } from "../adapters/agent-pair.ts";
-import { KV, workerOptions } from "../adapters/edge/workerd.ts";
+import { workerOptions } from "../adapters/edge/workerd.ts";
 import { KEYS_KV_KEY } from "../adapters/keys-kv.ts";
 import type { PrivateKey } from "../host-agent/protocol/signature.ts";
 import { edgeSettings, startAgentHere, workerd } from "./deployments.ts";
@@ -61,6 +61,18 @@ export async function sharedWorkerd() {
   return { deploy, stop: () => Promise.all(batches.map((batch) => batch.stop())) };
 }
 
+const KEEPER = "keeper";
+/** A Worker that has the KV of each of the others: the way there through Miniflare's proxies stops this process meanwhile. */
+const KEEPER_SCRIPT = `export default {
+  async fetch(request, env) {
+    const { name, entries } = await request.json();
+    const kv = env[name];
+    for (const { name: key, value, expiration } of entries) await kv.put(key, value, { expiration });
+    const { keys } = await kv.list();
+    return Response.json(await Promise.all(keys.map(async (key) => ({ ...key, value: await kv.get(key.name) }))));
+  },
+};`;
+
 interface Entry {
   name: string;
   value: string;
@@ -82,8 +94,27 @@ async function startBatch(agentKey: PrivateKey) {
       return { ...options, name, unsafeDirectSockets: [{ host: "127.0.0.1", port: 0 }] };
     }),
   );
-  const miniflare = new Miniflare({ cf: false, kvPersist: kvFolder, handleRuntimeStdio: drain, workers });
+  const keeper = {
+    name: KEEPER,
+    modules: true as const,
+    script: KEEPER_SCRIPT,
+    kvNamespaces: names,
+    unsafeDirectSockets: [{ host: "127.0.0.1", port: 0 }],
+  };
+  const miniflare = new Miniflare({
+    cf: false,
+    kvPersist: kvFolder,
+    handleRuntimeStdio: drain,
+    workers: [...workers, keeper],
+  });
   await miniflare.ready;
+  const keeperUrl = await miniflare.unsafeGetDirectURL(KEEPER);
+  /** Puts entries into the KV of a Worker, and tells all that is in it then. */
+  async function kvOf(name: string, entries: Entry[]): Promise<Entry[]> {
+    const response = await fetch(keeperUrl, { method: "POST", body: JSON.stringify({ name, entries }) });
+    if (!response.ok) throw new Error(`the KV of ${name}: ${response.status} ${await response.text()}`);
+    return (await response.json()) as Entry[];
+  }
   const inUse = new Set<string>();
   const unused = await Promise.all(
     names.map(async (name) => ({
@@ -91,16 +122,9 @@ async function startBatch(agentKey: PrivateKey) {
       async use(agentUrl: string, entries: Entry[]): Promise<void> {
         inUse.add(name);
         agentUrls.set(name, new URL(agentUrl));
-        const kv = await miniflare.getKVNamespace(KV, name);
-        for (const { name: key, value, expiration } of entries) {
-          await kv.put(key, value, expiration === undefined ? {} : { expiration });
-        }
+        await kvOf(name, entries);
       },
-      async readKV(): Promise<Entry[]> {
-        const kv = await miniflare.getKVNamespace(KV, name);
-        const { keys } = await kv.list();
-        return Promise.all(keys.map(async (key) => ({ ...key, value: (await kv.get(key.name, "text"))! })));
-      },
+      readKV: () => kvOf(name, []),
       leave: () => void inUse.delete(name),
     })),
   );

@@ -1,9 +1,10 @@
+import { randomUUID } from "node:crypto";
 import { readFile } from "node:fs/promises";
 import { join } from "node:path";
 
 import { describe, expect, test } from "vitest";
 
-import { ALL, type Deploy, type Hub, OTHER, startHub } from "../hub.ts";
+import { ALL, type Deploy, type Hub, OTHER, sharedHub, startHub } from "../hub.ts";
 import { rawRequest } from "../raw-socket.ts";
 
 const PIPELINES = "/api/v1/pipelines/runs";
@@ -12,6 +13,8 @@ const SCRIPTS = "/api/v1/scripts/runs";
 /** Retries of a launch with one Idempotency-Key, as every deployment answers them. */
 export function idempotencyContract(deploy: Deploy): void {
   describe("idempotency", () => {
+    const shared = sharedHub({ deploy });
+
     test("a hundred launches at once with one key are one run of one process", async () => {
       await using hub = await startHub({ deploy });
       const ledger = join(hub.dir, "ledger");
@@ -33,13 +36,14 @@ export function idempotencyContract(deploy: Deploy): void {
     });
 
     test("a replay is the run's record as it is now, with the headers of a launch", async () => {
-      await using hub = await startHub({ deploy });
+      const hub = shared();
+      const key = randomUUID();
       const path = await hub.script("job.sh", "exit 9");
-      const first = await launch(hub, { path }, "k");
+      const first = await launch(hub, { path }, key);
       expect(first.headers.get("idempotent-replayed")).toBeNull();
       const ended = await hub.ended(first.json);
 
-      const again = await launch(hub, { path }, "k");
+      const again = await launch(hub, { path }, key);
 
       expect(again.status).toBe(201);
       expect(again.json).toEqual(ended);
@@ -50,15 +54,16 @@ export function idempotencyContract(deploy: Deploy): void {
     });
 
     test("the same request is the same however its JSON is written", async () => {
-      await using hub = await startHub({ deploy });
-      const first = await launch(hub, { recipe_id: "hello", args: "" }, "k");
+      const hub = shared();
+      const key = randomUUID();
+      const first = await launch(hub, { recipe_id: "hello", args: "" }, key);
       for (const body of [
         '{"args":"","recipe_id":"hello"}',
         '{ "recipe_id": "hell\\u006f" }',
         { recipe_id: "hello" },
       ]) {
         const { status, json, headers } = await hub.post(PIPELINES, body, {
-          headers: { "idempotency-key": "k" },
+          headers: { "idempotency-key": key },
         });
         expect(status).toBe(201);
         expect(json.run_id).toBe(first.json.run_id);
@@ -81,13 +86,14 @@ export function idempotencyContract(deploy: Deploy): void {
     });
 
     test("another API key, another surface, another key and no key are separate runs", async () => {
-      await using hub = await startHub({ deploy });
+      const hub = shared();
+      const key = randomUUID();
       const path = await hub.script("job.sh", "true");
       const answers = [
-        await launch(hub, { recipe_id: "hello" }, "k"),
-        await launch(hub, { recipe_id: "hello" }, "k", OTHER.key),
-        await launch(hub, { path }, "k"),
-        await launch(hub, { recipe_id: "hello" }, "K"),
+        await launch(hub, { recipe_id: "hello" }, key),
+        await launch(hub, { recipe_id: "hello" }, key, OTHER.key),
+        await launch(hub, { path }, key),
+        await launch(hub, { recipe_id: "hello" }, key.toUpperCase()),
         await hub.post(PIPELINES, { recipe_id: "hello" }),
         await hub.post(PIPELINES, { recipe_id: "hello" }),
       ];
@@ -97,7 +103,8 @@ export function idempotencyContract(deploy: Deploy): void {
     });
 
     test("a launch that was refused burns nothing: its key starts another body", async () => {
-      await using hub = await startHub({ deploy });
+      const hub = shared();
+      const key = randomUUID();
       for (const body of [
         "{",
         { recipe_id: 7 },
@@ -105,23 +112,24 @@ export function idempotencyContract(deploy: Deploy): void {
         { recipe_id: "hello", args: "'" },
         { recipe_id: "hello", typo: true },
       ]) {
-        const { status } = await hub.post(PIPELINES, body, { headers: { "idempotency-key": "k" } });
+        const { status } = await hub.post(PIPELINES, body, { headers: { "idempotency-key": key } });
         expect(status).toBeGreaterThanOrEqual(400);
         expect(status).toBeLessThan(500);
       }
-      const launched = await launch(hub, { recipe_id: "hello" }, "k");
+      const launched = await launch(hub, { recipe_id: "hello" }, key);
       expect(launched.status).toBe(201);
       expect(launched.headers.get("idempotent-replayed")).toBeNull();
     });
 
     test("launches at once with one key that cannot start are all told so, and free the key", async () => {
-      await using hub = await startHub({ deploy });
+      const hub = shared();
+      const key = randomUUID();
       const path = await hub.script("job.sh", "#!/no/such/interpreter\n");
-      const refused = await Promise.all(Array.from({ length: 10 }, () => launch(hub, { path }, "k")));
+      const refused = await Promise.all(Array.from({ length: 10 }, () => launch(hub, { path }, key)));
       expect(refused.map(({ json }) => json.code)).toEqual(refused.map(() => "launch_failed"));
 
       await hub.script("job.sh", "true");
-      const launched = await launch(hub, { path }, "k");
+      const launched = await launch(hub, { path }, key);
       expect(launched.status).toBe(201);
       expect(launched.headers.get("idempotent-replayed")).toBeNull();
     });

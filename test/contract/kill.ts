@@ -184,7 +184,7 @@ export function killContract(deploy: Deploy): void {
     });
 
     test("racing with the run's own end, the answer and the record agree and never change", async () => {
-      await using hub = await startHub({ deploy });
+      const hub = shared();
       const path = await hub.script("short.sh", "exit 0");
       const oneRace = async (delayMs: number) => {
         const run = (await hub.post(SCRIPTS, { path })).json as RunRecord;
@@ -240,7 +240,7 @@ export function killContract(deploy: Deploy): void {
     });
 
     test("no GET or HEAD changes anything", async () => {
-      await using hub = await startHub({ deploy });
+      const hub = shared();
       const run = await hub.runScript("setsid sleep 600 & sleep 600");
       const members = await until(() => {
         const found = processesOf(run.run_id);

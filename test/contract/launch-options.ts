@@ -55,9 +55,17 @@ async function countRuns(hub: Hub): Promise<number> {
 /** A run that ends when the file is there. */
 const UNTIL_FILE = 'until [ -e "$1" ]; do sleep 0.02; done; exit 3';
 
+const FAULTY = [
+  ["no program", { recipe_id: "no-program", command: ["no-such-program"] }, /no program "no-such-program"/],
+  ["no folder", { recipe_id: "no-cwd", cwd: "gone" }, /working folder does not exist/],
+  ["a log folder that is a file", { recipe_id: "no-logs", log_dir: "recipes.json" }, /Cannot start it/],
+] as const;
+
 /** The options of a launch, as every deployment takes them. */
 export function launchOptionsContract(deploy: Deploy): void {
   describe("a dry run", () => {
+    const shared = sharedHub({ deploy, recipes: FAULTY.map(([, fault]) => ({ ...TYPED, ...fault })) });
+
     test("tells what a launch would come to, and starts and records nothing", async () => {
       await using hub = await startHub({ deploy, recipes: [TYPED] });
 
@@ -91,7 +99,7 @@ export function launchOptionsContract(deploy: Deploy): void {
     });
 
     test("of a script says what the launch then does", async () => {
-      await using hub = await startHub({ deploy });
+      const hub = shared();
       const path = await hub.script("job.sh", "env -0");
       const { json: preview } = await hub.post(SCRIPTS, { path, args: "x", dry_run: true });
 
@@ -109,7 +117,7 @@ export function launchOptionsContract(deploy: Deploy): void {
     });
 
     test("uses no Idempotency-Key up", async () => {
-      await using hub = await startHub({ deploy });
+      const hub = shared();
       const headers = { "idempotency-key": "nightly" };
       const body = { recipe_id: "hello" };
 
@@ -123,17 +131,14 @@ export function launchOptionsContract(deploy: Deploy): void {
       expect(replayed.json.run_id).toBe(launched.json.run_id);
     });
 
-    test.for([
-      ["no program", { command: ["no-such-program"] }, "launch_failed", /no program "no-such-program"/],
-      ["no folder", { cwd: "gone" }, "launch_failed", /working folder does not exist/],
-      ["a log folder that is a file", { log_dir: "recipes.json" }, "launch_failed", /Cannot start it/],
-    ] as const)("of a recipe with %s says why it would not start", async ([, fault, code, reason]) => {
-      await using hub = await startHub({ deploy, recipes: [{ ...TYPED, ...fault }] });
+    test.for(FAULTY)("of a recipe with %s says why it would not start", async ([, { recipe_id }, reason]) => {
+      const hub = shared();
 
-      const { status, json } = await hub.post(PIPELINES, { recipe_id: "typed", dry_run: true });
-      const launched = await hub.post(PIPELINES, { recipe_id: "typed" });
+      const { status, json } = await hub.post(PIPELINES, { recipe_id, dry_run: true });
+      const launched = await hub.post(PIPELINES, { recipe_id });
 
       expect(status).toBe(200);
+      const code = "launch_failed";
       expect(json).toMatchObject({ would_start: false, code, reason: expect.stringMatching(reason) });
       expect(launched).toMatchObject({ status: 422, json: { code } });
     });
@@ -157,7 +162,7 @@ export function launchOptionsContract(deploy: Deploy): void {
     });
 
     test("of what may not be launched is refused as the launch is", async () => {
-      await using hub = await startHub({ deploy });
+      const hub = shared();
       const refusals = await Promise.all([
         hub.post(PIPELINES, { recipe_id: "none", dry_run: true }),
         hub.post(PIPELINES, { recipe_id: "hello", args: "'", dry_run: true }),
@@ -174,7 +179,7 @@ export function launchOptionsContract(deploy: Deploy): void {
     const shared = sharedHub({ deploy });
 
     test("answers a launch when the run ends", async () => {
-      await using hub = await startHub({ deploy });
+      const hub = shared();
       const path = await hub.script("job.sh", "sleep 0.3; exit 3");
 
       const { status, json, headers } = await hub.post(
@@ -190,7 +195,7 @@ export function launchOptionsContract(deploy: Deploy): void {
     });
 
     test("answers after the time when the run goes on, and a replay waits too", async () => {
-      await using hub = await startHub({ deploy });
+      const hub = shared();
       const go = join(hub.dir, "go");
       const path = await hub.script("job.sh", UNTIL_FILE);
       const headers = { "idempotency-key": "k", prefer: "wait=1" };
@@ -303,7 +308,7 @@ export function launchOptionsContract(deploy: Deploy): void {
     });
 
     test("of a run that is running is found with that status", async () => {
-      await using hub = await startHub({ deploy });
+      const hub = shared();
       const path = await hub.script("job.sh", "sleep 300");
       const { json } = await hub.post(SCRIPTS, { path, label: "mine" });
       await hub.post(SCRIPTS, { path });
@@ -363,8 +368,10 @@ export function launchOptionsContract(deploy: Deploy): void {
   });
 
   describe("parameters", () => {
+    const shared = sharedHub({ deploy, recipes: [TYPED, STRICT] });
+
     test("stand in the recipe list with all that a form needs, and nothing of the command", async () => {
-      await using hub = await startHub({ deploy, recipes: [TYPED, STRICT] });
+      const hub = shared();
 
       const { json } = await hub.get("/api/v1/pipelines/recipes");
 
@@ -384,7 +391,7 @@ export function launchOptionsContract(deploy: Deploy): void {
     });
 
     test("become words before args, in the recipe's order, defaults included", async () => {
-      await using hub = await startHub({ deploy, recipes: [TYPED] });
+      const hub = shared();
 
       expect(await wordsOf(hub, {})).toEqual(["--mode", "fast"]);
       expect(
@@ -414,7 +421,7 @@ export function launchOptionsContract(deploy: Deploy): void {
     });
 
     test("a value that begins with a dash is never a word of its own", async () => {
-      await using hub = await startHub({ deploy, recipes: [TYPED] });
+      const hub = shared();
 
       const words = await wordsOf(hub, { params: { ratio: -1.5, name: "--force", text: "-rf" } });
 
@@ -442,19 +449,20 @@ export function launchOptionsContract(deploy: Deploy): void {
       [{ other: 1 }, "other", UNKNOWN],
       [{ constructor: "x" }, "constructor", UNKNOWN],
     ] as const)("%j is refused with a message that names it", async ([params, name, message]) => {
-      await using hub = await startHub({ deploy, recipes: [TYPED] });
+      const hub = shared();
 
+      const before = await countRuns(hub);
       const { status, json } = await hub.post(PIPELINES, { recipe_id: "typed", params });
 
       expect(status).toBe(422);
       expect(json.code).toBe("invalid_request");
       expect(json.errors).toEqual([{ path: `body.params.${name}`, message }]);
       expect(json.detail).toContain(`body.params.${name}: `);
-      expect(await countRuns(hub)).toBe(0);
+      expect(await countRuns(hub)).toBe(before);
     });
 
     test("each of several wrong ones is named, as are a missing one and one by a name of the language", async () => {
-      await using hub = await startHub({ deploy, recipes: [TYPED, STRICT] });
+      const hub = shared();
 
       const several = await hub.post(PIPELINES, { recipe_id: "typed", params: { limit: "x", force: 1 } });
       const missing = await hub.post(PIPELINES, { recipe_id: "strict" });

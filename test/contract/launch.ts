@@ -29,13 +29,45 @@ const DOCUMENTED_FIELDS = [
 ];
 const FURTHER_FIELDS = ["exit_code", "label", "signal", "spec_sha256", "status_reason"];
 
+/** What is wrong, the recipe's id, what it says instead, and what is said of it. */
+const BROKEN = [
+  [
+    "a missing working folder",
+    "no-cwd",
+    { cwd: "nowhere", command: ["true"] },
+    "its working folder does not exist",
+  ],
+  [
+    "a working folder that is a file",
+    "file-cwd",
+    { cwd: "recipes.json", command: ["true"] },
+    "working folder",
+  ],
+  ["a missing program", "no-program", { command: ["no-such-program"] }, 'no program "no-such-program"'],
+  [
+    "a program that is not executable",
+    "no-x",
+    { command: ["./recipes.json"] },
+    'no program "./recipes.json"',
+  ],
+  ["a folder as the program", "folder", { command: ["/tmp"] }, 'no program "/tmp"'],
+  [
+    "a log folder that cannot be made",
+    "no-logs",
+    { command: ["true"], log_dir: "recipes.json/x" },
+    "ENOTDIR",
+  ],
+] as const;
+
 /** Launching, as every deployment does it. */
 export function launchContract(deploy: Deploy): void {
   describe("launch", () => {
     const shared = sharedHub({ deploy });
+    /** Nothing is ever started there. */
+    const idle = sharedHub({ deploy });
 
     test("a recipe runs as a real process, and its log and exit code come back", async () => {
-      await using hub = await startHub({ deploy });
+      const hub = shared();
 
       const launched = await hub.post(PIPELINES, { recipe_id: "hello", args: "big 'wide world'" });
 
@@ -56,7 +88,7 @@ export function launchContract(deploy: Deploy): void {
     });
 
     test("a record has the documented fields and the five further ones, while it runs and after", async () => {
-      await using hub = await startHub({ deploy });
+      const hub = shared();
       const before = Math.floor(Date.now() / 1000);
       const path = await hub.script("job.sh", 'until [ -e "$1" ]; do sleep 0.02; done');
       const go = join(hub.dir, "go");
@@ -160,7 +192,7 @@ export function launchContract(deploy: Deploy): void {
       ["an escaping backslash at the end", "a\\"],
       ["a NUL", "a\0b"],
     ])("args with %s that goes nowhere are a 422 that names body.args", async ([, args]) => {
-      await using hub = await startHub({ deploy });
+      const hub = idle();
       const path = await hub.script("job.sh", "true");
       for (const [surface, spec] of [
         [PIPELINES, { recipe_id: "hello" }],
@@ -344,54 +376,62 @@ export function launchContract(deploy: Deploy): void {
       }
     });
 
-    test.for([
-      [
-        "a missing working folder",
-        { cwd: "nowhere", command: ["true"] },
-        "its working folder does not exist",
-      ],
-      ["a working folder that is a file", { cwd: "recipes.json", command: ["true"] }, "working folder"],
-      ["a missing program", { command: ["no-such-program"] }, 'no program "no-such-program"'],
-      ["a program that is not executable", { command: ["./recipes.json"] }, 'no program "./recipes.json"'],
-      ["a folder as the program", { command: ["/tmp"] }, 'no program "/tmp"'],
-      ["a log folder that cannot be made", { command: ["true"], log_dir: "recipes.json/x" }, "ENOTDIR"],
-    ] as const)(
-      "%s is a clear problem, a failed run, and burns no Idempotency-Key",
-      async ([, recipe, reason]) => {
-        const broken = { recipe_id: "job", title: "Job", description: "", ...recipe };
-        await using hub = await startHub({ deploy, recipes: [broken] });
-        const launch = () =>
-          hub.post(PIPELINES, { recipe_id: "job" }, { headers: { "idempotency-key": "k" } });
+    describe("of a broken recipe", () => {
+      const broken = BROKEN.map(([, recipe_id, recipe]) => ({
+        recipe_id,
+        title: "Job",
+        description: "",
+        ...recipe,
+      }));
+      const withBroken = sharedHub({ deploy, recipes: broken });
 
-        for (const attempt of [1, 2]) {
-          const refused = await launch();
-          expect(refused.status).toBe(422);
-          expect(refused.json).toMatchObject({
-            code: "launch_failed",
-            detail: expect.stringContaining(reason),
+      test.for(BROKEN)(
+        "%s is a clear problem, a failed run, and burns no Idempotency-Key",
+        async ([, recipe_id, , reason]) => {
+          const hub = withBroken();
+          const launch = () =>
+            hub.post(PIPELINES, { recipe_id }, { headers: { "idempotency-key": recipe_id } });
+          const failures = async () =>
+            (await failedRuns(hub, PIPELINES)).filter(
+              ({ spec }: { spec: { recipe_id: string } }) => spec.recipe_id === recipe_id,
+            );
+
+          for (const attempt of [1, 2]) {
+            const refused = await launch();
+            expect(refused.status).toBe(422);
+            expect(refused.json).toMatchObject({
+              code: "launch_failed",
+              detail: expect.stringContaining(reason),
+            });
+            expect(refused.json.detail, "no path of the host").not.toContain(hub.dir);
+            expect(await failures()).toHaveLength(attempt);
+          }
+          const [failed] = await failures();
+          expect(failed).toMatchObject({
+            status: "failed",
+            pid: null,
+            exit_code: null,
+            status_reason: expect.stringContaining(reason),
           });
-          expect(refused.json.detail, "no path of the host").not.toContain(hub.dir);
-          expect(await failedRuns(hub, PIPELINES)).toHaveLength(attempt);
-        }
-        const [failed] = await failedRuns(hub, PIPELINES);
-        expect(failed).toMatchObject({
-          status: "failed",
-          pid: null,
-          exit_code: null,
-          status_reason: expect.stringContaining(reason),
-        });
-        expect(failed.ended_at).not.toBeNull();
+          expect(failed.ended_at).not.toBeNull();
 
-        await writeFile(
-          hub.recipesFile,
-          JSON.stringify({ recipes: [{ ...broken, cwd: ".", log_dir: "logs", command: ["true"] }] }),
-        );
-        const launched = await launch();
-        expect(launched.status).toBe(201);
-        expect(launched.headers.get("idempotent-replayed")).toBeNull();
-        expect(await hub.ended(launched.json)).toMatchObject({ status: "completed" });
-      },
-    );
+          const mended = {
+            recipe_id,
+            title: "Job",
+            description: "",
+            cwd: ".",
+            log_dir: "logs",
+            command: ["true"],
+          };
+          const others = broken.filter((recipe) => recipe.recipe_id !== recipe_id);
+          await writeFile(hub.recipesFile, JSON.stringify({ recipes: [mended, ...others] }));
+          const launched = await launch();
+          expect(launched.status).toBe(201);
+          expect(launched.headers.get("idempotent-replayed")).toBeNull();
+          expect(await hub.ended(launched.json)).toMatchObject({ status: "completed" });
+        },
+      );
+    });
 
     test("a script whose interpreter is missing is a clear problem, and runs with its key once that is there", async () => {
       await using hub = await startHub({ deploy });
