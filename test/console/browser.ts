@@ -7,11 +7,15 @@ import { expect } from "vitest";
 import { frontDoor } from "../front-door.ts";
 import { type Hub, type HubOptions, startHub, until } from "../hub.ts";
 
-/** Chromium's path: CHROMIUM_PATH, or `chromium` in PATH; undefined when there is none. */
+/** In this order: the shell is the same engine without the browser's own windows, and opens a page in a third of the CPU time. */
+const NAMES = ["chromium-headless-shell", "chromium"];
+
+/** Chromium's path: CHROMIUM_PATH, or one of its programs in PATH; undefined when there is none. */
 export function findChromium(): string | undefined {
+  const folders = (process.env["PATH"] ?? "").split(delimiter);
   const candidates = [
     process.env["CHROMIUM_PATH"],
-    ...(process.env["PATH"] ?? "").split(delimiter).map((folder) => join(folder, "chromium")),
+    ...NAMES.flatMap((name) => folders.map((folder) => join(folder, name))),
   ];
   return candidates.find((path) => {
     try {
@@ -28,7 +32,7 @@ export async function startChromium(): Promise<Browser> {
   const executablePath = findChromium();
   if (!executablePath) {
     throw new Error(
-      "The console's tests need Chromium: install Debian's package chromium, or set CHROMIUM_PATH",
+      "The console's tests need Chromium: install Debian's package chromium-headless-shell or chromium, or set CHROMIUM_PATH",
     );
   }
   return chromium.launch({

@@ -14,7 +14,7 @@ export type Open = (options?: Omit<ConsoleOptions, "browser" | "deploy">) => Ret
 export function inChromium(name: string, deploy: Deploy, tests: (open: Open) => void): void {
   const isMissing = findChromium() === undefined;
   const isSkipped = isMissing && process.env["CI"] !== "true";
-  const note = isSkipped ? " (skipped: there is no chromium in PATH or CHROMIUM_PATH)" : "";
+  const note = isSkipped ? " (skipped: there is no Chromium in PATH or CHROMIUM_PATH)" : "";
   describe.skipIf(isSkipped)(`${name}${note}`, () => {
     let browser: Browser | undefined;
     beforeAll(async () => {

@@ -1,7 +1,8 @@
-import { expect, test } from "vitest";
+import { afterAll, expect, test, vi } from "vitest";
 
 // A zone whose clocks go forward on 29 March 2026 at 02:00 and back on 25 October at 03:00; set before the formats are made.
-process.env["TZ"] = "Europe/Berlin";
+vi.stubEnv("TZ", "Europe/Berlin");
+afterAll(() => void vi.unstubAllEnvs());
 const { ticksOf } = await import("../../adapters/console/timeline-layout.ts");
 
 /** The ticks' local times, such as `2026-03-29 00:00`. */
