@@ -4,22 +4,15 @@ import { fileIdentity } from "./log-limit.ts";
 import { type RunFolder, runFolder } from "./run-files.ts";
 import type { RunStore, StoredRun } from "./run-store.ts";
 
-/** So many runs at one go, so that nobody waits for the others. */
-const BATCH = 50;
-
 /**
- * Forgets runs that ended before `endedBefore`, at most BATCH of them: log,
- * folder, and last of all the row, so that what breaks off is taken up again.
- * Returns them. Of a log only the very file is removed that was created for the run.
+ * Forgets a run that has ended: its log, its folder, and last of all the row,
+ * so that what breaks off is taken up again. Of a log only the very file is
+ * removed that was created for the run. Throws when the file system fails.
  */
-export function pruneRuns(store: RunStore, stateDir: string, endedBefore: number): StoredRun[] {
-  const pruned = store.endedBefore(endedBefore, BATCH);
-  for (const run of pruned) {
-    removeLog(run);
-    removeFolder(runFolder(stateDir, run.run_id));
-    store.remove(run.run_id);
-  }
-  return pruned;
+export function forget(run: StoredRun, store: RunStore, stateDir: string): void {
+  removeLog(run);
+  removeFolder(runFolder(stateDir, run.run_id));
+  store.remove(run.run_id);
 }
 
 /** What stays for ever because somebody has changed it keeps no other run from being forgotten. */

@@ -5,35 +5,24 @@ import type { LogQuery, RunsQuery, WaitQuery } from "./protocol/agent.ts";
 import { ApiProblem } from "./protocol/problem.ts";
 import type { KillOrder, PipelineSpec, RunList, RunRecord, Source } from "./protocol/schemas.ts";
 import { publicRun } from "./public-run.ts";
-import { pruneRuns } from "./retention.ts";
 import { runFolder } from "./run-files.ts";
 import type { StoredRun } from "./run-store.ts";
-import { createSettle, cutLogOf } from "./settle.ts";
-import { commandStarted, deliver, killTree, LIMIT_GRACE_MS, stopRun } from "./stop.ts";
+import { createSettle } from "./settle.ts";
+import { commandStarted, killTree, stopRun } from "./stop.ts";
+import { createSupervision, type SupervisionDeps } from "./supervision.ts";
 
-export interface RunsDeps extends LaunchesDeps {
-  /** A run whose log is over the limit is stopped; else it goes on. */
-  stopAtLogLimit?: boolean;
-  /** Ended runs are forgotten after so many days. */
-  keepRunsDays?: number | undefined;
-  /** Told of each run that has been forgotten. */
-  onPruned?(run: StoredRun): void;
-}
+export type RunsDeps = LaunchesDeps & SupervisionDeps;
 
 export type Runs = ReturnType<typeof createRuns>;
 
 /** How often a reader at the end of a log over its limit looks whether the run has ended. */
 const CUT_LOG_INTERVAL_MS = 500;
-const DAY_MS = 86_400_000;
 /** So many requests may be held at a time. */
 const MAX_HELD = 500;
-/** The logs of runs that ended within a day are looked at so often. */
-const LEFT_LOGS_INTERVAL_MS = 60_000;
 
 /** Launches runs, at most once for each token, and tells what became of them. */
 export function createRuns(deps: RunsDeps) {
   const { store, recipes, stateDir, now } = deps;
-  let leftLogsCutAt = 0;
   const stopping = new AbortController();
   /** What is under way and perhaps held: reads of logs, and waits for a run's end. */
   const held = new Set<Promise<unknown>>();
@@ -162,65 +151,13 @@ export function createRuns(deps: RunsDeps) {
     }
   }
 
-  /**
-   * Looks after the runs that are alive: notices those that have ended, ends
-   * those that are over their time or grace, and keeps logs and runs within their
-   * limits. Meant to be called every second.
-   */
-  async function supervise(): Promise<void> {
-    const { runs, failures } = await settleAll(store.alive());
-    for (const run of runs) {
-      if (run.ended_at !== null || run.status === "launching") continue;
-      // One run that cannot be looked after keeps no other from it.
-      await lookAfter(run).catch((error: unknown) => failures.push(error));
-    }
-    cutLeftLogs();
-    if (deps.keepRunsDays !== undefined) {
-      const pruned = pruneRuns(store, stateDir, now() - deps.keepRunsDays * DAY_MS);
-      for (const run of pruned) deps.onPruned?.(run);
-    }
-    if (failures.length > 0) throw failures[0];
-  }
-
-  async function lookAfter(run: StoredRun): Promise<void> {
-    const limit = brokenLimit(run);
-    const graceEndsAt = now() + LIMIT_GRACE_MS;
-    if (run.stop_cause === null && limit !== undefined) {
-      stopRun(store, run, { cause: limit, signal: "SIGTERM", keyName: null, deadline: graceEndsAt });
-    } else if (run.stop_cause !== null && run.stop_sent === 0) {
-      deliver(store, run);
-    } else if (limit !== undefined && (run.stop_deadline ?? Number.POSITIVE_INFINITY) > graceEndsAt) {
-      // It shrugged off a kill, or has a longer grace than its time: it has had its signal, and ends with the limit's.
-      store.update(run.run_id, { stop_deadline: graceEndsAt });
-    } else if (run.stop_deadline !== null && now() >= run.stop_deadline) {
-      store.update(run.run_id, { stop_escalated: run.stop_signal === "SIGKILL" ? 0 : 1 });
-      await killTree(run);
-      await settle(store.get(run.run_id) ?? run);
-    }
-  }
-
-  /** The limit that the run is over, if it is to end for that. Cuts its log. */
-  function brokenLimit(run: StoredRun): "timeout" | "log_limit" | undefined {
-    const isLogFull = cutLogOf(run);
-    const { timeout_seconds, started_at } = run;
-    if (timeout_seconds !== null && now() > started_at + timeout_seconds * 1000) return "timeout";
-    return isLogFull && deps.stopAtLogLimit ? "log_limit" : undefined;
-  }
-
-  /** A run that has ended may have left a child that writes on. */
-  function cutLeftLogs(): void {
-    if (Math.abs(now() - leftLogsCutAt) < LEFT_LOGS_INTERVAL_MS) return;
-    leftLogsCutAt = now();
-    for (const run of store.limitedEndedSince(now() - DAY_MS)) cutLogOf(run);
-  }
-
   return {
     launch: launches.launch,
     preview: launches.preview,
     list,
     get,
     kill,
-    supervise,
+    supervise: createSupervision(deps, { settle, settleAll }),
     readLog: async (source: Source, runId: string, query: LogQuery) =>
       track(query.waitSeconds, () => readLog(source, runId, query)),
     stopWaiting: () => stopping.abort(),

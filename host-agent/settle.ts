@@ -37,6 +37,8 @@ export interface SettleDeps {
 /** The error markers that count for this run. */
 export type MarkersOf = (run: StoredRun) => readonly RegExp[];
 
+export type Settle = ReturnType<typeof createSettle>;
+
 /**
  * Finds out what a run that was alive is now, records it when it has changed,
  * and returns the run. All that it goes by lies outside this process: the run's
