@@ -29,14 +29,20 @@ export async function openTrustedKeys(path: string, log: Log) {
   });
   if (trusted.size === 0) throw new ConfigError(`HUB_AGENT_TRUST: ${path} trusts no key. ${HOW_TO_PAIR}`);
 
+  /** What was said of the file as it is: the same is not said again. */
+  let fault: string | undefined;
+
   async function refresh(current: string): Promise<void> {
     version = current;
     try {
       trusted = await read(path);
+      fault = undefined;
       log({ level: "info", event: "trust_changed", keys: [...trusted.keys()] });
     } catch (error) {
       // The very key that is not to be trusted any more may be gone from there: it is not over with one look.
       if (isUnableToLook((error as Error).cause)) version = UNREAD;
+      if ((error as Error).message === fault) return;
+      fault = (error as Error).message;
       log({
         level: "error",
         event: "trust_file_broken",
