@@ -1,12 +1,14 @@
 import { createServer } from "node:http";
 import type { AddressInfo } from "node:net";
 
-import { expect, onTestFinished, test } from "vitest";
+import { expect, onTestFinished, test, vi } from "vitest";
 
 import { makeAgentKey } from "../adapters/agent-pair.ts";
 import { readNodeConfig } from "../adapters/config.ts";
 import { agent } from "../adapters/doctor/checks/agent.ts";
+import { clock } from "../adapters/doctor/checks/clock.ts";
 import { disk } from "../adapters/doctor/checks/disk.ts";
+import { ageOf } from "../adapters/doctor/checks/runtime.ts";
 import type { Patient } from "../adapters/doctor/finding.ts";
 
 test.for([
@@ -34,6 +36,26 @@ test.for([
     );
   },
 );
+
+test.for([
+  ["22.20.0", "fail"],
+  ["24.15.9", "fail"],
+  ["24.16.0", "pass"],
+  ["26.1.0", "pass"],
+] as const)("Node %s is a %s", ([node, status]) => {
+  expect(ageOf({ node, uv: "1.52.1" })).toMatchObject({ status, says: expect.stringContaining(node) });
+});
+
+test.for([
+  ["before this product was made", Date.parse("2001-02-03"), /^The clock says 2001-02-03/],
+  ["set while the doctor looks", Date.now() + 3_600_000, /^The clock was set by \d{7} ms/],
+] as const)("a clock that is %s is red, with what to do about it", async ([, now, says]) => {
+  vi.useFakeTimers({ toFake: ["Date"], now });
+  onTestFinished(() => void vi.useRealTimers());
+  expect(await clock.look({} as Patient)).toEqual([
+    { status: "fail", says: expect.stringMatching(says), advice: expect.stringContaining("NTP") },
+  ]);
+});
 
 test("a state folder on a file system without room is red", async () => {
   // The kernel's own file system has none to give.

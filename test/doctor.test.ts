@@ -1,4 +1,4 @@
-import { spawn } from "node:child_process";
+import { spawn, spawnSync } from "node:child_process";
 import { once } from "node:events";
 import { chmod, chown, mkdir, mkdtemp, readdir, realpath, rm, symlink, writeFile } from "node:fs/promises";
 import { createServer } from "node:net";
@@ -19,6 +19,8 @@ import { startHub } from "./hub.ts";
 
 const DOCTOR = fileURLToPath(new URL("../adapters/doctor.ts", import.meta.url));
 const IS_ROOT = process.getuid?.() === 0;
+/** In a mount namespace of its own (unshare(1)). */
+const MAY_UNMOUNT = spawnSync("unshare", ["--mount", "mount", "-t", "tmpfs", "none", "/proc"]).status === 0;
 
 interface Installation {
   dir: string;
@@ -325,6 +327,19 @@ const FAULTS: Fault[] = [
     advises: /chmod 0600/,
   },
   {
+    name: "a folder of the trust file that everybody may write into",
+    put: async ({ dir }) => {
+      const folder = join(dir, "trust");
+      await mkdir(folder);
+      await chmod(folder, 0o777);
+      const path = join(folder, "trusted_keys.json");
+      await writeFile(path, '{"keys": []}', { mode: 0o600 });
+      return { HUB_AGENT_TRUST: path };
+    },
+    says: /trust is open to every user \(mode 0777\): others may replace the trust file/,
+    advises: /chmod go-w/,
+  },
+  {
     name: "a file where the state folder should be",
     put: async ({ state }) => {
       await rm(state, { recursive: true });
@@ -407,6 +422,31 @@ test.concurrent.for(FAULTS)(
     expect(failed[0]!.advice).toMatch(advises);
   },
 );
+
+test("a setting that makes no sense to the agent either is red, and says that nothing else was looked at", async () => {
+  const { env } = await install();
+  const results = await findings({ ...env, HUB_MAX_RUNNING: "many" });
+  expect(results).toMatchObject([
+    { name: "Settings", status: "fail", says: expect.stringContaining("HUB_MAX_RUNNING") },
+    { name: "Settings", status: "warn", says: "Nothing else was looked at." },
+  ]);
+});
+
+test.skipIf(!MAY_UNMOUNT)("without /proc the host is red, whatever else is well", async () => {
+  const { env } = await install();
+  const command = 'mount -t tmpfs none /proc && exec "$@"';
+  const inside = ["--mount", "sh", "-c", command, "sh", process.execPath, DOCTOR, "--checks-only", "--json"];
+  const { stdout } = spawnSync("unshare", inside, { env, encoding: "utf8" });
+  const { ok, results } = JSON.parse(stdout) as { ok: boolean; results: Result[] };
+  expect(ok).toBe(false);
+  expect(failuresOf(results)).toMatchObject([
+    {
+      name: "/proc",
+      says: expect.stringContaining("cannot be read"),
+      advice: expect.stringMatching(/mounted/),
+    },
+  ]);
+});
 
 test("a port that somebody else holds is red", async () => {
   const { env } = await install();

@@ -1,7 +1,7 @@
 import { readAgentConfig, ConfigError, type Env } from "../../host-agent/config.ts";
 import { readKeysFilePath, readNodeConfig, type NodeConfig } from "../config.ts";
 import { AGENT_CHECKS, CHECKS } from "./checks.ts";
-import { fail, type Finding, messageOf, pass, type Patient } from "./finding.ts";
+import { fail, type Finding, messageOf, pass, type Patient, warn } from "./finding.ts";
 import { runTrials } from "./trials.ts";
 
 /** A finding under the name of what was looked at. */
@@ -52,7 +52,7 @@ function readSettings(env: Env): { findings: Finding[]; patient?: Patient } {
         patient: { env, agent: readAgentConfig(env), keysFile: readKeysFilePath(env), node },
       };
     } catch {
-      return { findings };
+      return { findings: [...findings, warn("Nothing else was looked at.", "Mend the settings first.")] };
     }
   }
 }

@@ -15,6 +15,8 @@ const LOOK_INTERVAL_MS = 50;
 export const host: Check = {
   name: "Host",
   async look({ env }) {
+    // Without it nothing here can be seen, as the look at /proc says.
+    if (readStat(process.pid) === undefined) return [];
     return [await reaping(), ...(await systemd(env["INVOCATION_ID"]))];
   },
 };

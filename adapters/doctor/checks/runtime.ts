@@ -1,5 +1,5 @@
 import { missingForTerminal } from "../../../host-agent/terminal-mode.ts";
-import { type Check, fail, pass, warn } from "../finding.ts";
+import { type Check, fail, type Finding, pass, warn } from "../finding.ts";
 
 /** The oldest Node that the product runs on, as package.json has it. */
 const NEEDED = [24, 16] as const;
@@ -8,17 +8,9 @@ const NEEDED = [24, 16] as const;
 export const runtime: Check = {
   name: "Node",
   async look() {
-    const { node, uv } = process.versions;
-    const [major = 0, minor = 0] = node.split(".").map(Number);
-    const isOld = major < NEEDED[0] || (major === NEEDED[0] && minor < NEEDED[1]);
     const missing = await missingForTerminal();
     return [
-      isOld
-        ? fail(
-            `Node ${node} is older than ${NEEDED.join(".")}.`,
-            "Run `npm ci`: it brings its own Node, and the npm scripts use that one.",
-          )
-        : pass(`Node ${node} with libuv ${uv} runs the service.`),
+      ageOf(process.versions),
       missing === undefined
         ? pass("node-pty loads: terminal mode is there.")
         : warn(
@@ -28,3 +20,15 @@ export const runtime: Check = {
     ];
   },
 };
+
+/** Whether a Node of these versions is young enough for the service. */
+export function ageOf({ node, uv }: { node: string; uv: string }): Finding {
+  const [major = 0, minor = 0] = node.split(".").map(Number);
+  const isOld = major < NEEDED[0] || (major === NEEDED[0] && minor < NEEDED[1]);
+  return isOld
+    ? fail(
+        `Node ${node} is older than ${NEEDED.join(".")}.`,
+        "Run `npm ci`: it brings its own Node, and the npm scripts use that one.",
+      )
+    : pass(`Node ${node} with libuv ${uv} runs the service.`);
+}

@@ -1,4 +1,5 @@
 import { readFileSync } from "node:fs";
+import { dirname } from "node:path";
 
 import { readDoorConfig } from "../../../host-agent/config.ts";
 import { parseTrustFile } from "../../../host-agent/trusted-keys.ts";
@@ -8,7 +9,7 @@ import { type Check, fail, messageOf, pass } from "../finding.ts";
 /** On the host of an agent with a door: whom it trusts, and who may change that. */
 export const trust: Check = {
   name: "Trusted edges",
-  look({ env }) {
+  look({ env, agent }) {
     let path: string;
     try {
       path = readDoorConfig(env).trustFile;
@@ -23,6 +24,13 @@ export const trust: Check = {
     const strangers = strangersAt(path);
     if (strangers !== undefined) {
       return [fail(`${path} ${strangers}, who can let any edge in.`, `chown and chmod 0600 ${path}`)];
+    }
+    const folder = dirname(path);
+    const strangersBeside = strangersAt(folder);
+    // Of the state folder it is said already.
+    if (strangersBeside !== undefined && folder !== agent.stateDir) {
+      const advice = `Give it to root or the user of the service, and chmod go-w ${folder}`;
+      return [fail(`${folder} ${strangersBeside}: others may replace the trust file.`, advice)];
     }
     try {
       const kids = parseTrustFile(readFileSync(path, "utf8")).keys.map(({ kid }) => kid);
