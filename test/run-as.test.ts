@@ -6,10 +6,12 @@ import { describe, expect, test } from "vitest";
 
 import { processesOf } from "../host-agent/process-tree.ts";
 import { type Hub, nodeEmbedded, startHub, until } from "./hub.ts";
+import { CAN_BE_NOBODY, WHY_NOT_NOBODY } from "./other-user.ts";
 
-const IS_ROOT = process.getuid?.() === 0;
 /** The fields of passwd(5), as this host has them. */
-const NOBODY = IS_ROOT ? execFileSync("getent", ["passwd", "nobody"], { encoding: "utf8" }).split(":") : [];
+const NOBODY = CAN_BE_NOBODY
+  ? execFileSync("getent", ["passwd", "nobody"], { encoding: "utf8" }).split(":")
+  : [];
 const RUN_AS = { HUB_RUN_AS: "nobody" };
 
 /** A Hub whose scripts are open to everybody, and whose state is not. */
@@ -19,7 +21,7 @@ async function startOpenHub(env: Record<string, string> = RUN_AS): Promise<Hub> 
   return hub;
 }
 
-describe.skipIf(!IS_ROOT)("HUB_RUN_AS (skipped when not root)", () => {
+describe.skipIf(!CAN_BE_NOBODY)(`HUB_RUN_AS (${WHY_NOT_NOBODY})`, () => {
   test("starts runs as that user, with its name and home, one group, and a log that it can open again", async () => {
     await using hub = await startOpenHub();
     const run = await hub.runScript(

@@ -7,8 +7,7 @@ import { describe, expect, test } from "vitest";
 import type { RunRecord } from "../../host-agent/protocol/schemas.ts";
 import { startAgentProcess } from "../deployments.ts";
 import { startHub, until } from "../hub.ts";
-
-const IS_ROOT = process.getuid?.() === 0;
+import { CAN_BE_NOBODY, WHY_NOT_NOBODY } from "../other-user.ts";
 
 /** What a job tries, each line ending as `can …` or `cannot …`. It opens for writing, and writes only into what is its own to lose. */
 const PROBE = `
@@ -91,8 +90,8 @@ describe("a hostile job", () => {
     expect((await probe({})).filter(isFixed)).toEqual(can.filter(isFixed));
   });
 
-  test.skipIf(!IS_ROOT)(
-    "of a user of its own reaches nothing of the agent's, and all of the other jobs' (skipped when not root)",
+  test.skipIf(!CAN_BE_NOBODY)(
+    `of a user of its own reaches nothing of the agent's, and all of the other jobs' (${WHY_NOT_NOBODY})`,
     async () => {
       expect(await probe({ HUB_RUN_AS: "nobody" })).toEqual([
         ...OF_THE_AGENT.map((what) => `cannot ${what}`),
