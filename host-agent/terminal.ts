@@ -6,8 +6,11 @@ import { spawn } from "node-pty";
 
 const COLUMNS = 120;
 const ROWS = 30;
-/** Without it the terminal would write \r\n for \n; the log keeps what the command wrote. */
-const WITH_PLAIN_NEWLINES = 'stty -onlcr 2>/dev/null; exec "$@"';
+/**
+ * Without it the terminal would write \r\n for \n; the log keeps what the command wrote. Once more when stty
+ * was killed (128+n): whoever kills processes of the run on the host may hit it.
+ */
+const WITH_PLAIN_NEWLINES = 'while stty -onlcr 2>/dev/null; [ $? -gt 128 ]; do :; done; exec "$@"';
 
 const pty = spawn("/bin/sh", ["-c", WITH_PLAIN_NEWLINES, "sh", ...process.argv.slice(2)], {
   name: process.env["TERM"] ?? "dumb",

@@ -1,7 +1,7 @@
 import { spawn } from "node:child_process";
 import { once } from "node:events";
 import { statSync } from "node:fs";
-import { mkdtemp, open, rm, writeFile } from "node:fs/promises";
+import { mkdir, mkdtemp, open, readdir, rm, writeFile } from "node:fs/promises";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { fileURLToPath } from "node:url";
@@ -37,6 +37,21 @@ describe("terminal mode", () => {
       expect(await missingForTerminal(uv)).toBe(undefined);
     },
   );
+
+  test("the log has the command's own newlines, also when what sets the terminal up is killed at first", async () => {
+    const recipe = { recipe_id: "lines", title: "Lines", description: "", terminal: true };
+    const command = ["/bin/sh", "-c", String.raw`printf 'a\nb\n'`];
+    await using hub = await startHub({
+      recipes: [{ ...recipe, command, env: { PATH: "bin:/usr/bin:/bin" } }],
+    });
+    await mkdir(join(hub.dir, "bin"));
+    const killedAtFirst = '#!/bin/sh\nmkdir killed && kill -KILL $$\nexec /bin/stty "$@"\n';
+    await writeFile(join(hub.dir, "bin", "stty"), killedAtFirst, { mode: 0o755 });
+    const { json: run } = await hub.post("/api/v1/pipelines/runs", { recipe_id: "lines" });
+    expect(await hub.ended(run)).toMatchObject({ status: "completed", exit_code: 0 });
+    expect(await readdir(hub.dir)).toContain("killed");
+    expect(await hub.log(run)).toBe("a\nb\n");
+  });
 
   test("a command that writes to a log without room goes on, and keeps its exit code", async () => {
     await using full = await open("/dev/full", "w");
