@@ -7,12 +7,13 @@ import type { RunStore, StoredRun } from "./run-store.ts";
 /**
  * Forgets a run that has ended: its log, its folder, and last of all the row,
  * so that what breaks off is taken up again. Of a log only the very file is
- * removed that was created for the run. Throws when the file system fails.
+ * removed that was created for the run. False when another agent has forgotten it.
+ * Throws when the file system fails.
  */
-export function forget(run: StoredRun, store: RunStore, stateDir: string): void {
+export function forget(run: StoredRun, store: RunStore, stateDir: string): boolean {
   removeLog(run);
   removeFolder(runFolder(stateDir, run.run_id));
-  store.remove(run.run_id);
+  return store.remove(run.run_id);
 }
 
 /** What stays for ever because somebody has changed it keeps no other run from being forgotten. */

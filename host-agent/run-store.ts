@@ -287,9 +287,9 @@ export function openRunStore(path: string) {
       return rows(selectLimitedEndedSince.all(time));
     },
 
-    /** Forgets a run that has ended; one that has not stays. */
-    remove(runId: string): void {
-      deleteEnded.run(runId);
+    /** Forgets a run that has ended; one that has not stays. False when it was not there any more, or stays. */
+    remove(runId: string): boolean {
+      return Number(deleteEnded.run(runId).changes) > 0;
     },
 
     /** Runs `work` while no other agent on this state folder does, and none of them writes here. */

@@ -31,34 +31,57 @@ export interface StopOrder {
 /**
  * Sends the signal to the whole tree of a live run and records that. The intent
  * is recorded first, so that after a crash in between the signal is sent again
- * and not forgotten. Returns the run; unchanged but for the intent when nothing was left to signal.
+ * and not forgotten. Of agents on one state folder with the same order at the
+ * same time one sends it. Returns the run; unchanged but for the intent when nothing was left to signal.
  */
 export function stopRun(store: RunStore, run: StoredRun, order: StopOrder): StoredRun {
-  const intended = store.update(run.run_id, {
-    stop_cause: order.cause,
-    stop_signal: order.signal,
-    stop_key_name: order.keyName,
-    stop_deadline: order.signal === "SIGKILL" ? 0 : order.deadline,
+  const intended = store.exclusively(() => {
+    const current = store.get(run.run_id) ?? run;
+    // A limit is no reason to take back what somebody has ordered since it was looked at.
+    if (current.stop_cause !== null && order.cause !== "kill") return current;
+    const { signal, deadline } = order;
+    if (current.stop_cause === order.cause && current.stop_signal === signal) {
+      const isLater = deadline === null || current.stop_deadline !== null;
+      return isLater ? current : store.update(run.run_id, { stop_deadline: deadline });
+    }
+    return store.update(run.run_id, {
+      stop_cause: order.cause,
+      stop_signal: signal,
+      stop_key_name: order.keyName,
+      stop_deadline: signal === "SIGKILL" ? 0 : deadline,
+      // What was sent for another reason, or another signal; before SIGKILL it does not matter.
+      ...(signal !== "SIGKILL" && { stop_sent: 0 }),
+    });
   });
   return deliver(store, intended);
 }
 
-/** Sends the signal that was recorded for this run, and records that it was sent. */
+/** Sends the signal that was recorded for this run, unless an agent has by now, and records that it was sent. */
 export function deliver(store: RunStore, run: StoredRun): StoredRun {
-  const signal = run.stop_signal as NodeJS.Signals;
-  const { reached, refused } =
-    signal === "SIGKILL" ? killOnce(run, { spareWrapper: true }) : signalTree(run, signal);
-  if (!reached) return run;
-  const by = {
-    kill: `/kill by ${run.stop_key_name}`,
-    timeout: "Over its time limit: the host-agent",
-    log_limit: "Over the limit of its log: the host-agent",
-  }[run.stop_cause!];
-  return store.update(run.run_id, {
-    stop_sent: 1,
-    status_reason: `${by} sent ${signal}; ${refused ? REFUSED : "not all of its processes have ended yet"}.`,
-    ...(run.stop_cause === "kill" && { status: "killed" }),
+  // No other agent sends it, or records that it has, meanwhile.
+  return store.exclusively(() => {
+    const current = store.get(run.run_id) ?? run;
+    if (current.ended_at !== null || wasSent(current)) return current;
+    const signal = current.stop_signal as NodeJS.Signals;
+    const { reached, refused } =
+      signal === "SIGKILL" ? killOnce(current, { spareWrapper: true }) : signalTree(current, signal);
+    if (!reached) return current;
+    const by = {
+      kill: `/kill by ${current.stop_key_name}`,
+      timeout: "Over its time limit: the host-agent",
+      log_limit: "Over the limit of its log: the host-agent",
+    }[current.stop_cause!];
+    return store.update(run.run_id, {
+      stop_sent: 1,
+      status_reason: `${by} sent ${signal}; ${refused ? REFUSED : "not all of its processes have ended yet"}.`,
+      ...(current.stop_cause === "kill" && { status: "killed" }),
+    });
   });
+}
+
+/** SIGKILL may be sent any number of times: nothing of a run sees it twice. */
+function wasSent({ stop_sent, stop_signal }: StoredRun): boolean {
+  return stop_sent === 1 && stop_signal !== "SIGKILL";
 }
 
 const REFUSED =

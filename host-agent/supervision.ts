@@ -41,8 +41,7 @@ export function createSupervision(deps: SupervisionDeps, { settle, settleAll }: 
     for (const run of leftLogs()) collect(failures, () => void cutLogOf(run));
     for (const run of outlived()) {
       collect(failures, () => {
-        forget(run, store, stateDir);
-        deps.onPruned?.(run);
+        if (forget(run, store, stateDir)) deps.onPruned?.(run);
       });
     }
     if (failures.length > 0) throw allOf(failures);

@@ -7,16 +7,16 @@ import { expect, onTestFinished, test } from "vitest";
 
 import { identify, isAlive } from "../host-agent/process-identity.ts";
 import { commandLine, processesOf } from "../host-agent/process-tree.ts";
+import { openRunStore } from "../host-agent/run-store.ts";
+import { stopRun } from "../host-agent/stop.ts";
 import { startHub, until } from "./hub.ts";
+import { CAN_BE_NOBODY, NOBODY_UID, WHY_NOT_NOBODY } from "./other-user.ts";
 
 const STOP_AS = fileURLToPath(new URL("fixtures/stop-as.ts", import.meta.url));
-const NOBODY = { uid: 65_534, gid: 65_534 };
-/** That user has to get to this code, too. */
-const CAN_BE_NOBODY =
-  process.getuid?.() === 0 && spawnSync(process.execPath, ["--check", STOP_AS], NOBODY).status === 0;
+const NOBODY = { uid: NOBODY_UID, gid: NOBODY_UID };
 
 test.skipIf(!CAN_BE_NOBODY)(
-  "a process of another user shields none of its run's others, and the record says that it goes on (skipped when not root)",
+  `a process of another user shields none of its run's others, and the record says that it goes on (${WHY_NOT_NOBODY})`,
   async () => {
     const asNobody = "setpriv --reuid=65534 --regid=65534 --clear-groups sleep";
     const script = `sleep 601 & ${asNobody} 602 & ${asNobody} 603 & wait`;
@@ -29,7 +29,14 @@ test.skipIf(!CAN_BE_NOBODY)(
       return found.length === 3 ? found : undefined;
     });
     const { pid, startTime, bootId } = identify(leader.pid!)!;
-    const run = { run_id: "run_000000000000", status: "running", pid, pid_start: startTime, boot_id: bootId };
+    const run = {
+      run_id: "run_000000000000",
+      status: "running",
+      ended_at: null,
+      pid,
+      pid_start: startTime,
+      boot_id: bootId,
+    };
 
     const stopped = spawnSync(process.execPath, [STOP_AS, JSON.stringify(run)], {
       ...NOBODY,
@@ -77,4 +84,40 @@ test("a kill of a run that another agent is just starting says so, and is not ca
   change.run("running", "{}", run.run_id);
   expect(db.prepare("SELECT stop_cause FROM runs").get()).toEqual({ stop_cause: null });
   expect(await hub.kill(run)).toMatchObject({ status: 200 });
+});
+
+/** Tells each SIGTERM and each SIGINT, and goes on. */
+const TELLS_SIGNALS = `trap 'echo term' TERM; trap 'echo int' INT; echo ready; while :; do sleep 0.02; done`;
+
+test("a kill of a run to which its time limit has sent SIGTERM sends a signal of its own", async () => {
+  const recipe = { recipe_id: "timed", title: "Timed", description: "", timeout_seconds: 1 };
+  await using hub = await startHub({ recipes: [{ ...recipe, command: ["/bin/bash", "-c", TELLS_SIGNALS] }] });
+  const { json: run } = await hub.post("/api/v1/pipelines/runs", { recipe_id: "timed" });
+  await until(async () => (await hub.log(run)).includes("\nterm\n") || undefined);
+
+  expect(await hub.kill(run, { signal: "SIGINT" })).toMatchObject({
+    status: 200,
+    json: { status: "killed" },
+  });
+  await until(async () => (await hub.log(run)).includes("\nint\n") || undefined);
+  expect((await hub.log(run)).match(/^(?:term|int)$/gm)).toEqual(["term", "int"]);
+});
+
+test("a limit that was noticed before a kill, by another agent, takes nothing of the kill back and sends nothing", async () => {
+  await using hub = await startHub();
+  const run = await hub.runScript(TELLS_SIGNALS);
+  await until(async () => (await hub.log(run)).includes("ready") || undefined);
+  const other = openRunStore(join(hub.stateDir, "runs.db"));
+  onTestFinished(() => other.close());
+  const noticed = other.get(run.run_id)!;
+  await hub.kill(run);
+  await until(async () => (await hub.log(run)).includes("\nterm\n") || undefined);
+
+  const deadline = Date.now() + 60_000;
+  stopRun(other, noticed, { cause: "timeout", signal: "SIGTERM", keyName: null, deadline });
+  expect(other.get(run.run_id)).toMatchObject({ stop_cause: "kill", stop_deadline: null, status: "killed" });
+  // Whatever was sent before this has been handled by then.
+  process.kill(processesOf(run.run_id).find(({ ppid }) => ppid === Number(run.pid))!.pid, "SIGINT");
+  await until(async () => (await hub.log(run)).includes("\nint\n") || undefined);
+  expect((await hub.log(run)).match(/^(?:term|int)$/gm)).toEqual(["term", "int"]);
 });
