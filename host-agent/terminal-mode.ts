@@ -2,7 +2,7 @@ import { fileURLToPath } from "node:url";
 
 import { ApiProblem } from "./protocol/problem.ts";
 
-const TERMINAL_TS = fileURLToPath(new URL("terminal.ts", import.meta.url));
+const TERMINAL_JS = fileURLToPath(new URL("terminal.js", import.meta.url));
 
 /** Below this libuv the end of a pseudo-terminal's output gets lost (libuv#4992). */
 const FIRST_LOSSLESS_LIBUV = [1, 52] as const;
@@ -11,7 +11,7 @@ const FIRST_LOSSLESS_LIBUV = [1, 52] as const;
 export async function terminalArgv(argv: readonly string[]): Promise<string[]> {
   const missing = await missingForTerminal();
   if (missing !== undefined) throw new ApiProblem("terminal_unavailable", missing);
-  return [process.execPath, TERMINAL_TS, ...argv];
+  return [process.execPath, TERMINAL_JS, ...argv];
 }
 
 /** What terminal mode lacks on this host, in a sentence; undefined when it works. */

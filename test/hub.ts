@@ -158,10 +158,12 @@ export async function startHub(options: HubOptions = {}) {
 
     /** Waits until the run has ended, and returns its last record. */
     async ended(run: Pick<RunRecord, "source" | "run_id">): Promise<RunRecord> {
-      return until(async () => {
+      const look = async () => {
         const record = await hub.run(run);
         return record.ended_at === null ? undefined : record;
-      });
+      };
+      // It stays so: each look is a request, and need not come at once.
+      return until(look, 15_000, 60);
     },
 
     /** All bytes of the log, page by page. */
@@ -247,16 +249,17 @@ function endProcess(pid: number): void {
   }
 }
 
-/** Asks again and again until there is an answer; throws after `timeoutMs`. */
+/** Asks again and again until there is an answer, after pauses that grow up to the longest; throws after `timeoutMs`. */
 export async function until<T>(
   look: () => T | undefined | Promise<T | undefined>,
   timeoutMs = 15_000,
+  longestPauseMs = 15,
 ): Promise<T> {
   const giveUpAt = performance.now() + timeoutMs;
-  for (;;) {
+  for (let pauseMs = 15; ; pauseMs = Math.min(longestPauseMs, pauseMs * 1.25)) {
     const found = await look();
     if (found !== undefined) return found;
     if (performance.now() > giveUpAt) throw new Error(`nothing within ${timeoutMs} ms: ${look.toString()}`);
-    await new Promise((resolve) => setTimeout(resolve, 15));
+    await new Promise((resolve) => setTimeout(resolve, pauseMs));
   }
 }

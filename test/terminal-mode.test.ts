@@ -18,7 +18,7 @@ const RUNS = "/api/v1/scripts/runs";
 /** More than a terminal holds: the rest waits for a reader. */
 const BURST_BYTES = 20_480;
 const STALL_MS = 400;
-const TERMINAL_TS = fileURLToPath(new URL("../host-agent/terminal.ts", import.meta.url));
+const TERMINAL_JS = fileURLToPath(new URL("../host-agent/terminal.js", import.meta.url));
 
 /** Nothing goes on in the process that comes to this, for so long. */
 const STALL = `Atomics.wait(new Int32Array(new SharedArrayBuffer(4)), 0, 0, ${STALL_MS})`;
@@ -56,7 +56,7 @@ describe("terminal mode", () => {
   test("a command that writes to a log without room goes on, and keeps its exit code", async () => {
     await using full = await open("/dev/full", "w");
     const command = ["/bin/sh", "-c", "echo lost; sleep 0.1; echo lost; exit 9"];
-    const child = spawn(process.execPath, [TERMINAL_TS, ...command], { stdio: ["ignore", full.fd, full.fd] });
+    const child = spawn(process.execPath, [TERMINAL_JS, ...command], { stdio: ["ignore", full.fd, full.fd] });
     expect(await once(child, "exit")).toEqual([9, null]);
   });
 
@@ -91,7 +91,7 @@ describe("terminal mode", () => {
         const args = [
           "--import",
           `data:text/javascript,${encodeURIComponent(stalls)}`,
-          TERMINAL_TS,
+          TERMINAL_JS,
           ...command,
         ];
         const child = spawn(process.execPath, args, { stdio: ["ignore", log.fd, "inherit"] });

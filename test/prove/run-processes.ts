@@ -32,7 +32,7 @@ export function runProcesses(dir: string): RunProcess[] {
 function partOf(command: string, leads: boolean): RunProcess["part"] {
   // A fork of the wrapper bears its command line until it becomes the command.
   if (command.includes("run.sh")) return leads ? "wrapper" : "other";
-  return command.includes("job.sh") && !command.includes("terminal.ts") ? "job" : "other";
+  return command.includes("job.sh") && !command.includes("terminal.js") ? "job" : "other";
 }
 
 function read(path: string): string {

@@ -1,5 +1,7 @@
-// terminal.ts COMMAND [ARG...]: runs a command under a pseudo-terminal as part of a run (see run.sh). Its
+// terminal.js COMMAND [ARG...]: runs a command under a pseudo-terminal as part of a run (see run.sh). Its
 // bytes go to our stdout, which is the run's log; its exit code becomes ours, 128+n after signal n.
+//
+// Plain JavaScript: to take the types out of one file costs each run as much as all the rest of its start.
 import { writeSync } from "node:fs";
 
 import { spawn } from "node-pty";
@@ -21,17 +23,20 @@ const pty = spawn("/bin/sh", ["-c", WITH_PLAIN_NEWLINES, "sh", ...process.argv.s
   encoding: null,
 });
 
-pty.onData((data) => writeAll(data as unknown as Uint8Array));
+pty.onData(writeAll);
 pty.onExit(({ exitCode, signal }) => {
   process.exitCode = signal ? 128 + signal : exitCode;
 });
 
 // Whoever signals a run signals each of its processes, the command too: passing it on would deliver it twice,
 // which many programs take for "now, by force". We only have to outlive it, for the rest of the output.
-for (const signal of ["SIGTERM", "SIGINT", "SIGHUP", "SIGQUIT"] as const) process.on(signal, () => {});
+for (const signal of ["SIGTERM", "SIGINT", "SIGHUP", "SIGQUIT"]) process.on(signal, () => {});
 
-/** What the log has no room for is lost, as it is without a terminal; the command and its exit code are not. */
-function writeAll(data: Uint8Array): void {
+/**
+ * What the log has no room for is lost, as it is without a terminal; the command and its exit code are not.
+ * @param {Uint8Array} data
+ */
+function writeAll(data) {
   try {
     for (let written = 0; written < data.length;) {
       written += writeSync(1, data, written);
