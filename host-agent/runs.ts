@@ -111,7 +111,6 @@ export function createRuns(deps: RunsDeps) {
     await launches.over(runId);
     await commandStarted(await find(source, runId));
     await find(source, runId);
-    // From here on nothing is awaited until the signal is recorded: of kills at one time, one sends it.
     const run = store.get(runId)!;
     if (run.ended_at !== null && run.status === "killed") return publicRun(run);
     if (run.ended_at !== null) throw runEnded(run);
@@ -119,10 +118,6 @@ export function createRuns(deps: RunsDeps) {
     if (run.status === "killed" && !asksForMore(run, order)) return publicRun(run);
 
     const deadline = order.grace_seconds === undefined ? null : now() + order.grace_seconds * 1000;
-    // A grace period added later only says when SIGKILL follows: the signal itself is sent once.
-    if (run.status === "killed" && order.signal !== "SIGKILL") {
-      return publicRun(store.update(run.run_id, { stop_deadline: deadline }));
-    }
     const stopped = stopRun(store, run, { cause: "kill", signal: order.signal, keyName, deadline });
     if (order.signal === "SIGKILL") await killTree(stopped);
     const current = await settle(stopped);
@@ -198,7 +193,10 @@ function tooManyHeld(): ApiProblem {
 }
 
 function noSuchRun(source: Source, runId: string): ApiProblem {
-  return new ApiProblem("run_not_found", `run_id: there is no ${source} run ${runId}`);
+  return new ApiProblem(
+    "run_not_found",
+    `run_id: there is no ${source} run ${runId}; GET /api/v1/${source}s/runs lists them`,
+  );
 }
 
 /** Another agent on this state folder is starting it: nothing of it can be signalled yet, and nothing is recorded. */

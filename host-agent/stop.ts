@@ -31,21 +31,22 @@ export interface StopOrder {
 /**
  * Sends the signal to the whole tree of a live run and records that. The intent
  * is recorded first, so that after a crash in between the signal is sent again
- * and not forgotten. Of agents on one state folder with the same order at the
- * same time one sends it. Returns the run; unchanged but for the intent when nothing was left to signal.
+ * and not forgotten. Of orders that come at the same time, to one agent or to
+ * several on one state folder, the first is sent, and of the others SIGKILL. Returns the run; unchanged but for the intent when nothing was left to signal.
  */
 export function stopRun(store: RunStore, run: StoredRun, order: StopOrder): StoredRun {
   const intended = store.exclusively(() => {
     const current = store.get(run.run_id) ?? run;
+    const { cause, signal, deadline } = order;
     // A limit is no reason to take back what somebody has ordered since it was looked at.
-    if (current.stop_cause !== null && order.cause !== "kill") return current;
-    const { signal, deadline } = order;
-    if (current.stop_cause === order.cause && current.stop_signal === signal) {
-      const isLater = deadline === null || current.stop_deadline !== null;
-      return isLater ? current : store.update(run.run_id, { stop_deadline: deadline });
+    if (current.stop_cause !== null && cause !== "kill") return current;
+    // A kill on top of a kill only says when SIGKILL follows: the signal itself is sent once.
+    if (current.stop_cause === "kill" && signal !== "SIGKILL") {
+      const saysWhen = deadline !== null && current.stop_deadline === null;
+      return saysWhen ? store.update(run.run_id, { stop_deadline: deadline }) : current;
     }
     return store.update(run.run_id, {
-      stop_cause: order.cause,
+      stop_cause: cause,
       stop_signal: signal,
       stop_key_name: order.keyName,
       stop_deadline: signal === "SIGKILL" ? 0 : deadline,

@@ -3,6 +3,7 @@ import { join } from "node:path";
 
 import { expect, test } from "vitest";
 
+import { auditOf, entries } from "./audit-log.ts";
 import { ALL, type Hub, startHub, until } from "./hub.ts";
 import { serverProcess, startServerProcess } from "./server-process.ts";
 
@@ -40,6 +41,23 @@ function linesOf(hub: Hub, name: string): string[] {
   return readFileSync(join(hub.dir, name), "utf8").trimEnd().split("\n");
 }
 
+test("two servers on one state folder that launch one script at the same time start each run, with a log of its own and a line in one audit chain", async () => {
+  await using two = await startTwo();
+  const { hub, urls } = two;
+  const path = await hub.script("a.sh", "true");
+  const answers = await Promise.all(
+    Array.from({ length: 24 }, (_, i) => post(urls[i % 2]! + SCRIPTS, { path })),
+  );
+  expect(answers.map(({ status }) => status)).toEqual(answers.map(() => 201));
+  const ids = answers.map(({ json }) => json.run_id);
+  const ended = await Promise.all(ids.map((run_id) => hub.ended({ source: "script", run_id })));
+  expect(new Set(ended.map(({ log_path }) => log_path)).size).toBe(ids.length);
+
+  const launched = entries(hub).filter(({ event }) => event === "launch");
+  expect(launched.map(({ run_id }) => String(run_id)).toSorted()).toEqual(ids.toSorted());
+  expect(await auditOf(hub, "verify")).toMatchObject({ code: 0 });
+});
+
 test("one Idempotency-Key at two servers on one state folder at the same time is one run", async () => {
   await using two = await startTwo();
   const { hub, urls } = two;
@@ -72,15 +90,20 @@ test("two servers on one state folder start no more runs together than HUB_MAX_R
   await Promise.all(started.map(({ json }) => hub.ended({ source: "script", run_id: json.run_id })));
 });
 
-test("a kill at two servers on one state folder at the same time sends one signal", async () => {
+test("a kill at two servers on one state folder at the same time sends one signal, whichever they ask for", async () => {
   await using two = await startTwo();
   const { hub, urls } = two;
-  const counting = `trap 'echo TERM >>${hub.dir}/signals' TERM; echo ready; until [ -e ${hub.dir}/go ]; do sleep 0.02; done`;
-  const runs = await Promise.all(Array.from({ length: 4 }, () => hub.runScript(counting)));
+  const tell = (signal: string) => `trap 'echo "$HUB_RUN_ID" >>${hub.dir}/signals' ${signal}`;
+  const counting = `${tell("TERM")}; ${tell("INT")}; echo ready; until [ -e ${hub.dir}/go ]; do sleep 0.02; done`;
+  const runs = await Promise.all(Array.from({ length: 6 }, () => hub.runScript(counting)));
   for (const run of runs) await until(async () => (await hub.log(run)).includes("ready") || undefined);
 
   const answers = await Promise.all(
-    runs.flatMap(({ run_id }) => [...urls, ...urls].map((url) => post(`${url}${SCRIPTS}/${run_id}/kill`))),
+    runs.flatMap(({ run_id }) =>
+      urls.flatMap((url) =>
+        ["SIGTERM", "SIGINT"].map((signal) => post(`${url}${SCRIPTS}/${run_id}/kill`, { signal })),
+      ),
+    ),
   );
   for (const { status, json } of answers) {
     expect(status).toBe(200);
@@ -88,5 +111,5 @@ test("a kill at two servers on one state folder at the same time sends one signa
   }
   await hub.script("../go", "");
   for (const run of runs) expect((await hub.ended(run)).status).toBe("killed");
-  expect(linesOf(hub, "signals")).toEqual(["TERM", "TERM", "TERM", "TERM"]);
+  expect(linesOf(hub, "signals").toSorted()).toEqual(runs.map(({ run_id }) => run_id).toSorted());
 });
