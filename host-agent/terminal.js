@@ -23,7 +23,8 @@ const pty = spawn("/bin/sh", ["-c", WITH_PLAIN_NEWLINES, "sh", ...process.argv.s
   encoding: null,
 });
 
-pty.onData(writeAll);
+// Without an encoding they are bytes, whatever its types say.
+pty.onData((data) => writeAll(/** @type {Uint8Array} */ (/** @type {unknown} */ (data))));
 pty.onExit(({ exitCode, signal }) => {
   process.exitCode = signal ? 128 + signal : exitCode;
 });

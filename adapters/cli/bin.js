@@ -4,7 +4,7 @@ import module from "node:module";
 import { homedir } from "node:os";
 import { join } from "node:path";
 
-const [major, minor] = process.versions.node.split(".").map(Number);
+const [major = 0, minor = 0] = process.versions.node.split(".").map(Number);
 if (major < 24 || (major === 24 && minor < 16)) {
   process.stderr.write(
     `hub: needs Node 24.16 or newer, but this is ${process.version}; in a clone, \`npx hub\` brings its own\n`,
