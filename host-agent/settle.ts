@@ -37,6 +37,7 @@ export interface SettleDeps {
 /** The error markers that count for this run. */
 export type MarkersOf = (run: StoredRun) => readonly RegExp[];
 
+/** The looks at one run and at many, as `createSettle` makes them. */
 export type Settle = ReturnType<typeof createSettle>;
 
 /**

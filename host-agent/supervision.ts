@@ -3,6 +3,7 @@ import type { RunStore, StoredRun } from "./run-store.ts";
 import { cutLogOf, type Settle } from "./settle.ts";
 import { deliver, killTree, LIMIT_GRACE_MS, stopRun } from "./stop.ts";
 
+/** What supervision goes by, and what it is to keep to. */
 export interface SupervisionDeps {
   store: RunStore;
   stateDir: string;
@@ -35,7 +36,6 @@ export function createSupervision(deps: SupervisionDeps, { settle, settleAll }: 
     const { runs, failures } = await settleAll(store.alive());
     for (const run of runs) {
       if (run.ended_at !== null || run.status === "launching") continue;
-      // One run that cannot be looked after keeps no other from it.
       await lookAfter(run).catch((error: unknown) => failures.push(error));
     }
     for (const run of leftLogs()) collect(failures, () => void cutLogOf(run));

@@ -12,8 +12,10 @@ import type { Hub } from "./hub.ts";
 
 const CLI = join(import.meta.dirname, "..", "host-agent", "audit-cli.ts");
 
+/** A line of the log, parsed. */
 export type Entry = Record<string, unknown>;
 
+/** Where a Hub keeps its audit log. */
 export function auditFile(hub: Hub): string {
   return join(hub.stateDir, "audit.log");
 }
@@ -30,6 +32,7 @@ export function entries(hub: Hub): Entry[] {
   });
 }
 
+/** The log at `path`, for an agent that shares it with no other. */
 export function openLog(path: string, now: () => number = Date.now) {
   return openAuditLog(path, { now, knownHead: undefined, exclusively: (work) => work() });
 }

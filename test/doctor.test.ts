@@ -98,8 +98,17 @@ test("a sound installation is green, with every promise tried out, and nothing i
   const { dir, env } = await install();
   const before = await readdir(dir, { recursive: true });
 
-  const { code, stdout, stderr } = await doctor(env);
+  const [{ code, stdout, stderr }, forMachines] = await Promise.all([doctor(env), doctor(env, "--json")]);
 
+  const { ok, results } = JSON.parse(forMachines.stdout) as { ok: boolean; results: Result[] };
+  expect({ ok, code: forMachines.code, failed: failuresOf(results) }).toEqual({
+    ok: true,
+    code: 0,
+    failed: [],
+  });
+  expect(results.map(({ name }) => name)).toEqual(
+    expect.arrayContaining(["Settings", "Crash", "Environment"]),
+  );
   expect({ code, stderr }, stdout).toEqual({ code: 0, stderr: "" });
   expect(stdout).not.toMatch(/^✗/m);
   const tried = ["Retries", "Crash", "Kill", "Large log", "Symbolic links", "UTF-8", "Environment"];
