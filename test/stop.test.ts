@@ -8,8 +8,8 @@ import { expect, onTestFinished, test } from "vitest";
 import { identify, isAlive } from "../host-agent/process-identity.ts";
 import { commandLine, processesOf } from "../host-agent/process-tree.ts";
 import { openRunStore } from "../host-agent/run-store.ts";
-import { stopRun } from "../host-agent/stop.ts";
-import { startHub, until } from "./hub.ts";
+import { type StopOrder, stopRun } from "../host-agent/stop.ts";
+import { ALL, startHub, until } from "./hub.ts";
 import { CAN_BE_NOBODY, NOBODY_UID, WHY_NOT_NOBODY } from "./other-user.ts";
 
 const STOP_AS = fileURLToPath(new URL("fixtures/stop-as.ts", import.meta.url));
@@ -86,8 +86,8 @@ test("a kill of a run that another agent is just starting says so, and is not ca
   expect(await hub.kill(run)).toMatchObject({ status: 200 });
 });
 
-/** Tells each SIGTERM and each SIGINT, and goes on. */
-const TELLS_SIGNALS = `trap 'echo term' TERM; trap 'echo int' INT; echo ready; while :; do sleep 0.02; done`;
+/** Tells each signal, and goes on. */
+const TELLS_SIGNALS = `trap 'echo term' TERM; trap 'echo int' INT; trap 'echo barrier' USR1; echo ready; while :; do sleep 0.02; done`;
 
 test("a kill of a run to which its time limit has sent SIGTERM sends a signal of its own", async () => {
   const recipe = { recipe_id: "timed", title: "Timed", description: "", timeout_seconds: 1 };
@@ -103,21 +103,28 @@ test("a kill of a run to which its time limit has sent SIGTERM sends a signal of
   expect((await hub.log(run)).match(/^(?:term|int)$/gm)).toEqual(["term", "int"]);
 });
 
-test("a limit that was noticed before a kill, by another agent, takes nothing of the kill back and sends nothing", async () => {
+test.for<[string, Pick<StopOrder, "cause" | "signal">]>([
+  ["a limit that was noticed", { cause: "timeout", signal: "SIGTERM" }],
+  ["a kill that was read", { cause: "kill", signal: "SIGTERM" }],
+])("%s before a kill, by another agent, takes nothing of it back and sends nothing", async ([, late]) => {
   await using hub = await startHub();
   const run = await hub.runScript(TELLS_SIGNALS);
   await until(async () => (await hub.log(run)).includes("ready") || undefined);
   const other = openRunStore(join(hub.stateDir, "runs.db"));
   onTestFinished(() => other.close());
   const noticed = other.get(run.run_id)!;
-  await hub.kill(run);
-  await until(async () => (await hub.log(run)).includes("\nterm\n") || undefined);
-
-  const deadline = Date.now() + 60_000;
-  stopRun(other, noticed, { cause: "timeout", signal: "SIGTERM", keyName: null, deadline });
-  expect(other.get(run.run_id)).toMatchObject({ stop_cause: "kill", stop_deadline: null, status: "killed" });
-  // Whatever was sent before this has been handled by then.
-  process.kill(processesOf(run.run_id).find(({ ppid }) => ppid === Number(run.pid))!.pid, "SIGINT");
+  await hub.kill(run, { signal: "SIGINT" });
   await until(async () => (await hub.log(run)).includes("\nint\n") || undefined);
-  expect((await hub.log(run)).match(/^(?:term|int)$/gm)).toEqual(["term", "int"]);
+
+  stopRun(other, noticed, { ...late, keyName: null, deadline: null });
+  expect(other.get(run.run_id)).toMatchObject({
+    stop_cause: "kill",
+    stop_signal: "SIGINT",
+    stop_key_name: ALL.name,
+    status: "killed",
+  });
+  // Whatever was sent before this has been handled by then.
+  process.kill(processesOf(run.run_id).find(({ ppid }) => ppid === Number(run.pid))!.pid, "SIGUSR1");
+  await until(async () => (await hub.log(run)).includes("\nbarrier\n") || undefined);
+  expect((await hub.log(run)).match(/^(?:term|int)$/gm)).toEqual(["int"]);
 });
