@@ -128,3 +128,22 @@ test.for<[string, Pick<StopOrder, "cause" | "signal">]>([
   await until(async () => (await hub.log(run)).includes("\nbarrier\n") || undefined);
   expect((await hub.log(run)).match(/^(?:term|int)$/gm)).toEqual(["int"]);
 });
+
+test("a limit that two agents notice sends one signal", async () => {
+  await using hub = await startHub();
+  const run = await hub.runScript(TELLS_SIGNALS);
+  await until(async () => (await hub.log(run)).includes("ready") || undefined);
+  const store = openRunStore(join(hub.stateDir, "runs.db"));
+  onTestFinished(() => store.close());
+  const noticed = store.get(run.run_id)!;
+  const deadline = Date.now() + 60_000;
+  const notice = () =>
+    stopRun(store, noticed, { cause: "timeout", signal: "SIGTERM", keyName: null, deadline });
+  notice();
+  await until(async () => (await hub.log(run)).includes("\nterm\n") || undefined);
+
+  notice();
+  process.kill(processesOf(run.run_id).find(({ ppid }) => ppid === Number(run.pid))!.pid, "SIGUSR1");
+  await until(async () => (await hub.log(run)).includes("\nbarrier\n") || undefined);
+  expect((await hub.log(run)).match(/^term$/gm)).toEqual(["term"]);
+});
