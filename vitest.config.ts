@@ -1,17 +1,17 @@
 import { defineConfig } from "vitest/config";
 import { BaseSequencer, type TestSpecification } from "vitest/node";
 
-import { COMPILE_CACHE } from "./test/compile-cache.ts";
+import { COMPILE_CACHE } from "./test/support/compile-cache.ts";
 
 /** A clone that has never run them does not know which files take long; one of them started last would run on alone. */
 const LONG = [
-  "contract.workerd",
-  "contract.node-remote",
-  "contract.node-embedded",
-  "console/run.node-embedded",
-  "console/list.node-embedded",
-  "simulation",
-  "console/run.workerd",
+  "behaviour/contract/workerd",
+  "behaviour/contract/node-remote",
+  "behaviour/contract/node-embedded",
+  "adapters/console/run.node-embedded",
+  "adapters/console/list.node-embedded",
+  "behaviour/simulation/simulation",
+  "adapters/console/run.workerd",
 ];
 
 class LongFilesFirst extends BaseSequencer {

@@ -8,7 +8,7 @@ import { brotliCompress, constants } from "node:zlib";
 
 import { build, type BuildOptions } from "esbuild";
 
-import { PAGES_FOLDER } from "./assets-folder.ts";
+import { PAGES_FOLDER } from "./node/assets-folder.ts";
 
 /** What a page is made of: a template that names its script and style, and their sources. */
 interface Page {

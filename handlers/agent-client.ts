@@ -2,17 +2,12 @@ import * as z from "zod";
 
 import type { Agent } from "../host-agent/protocol/agent.ts";
 import { ApiProblem, isProblemCode, type ProblemCode } from "../host-agent/protocol/problem.ts";
-import {
-  AgentHealth,
-  LaunchAnswer,
-  LaunchPreview,
-  LOG_HEADERS,
-  RecipeList,
-  RunList,
-  RunRecord,
-  ScriptContent,
-  ScriptList,
-} from "../host-agent/protocol/schemas.ts";
+import { AgentHealth } from "../host-agent/protocol/health.ts";
+import { LaunchAnswer, LaunchPreview } from "../host-agent/protocol/launch.ts";
+import { LOG_HEADERS } from "../host-agent/protocol/log.ts";
+import { RecipeList } from "../host-agent/protocol/recipe.ts";
+import { RunList, RunRecord } from "../host-agent/protocol/run.ts";
+import { ScriptContent, ScriptList } from "../host-agent/protocol/script.ts";
 import { agentError } from "./agent-problems.ts";
 import type { AgentAnswer, AgentCall, AgentTransport } from "./agent-transport.ts";
 

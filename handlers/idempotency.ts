@@ -6,8 +6,8 @@ import {
   IDEMPOTENCY_TTL_SECONDS,
   type LaunchOrder,
   type PreviewOrder,
-  RunRecord,
-} from "../host-agent/protocol/schemas.ts";
+} from "../host-agent/protocol/launch.ts";
+import { RunRecord } from "../host-agent/protocol/run.ts";
 import type { Digest } from "./auth.ts";
 import { impatientKV, type KV } from "./kv.ts";
 

@@ -2,7 +2,8 @@ import * as z from "zod";
 
 import type { WaitQuery } from "../host-agent/protocol/agent.ts";
 import { ApiProblem, type ProblemCode } from "../host-agent/protocol/problem.ts";
-import { LaunchPreview, type PreviewOrder, RunRecord } from "../host-agent/protocol/schemas.ts";
+import { LaunchPreview, type PreviewOrder } from "../host-agent/protocol/launch.ts";
+import { RunRecord } from "../host-agent/protocol/run.ts";
 import { hold } from "./holding.ts";
 import { checkIdempotencyKey, launchOnce } from "./idempotency.ts";
 import { preferenceApplied, preferredWait } from "./prefer.ts";

@@ -2,7 +2,7 @@ import { OpenAPIRegistry, OpenApiGeneratorV31, type RouteConfig } from "@asteaso
 import * as z from "zod";
 
 import { PROBLEMS, type ProblemCode } from "../host-agent/protocol/problem.ts";
-import { MAX_RUN_WAIT_SECONDS } from "../host-agent/protocol/schemas.ts";
+import { MAX_RUN_WAIT_SECONDS } from "../host-agent/protocol/run.ts";
 import { MAX_IDEMPOTENCY_KEY_BYTES } from "./idempotency.ts";
 import { Problem, PROBLEM_TYPE } from "./problem.ts";
 import type { ResponseHeader, Route } from "./route.ts";

@@ -1,4 +1,4 @@
-import { MAX_RUN_WAIT_SECONDS } from "../host-agent/protocol/schemas.ts";
+import { MAX_RUN_WAIT_SECONDS } from "../host-agent/protocol/run.ts";
 
 /** A token, or a quoted string (RFC 9110, 5.6). */
 const WORD = String.raw`[!#$%&'*+.^_\x60|~\w-]+|"(?:[^"\\]|\\.)*"`;

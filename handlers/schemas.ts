@@ -2,20 +2,14 @@ import * as z from "zod";
 
 import {
   CallbackUrl,
-  DEFAULT_LIST_LIMIT,
-  DEFAULT_LOG_PAGE_BYTES,
-  HostPath,
   Label,
   MAX_CALLBACK_URL_LENGTH,
   MAX_LABEL_LENGTH,
-  MAX_LIST_LIMIT,
-  MAX_LOG_PAGE_BYTES,
-  MAX_LOG_WAIT_SECONDS,
-  PipelineSpec,
-  RunId,
-  RunStatus,
-  ScriptSpec,
-} from "../host-agent/protocol/schemas.ts";
+} from "../host-agent/protocol/launch.ts";
+import { MAX_LIST_LIMIT, MAX_LOG_PAGE_BYTES } from "../host-agent/protocol/limits.ts";
+import { DEFAULT_LOG_PAGE_BYTES, MAX_LOG_WAIT_SECONDS } from "../host-agent/protocol/log.ts";
+import { DEFAULT_LIST_LIMIT, RunId, RunStatus } from "../host-agent/protocol/run.ts";
+import { HostPath, PipelineSpec, ScriptSpec } from "../host-agent/protocol/spec.ts";
 
 /**
  * A whole number as it stands in a query: digits and nothing else, so neither

@@ -1,5 +1,5 @@
 import type { Scope } from "./auth.ts";
-import type { Source } from "../host-agent/protocol/schemas.ts";
+import type { Source } from "../host-agent/protocol/run.ts";
 
 /** What differs between the routes of the two surfaces. */
 export const SURFACES = {

@@ -1,21 +1,22 @@
 import { accessSync, chmodSync, constants, existsSync, readdirSync, statSync } from "node:fs";
 import { join } from "node:path";
 
-import { type AuditLog, openAuditLog } from "./audit-log.ts";
-import { auditRuns } from "./audit-runs.ts";
-import { createCallbacks } from "./callbacks.ts";
-import { type AgentConfig, ConfigError, type Env } from "./config.ts";
-import { makeFolder } from "./make-folder.ts";
+import { type AuditLog, openAuditLog } from "./audit/audit-log.ts";
+import { auditRuns } from "./audit/audit-runs.ts";
+import { createCallbacks } from "./callbacks/callbacks.ts";
+import { type AgentConfig, type Env } from "./config.ts";
+import { ConfigError } from "./system/config-error.ts";
+import { makeFolder } from "./system/make-folder.ts";
 import { createOperations } from "./operations.ts";
-import { identify } from "./process-identity.ts";
+import { identify } from "./executor/process-identity.ts";
 import type { Agent as Operations } from "./protocol/agent.ts";
-import { openRecipes } from "./recipes.ts";
-import { openRunStore, type RunStore } from "./run-store.ts";
-import { openRunUser } from "./run-user.ts";
-import { publicRun } from "./public-run.ts";
-import { createRuns } from "./runs.ts";
-import { openScripts } from "./scripts.ts";
-import { openSpawner } from "./spawner.ts";
+import { openRecipes } from "./catalogue/recipes.ts";
+import { openRunStore, type RunStore } from "./store/run-store.ts";
+import { openRunUser } from "./executor/run-user.ts";
+import { publicRun } from "./runs/record.ts";
+import { createRuns } from "./runs/runs.ts";
+import { openScripts } from "./catalogue/scripts.ts";
+import { openSpawner } from "./executor/spawner.ts";
 
 /** An agent that is at work, in this process. Whoever can call it may do all that it can: the door stands in front of it. */
 export interface Agent {

@@ -4,14 +4,10 @@ import { fileURLToPath } from "node:url";
 
 import * as z from "zod";
 
-import { type CallbackHost, parseCallbackHost } from "./callback-rules.ts";
-import { statsOf } from "./file-version.ts";
-import type { ListenAddress } from "./http-listener.ts";
-
-/** A setting that is wrong: the message names the variable, its value and what it should be. */
-export class ConfigError extends Error {
-  override readonly name = "ConfigError";
-}
+import { type CallbackHost, parseCallbackHost } from "./callbacks/callback-rules.ts";
+import { ConfigError } from "./system/config-error.ts";
+import { statsOf } from "./system/file-version.ts";
+import type { ListenAddress } from "./system/http-listener.ts";
 
 /** A whole number written in digits. */
 export const Digits = z

@@ -1,8 +1,8 @@
 import { type DoorConfig, readDoorConfig } from "./config.ts";
-import { noRecipes } from "./recipes.ts";
-import { runService } from "./run-service.ts";
+import { noRecipes } from "./catalogue/recipes.ts";
+import { runService } from "./system/service.ts";
 import { settingWarnings } from "./setting-warnings.ts";
-import { serveAgent, type ServingAgent } from "./serve.ts";
+import { serveAgent, type ServingAgent } from "./serve-agent.ts";
 
 await runService(async (log) => {
   const config = readDoorConfig(process.env);

@@ -1,8 +1,8 @@
-import type { AuditedRuns } from "./audit-runs.ts";
+import type { AuditedRuns } from "./audit/audit-runs.ts";
 import type { Agent } from "./protocol/agent.ts";
-import type { AgentHealth } from "./protocol/schemas.ts";
-import { publicRecipe, type Recipes } from "./recipes.ts";
-import type { Scripts } from "./scripts.ts";
+import type { AgentHealth } from "./protocol/health.ts";
+import { publicRecipe, type Recipes } from "./catalogue/recipes.ts";
+import type { Scripts } from "./catalogue/scripts.ts";
 
 export interface OperationsDeps {
   runs: AuditedRuns;

@@ -1,26 +1,4 @@
 #!/bin/sh
-# run.sh RUN_DIR COMMAND [ARG...] - the wrapper that owns one run.
-#
-# It claims the run, so that nobody else can start it or declare it dead; runs
-# the command; and keeps its exit code, also when nothing else of the host-agent
-# is alive. COMMAND is an absolute path, so that it can be no shell builtin.
-dir=$1
-shift
-
-# A handler that does nothing, and not '', which the command would inherit: the
-# command gets the default action and the wrapper outlives it.
-trap : TERM INT HUP QUIT USR1 USR2 ALRM PIPE
-
-# noclobber makes this an open with O_EXCL: one claimant wins, for ever.
-set -C
-{ echo "$$" >"$dir/started"; } 2>/dev/null || exit 75
-set +C
-
-# The descriptor of the folder, where there is one, is not the command's business.
-"$@" 3<&-
-code=$?
-
-# The file exists and is larger than this: overwriting needs no room on the disk.
-# Should it be gone, that is nothing to say in the command's log.
-{ printf '%3d\n' "$code" 1<>"$dir/exit"; } 2>/dev/null
-exit "$code"
+# The wrapper is executor/run.sh. An agent of version 1.0 that still runs while these files are replaced starts it from
+# this path. To be removed with the next version.
+exec /bin/sh "${0%/*}/executor/run.sh" "$@"

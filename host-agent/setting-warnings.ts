@@ -1,5 +1,5 @@
 import type { Env } from "./config.ts";
-import { statsOf } from "./file-version.ts";
+import { statsOf } from "./system/file-version.ts";
 
 /** All that the programs of the Hub read from their environment. */
 const SETTINGS = [

@@ -1,4 +1,4 @@
-import type { RunRecord } from "../../host-agent/protocol/schemas.ts";
+import type { RunRecord } from "../../host-agent/protocol/run.ts";
 
 /** What the client exits with when it is not the run's own exit code; the numbers are those of sysexits(3) and the shells. */
 export const EXIT = {

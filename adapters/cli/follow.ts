@@ -1,6 +1,6 @@
 import { setTimeout as sleep } from "node:timers/promises";
 
-import type { RunRecord } from "../../host-agent/protocol/schemas.ts";
+import type { RunRecord } from "../../host-agent/protocol/run.ts";
 import { type Api, ApiError } from "./api.ts";
 import { type Page, readPage } from "./log-pages.ts";
 import { type RetryOptions, withRetries } from "./retry.ts";

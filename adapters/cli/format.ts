@@ -1,6 +1,6 @@
 import { styleText } from "node:util";
 
-import type { RunRecord } from "../../host-agent/protocol/schemas.ts";
+import type { RunRecord } from "../../host-agent/protocol/run.ts";
 import { printable } from "./printable.ts";
 
 const STATUS_COLOURS = {

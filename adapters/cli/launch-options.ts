@@ -1,7 +1,7 @@
 import { Option } from "commander";
 
 import { joinArgv } from "../../host-agent/protocol/argv.ts";
-import type { Source } from "../../host-agent/protocol/schemas.ts";
+import type { Source } from "../../host-agent/protocol/run.ts";
 
 /** What is asked for: the recipe or script, the words after `--`, and the flags by their names. */
 export interface LaunchRequest {

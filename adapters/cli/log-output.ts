@@ -1,4 +1,4 @@
-import type { RunRecord } from "../../host-agent/protocol/schemas.ts";
+import type { RunRecord } from "../../host-agent/protocol/run.ts";
 import type { Context } from "./context.ts";
 import type { Page } from "./log-pages.ts";
 import { terminalFilter } from "./printable.ts";

@@ -1,4 +1,4 @@
-import type { RunRecord } from "../../host-agent/protocol/schemas.ts";
+import type { RunRecord } from "../../host-agent/protocol/run.ts";
 import { type Api, ApiError } from "./api.ts";
 import { runPath } from "./runs.ts";
 

@@ -1,4 +1,4 @@
-import type { Param, RecipeList } from "../../host-agent/protocol/schemas.ts";
+import type { Param, RecipeList } from "../../host-agent/protocol/recipe.ts";
 import { type Api, ApiError } from "./api.ts";
 import { usageError } from "./exit.ts";
 

@@ -1,5 +1,5 @@
 import { MAX_LIST_LIMIT, RUN_ID } from "../../host-agent/protocol/limits.ts";
-import type { RunList, RunRecord, Source } from "../../host-agent/protocol/schemas.ts";
+import type { RunList, RunRecord, Source } from "../../host-agent/protocol/run.ts";
 import { type Api, ApiError } from "./api.ts";
 import { CliError, usageError } from "./exit.ts";
 

@@ -1,4 +1,4 @@
-import type { RunRecord } from "../../host-agent/protocol/schemas.ts";
+import type { RunRecord } from "../../host-agent/protocol/run.ts";
 import { byteCount, runDuration } from "./format.ts";
 import type { Output } from "./output.ts";
 import { printable } from "./printable.ts";

@@ -2,17 +2,10 @@ import type * as z from "zod";
 
 import type { Health as HealthSchema } from "../../handlers/schemas.ts";
 import type { FieldError } from "../../host-agent/protocol/problem.ts";
-import type {
-  KillOrder,
-  LaunchPreview,
-  RecipeList,
-  RunList,
-  RunRecord,
-  RunStatus,
-  ScriptContent,
-  ScriptList,
-  Source,
-} from "../../host-agent/protocol/schemas.ts";
+import type { LaunchPreview } from "../../host-agent/protocol/launch.ts";
+import type { RecipeList } from "../../host-agent/protocol/recipe.ts";
+import type { KillOrder, RunList, RunRecord, RunStatus, Source } from "../../host-agent/protocol/run.ts";
+import type { ScriptContent, ScriptList } from "../../host-agent/protocol/script.ts";
 import { createStore } from "./store.ts";
 
 export type Health = z.infer<typeof HealthSchema>;

@@ -1,4 +1,4 @@
-import type { RunRecord } from "../../host-agent/protocol/schemas.ts";
+import type { RunRecord } from "../../host-agent/protocol/run.ts";
 
 /** The recipe's id or the script's file name. */
 export function nameOf({ spec }: Pick<RunRecord, "spec">): string {

@@ -1,7 +1,7 @@
 import { useEffect, useRef, useState } from "preact/hooks";
 
 import { MAX_GRACE_SECONDS, SIGNALS } from "../../host-agent/protocol/limits.ts";
-import type { RunRecord, Signal } from "../../host-agent/protocol/schemas.ts";
+import type { RunRecord, Signal } from "../../host-agent/protocol/run.ts";
 import type { Api } from "./api.ts";
 import { durationOf, nameOf } from "./format.ts";
 import { useNow } from "./hooks.ts";

@@ -1,6 +1,8 @@
 import { useEffect, useRef, useState } from "preact/hooks";
 
-import type { LaunchPreview, Param, Source } from "../../host-agent/protocol/schemas.ts";
+import type { LaunchPreview } from "../../host-agent/protocol/launch.ts";
+import type { Param } from "../../host-agent/protocol/recipe.ts";
+import type { Source } from "../../host-agent/protocol/run.ts";
 import { type Api, ApiError } from "./api.ts";
 import { Field } from "./field.tsx";
 import { Preview } from "./launch-preview.tsx";

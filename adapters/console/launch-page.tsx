@@ -1,6 +1,6 @@
 import { useMemo, useState } from "preact/hooks";
 
-import type { Recipe } from "../../host-agent/protocol/schemas.ts";
+import type { Recipe } from "../../host-agent/protocol/recipe.ts";
 import type { Api } from "./api.ts";
 import { duration } from "./format.ts";
 import { useLoaded, useTitle } from "./hooks.ts";

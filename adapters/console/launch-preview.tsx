@@ -1,6 +1,6 @@
 import { useEffect, useRef } from "preact/hooks";
 
-import type { LaunchPreview } from "../../host-agent/protocol/schemas.ts";
+import type { LaunchPreview } from "../../host-agent/protocol/launch.ts";
 import { Fact } from "./fact.tsx";
 import { duration } from "./format.ts";
 import { spelledOut } from "./visible-text.ts";

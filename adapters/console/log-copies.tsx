@@ -1,6 +1,6 @@
 import { useRef, useState } from "preact/hooks";
 
-import type { RunRecord } from "../../host-agent/protocol/schemas.ts";
+import type { RunRecord } from "../../host-agent/protocol/run.ts";
 import { copyText, saveBlob } from "./hooks.ts";
 import type { LogReader } from "./log-reader.ts";
 

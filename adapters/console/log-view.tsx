@@ -1,6 +1,6 @@
 import { useEffect, useLayoutEffect, useMemo, useRef, useState } from "preact/hooks";
 
-import type { RunRecord } from "../../host-agent/protocol/schemas.ts";
+import type { RunRecord } from "../../host-agent/protocol/run.ts";
 import type { Api } from "./api.ts";
 import { byteCount, nameOf } from "./format.ts";
 import { useStored } from "./hooks.ts";

@@ -1,4 +1,4 @@
-import type { Param, ParamValue } from "../../host-agent/protocol/schemas.ts";
+import type { Param, ParamValue } from "../../host-agent/protocol/recipe.ts";
 import { type ControlAttributes, Field } from "./field.tsx";
 import { spelledOut } from "./visible-text.ts";
 

@@ -1,7 +1,7 @@
 import { useEffect, useRef, useState } from "preact/hooks";
 
 import { RUN_ID, SOURCES } from "../../host-agent/protocol/limits.ts";
-import type { RunRecord } from "../../host-agent/protocol/schemas.ts";
+import type { RunRecord } from "../../host-agent/protocol/run.ts";
 import { type Api, ApiError, pauseBeforeRetry } from "./api.ts";
 import { Fact } from "./fact.tsx";
 import { durationOf, fullTime, nameOf } from "./format.ts";

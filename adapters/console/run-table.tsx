@@ -1,4 +1,4 @@
-import type { RunRecord } from "../../host-agent/protocol/schemas.ts";
+import type { RunRecord } from "../../host-agent/protocol/run.ts";
 import { durationOf, fullTime, nameOf, shortTime } from "./format.ts";
 import { useNow } from "./hooks.ts";
 import { href } from "./location.ts";

@@ -1,5 +1,5 @@
 import { SOURCES } from "../../host-agent/protocol/limits.ts";
-import type { RunRecord, RunStatus, Source } from "../../host-agent/protocol/schemas.ts";
+import type { RunRecord, RunStatus, Source } from "../../host-agent/protocol/run.ts";
 import { type Api, ApiError } from "./api.ts";
 import { createStore } from "./store.ts";
 

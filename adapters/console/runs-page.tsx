@@ -1,7 +1,7 @@
 import { useEffect, useMemo, useRef, useState } from "preact/hooks";
 
 import { SOURCES, STATUSES } from "../../host-agent/protocol/limits.ts";
-import type { RunRecord, RunStatus } from "../../host-agent/protocol/schemas.ts";
+import type { RunRecord, RunStatus } from "../../host-agent/protocol/run.ts";
 import type { Api } from "./api.ts";
 import { count, nameOf } from "./format.ts";
 import { pause, seen, useTitle } from "./hooks.ts";

@@ -1,6 +1,6 @@
 import { useMemo, useState } from "preact/hooks";
 
-import type { ScriptContent, ScriptEntry } from "../../host-agent/protocol/schemas.ts";
+import type { ScriptContent, ScriptEntry } from "../../host-agent/protocol/script.ts";
 import type { Api } from "./api.ts";
 import { byteCount, fullTime } from "./format.ts";
 import { useLoaded, useTitle } from "./hooks.ts";

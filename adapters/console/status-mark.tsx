@@ -1,4 +1,4 @@
-import type { RunRecord, RunStatus } from "../../host-agent/protocol/schemas.ts";
+import type { RunRecord, RunStatus } from "../../host-agent/protocol/run.ts";
 
 /** The status by shape, colour and word. */
 export function StatusMark({ run }: { run: Pick<RunRecord, "status" | "ended_at"> }) {

@@ -1,4 +1,4 @@
-import type { RunRecord } from "../../host-agent/protocol/schemas.ts";
+import type { RunRecord } from "../../host-agent/protocol/run.ts";
 
 /** A run in the plot, in pixels from the left edge of the plot. */
 export interface Bar {

@@ -1,7 +1,7 @@
 import { useEffect, useMemo, useRef, useState } from "preact/hooks";
 
 import { STATUSES } from "../../host-agent/protocol/limits.ts";
-import type { RunRecord } from "../../host-agent/protocol/schemas.ts";
+import type { RunRecord } from "../../host-agent/protocol/run.ts";
 import { count, durationOf, nameOf, shortTime } from "./format.ts";
 import { useNow } from "./hooks.ts";
 import { go, href } from "./location.ts";

@@ -1,5 +1,6 @@
-import { readAgentConfig, ConfigError, type Env } from "../../host-agent/config.ts";
-import { readKeysFilePath, readNodeConfig, type NodeConfig } from "../config.ts";
+import { readAgentConfig, type Env } from "../../host-agent/config.ts";
+import { ConfigError } from "../../host-agent/system/config-error.ts";
+import { readKeysFilePath, readNodeConfig, type NodeConfig } from "../node/config.ts";
 import { AGENT_CHECKS, CHECKS } from "./checks.ts";
 import { fail, type Finding, messageOf, pass, type Patient, warn } from "./finding.ts";
 import { runTrials } from "./trials.ts";

@@ -1,4 +1,4 @@
-import type { NodeConfig } from "../config.ts";
+import type { NodeConfig } from "../node/config.ts";
 import type { AgentConfig, Env } from "../../host-agent/config.ts";
 
 /** One thing that was looked at: `says` is a sentence, `advice` what to do when it is not well. */

@@ -7,11 +7,11 @@ import { join } from "node:path";
 import { setTimeout as sleep } from "node:timers/promises";
 import { fileURLToPath } from "node:url";
 
-import { processesOf } from "../../host-agent/process-tree.ts";
-import type { RunRecord } from "../../host-agent/protocol/schemas.ts";
-import { sha256 } from "../keys-file.ts";
+import { processesOf } from "../../host-agent/executor/process-tree.ts";
+import type { RunRecord } from "../../host-agent/protocol/run.ts";
+import { sha256 } from "../../host-agent/system/sha256.ts";
 
-const NODE_TS = fileURLToPath(new URL("../node.ts", import.meta.url));
+const NODE_TS = fileURLToPath(new URL("../node/node.ts", import.meta.url));
 const RUNS = "/api/v1/scripts/runs";
 const LOOK_INTERVAL_MS = 15;
 const PATIENCE_MS = 5_000;

@@ -1,8 +1,8 @@
 import { existsSync, readFileSync, renameSync, symlinkSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
 
-import { processesOf } from "../../host-agent/process-tree.ts";
-import { missingForTerminal } from "../../host-agent/terminal-mode.ts";
+import { processesOf } from "../../host-agent/executor/process-tree.ts";
+import { missingForTerminal } from "../../host-agent/executor/terminal-mode.ts";
 import type { Result } from "./examine.ts";
 import { fail, messageOf, pass, warn } from "./finding.ts";
 import { eventually, type ScratchHub, startScratchHub } from "./scratch-hub.ts";

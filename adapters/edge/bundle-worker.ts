@@ -2,7 +2,7 @@ import { fileURLToPath } from "node:url";
 
 import { build } from "esbuild";
 
-const WORKER_TS = fileURLToPath(new URL("../worker.ts", import.meta.url));
+const WORKER_TS = fileURLToPath(new URL("../workers/worker.ts", import.meta.url));
 
 let bundle: Promise<string> | undefined;
 

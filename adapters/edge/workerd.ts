@@ -3,8 +3,8 @@ import type { Readable } from "node:stream";
 import { Miniflare, type WorkerOptions } from "miniflare";
 
 import type { PrivateKey } from "../../host-agent/protocol/signature.ts";
-import { PAGES_FOLDER } from "../assets-folder.ts";
-import { KEYS_KV_KEY } from "../keys-kv.ts";
+import { PAGES_FOLDER } from "../node/assets-folder.ts";
+import { KEYS_KV_KEY } from "../workers/keys-kv.ts";
 import { bundleWorker } from "./bundle-worker.ts";
 
 /** The date and flags of wrangler.toml; the date is not ahead of the installed workerd. */

@@ -1,4 +1,4 @@
-import { RunRecord, type Source } from "../../host-agent/protocol/schemas.ts";
+import { RunRecord, type Source } from "../../host-agent/protocol/run.ts";
 import { hold } from "../holding.ts";
 import { preferenceApplied, preferredWait } from "../prefer.ts";
 import { ok } from "../reply.ts";

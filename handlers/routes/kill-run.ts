@@ -1,4 +1,4 @@
-import { KillOrder, RunRecord, type Source } from "../../host-agent/protocol/schemas.ts";
+import { KillOrder, RunRecord, type Source } from "../../host-agent/protocol/run.ts";
 import { ok } from "../reply.ts";
 import { defineRoute } from "../route.ts";
 import { RunParams } from "../schemas.ts";

@@ -1,4 +1,4 @@
-import { RecipeList } from "../../host-agent/protocol/schemas.ts";
+import { RecipeList } from "../../host-agent/protocol/recipe.ts";
 import { ok } from "../reply.ts";
 import { defineRoute } from "../route.ts";
 

@@ -1,4 +1,4 @@
-import { RunList, type Source } from "../../host-agent/protocol/schemas.ts";
+import { RunList, type Source } from "../../host-agent/protocol/run.ts";
 import { ok } from "../reply.ts";
 import { defineRoute } from "../route.ts";
 import { ListRunsQuery } from "../schemas.ts";

@@ -1,4 +1,4 @@
-import { ScriptList } from "../../host-agent/protocol/schemas.ts";
+import { ScriptList } from "../../host-agent/protocol/script.ts";
 import { ok } from "../reply.ts";
 import { defineRoute } from "../route.ts";
 import { ListScriptsQuery } from "../schemas.ts";

@@ -1,6 +1,6 @@
 import * as z from "zod";
 
-import type { Source } from "../../host-agent/protocol/schemas.ts";
+import type { Source } from "../../host-agent/protocol/run.ts";
 import { hold } from "../holding.ts";
 import { ok } from "../reply.ts";
 import { defineRoute } from "../route.ts";

@@ -1,4 +1,4 @@
-import { ScriptContent } from "../../host-agent/protocol/schemas.ts";
+import { ScriptContent } from "../../host-agent/protocol/script.ts";
 import { ok } from "../reply.ts";
 import { defineRoute } from "../route.ts";
 import { ReadScriptQuery } from "../schemas.ts";

@@ -1,18 +1,8 @@
-import type {
-  AgentHealth,
-  KillOrder,
-  LaunchAnswer,
-  LaunchOrder,
-  LaunchPreview,
-  PreviewOrder,
-  RecipeList,
-  RunList,
-  RunRecord,
-  RunStatus,
-  ScriptContent,
-  ScriptList,
-  Source,
-} from "./schemas.ts";
+import type { AgentHealth } from "./health.ts";
+import type { LaunchAnswer, LaunchOrder, LaunchPreview, PreviewOrder } from "./launch.ts";
+import type { RecipeList } from "./recipe.ts";
+import type { KillOrder, RunList, RunRecord, RunStatus, Source } from "./run.ts";
+import type { ScriptContent, ScriptList } from "./script.ts";
 
 /**
  * What the host-agent does for the API, whether it is a function call away or

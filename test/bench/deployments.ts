@@ -1,8 +1,8 @@
 // npm run bench:deployments: what a client waits for, one request at a time, on each deployment in one run.
 import { truncate } from "node:fs/promises";
 
-import { nodeRemote, workerd } from "../deployments.ts";
-import { ALL, type Deploy, nodeEmbedded, startHub } from "../hub.ts";
+import { nodeRemote, workerd } from "../support/deployments.ts";
+import { ALL, type Deploy, nodeEmbedded, startHub } from "../support/hub.ts";
 
 const DEPLOYMENTS: [string, Deploy][] = [
   ["Node, agent embedded", nodeEmbedded],

@@ -4,14 +4,14 @@ import { mkdtemp, rm, writeFile } from "node:fs/promises";
 import { cpus, tmpdir } from "node:os";
 import { join } from "node:path";
 
-import { sha256 } from "../../adapters/keys-file.ts";
-import { memoryKV } from "../../adapters/kv-memory.ts";
-import { unixFetch } from "../../adapters/unix-fetch.ts";
+import { sha256 } from "../../host-agent/system/sha256.ts";
+import { memoryKV } from "../../adapters/node/kv-memory.ts";
+import { unixFetch } from "../../adapters/node/unix-fetch.ts";
 import { agentClient } from "../../handlers/agent-client.ts";
 import { type Fetch, httpTransport } from "../../handlers/agent-transport.ts";
 import { createApp } from "../../handlers/app.ts";
 import { importTrustedKeys, requestSigner, verifyHead } from "../../host-agent/protocol/signature.ts";
-import { startAgentProcess } from "../deployments.ts";
+import { startAgentProcess } from "../support/deployments.ts";
 import { time } from "./figures.ts";
 import { residentMb } from "./server.ts";
 

@@ -8,9 +8,9 @@ import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { fileURLToPath } from "node:url";
 
-import { COMPILE_CACHE } from "../compile-cache.ts";
+import { COMPILE_CACHE } from "../support/compile-cache.ts";
 
-const NODE_ADAPTER = fileURLToPath(new URL("../../adapters/node.ts", import.meta.url));
+const NODE_ADAPTER = fileURLToPath(new URL("../../adapters/node/node.ts", import.meta.url));
 const KEY = "sk_bench_0123456789abcdef0123456789abcdef";
 const TRUE_SCRIPT = "#!/bin/sh\nexec /bin/true\n";
 

@@ -1,6 +1,7 @@
 import type { Command, Option } from "commander";
 
-import type { RecipeList, ScriptList } from "../../../host-agent/protocol/schemas.ts";
+import type { RecipeList } from "../../../host-agent/protocol/recipe.ts";
+import type { ScriptList } from "../../../host-agent/protocol/script.ts";
 import type { Context } from "../context.ts";
 import { EXIT } from "../exit.ts";
 import { whatRan } from "../format.ts";

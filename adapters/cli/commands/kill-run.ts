@@ -1,4 +1,4 @@
-import type { RunRecord } from "../../../host-agent/protocol/schemas.ts";
+import type { RunRecord } from "../../../host-agent/protocol/run.ts";
 import type { Context } from "../context.ts";
 import { EXIT } from "../exit.ts";
 import { outcome } from "../format.ts";

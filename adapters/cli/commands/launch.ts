@@ -1,5 +1,6 @@
 import { joinArgv } from "../../../host-agent/protocol/argv.ts";
-import type { LaunchPreview, RunRecord } from "../../../host-agent/protocol/schemas.ts";
+import type { LaunchPreview } from "../../../host-agent/protocol/launch.ts";
+import type { RunRecord } from "../../../host-agent/protocol/run.ts";
 import { type Api, ApiError } from "../api.ts";
 import type { Context } from "../context.ts";
 import { CliError, EXIT, usageError } from "../exit.ts";

@@ -1,4 +1,4 @@
-import type { Param, Recipe, RecipeList } from "../../../host-agent/protocol/schemas.ts";
+import type { Param, Recipe, RecipeList } from "../../../host-agent/protocol/recipe.ts";
 import type { Context } from "../context.ts";
 import { EXIT } from "../exit.ts";
 import { printable } from "../printable.ts";

@@ -1,6 +1,6 @@
 import { setTimeout as sleep } from "node:timers/promises";
 
-import type { RunRecord, Source } from "../../../host-agent/protocol/schemas.ts";
+import type { RunRecord, Source } from "../../../host-agent/protocol/run.ts";
 import type { Api } from "../api.ts";
 import type { Context } from "../context.ts";
 import { CliError, EXIT } from "../exit.ts";

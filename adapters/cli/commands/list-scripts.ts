@@ -1,4 +1,4 @@
-import type { ScriptList } from "../../../host-agent/protocol/schemas.ts";
+import type { ScriptList } from "../../../host-agent/protocol/script.ts";
 import type { Context } from "../context.ts";
 import { EXIT } from "../exit.ts";
 import { byteCount, localTime } from "../format.ts";

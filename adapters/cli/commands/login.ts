@@ -2,7 +2,7 @@ import { text } from "node:stream/consumers";
 import { createInterface } from "node:readline/promises";
 import { Writable } from "node:stream";
 
-import type { RecipeList } from "../../../host-agent/protocol/schemas.ts";
+import type { RecipeList } from "../../../host-agent/protocol/recipe.ts";
 import { ApiError, hubApi } from "../api.ts";
 import type { Context } from "../context.ts";
 import { CliError, EXIT, usageError } from "../exit.ts";

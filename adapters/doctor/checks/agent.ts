@@ -1,8 +1,8 @@
 import { setTimeout as sleep } from "node:timers/promises";
 
 import { MAX_SKEW_SECONDS } from "../../../host-agent/protocol/signature.ts";
-import type { RemoteAgentConfig } from "../../config.ts";
-import { remoteAgent } from "../../serve.ts";
+import type { RemoteAgentConfig } from "../../node/config.ts";
+import { remoteAgent } from "../../node/serve.ts";
 import { type Check, fail, type Finding, messageOf, pass, warn } from "../finding.ts";
 
 const TIMEOUT_MS = 3_000;

@@ -1,7 +1,7 @@
 import { readFileSync, statfsSync } from "node:fs";
 import { dirname, join } from "node:path";
 
-import { parseCatalogue } from "../../../host-agent/recipes.ts";
+import { parseCatalogue } from "../../../host-agent/catalogue/recipes.ts";
 import { nearestFolder } from "../files.ts";
 import { type Check, fail, type Finding, pass, type Patient, warn } from "../finding.ts";
 

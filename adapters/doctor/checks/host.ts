@@ -3,7 +3,7 @@ import { readFileSync } from "node:fs";
 import { setTimeout as sleep } from "node:timers/promises";
 import { promisify } from "node:util";
 
-import { hasEnded, readStat } from "../../../host-agent/process-identity.ts";
+import { hasEnded, readStat } from "../../../host-agent/executor/process-identity.ts";
 import { type Check, type Finding, pass, warn } from "../finding.ts";
 
 const run = promisify(execFile);

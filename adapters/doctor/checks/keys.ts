@@ -3,7 +3,7 @@ import { dirname } from "node:path";
 
 import { expiryTime, type KeyFileEntry, parseKeys } from "../../../handlers/keys.ts";
 import { isLoopback } from "../../../handlers/loopback.ts";
-import { sha256 } from "../../keys-file.ts";
+import { sha256 } from "../../../host-agent/system/sha256.ts";
 import { modeOf, statOf, strangersAt } from "../files.ts";
 import { type Check, fail, type Finding, messageOf, pass, type Patient, warn } from "../finding.ts";
 

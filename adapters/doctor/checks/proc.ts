@@ -2,8 +2,8 @@ import { spawn } from "node:child_process";
 import { once } from "node:events";
 import { readFileSync } from "node:fs";
 
-import { currentBootId, readStat } from "../../../host-agent/process-identity.ts";
-import { hasEnvironmentEntry, RUN_ID_VARIABLE } from "../../../host-agent/process-tree.ts";
+import { currentBootId, readStat } from "../../../host-agent/executor/process-identity.ts";
+import { hasEnvironmentEntry, RUN_ID_VARIABLE } from "../../../host-agent/executor/process-tree.ts";
 import { type Check, fail, pass, warn } from "../finding.ts";
 
 const MOUNT_ADVICE = "The service needs Linux with /proc mounted; in a container, do not mask it.";

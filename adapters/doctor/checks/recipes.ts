@@ -1,10 +1,14 @@
 import { readFileSync } from "node:fs";
 import { dirname } from "node:path";
 
-import { buildEnvironment } from "../../../host-agent/environment.ts";
-import { findProgram } from "../../../host-agent/command.ts";
-import { type Catalogue, type CatalogueRecipe, parseCatalogue } from "../../../host-agent/recipes.ts";
-import { missingForTerminal } from "../../../host-agent/terminal-mode.ts";
+import { buildEnvironment } from "../../../host-agent/executor/environment.ts";
+import { findProgram } from "../../../host-agent/executor/command.ts";
+import {
+  type Catalogue,
+  type CatalogueRecipe,
+  parseCatalogue,
+} from "../../../host-agent/catalogue/recipes.ts";
+import { missingForTerminal } from "../../../host-agent/executor/terminal-mode.ts";
 import { isWritable, nearestFolder, statOf, strangersAt } from "../files.ts";
 import { type Check, fail, type Finding, messageOf, pass, type Patient } from "../finding.ts";
 

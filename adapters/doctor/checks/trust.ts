@@ -2,7 +2,7 @@ import { readFileSync } from "node:fs";
 import { dirname } from "node:path";
 
 import { readDoorConfig } from "../../../host-agent/config.ts";
-import { parseTrustFile } from "../../../host-agent/trusted-keys.ts";
+import { parseTrustFile } from "../../../host-agent/door/trusted-keys.ts";
 import { statOf, strangersAt } from "../files.ts";
 import { type Check, fail, messageOf, pass } from "../finding.ts";
 

@@ -1,0 +1,107 @@
+// npm run edge: the whole edge on this machine, offline: an agent behind its door, and the Worker in a real workerd
+// with a KV of its own in front of it.
+import { randomBytes } from "node:crypto";
+import { existsSync, readFileSync, writeFileSync } from "node:fs";
+import { createServer } from "node:http";
+import { join } from "node:path";
+
+import { parseKeysFile } from "../../handlers/keys.ts";
+import { prepareStateDir } from "../../host-agent/agent.ts";
+import { readDoorConfig } from "../../host-agent/config.ts";
+import { ConfigError } from "../../host-agent/system/config-error.ts";
+import { close, listen } from "../../host-agent/system/http-listener.ts";
+import { PrivateKey } from "../../host-agent/protocol/signature.ts";
+import { runService } from "../../host-agent/system/service.ts";
+import { serveAgent, type ServingAgent } from "../../host-agent/serve-agent.ts";
+import { settingWarnings } from "../../host-agent/setting-warnings.ts";
+import { makeAgentKey, trustKey } from "../keys/agent-pair.ts";
+import { type NodeConfig, readNodeConfig } from "../node/config.ts";
+import type { Workerd } from "./workerd.ts";
+import { cannotListen } from "../node/serve.ts";
+
+await runService(async (log) => {
+  const config = readNodeConfig(process.env);
+  const door = readDoorConfig({ HUB_AGENT_LISTEN: "127.0.0.1:0", ...process.env });
+  const { startWorkerd } = await import("./workerd.ts").catch(withoutPackages);
+  await tryListening(config);
+  prepareStateDir(door.agent.stateDir);
+  const agentKey = await agentKeyOf(door.agent.stateDir, door.trustFile);
+  const agent = await serveAgent(door, process.env, log);
+  const edge = await startWorkerd({
+    host: config.host,
+    port: config.port,
+    agentUrl: agent.url,
+    agentKey,
+    agentName: door.name,
+    kvFolder: join(door.agent.stateDir, "edge-kv"),
+    devMode: false,
+    onLog: (line) => process.stderr.write(line),
+  });
+  return {
+    banner: banner(edge, agent, await seedKeys(edge)),
+    warnings: settingWarnings(process.env, {}),
+    countAlive: agent.countAlive,
+    async stop() {
+      await edge.stop();
+      await agent.stop();
+    },
+  };
+});
+
+function withoutPackages(error: NodeJS.ErrnoException): never {
+  if (error.code !== "ERR_MODULE_NOT_FOUND") throw error;
+  throw new ConfigError("npm run edge needs the development packages, which `npm ci` installs");
+}
+
+/** workerd would say in a stack that it cannot listen. Throws ConfigError. */
+async function tryListening(config: NodeConfig): Promise<void> {
+  const server = createServer();
+  try {
+    await listen(server, { host: config.host, port: config.port });
+  } catch (error) {
+    throw cannotListen(config, error as NodeJS.ErrnoException);
+  }
+  await close(server, 0);
+}
+
+/** The key that this edge signs with, made and trusted at the first start. */
+async function agentKeyOf(stateDir: string, trustFile: string): Promise<PrivateKey> {
+  const file = join(stateDir, "edge_key.json");
+  if (existsSync(file)) return PrivateKey.parse(JSON.parse(readFileSync(file, "utf8")));
+  const key = await makeAgentKey();
+  const { d: _secret, ...publicKey } = key;
+  trustKey(trustFile, publicKey);
+  writeFileSync(file, JSON.stringify(key), { mode: 0o600, flag: "wx" });
+  return key;
+}
+
+/**
+ * Puts a key for trying into a KV that has none; returns one that is in plain, to
+ * show. Each edge has its own: a key that all knew would let any page in a browser
+ * here launch, once its name resolves to this machine.
+ */
+async function seedKeys(edge: Workerd): Promise<string | undefined> {
+  const text = (await edge.getKeys()) ?? devKeys();
+  await edge.putKeys(text);
+  return parseKeysFile(text).keys.find((entry) => entry.key !== undefined)?.key;
+}
+
+/** For a first try; a real edge has keys of `npm run keys -- create`. */
+function devKeys(): string {
+  const key = `sk_edge_${randomBytes(24).toString("hex")}`;
+  return JSON.stringify({ keys: [{ name: "edge-dev", key, scopes: ["*"] }] });
+}
+
+function banner(edge: Workerd, agent: ServingAgent, key: string | undefined): string {
+  return `Enterprise API v1 at the edge: the Worker in workerd, in front of a signed host-agent
+  address   ${edge.url}
+  console   ${edge.url}/console
+  agent     ${agent.url}, trusts ${agent.keyIds.join(", ")}
+
+Try first:
+  curl -X POST ${edge.url}/api/v1/pipelines/runs \\
+    -H "Authorization: Bearer ${key ?? "$HUB_KEY"}" \\
+    -H "Content-Type: application/json" \\
+    -d '{"recipe_id": "build_all_extra_features", "args": "--limit 20"}'
+`;
+}

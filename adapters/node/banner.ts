@@ -1,0 +1,106 @@
+import { homedir } from "node:os";
+import { styleText } from "node:util";
+
+import { noRecipes } from "../../host-agent/catalogue/recipes.ts";
+import type { NodeConfig } from "./config.ts";
+import type { Serving } from "./serve.ts";
+
+/** Where the banner is written to; colours are for a terminal that takes them. */
+type Stream = NodeJS.WriteStream;
+
+const TITLE = "Enterprise API v1";
+const SUBTITLE = "Pipelines & Scripts";
+
+/**
+ * What the Node adapter says when it serves: where, for whom, with what, and a
+ * first command. For people on a terminal; elsewhere plain lines, whose
+ * `address   URL` programs may read.
+ */
+export async function banner(config: NodeConfig, serving: Serving, stream: Stream): Promise<string> {
+  const facts = parts(config, await serving.recipesProblem());
+  return stream.isTTY ? terminalBanner(config, serving, facts, stream) : plainBanner(config, serving, facts);
+}
+
+function plainBanner(config: NodeConfig, serving: Serving, facts: readonly Fact[]): string {
+  const all: Fact[] = [...addresses(serving), ["mode", modeOf(config, serving)], ...facts];
+  return `${TITLE} - ${SUBTITLE}
+${all.map(([name, value, alarm = ""]) => `  ${name.padEnd(10)}${value}${alarm}`).join("\n")}
+
+Try first:
+  ${firstCommand(serving)}
+`;
+}
+
+function terminalBanner(
+  config: NodeConfig,
+  serving: Serving,
+  facts: readonly Fact[],
+  stream: Stream,
+): string {
+  const style = (format: Parameters<typeof styleText>[0], text: string) =>
+    styleText(format, text, { stream });
+  const row = ([name, value]: readonly [string, string]) => `  ${style("dim", name.padEnd(10))}${value}`;
+  const isDev = serving.mode === "dev";
+  return [
+    "",
+    `  ${style(["bold", "cyan"], TITLE)}  ${style("dim", SUBTITLE)}`,
+    "",
+    ...addresses(serving).map(([name, url]) => row([name, style(["cyan", "underline"], url)])),
+    "",
+    row(["mode", style(isDev ? ["bold", "yellow"] : "green", modeOf(config, serving))]),
+    ...facts.map(([name, value, alarm = ""]) =>
+      row([name, `${value.split(", ").map(fromHome).join(", ")}${style(["bold", "yellow"], alarm)}`]),
+    ),
+    "",
+    `  Open the console, or try first:`,
+    ...firstCommand(serving)
+      .split("\n")
+      .map((line) => `  ${line}`),
+    "",
+    `  ${style("dim", "Ctrl-C stops the service; runs go on.")}`,
+    "",
+  ].join("\n");
+}
+
+/** `alarm` is what is wrong with it, if anything is. */
+type Fact = readonly [name: string, value: string, alarm?: string];
+
+function addresses({ url }: Serving): Fact[] {
+  return [
+    ["address", url],
+    ["console", `${url}/console`],
+    ["reference", `${url}/docs`],
+  ];
+}
+
+function modeOf({ keysFile }: NodeConfig, { mode }: Serving): string {
+  return mode === "dev"
+    ? `dev - NO API KEYS: everyone who reaches this address may launch (no keys in ${keysFile})`
+    : `enforced - API keys of ${keysFile}`;
+}
+
+function parts({ agent, remoteAgent }: NodeConfig, recipesProblem: string | undefined): Fact[] {
+  if (remoteAgent) {
+    const { name, url, key } = remoteAgent;
+    return [["agent", `${name} at ${url}, signed with ${key.kid}`]];
+  }
+  return [
+    ["agent", "embedded in this process"],
+    ["scripts", agent.scriptRoots.join(", ") || "none (HUB_SCRIPT_ROOTS is empty)"],
+    ["recipes", agent.recipesFile, recipesProblem === undefined ? "" : noRecipes(recipesProblem)],
+    ["state", agent.stateDir],
+  ];
+}
+
+function firstCommand({ url, mode }: Serving): string {
+  const key = mode === "dev" ? "" : ` \\\n    -H "Authorization: Bearer $HUB_KEY"`;
+  return `curl -X POST ${url}/api/v1/pipelines/runs${key} \\
+    -H "Content-Type: application/json" \\
+    -d '{"recipe_id": "build_all_extra_features", "args": "--limit 20"}'`;
+}
+
+/** A path as people write it: `~` for their home. */
+function fromHome(path: string): string {
+  const home = homedir();
+  return path === home || path.startsWith(`${home}/`) ? `~${path.slice(home.length)}` : path;
+}

@@ -1,0 +1,149 @@
+import { readFileSync } from "node:fs";
+import { resolve } from "node:path";
+
+import * as z from "zod";
+
+import {
+  type AgentConfig,
+  AgentName,
+  Digits,
+  type Env,
+  parseEnv,
+  readAgentConfig,
+} from "../../host-agent/config.ts";
+import { ConfigError } from "../../host-agent/system/config-error.ts";
+import { PrivateKey } from "../../host-agent/protocol/signature.ts";
+
+const DEFAULT_KEYS_FILE = "/app/config/enterprise_keys.json";
+
+const KeysEnv = z.object({
+  HUB_KEYS_FILE: z.string().min(1, "must not be empty").default(DEFAULT_KEYS_FILE),
+});
+
+const NodeEnv = KeysEnv.extend({
+  HUB_HOST: z.string().min(1, "must not be empty").default("127.0.0.1"),
+  HUB_PORT: z
+    .string()
+    .regex(/^\d{1,5}$/, "must be a port number")
+    .transform(Number)
+    .pipe(z.int().max(65_535, "must be a port number"))
+    .default(8787),
+  HUB_KV: z
+    .string()
+    .regex(/^(?:memory:|sqlite:.+)$/, "must be memory: or sqlite:PATH")
+    .optional(),
+  HUB_ALLOW_OPEN: z.enum(["0", "1"], "must be 0 or 1").optional(),
+  HUB_AGENT_URL: z
+    .string()
+    .refine(isAgentUrl, "must be http://host:port, https://host:port or unix:/path")
+    .optional(),
+  HUB_AGENT_NAME: AgentName,
+  HUB_FAILED_AUTH_PER_MINUTE: Digits.default(10),
+  HUB_RATE_PER_KEY: Digits.optional(),
+});
+
+/** An agent in another process, and what its door wants to see. */
+export interface RemoteAgentConfig {
+  /** An origin, or `unix:/path`. */
+  url: string;
+  name: string;
+  key: PrivateKey;
+}
+
+/** The Node adapter's settings. All paths are absolute. */
+export interface NodeConfig {
+  host: string;
+  port: number;
+  keysFile: string;
+  /** The SQLite file of the KV; undefined for one in memory. */
+  kvFile: string | undefined;
+  /** Dev mode may be reached from other hosts. */
+  allowOpen: boolean;
+  /** Each key may make so many requests a minute; undefined for no limit. */
+  ratePerKey: number | undefined;
+  /** So many requests a minute from one address may lack a valid key; undefined for no limit. */
+  failedAuthPerMinute: number | undefined;
+  /** The embedded agent; with a remote one only the state folder counts, for the KV. */
+  agent: AgentConfig;
+  /** Undefined when the agent is embedded. */
+  remoteAgent: RemoteAgentConfig | undefined;
+}
+
+/** Reads the Node adapter's settings. Throws ConfigError. */
+export function readNodeConfig(env: Env): NodeConfig {
+  const values = parseEnv(NodeEnv, env);
+  const agent = readAgentConfig(env);
+  const kv = values.HUB_KV ?? `sqlite:${agent.stateDir}/kv.db`;
+  return {
+    host: values.HUB_HOST,
+    port: values.HUB_PORT,
+    keysFile: readKeysFilePath(env),
+    kvFile: kv === "memory:" ? undefined : resolve(kv.slice("sqlite:".length)),
+    allowOpen: values.HUB_ALLOW_OPEN === "1",
+    ratePerKey: values.HUB_RATE_PER_KEY || undefined,
+    failedAuthPerMinute: values.HUB_FAILED_AUTH_PER_MINUTE || undefined,
+    agent,
+    remoteAgent:
+      values.HUB_AGENT_URL === undefined
+        ? undefined
+        : {
+            url: values.HUB_AGENT_URL.startsWith("unix:")
+              ? values.HUB_AGENT_URL
+              : new URL(values.HUB_AGENT_URL).origin,
+            name: values.HUB_AGENT_NAME,
+            key: readAgentKey(env["HUB_AGENT_KEY"]),
+          },
+  };
+}
+
+/** An origin, not a URL with a path, a query or a password: there is nothing that they could mean. */
+function isAgentUrl(value: string): boolean {
+  if (value.startsWith("unix:")) return value.startsWith("unix:/");
+  const url = URL.parse(value);
+  return (
+    url !== null &&
+    /^https?:$/.test(url.protocol) &&
+    [url.origin, `${url.origin}/`].includes(value.toLowerCase())
+  );
+}
+
+/** The private key itself, or of the file that the value names. No error shows any of it. */
+function readAgentKey(value: string | undefined): PrivateKey {
+  if (value === undefined || value === "") {
+    throw new ConfigError(
+      "HUB_AGENT_KEY: must hold the private key for the agent of HUB_AGENT_URL; `npm run keys -- agent-pair` makes one",
+    );
+  }
+  const isInline = isInlineKey(value);
+  let text: string;
+  try {
+    text = isInline ? value : readFileSync(value, "utf8");
+  } catch (error) {
+    throw new ConfigError(`HUB_AGENT_KEY: ${value} cannot be read: ${(error as NodeJS.ErrnoException).code}`);
+  }
+  const source = isInline ? "its value" : value;
+  let json: unknown;
+  try {
+    json = JSON.parse(text);
+  } catch {
+    throw new ConfigError(`HUB_AGENT_KEY: ${source} is not JSON`);
+  }
+  const parsed = PrivateKey.safeParse(json);
+  if (parsed.success) return parsed.data;
+  const problems = parsed.error.issues.map((issue) => `${issue.path.join(".") || "it"}: ${issue.message}`);
+  throw new ConfigError(`HUB_AGENT_KEY: ${source} is no private Ed25519 JWK: ${problems.join("; ")}`);
+}
+
+/** HUB_AGENT_KEY where it names a file. */
+export function agentKeyFile({ HUB_AGENT_KEY: value }: Env): { HUB_AGENT_KEY?: string } {
+  return value === undefined || value === "" || isInlineKey(value) ? {} : { HUB_AGENT_KEY: value };
+}
+
+function isInlineKey(value: string): boolean {
+  return value.trimStart().startsWith("{");
+}
+
+/** Where the server looks for its keys. Throws ConfigError. */
+export function readKeysFilePath(env: Env): string {
+  return resolve(parseEnv(KeysEnv, env).HUB_KEYS_FILE);
+}

@@ -1,0 +1,94 @@
+import type { IncomingMessage, Server, ServerResponse } from "node:http";
+import type { Duplex } from "node:stream";
+
+import { getRequestListener } from "@hono/node-server";
+
+import { boundedServer, type HttpBounds, ofReaders } from "../../host-agent/system/http-listener.ts";
+import { refusal, refusalOf, repeatedHeader, sendRefusal, writeRefusal } from "./refusal.ts";
+
+export { close, listen } from "../../host-agent/system/http-listener.ts";
+
+const BOUNDS: HttpBounds = {
+  headersTimeoutMs: 10_000,
+  /** Longer than a body may take in handlers/body.ts, which answers better. */
+  requestTimeoutMs: 30_000,
+  /** Proxies in front keep theirs shorter. */
+  keepAliveTimeoutMs: 65_000,
+  maxHeaderBytes: 16_384,
+  /** So that strangers who hold connections open leave file descriptors for runs and their logs. */
+  maxConnections: 8_192,
+};
+
+/** A fetch handler that is told where a request comes from. */
+type FetchFrom = (request: Request, from: { address: string | undefined }) => Promise<Response>;
+
+/**
+ * An HTTP server of node:http for a fetch handler, bounded in time and size.
+ * What no Request can be made of is answered with a problem, too.
+ */
+export function httpServer(fetch: FetchFrom): Server {
+  const endOfTurn = turnEnds();
+  const serveFetch = async (request: Request, { incoming }: { incoming: IncomingMessage }) => {
+    const response = await fetch(request, { address: incoming.socket.remoteAddress });
+    if (request.method === "GET") await endOfTurn();
+    return response;
+  };
+  const listener = getRequestListener(serveFetch as never, {
+    errorHandler: () => refusal("malformed_request", BAD_URL),
+  });
+  /** The last request of each connection and its answer. */
+  const exchanges = new WeakMap<Duplex, { incoming: IncomingMessage; outgoing: ServerResponse }>();
+
+  const refused = new WeakSet<Duplex>();
+
+  function serve(incoming: IncomingMessage, outgoing: ServerResponse): void {
+    exchanges.set(incoming.socket, { incoming, outgoing });
+    const repeated = repeatedHeader(incoming);
+    const answered = repeated
+      ? sendRefusal(outgoing, refusal("malformed_request", `header.${repeated}: is given more than once`))
+      : listener(incoming, outgoing);
+    answered.catch(() => outgoing.destroy());
+  }
+
+  function refuse(fault: NodeJS.ErrnoException, socket: Duplex): void {
+    const { incoming, outgoing } = exchanges.get(socket) ?? {};
+    const isAnswering = outgoing !== undefined && !outgoing.writableFinished;
+    if (refused.has(socket)) return;
+    refused.add(socket);
+    const send = () => void writeRefusal(socket, refusalOf(fault));
+    if (!isAnswering) send();
+    // The fault is in the request behind this one: this one's own answer goes first.
+    else if (incoming!.complete) outgoing.once("finish", send);
+    else if (outgoing.headersSent) socket.destroy();
+    else send();
+  }
+
+  // Without a Host no URL can be made: that gets our own 400, not node's empty one.
+  return boundedServer(BOUNDS, { requireHostHeader: false })
+    .on("request", ofReaders(serve))
+    .on("checkExpectation", serve)
+    .on("clientError", refuse)
+    .on("connect", (_incoming, socket) => {
+      void writeRefusal(
+        socket,
+        refusal("method_not_allowed", "CONNECT is not allowed here", { allow: "GET, HEAD, POST" }),
+      );
+    });
+}
+
+const BAD_URL = "The request line and the Host header make no valid http URL";
+
+/**
+ * Lets the answers of one turn of the event loop leave together: the client that
+ * the first of them wakes is awake for the others, and waking it is what costs.
+ */
+function turnEnds(): () => Promise<void> {
+  let end: Promise<void> | undefined;
+  return () =>
+    (end ??= new Promise((resolve) => {
+      setImmediate(() => {
+        end = undefined;
+        resolve();
+      });
+    }));
+}

@@ -1,0 +1,20 @@
+import { checkTtl, type KV } from "../../handlers/kv.ts";
+
+/** For tests and for a single process: everything is forgotten on exit. Holds at most `maxEntries`, the oldest go first. */
+export function memoryKV({ now = Date.now, maxEntries = 10_000 } = {}): KV {
+  const entries = new Map<string, { value: string; expiresAt: number }>();
+  return {
+    async get(key) {
+      const entry = entries.get(key);
+      if (entry && entry.expiresAt > now()) return entry.value;
+      entries.delete(key);
+      return undefined;
+    },
+    async put(key, value, { ttlSeconds }) {
+      checkTtl(ttlSeconds);
+      entries.delete(key);
+      entries.set(key, { value, expiresAt: now() + ttlSeconds * 1000 });
+      if (entries.size > maxEntries) entries.delete(entries.keys().next().value!);
+    },
+  };
+}

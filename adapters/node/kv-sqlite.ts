@@ -1,0 +1,96 @@
+import { chmodSync, existsSync, renameSync } from "node:fs";
+import { DatabaseSync } from "node:sqlite";
+
+import { checkTtl, type KV } from "../../handlers/kv.ts";
+import type { Log } from "../../host-agent/system/logger.ts";
+import { isDamaged } from "../../host-agent/store/sqlite-damage.ts";
+
+/** Of so many writes, one also clears away what has expired. */
+const CLEAN_EVERY = 500;
+
+/**
+ * A KV in the SQLite file at `path`, for the Node adapter: it survives a
+ * restart. A write may be lost with the power, and a damaged file is put aside
+ * for a new one, as `log` is told: the KV is only a memory (handlers/kv.ts).
+ */
+export function sqliteKV(
+  path: string,
+  now: () => number = Date.now,
+  log: Log = () => {},
+): KV & { close(): void } {
+  let table = repaired(() => openTable(path));
+  let writes = 0;
+
+  /** Does the work; when the file turns out to be damaged, once more with a new one. */
+  function repaired<T>(work: () => T): T {
+    try {
+      return work();
+    } catch (error) {
+      if (!isDamaged(error)) throw error;
+      const aside = putAside(path, now());
+      log({ level: "error", event: "kv_damaged", detail: `${path} is damaged and was put aside`, aside });
+      return work();
+    }
+  }
+
+  function use<T>(work: () => T): T {
+    let isNew = true;
+    return repaired(() => {
+      if (!isNew) {
+        table.close();
+        table = openTable(path);
+      }
+      isNew = false;
+      return work();
+    });
+  }
+
+  return {
+    async get(key) {
+      return use(() => table.get(key, now()));
+    },
+    async put(key, value, { ttlSeconds }) {
+      checkTtl(ttlSeconds);
+      use(() => {
+        table.put(key, value, now() + ttlSeconds * 1000);
+        if (++writes % CLEAN_EVERY === 0) table.clean(now());
+      });
+    },
+    close: () => table.close(),
+  };
+}
+
+function openTable(path: string) {
+  const db = new DatabaseSync(path, { timeout: 2_000 });
+  try {
+    // The records in it hold arguments; its -wal and -shm get the same mode.
+    chmodSync(path, 0o600);
+    db.exec(`
+      PRAGMA journal_mode = WAL;
+      PRAGMA synchronous = NORMAL;
+      CREATE TABLE IF NOT EXISTS kv (key TEXT PRIMARY KEY, value TEXT NOT NULL, expires_at INTEGER NOT NULL) STRICT;
+      CREATE INDEX IF NOT EXISTS kv_expiry ON kv (expires_at);
+    `);
+    const select = db.prepare("SELECT value FROM kv WHERE key = ? AND expires_at > ?");
+    const upsert = db.prepare("INSERT OR REPLACE INTO kv (key, value, expires_at) VALUES (?, ?, ?)");
+    const clean = db.prepare("DELETE FROM kv WHERE expires_at <= ?");
+    return {
+      get: (key: string, now: number) => (select.get(key, now) as { value: string } | undefined)?.value,
+      put: (key: string, value: string, expiresAt: number) => void upsert.run(key, value, expiresAt),
+      clean: (now: number) => void clean.run(now),
+      close: () => db.close(),
+    };
+  } catch (error) {
+    db.close();
+    throw error;
+  }
+}
+
+/** Renames the file and what belongs to it; returns the new name. */
+function putAside(path: string, now: number): string {
+  const aside = `${path}.damaged-${new Date(now).toISOString().replaceAll(/[:.]/g, "-")}`;
+  for (const suffix of ["", "-wal", "-shm"]) {
+    if (existsSync(path + suffix)) renameSync(path + suffix, aside + suffix);
+  }
+  return aside;
+}

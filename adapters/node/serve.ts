@@ -1,0 +1,218 @@
+import { existsSync } from "node:fs";
+import { dirname } from "node:path";
+
+import { agentClient } from "../../handlers/agent-client.ts";
+import { httpTransport, type RemoteAgent } from "../../handlers/agent-transport.ts";
+import { createApp } from "../../handlers/app.ts";
+import type { KeyRing } from "../../handlers/auth.ts";
+import { isLoopback } from "../../handlers/loopback.ts";
+import { type Agent, startAgent } from "../../host-agent/agent.ts";
+import type { RecordEvent } from "../../host-agent/audit/audit-log.ts";
+import { type AgentConfig, type Env } from "../../host-agent/config.ts";
+import { ConfigError } from "../../host-agent/system/config-error.ts";
+import type { Log } from "../../host-agent/system/logger.ts";
+import { makeFolder } from "../../host-agent/system/make-folder.ts";
+import type { Agent as Operations } from "../../host-agent/protocol/agent.ts";
+import { requestSigner } from "../../host-agent/protocol/signature.ts";
+import type { NodeConfig, RemoteAgentConfig } from "./config.ts";
+import { folderAssets, PAGES_FOLDER } from "./assets-folder.ts";
+import { embeddedAgent } from "./embedded-agent.ts";
+import { close, httpServer, listen } from "./http-server.ts";
+import { openKeysFile } from "./keys-file.ts";
+import { sha256 } from "../../host-agent/system/sha256.ts";
+import { keysSeen } from "./keys-seen.ts";
+import { memoryKV } from "./kv-memory.ts";
+import { sqliteKV } from "./kv-sqlite.ts";
+import { unixFetch } from "./unix-fetch.ts";
+
+/** A server that listens. */
+export interface Serving {
+  url: string;
+  mode: KeyRing["mode"];
+  /** What an operator should hear of who is let in at the start, a sentence each. */
+  warnings: string[];
+  /** What is wrong with the embedded agent's recipes file now, in a sentence; undefined when all is well. */
+  recipesProblem(): Promise<string | undefined>;
+  /** How many runs are alive under the embedded agent, after a look at each; undefined when the agent is a remote one. */
+  countAlive(): Promise<number | undefined>;
+  /** Takes no more requests, finishes those under way, and lets the runs go on. */
+  stop(): Promise<void>;
+}
+
+const STOP_GRACE_MS = 3_000;
+
+/**
+ * Starts the API over HTTP in this process, with the host-agent embedded or
+ * with a remote one, which need not be there yet. `now` is the clock of the runs and of what is remembered of
+ * them. Throws ConfigError when a setting or a file forbids it.
+ */
+export async function serveNode(
+  config: NodeConfig,
+  env: Env,
+  log: Log,
+  now: () => number = Date.now,
+): Promise<Serving> {
+  // The agent keeps the record of changes, if it is ours; with a remote one the request log has them.
+  let record: RecordEvent | undefined;
+  const seen = keysSeen(config.agent.stateDir);
+  seen.refuseMissing(config.keysFile);
+  const keys = await guardedKeys(config, (event) => {
+    record?.(event);
+    if (event.outcome === "loaded") seen.note(event.mode);
+  });
+  const ring = await keys();
+  const { mode } = ring;
+  if (mode === "unavailable") {
+    throw new ConfigError(
+      `HUB_HOST: without API keys the Hub is open to everyone who can reach it, and ${config.host} is not loopback. ` +
+        `Create a key with \`npm run keys -- create\`, or set HUB_ALLOW_OPEN=1 if that is what you want`,
+    );
+  }
+  const agent = config.remoteAgent
+    ? await reachAgent(config.remoteAgent)
+    : await embedAgent(config.agent, env, now);
+  const { audit } = agent;
+  record = audit?.record ?? ((event) => log({ level: "info", ...event }));
+  record({ event: "keys", outcome: "loaded", mode });
+  const kv = await openKV(config.kvFile, now, log).catch(async (error: unknown) => {
+    await agent.close();
+    throw error;
+  });
+  if (existsSync(config.keysFile)) seen.note(mode);
+  const stopping = new AbortController();
+  const app = createApp({
+    agent: agent.operations,
+    kv,
+    keys,
+    digest: sha256,
+    requestsPerMinute: config.ratePerKey,
+    failuresPerMinute: config.failedAuthPerMinute,
+    audit: (event) => {
+      // Of a refusal the request log has a line in any case.
+      if (event.event === "refused") audit?.recordRefusal({ ...event });
+      else record?.({ ...event });
+    },
+    log,
+    now,
+    assets: folderAssets(PAGES_FOLDER),
+    stopping: stopping.signal,
+  });
+  const server = httpServer(app.fetch);
+  try {
+    const port = await listen(server, { host: config.host, port: config.port });
+    const host = config.host.includes(":") ? `[${config.host}]` : config.host;
+    return {
+      url: `http://${host}:${port}`,
+      mode,
+      warnings: ringWarnings(ring, now()),
+      recipesProblem: agent.recipesProblem,
+      countAlive: agent.countAlive,
+      async stop() {
+        stopping.abort();
+        await close(server, STOP_GRACE_MS);
+        await shutDown(agent, kv);
+      },
+    };
+  } catch (error) {
+    await shutDown(agent, kv);
+    throw cannotListen(config, error as NodeJS.ErrnoException);
+  }
+}
+
+/** Why there is no listening on the address of HUB_HOST and HUB_PORT, and what to do. */
+export function cannotListen(
+  { host, port }: Pick<NodeConfig, "host" | "port">,
+  { code, message }: NodeJS.ErrnoException,
+): ConfigError {
+  const reasons: Record<string, string> = {
+    EADDRINUSE: "it is in use; perhaps a Hub is running already. HUB_PORT names another",
+    EACCES: "ports below 1024 are root's. HUB_PORT names another",
+  };
+  const reason = reasons[code ?? ""] ?? message;
+  return new ConfigError(`HUB_HOST, HUB_PORT: cannot listen on ${host} port ${port}: ${reason}`);
+}
+
+function ringWarnings(ring: KeyRing, now: number): string[] {
+  if (ring.mode === "dev" && process.getuid?.() === 0) {
+    return ["this runs as root without API keys: every user of this machine may launch as root"];
+  }
+  if (ring.mode !== "enforced") return [];
+  const isOver = [...ring.keys.values()].every(
+    ({ expiresAt = Number.POSITIVE_INFINITY }) => expiresAt <= now,
+  );
+  return isOver
+    ? ["all API keys have expired: nobody is let in. `npm run keys -- create` makes another"]
+    : [];
+}
+
+/** An agent as the adapter holds it. */
+interface HeldAgent extends Pick<Serving, "countAlive" | "recipesProblem"> {
+  operations: Operations;
+  /** Of an agent in another process: none. */
+  audit: Agent["audit"] | undefined;
+  close(): Promise<void>;
+}
+
+/** What the agent on a Unix socket sees as Host. */
+const NO_HOST = "http://host-agent";
+
+async function embedAgent(config: AgentConfig, env: Env, now: () => number): Promise<HeldAgent> {
+  const { operations, close: closeAgent, ...agent } = await startAgent(config, env, now);
+  return { ...agent, operations: embeddedAgent(operations), close: closeAgent };
+}
+
+async function reachAgent(config: RemoteAgentConfig): Promise<HeldAgent> {
+  const operations = agentClient(httpTransport(await remoteAgent(config)));
+  const notOurs = { audit: undefined, recipesProblem: unknown, countAlive: unknown };
+  return { operations, ...notOurs, close: async () => {} };
+}
+
+/** What only the agent itself can tell. */
+async function unknown(): Promise<undefined> {}
+
+/** The way to an agent in another process. Throws ConfigError when the key is none. */
+export async function remoteAgent({ url, name, key }: RemoteAgentConfig): Promise<RemoteAgent> {
+  const sign = await requestSigner(key, name).catch(() => {
+    throw new ConfigError("HUB_AGENT_KEY: is no private Ed25519 JWK: its parts do not belong together");
+  });
+  return url.startsWith("unix:")
+    ? { url: NO_HOST, sign, fetch: unixFetch(url.slice("unix:".length)) }
+    : { url, sign, fetch: (request) => fetch(request) };
+}
+
+async function shutDown(agent: HeldAgent, kv: { close(): void }): Promise<void> {
+  await agent.close();
+  kv.close();
+}
+
+/** The keys of the file; dev mode is for this machine only, unless more was allowed. */
+async function guardedKeys(
+  { keysFile, host, allowOpen }: NodeConfig,
+  record: (event: { event: string; outcome: string; mode: string }) => void,
+): Promise<() => Promise<KeyRing>> {
+  const onChange = (outcome: string, mode: string) => record({ event: "keys", outcome, mode });
+  const keys = await openKeysFile(keysFile, Date.now, onChange).catch((error: Error) => {
+    throw new ConfigError(`HUB_KEYS_FILE: ${error.message}`);
+  });
+  if (allowOpen) return keys;
+  const dev: KeyRing = isLoopback(host) ? { mode: "dev", localOnly: true } : CLOSED;
+  return async () => {
+    const ring = await keys();
+    return ring.mode === "dev" ? dev : ring;
+  };
+}
+
+const CLOSED: KeyRing = {
+  mode: "unavailable",
+  problem: "there are no API keys, and dev mode is for loopback only; nobody is let in",
+};
+
+async function openKV(file: string | undefined, now: () => number, log: Log) {
+  if (file === undefined) return { ...memoryKV({ now }), close() {} };
+  try {
+    makeFolder(dirname(file));
+    return sqliteKV(file, now, log);
+  } catch (error) {
+    throw new ConfigError(`HUB_KV: sqlite:${file} cannot be used: ${(error as Error).message}`);
+  }
+}

@@ -1,0 +1,132 @@
+import * as z from "zod";
+
+import { agentClient } from "../../handlers/agent-client.ts";
+import { type Fetch, httpTransport } from "../../handlers/agent-transport.ts";
+import { createApp } from "../../handlers/app.ts";
+import { bindingAssets } from "./assets-workers.ts";
+import { PrivateKey, requestSigner } from "../../host-agent/protocol/signature.ts";
+import { kvKeys } from "./keys-kv.ts";
+import { workersKV } from "./kv-workers.ts";
+
+/** The bindings, variables and secrets of wrangler.toml. */
+export interface WorkerEnv {
+  HUB_KV: KVNamespace;
+  /** The files of the console and the API reference. */
+  HUB_ASSETS?: { fetch: Fetch };
+  /** A VPC service, or anything else with a fetch, that leads to the agent. */
+  HUB_AGENT?: { fetch: Fetch };
+  HUB_AGENT_URL?: string;
+  HUB_AGENT_KEY?: string;
+  HUB_AGENT_NAME?: string;
+  HUB_DEV_MODE?: string;
+  HUB_RATE_PER_KEY?: string;
+  HUB_FAILED_AUTH_PER_MINUTE?: string;
+}
+
+/** The same as the Node adapter's, counted in each isolate by itself. */
+const DEFAULT_FAILURES_PER_MINUTE = 10;
+
+const PerMinute = z
+  .string()
+  .regex(/^\d{1,9}$/, "must be a whole number")
+  .transform(Number);
+
+const Variables = z.object({
+  HUB_AGENT_URL: z.url({ protocol: /^https?$/ }),
+  HUB_AGENT_KEY: z.string().transform((text, context) => {
+    const parsed = PrivateKey.safeParse(parseJson(text));
+    if (parsed.success) return parsed.data;
+    context.addIssue("must be the private JWK that `npm run keys -- agent-pair` printed");
+    return z.NEVER;
+  }),
+  HUB_AGENT_NAME: z.string().min(1).default("host-agent"),
+  HUB_DEV_MODE: z.enum(["0", "1"]).default("0"),
+  HUB_RATE_PER_KEY: PerMinute.optional(),
+  HUB_FAILED_AUTH_PER_MINUTE: PerMinute.default(DEFAULT_FAILURES_PER_MINUTE),
+});
+
+type App = Pick<ReturnType<typeof createApp>, "fetch">;
+
+let app: Promise<App> | undefined;
+
+export default {
+  /** Answers every request; a deployment that is set up wrongly answers 500 and says why in its log. */
+  async fetch(request: Request, env: WorkerEnv): Promise<Response> {
+    app ??= createWorkerApp(env);
+    // Cloudflare sets this header itself; elsewhere whoever stands in front has to.
+    return (await app).fetch(request, { address: request.headers.get("cf-connecting-ip") ?? undefined });
+  },
+};
+
+async function createWorkerApp(env: WorkerEnv): Promise<App> {
+  const parsed = Variables.safeParse(env);
+  if (!parsed.success) {
+    return misconfigured(parsed.error.issues.map((issue) => `${String(issue.path[0])}: ${issue.message}`));
+  }
+  const { HUB_AGENT_URL, HUB_AGENT_KEY, HUB_AGENT_NAME, HUB_DEV_MODE } = parsed.data;
+  const { HUB_RATE_PER_KEY, HUB_FAILED_AUTH_PER_MINUTE } = parsed.data;
+  const { HUB_AGENT: service } = env;
+  const sign = await requestSigner(HUB_AGENT_KEY, HUB_AGENT_NAME).catch(() => undefined);
+  if (sign === undefined) {
+    return misconfigured(["HUB_AGENT_KEY: is no private Ed25519 JWK: its parts do not belong together"]);
+  }
+  return createApp({
+    agent: agentClient(
+      httpTransport({
+        url: HUB_AGENT_URL.replace(/\/$/, ""),
+        fetch: service ? (request) => service.fetch(request) : (request) => fetch(request),
+        sign,
+      }),
+    ),
+    kv: workersKV(env.HUB_KV),
+    keys: kvKeys(env.HUB_KV, {
+      devMode: HUB_DEV_MODE === "1",
+      digest: sha256,
+      onError: (error) => log({ level: "error", event: "keys_unusable", error: String(error) }),
+    }),
+    digest: sha256,
+    requestsPerMinute: HUB_RATE_PER_KEY || undefined,
+    failuresPerMinute: HUB_FAILED_AUTH_PER_MINUTE || undefined,
+    // The agent keeps the record of changes. Of a refusal the request log has a line in any case.
+    audit: (event) => event.event === "replay" && log({ level: "info", ...event }),
+    log,
+    now: Date.now,
+    ...(env.HUB_ASSETS && { assets: bindingAssets(env.HUB_ASSETS) }),
+  });
+}
+
+/** `faults` name each bad variable, but not its value: one of them is a secret. */
+function misconfigured(faults: readonly string[]): App {
+  return {
+    async fetch() {
+      log({ level: "error", event: "misconfigured", faults });
+      return Response.json(
+        {
+          type: "urn:serveraihub:problem:internal",
+          title: "Something went wrong on our side",
+          status: 500,
+          detail: "This edge is not set up completely; its log says what is missing",
+          code: "internal",
+        },
+        { status: 500, headers: { "content-type": "application/problem+json", "cache-control": "no-store" } },
+      );
+    },
+  };
+}
+
+function log(entry: Record<string, unknown>): void {
+  console.log(JSON.stringify(entry));
+}
+
+async function sha256(text: string): Promise<string> {
+  const digest = await crypto.subtle.digest("SHA-256", new TextEncoder().encode(text));
+  return Array.from(new Uint8Array(digest), (byte) => byte.toString(16).padStart(2, "0")).join("");
+}
+
+function parseJson(text: string): unknown {
+  try {
+    return JSON.parse(text);
+  } catch {
+    return undefined;
+  }
+}

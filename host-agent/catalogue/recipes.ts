@@ -1,0 +1,172 @@
+import { readFile } from "node:fs/promises";
+import { dirname, resolve } from "node:path";
+
+import * as z from "zod";
+
+import { sha256 } from "../system/sha256.ts";
+import { isUnableToLook } from "../system/exhaustion.ts";
+import { fileVersion } from "../system/file-version.ts";
+import { DEFAULT_ERROR_MARKERS } from "./error-markers.ts";
+import { ParamEntry, type RecipeParam, publicParam, repeatedParam } from "./params.ts";
+import { type Recipe, RecipeId } from "../protocol/recipe.ts";
+
+const Regex = z.string().transform((source, context) => {
+  try {
+    return new RegExp(source, "u");
+  } catch (error) {
+    context.addIssue({ code: "custom", message: error instanceof Error ? error.message : "not a pattern" });
+    return z.NEVER;
+  }
+});
+const Word = z.string().refine((word) => !word.includes("\0"), "must not contain a NUL character");
+
+/** One entry of the recipes file. */
+const RecipeEntry = z.strictObject({
+  recipe_id: RecipeId,
+  title: z.string().min(1).max(200),
+  description: z.string().max(10_000),
+  command: z.array(Word).min(1),
+  cwd: Word.min(1).default("."),
+  log_dir: Word.min(1).optional(),
+  env: z.record(z.string().regex(/^[A-Za-z_][A-Za-z0-9_]*$/), Word).default({}),
+  terminal: z.boolean().default(false),
+  timeout_seconds: z.int().min(1).optional(),
+  max_running: z.int().min(1).optional(),
+  error_markers: z.array(Regex).optional(),
+  args_help: z.string().min(1).max(10_000).optional(),
+  params: z
+    .array(ParamEntry)
+    .max(100)
+    .default([])
+    .superRefine((params, context) => {
+      const repeated = repeatedParam(params);
+      if (repeated !== undefined) context.addIssue({ code: "custom", message: repeated });
+    }),
+});
+
+const RecipesFile = z.strictObject({
+  recipes: z.array(RecipeEntry),
+  error_markers: z.array(Regex).optional(),
+});
+
+/** A recipe with its paths made absolute and its markers compiled. */
+export interface CatalogueRecipe extends Omit<z.infer<typeof RecipeEntry>, "log_dir" | "error_markers"> {
+  log_dir: string | undefined;
+  error_markers: readonly RegExp[];
+  params: RecipeParam[];
+}
+
+export interface Catalogue {
+  recipes: ReadonlyMap<string, CatalogueRecipe>;
+  /** For runs of no recipe: what in a log's end means failure. */
+  error_markers: readonly RegExp[];
+}
+
+export type Recipes = ReturnType<typeof openRecipes>;
+
+/** Told each time the file was read: what came of it, and the SHA-256 of what was taken. */
+export type OnRead = (outcome: "loaded" | "refused", sha256: string | null) => void;
+
+/** A word of a command that stands for the Node which runs the agent. */
+const NODE_WORD = "{node}";
+
+/**
+ * The recipes file at `path`, read again when it has changed. When it is
+ * missing or malformed the last good catalogue stays and `problem()` says why.
+ * Throws when the host has no descriptors to read it for the first time.
+ */
+export function openRecipes(path: string, onRead: OnRead = () => {}) {
+  let catalogue: Catalogue = { recipes: new Map(), error_markers: compile(DEFAULT_ERROR_MARKERS) };
+  let version: string | undefined;
+  let problem: string | undefined;
+  let looking: Promise<void> | undefined;
+
+  async function look(): Promise<void> {
+    const now = fileVersion(path);
+    if (now === version) return;
+    try {
+      const text = await readFile(path, "utf8");
+      catalogue = parseCatalogue(text, dirname(path));
+      if (problem !== undefined) {
+        console.error(JSON.stringify({ level: "info", event: "recipes_file_mended" }));
+      }
+      problem = undefined;
+      onRead("loaded", sha256(text));
+    } catch (error) {
+      // It says nothing of the file: the next look is another try.
+      if (isUnableToLook(error) && version !== undefined) return;
+      if (isUnableToLook(error)) throw error;
+      problem = `the recipes file cannot be used: ${reasonOf(error)}`;
+      // With its path and the fault: /healthz, which is public, says only that there is one.
+      console.error(JSON.stringify({ level: "error", event: "recipes_file_broken", error: problem }));
+      onRead("refused", null);
+    }
+    version = now;
+  }
+
+  async function current(): Promise<Catalogue> {
+    // A look that began before this call may have missed a change that came before it: only the next one counts.
+    await looking;
+    looking ??= look().finally(() => (looking = undefined));
+    await looking;
+    return catalogue;
+  }
+
+  return {
+    current,
+    /** What is wrong with the file, with its path; undefined when all is well. */
+    async problem(): Promise<string | undefined> {
+      await current();
+      return problem;
+    },
+  };
+}
+
+/** What stands behind the file's name in a banner when nothing could be read from it yet. */
+export function noRecipes(problem: string): string {
+  return ` - NO RECIPES: ${problem}; it is read again when it changes`;
+}
+
+/** Parses the text of a recipes file. Throws an Error whose message says what is wrong where. */
+export function parseCatalogue(text: string, folder: string): Catalogue {
+  const parsed = RecipesFile.safeParse(JSON.parse(text));
+  if (!parsed.success) throw new Error(z.prettifyError(parsed.error));
+  const markers = parsed.data.error_markers ?? compile(DEFAULT_ERROR_MARKERS);
+  const recipes = new Map<string, CatalogueRecipe>();
+  for (const entry of parsed.data.recipes) {
+    if (recipes.has(entry.recipe_id)) throw new Error(`recipe_id ${entry.recipe_id} stands there twice`);
+    const cwd = resolve(folder, entry.cwd);
+    recipes.set(entry.recipe_id, {
+      ...entry,
+      command: entry.command.map((word) => (word === NODE_WORD ? process.execPath : word)),
+      cwd,
+      log_dir: entry.log_dir === undefined ? undefined : resolve(cwd, entry.log_dir),
+      error_markers: entry.error_markers ?? markers,
+    });
+  }
+  return { recipes, error_markers: markers };
+}
+
+/** On one line, for a banner and a log. */
+function reasonOf(error: unknown): string {
+  const message = error instanceof Error ? error.message : String(error);
+  return message.replaceAll(/\s*\n\s*/g, " ");
+}
+
+/** What a client may know of a recipe: neither its command nor a path. */
+export function publicRecipe(recipe: CatalogueRecipe): Recipe {
+  return {
+    recipe_id: recipe.recipe_id,
+    title: recipe.title,
+    description: recipe.description,
+    terminal: recipe.terminal,
+    timeout_seconds: recipe.timeout_seconds ?? null,
+    max_running: recipe.max_running ?? null,
+    args_help: recipe.args_help ?? null,
+    params: recipe.params.map(publicParam),
+  };
+}
+
+function compile(sources: readonly string[]): RegExp[] {
+  return sources.map((source) => new RegExp(source, "u"));
+}

@@ -1,0 +1,70 @@
+import { closeSync, constants, openSync, readFileSync, writeSync } from "node:fs";
+
+import { MAX_AGE_SECONDS, MAX_SKEW_SECONDS } from "../protocol/signature.ts";
+
+/** The mark is always written over itself with the same length: that needs no room on the disk. */
+const MARK_DIGITS = 15;
+
+export type NonceMemory = ReturnType<typeof openNonceMemory>;
+
+/**
+ * Remembers the nonces of all signatures that may still be young enough, and
+ * nothing older. It refuses what was created before the time that it can speak
+ * for, and so it forgets nothing by a restart: the file at `path` keeps the
+ * highest creation time that an agent ever accepted, and the next agent begins
+ * behind it, and not before its own start. It is written at most once a second.
+ */
+export function openNonceMemory(path: string, now: () => number = Date.now) {
+  const nowSeconds = () => Math.floor(now() / 1000);
+  // A mark further ahead than a signer's clock may be is from a clock that has been put right since.
+  let mark = Math.min(readMark(path), nowSeconds() + MAX_SKEW_SECONDS);
+  /** Nothing created before this is known here. */
+  let notBefore = Math.max(nowSeconds(), mark + 1);
+  const nonces = new Map<number, Set<string>>();
+  const fd = openSync(path, constants.O_WRONLY | constants.O_CREAT | constants.O_NOFOLLOW, 0o600);
+  // So that an empty file is a damaged one, and never that of an agent which accepted nothing.
+  raiseMark(mark);
+
+  function raiseMark(created: number): void {
+    writeSync(fd, `${String(created).padStart(MARK_DIGITS)}\n`, 0);
+    mark = created;
+  }
+
+  function forget(): void {
+    notBefore = Math.max(notBefore, nowSeconds() - MAX_AGE_SECONDS);
+    for (const created of nonces.keys()) if (created < notBefore) nonces.delete(created);
+  }
+
+  return {
+    /**
+     * Takes a nonce of a valid signature: `new` once, `seen` ever after, and
+     * `before` when it may have been seen before this memory began. Throws
+     * when the mark cannot be written; then the nonce is not taken.
+     */
+    take(nonce: string, created: number): "new" | "seen" | "before" {
+      forget();
+      if (created < notBefore) return "before";
+      const known = nonces.get(created);
+      if (known?.has(nonce)) return "seen";
+      if (created > mark) raiseMark(created);
+      if (known) known.add(nonce);
+      else nonces.set(created, new Set([nonce]));
+      return "new";
+    },
+    /** How many nonces are remembered. */
+    count: () => nonces.values().reduce((sum, set) => sum + set.size, 0),
+    close: () => closeSync(fd),
+  };
+}
+
+/** The highest creation time that was accepted, in epoch seconds; one that is not readable stands for any time. */
+function readMark(path: string): number {
+  let text: string;
+  try {
+    text = readFileSync(path, "utf8");
+  } catch (error) {
+    if ((error as NodeJS.ErrnoException).code === "ENOENT") return 0;
+    throw error;
+  }
+  return /^ *\d+\n$/.test(text) ? Number(text) : Infinity;
+}

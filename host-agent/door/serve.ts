@@ -1,0 +1,117 @@
+import type { Server } from "node:http";
+import { dirname, join } from "node:path";
+
+import type { AuditEvent } from "../audit/audit-log.ts";
+import type { Agent as Operations } from "../protocol/agent.ts";
+import { ConfigError } from "../system/config-error.ts";
+import { close, httpServer, type HttpBounds, listen, type ListenAddress } from "../system/http-listener.ts";
+import type { Log } from "../system/logger.ts";
+import { makeFolder } from "../system/make-folder.ts";
+import { createDoor } from "./door.ts";
+import { openNonceMemory } from "./nonce-memory.ts";
+import { createServer } from "./server.ts";
+import { openTrustedKeys } from "./trusted-keys.ts";
+import { freeSocketPath } from "./unix-socket.ts";
+
+/** Tight: only our own edges have any business here. */
+const BOUNDS: HttpBounds = {
+  headersTimeoutMs: 5_000,
+  requestTimeoutMs: 15_000,
+  keepAliveTimeoutMs: 65_000,
+  maxHeaderBytes: 16_384,
+  maxConnections: 4_096,
+};
+const STOP_GRACE_MS = 3_000;
+
+/** Where the door is, and who may come in. */
+export interface DoorSettings {
+  /** The tag that requests must be signed with. */
+  name: string;
+  listen: ListenAddress;
+  trustFile: string;
+  stateDir: string;
+}
+
+/** The agent behind the door, as far as the door uses it. */
+export interface GuardedAgent {
+  operations: Operations;
+  audit: { record(event: AuditEvent): void; recordRefusal(event: AuditEvent): void };
+  stopWaiting(): void;
+  close(): Promise<void>;
+}
+
+/** An open door. */
+export interface OpenDoor {
+  /** Where, in the form of HUB_AGENT_URL. */
+  url: string;
+  keyIds: string[];
+  /** Takes no more requests, finishes those under way, and closes the agent. */
+  stop(): Promise<void>;
+}
+
+/**
+ * Starts an agent and lets signed requests through to it. The trusted keys and the
+ * address are looked at before the agent starts. Throws ConfigError when a setting or a file forbids it.
+ */
+export async function serveAtDoor<A extends GuardedAgent>(
+  { name, listen: address, trustFile, stateDir }: DoorSettings,
+  startAgent: () => Promise<A>,
+  log: Log,
+): Promise<{ agent: A; door: OpenDoor }> {
+  let agent: A | undefined;
+  const logTrust: Log = (entry) => {
+    log(entry);
+    const outcome = entry["event"] === "trust_changed" ? "loaded" : "refused";
+    agent?.audit.record({ event: "trusted_keys", outcome });
+  };
+  const trusted = await openTrustedKeys(trustFile, logTrust);
+  if ("path" in address) await freeSocketPath(address.path);
+  const started = await startAgent();
+  agent = started;
+  const { recordRefusal } = started.audit;
+  let nonces: ReturnType<typeof openNonceMemory> | undefined;
+  try {
+    nonces = openNonceMemory(join(stateDir, "door.mark"));
+    const door = createDoor({
+      agent: createServer(started.operations),
+      name,
+      trusted,
+      nonces,
+      log: (entry) => {
+        log(entry);
+        const { event, reason, method } = entry;
+        if (event !== "refused") return;
+        recordRefusal({ event: "refused", outcome: String(reason), key_name: null, method: String(method) });
+      },
+      now: Date.now,
+    });
+    const server = httpServer(door, BOUNDS, () => new Response(null, { status: 400 }));
+    const url = await listenOn(server, address);
+    const keyIds = [...(await trusted()).keys()];
+    async function stop(): Promise<void> {
+      started.stopWaiting();
+      await close(server, STOP_GRACE_MS);
+      nonces?.close();
+      await started.close();
+    }
+    return { agent: started, door: { url, keyIds, stop } };
+  } catch (error) {
+    nonces?.close();
+    await started.close();
+    throw error;
+  }
+}
+
+async function listenOn(server: Server, address: ListenAddress): Promise<string> {
+  try {
+    if ("path" in address) {
+      makeFolder(dirname(address.path));
+      await listen(server, address);
+      return `unix:${address.path}`;
+    }
+    const port = await listen(server, address);
+    return `http://${address.host.includes(":") ? `[${address.host}]` : address.host}:${port}`;
+  } catch (error) {
+    throw new ConfigError(`HUB_AGENT_LISTEN: cannot listen: ${(error as Error).message}`);
+  }
+}

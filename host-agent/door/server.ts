@@ -1,0 +1,164 @@
+import { Router } from "itty-router";
+import * as z from "zod";
+
+import type { FetchHandler } from "../system/http-listener.ts";
+import { failureOf } from "./failure.ts";
+import type { Agent, LogPage } from "../protocol/agent.ts";
+import { ApiProblem, type FieldError } from "../protocol/problem.ts";
+import { Label, LaunchOrder, PreviewOrder } from "../protocol/launch.ts";
+import { MAX_LIST_LIMIT, MAX_LOG_PAGE_BYTES } from "../protocol/limits.ts";
+import { DEFAULT_LOG_PAGE_BYTES, LOG_HEADERS, MAX_LOG_WAIT_SECONDS } from "../protocol/log.ts";
+import {
+  DEFAULT_LIST_LIMIT,
+  KillOrder,
+  MAX_RUN_WAIT_SECONDS,
+  RequestId,
+  RunId,
+  RunStatus,
+  Source,
+} from "../protocol/run.ts";
+import { HostPath } from "../protocol/spec.ts";
+
+const number = z
+  .string()
+  .regex(/^\d{1,16}$/)
+  .transform(Number)
+  .pipe(z.int());
+
+const ListQuery = z.object({
+  source: Source,
+  status: RunStatus.optional(),
+  label: Label.optional(),
+  limit: number.pipe(z.int().min(1).max(MAX_LIST_LIMIT)).default(DEFAULT_LIST_LIMIT),
+  cursor: z
+    .string()
+    .regex(/^\d{1,15}$/)
+    .optional(),
+});
+const RunQuery = z.object({
+  source: Source,
+  wait: number.pipe(z.int().max(MAX_RUN_WAIT_SECONDS)).default(0),
+});
+const LogQuery = z.object({
+  source: Source,
+  after: number.default(0),
+  max_bytes: number.pipe(z.int().min(1).max(MAX_LOG_PAGE_BYTES)).default(DEFAULT_LOG_PAGE_BYTES),
+  wait: number.pipe(z.int().max(MAX_LOG_WAIT_SECONDS)).default(0),
+});
+const KillBody = z.strictObject({
+  source: Source,
+  order: KillOrder,
+  key_name: z.string().min(1).max(200),
+  request_id: RequestId.optional(),
+});
+const ScriptsQuery = z.object({ path: HostPath.optional() });
+const ContentQuery = z.object({ path: HostPath });
+
+/** A request on its way to its route. */
+interface AgentRequest {
+  method: string;
+  url: string;
+  params: Record<string, string>;
+  query: Record<string, string | string[] | undefined>;
+  body: unknown;
+  signal: AbortSignal;
+}
+
+/** The agent over HTTP, one line a route: JSON, and logs as bytes. It checks every input and never rejects. */
+export function createServer(agent: Agent): FetchHandler {
+  const router = Router<AgentRequest, [], Response>({ base: "/agent/v1" });
+  router
+    .get("/health", async () => ok(await agent.health()))
+    .get("/recipes", async () => ok(await agent.listRecipes()))
+    .get("/scripts", async (request) => ok(await agent.listScripts(query(ScriptsQuery, request).path)))
+    .get("/scripts/content", async (request) => ok(await agent.readScript(query(ContentQuery, request).path)))
+    .post("/runs", async (request) => ok(await agent.launch(body(LaunchOrder, request))))
+    .post("/runs/preview", async (request) => ok(await agent.previewLaunch(body(PreviewOrder, request))))
+    .get("/runs", async (request) => ok(await agent.listRuns(query(ListQuery, request))))
+    .get("/runs/:id", async (request) => {
+      const { source, wait } = query(RunQuery, request);
+      return ok(await agent.getRun(source, runId(request), { waitSeconds: wait, signal: request.signal }));
+    })
+    .get("/runs/:id/log", async (request) => {
+      const { source, after, max_bytes, wait } = query(LogQuery, request);
+      const { signal } = request;
+      const asked = { after, maxBytes: max_bytes, waitSeconds: wait, signal };
+      return logPage(await agent.readLog(source, runId(request), asked));
+    })
+    .post("/runs/:id/kill", async (request) => {
+      const { source, order, key_name, request_id } = body(KillBody, request);
+      const who = { keyName: key_name, requestId: request_id };
+      return ok(await agent.killRun(source, runId(request), order, who));
+    })
+    .all("*", () => {
+      throw new ApiProblem("route_not_found", "The host-agent has no such route; is it of another version?");
+    });
+
+  return async (request) => {
+    try {
+      const { method, url, signal } = request;
+      return await router.fetch({ method, url, signal, body: await readJson(request) });
+    } catch (thrown) {
+      return problemAnswer(thrown);
+    }
+  };
+}
+
+function ok(json: unknown): Response {
+  return Response.json(json);
+}
+
+function logPage({ bytes, offset, size, more }: LogPage): Response {
+  return new Response(bytes as Uint8Array<ArrayBuffer>, {
+    headers: {
+      "content-type": "application/octet-stream",
+      [LOG_HEADERS.offset]: String(offset),
+      [LOG_HEADERS.size]: String(size),
+      [LOG_HEADERS.more]: String(more),
+    },
+  });
+}
+
+async function readJson(request: Request): Promise<unknown> {
+  if (request.method === "GET" || request.method === "HEAD") return undefined;
+  try {
+    return JSON.parse(await request.text());
+  } catch {
+    throw new ApiProblem("malformed_request", "body: is not JSON");
+  }
+}
+
+function runId(request: AgentRequest): string {
+  return parse("path", RunId, request.params["id"]);
+}
+
+function query<S extends z.ZodType>(schema: S, request: AgentRequest): z.output<S> {
+  return parse("query", schema, request.query);
+}
+
+function body<S extends z.ZodType>(schema: S, request: AgentRequest): z.output<S> {
+  return parse("body", schema, request.body);
+}
+
+function parse<S extends z.ZodType>(place: string, schema: S, value: unknown): z.output<S> {
+  const parsed = schema.safeParse(value);
+  if (parsed.success) return parsed.data;
+  const errors: FieldError[] = parsed.error.issues.map((issue) => ({
+    path: [place, ...issue.path].join("."),
+    message: issue.message,
+  }));
+  throw new ApiProblem("invalid_request", errors.map((e) => `${e.path}: ${e.message}`).join("; "), {
+    errors,
+  });
+}
+
+/** The one place where a throw becomes an answer. What is our own fault, or has a cause, is told to the log. */
+function problemAnswer(thrown: unknown): Response {
+  const { code, message, status, extras } = failureOf(thrown);
+  const { errors, size, retryAfterSeconds, cause } = extras;
+  if (cause !== undefined || code === "internal") {
+    const error = cause instanceof Error ? (cause.stack ?? cause.message) : String(cause);
+    console.error(JSON.stringify({ level: "error", event: code, detail: message, error }));
+  }
+  return Response.json({ code, detail: message, errors, size, retry_after: retryAfterSeconds }, { status });
+}

@@ -1,0 +1,52 @@
+import { execFile } from "node:child_process";
+import { closeSync, constants, openSync } from "node:fs";
+import { chown } from "node:fs/promises";
+import { promisify } from "node:util";
+
+import type { RunFolder } from "./run-folder.ts";
+
+/** The user that runs are started as, with one group and no supplementary ones. */
+export interface RunUser {
+  username: string;
+  uid: number;
+  gid: number;
+  homedir: string;
+  shell: string;
+}
+
+/** What stands between the user and a launch, in words that fit behind "cannot start it:"; undefined when nothing does. */
+export async function obstacleFor(
+  { uid, gid, username }: RunUser,
+  { cwd, program, script }: { cwd: string; program: string; script: string | undefined },
+): Promise<string | undefined> {
+  const test = 'test -x "$1" || exit 71; test -x "$2" || exit 72; test -r "$3" || exit 73';
+  // Without a script any folder that is readable stands for it.
+  const args = ["-c", test, "sh", cwd, program, script ?? "/"];
+  const code = await promisify(execFile)("/bin/sh", args, { uid, gid, cwd: "/", env: {} }).then(
+    () => 0,
+    (error: { code?: unknown }) => error.code,
+  );
+  if (code === 0) return undefined;
+  if (code === 71) return `its working folder may not be entered by ${username}`;
+  if (code === 72) return `its program may not be run by ${username}`;
+  if (code === 73) return `it may not be read by ${username}`;
+  return `no process of ${username} can be started now`;
+}
+
+/** Gives the run's folder to the user, who needs it to keep the exit code. */
+export async function giveFolder(folder: RunFolder, { uid, gid }: RunUser): Promise<void> {
+  await chown(folder.exit, uid, gid);
+  await chown(folder.path, uid, gid);
+}
+
+/**
+ * A descriptor of the run's folder for the wrapper: by it the user gets into this
+ * folder, and into nothing else of the state folder, whose own mode stays 0700.
+ */
+export function openFolder(folder: RunFolder) {
+  const fd = openSync(folder.path, constants.O_RDONLY | constants.O_DIRECTORY | constants.O_NOFOLLOW);
+  return { fd, [Symbol.dispose]: () => closeSync(fd) };
+}
+
+/** Where the wrapper finds that descriptor. */
+export const FOLDER_FD_PATH = "/proc/self/fd/3";

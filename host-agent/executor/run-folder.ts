@@ -1,0 +1,120 @@
+import {
+  closeSync,
+  constants,
+  existsSync,
+  fstatSync,
+  lstatSync,
+  mkdirSync,
+  openSync,
+  readSync,
+  writeFileSync,
+} from "node:fs";
+import { mkdir, open } from "node:fs/promises";
+import { join } from "node:path";
+
+import { isUnableToLook } from "../system/exhaustion.ts";
+
+/**
+ * The folder of one run, written by its wrapper and by nobody else afterwards:
+ *
+ * - `started`: the wrapper's pid; whoever creates it owns the run (run.sh)
+ * - `exit`: the exit code and a newline once the command has ended, blanks before
+ */
+export interface RunFolder {
+  path: string;
+  started: string;
+  exit: string;
+}
+
+/** What `started` holds when the agent has claimed the run so that no wrapper can. */
+const CLAIMED_BY_AGENT = "agent\n";
+/** More than either file ever holds. */
+const MAX_CONTENT_BYTES = 64;
+/** Longer than any exit code with its newline: the wrapper overwrites it in place. */
+const NO_EXIT_CODE = " ".repeat(8);
+
+export function runFolder(stateDir: string, runId: string): RunFolder {
+  const path = join(stateDir, "runs", runId);
+  return { path, started: join(path, "started"), exit: join(path, "exit") };
+}
+
+/** Makes the folder and the room for the exit code. Throws EEXIST if it is there. */
+export function createRunFolder(folder: RunFolder): void {
+  mkdirSync(folder.path, { mode: 0o700 });
+  writeFileSync(folder.exit, NO_EXIT_CODE, { flag: "wx", mode: 0o600 });
+}
+
+/**
+ * Claims a run that no wrapper has claimed, with the primitive that the wrapper
+ * uses: O_EXCL. True if the run is now ours, and can never start.
+ */
+export async function claimRun(folder: RunFolder): Promise<boolean> {
+  await mkdir(folder.path, { recursive: true, mode: 0o700 });
+  try {
+    const { O_CREAT, O_EXCL, O_WRONLY } = constants;
+    await using file = await open(folder.started, O_WRONLY | O_CREAT | O_EXCL, 0o600);
+    await file.writeFile(CLAIMED_BY_AGENT);
+    return true;
+  } catch (error) {
+    if ((error as NodeJS.ErrnoException).code !== "EEXIST") throw error;
+    return readStarted(folder) === "agent";
+  }
+}
+
+/** The wrapper's pid; "agent" for a run that was claimed; undefined while nothing whole is written. */
+export function readStarted(folder: RunFolder): number | "agent" | undefined {
+  const text = readOrUndefined(folder.started);
+  if (text === CLAIMED_BY_AGENT) return "agent";
+  return text !== undefined && /^\d+\n$/.test(text) ? Number(text) : undefined;
+}
+
+/**
+ * True while the run is claimed and no pid is written: its command has not been
+ * started, for the wrapper writes the pid first. After a power cut it proves
+ * nothing: the write may not have reached the disk.
+ */
+export function isClaimEmpty(folder: RunFolder): boolean {
+  return readOrUndefined(folder.started) === "";
+}
+
+/**
+ * True when a wrapper that is gone has not come to start the command: the
+ * folder is as the agent made it, and no pid stands in it. As `isClaimEmpty`,
+ * it proves nothing after a power cut.
+ */
+export function isUntouched(folder: RunFolder): boolean {
+  return existsSync(folder.exit) && (!existsSync(folder.started) || isClaimEmpty(folder));
+}
+
+/** The exit code, if a whole one is written: an empty or partial file is none. */
+export function readExitCode(folder: RunFolder): number | undefined {
+  const text = readOrUndefined(folder.exit);
+  const code = text === undefined ? undefined : /^ *(\d{1,3})\n/.exec(text)?.[1];
+  return code === undefined ? undefined : Number(code);
+}
+
+/** When the exit code was written, in epoch milliseconds. */
+export function exitTime(folder: RunFolder): number {
+  return Math.floor(lstatSync(folder.exit).mtimeMs);
+}
+
+/** The folder may belong to the run's own user: nothing is followed, waited for or read to its end there. */
+function readOrUndefined(path: string): string | undefined {
+  const { O_RDONLY, O_NOFOLLOW, O_NONBLOCK } = constants;
+  let fd: number;
+  try {
+    fd = openSync(path, O_RDONLY | O_NOFOLLOW | O_NONBLOCK);
+  } catch (error) {
+    if (isUnableToLook(error)) throw error;
+    return undefined;
+  }
+  try {
+    if (!fstatSync(fd).isFile()) return undefined;
+    const buffer = Buffer.alloc(MAX_CONTENT_BYTES);
+    return buffer.toString("latin1", 0, readSync(fd, buffer));
+  } catch {
+    return undefined;
+  } finally {
+    closeSync(fd);
+  }
+}

@@ -1,0 +1,69 @@
+import { execFileSync, spawn } from "node:child_process";
+import { once } from "node:events";
+import { fileURLToPath } from "node:url";
+
+import { ConfigError } from "../system/config-error.ts";
+import { hasEnvironmentEntry, RUN_ID_VARIABLE } from "./process-tree.ts";
+import type { RunUser } from "./run-as.ts";
+
+const RUN_SH = fileURLToPath(new URL("run.sh", import.meta.url));
+const PROBE_RUN_ID = "probe";
+
+/**
+ * The user of `HUB_RUN_AS`, after trying that a process of it can be started,
+ * read the wrapper, and be found again by its environment. Throws ConfigError.
+ */
+export async function openRunUser(value: string): Promise<RunUser> {
+  if (process.getuid?.() !== 0) throw wrong(value, "only a host-agent that runs as root can switch users");
+  const [user, group] = value.split(":") as [string, string | undefined];
+  const [username, , uid, gid, , homedir, shell] = lookUp("passwd", user, value);
+  const groupId = group === undefined ? gid : lookUp("group", group, value)[2];
+  const runUser = {
+    username: username!,
+    uid: Number(uid),
+    gid: Number(groupId),
+    homedir: homedir || "/",
+    shell: shell || "/bin/sh",
+  };
+  if (runUser.uid === 0) throw wrong(value, "that is root itself");
+  await probe(runUser, value);
+  return runUser;
+}
+
+function lookUp(database: "passwd" | "group", name: string, value: string): string[] {
+  try {
+    return execFileSync("getent", ["--", database, name], {
+      encoding: "utf8",
+      stdio: ["ignore", "pipe", "ignore"],
+    })
+      .trimEnd()
+      .split(":");
+  } catch {
+    throw wrong(value, `there is no ${database === "passwd" ? "user" : "group"} ${name} on this host`);
+  }
+}
+
+async function probe({ uid, gid, username }: RunUser, value: string): Promise<void> {
+  const child = spawn("/bin/sh", ["-c", 'test -r "$1" || exit 1; echo ready; read _', "sh", RUN_SH], {
+    uid,
+    gid,
+    cwd: "/",
+    env: { [RUN_ID_VARIABLE]: PROBE_RUN_ID },
+    stdio: ["pipe", "pipe", "ignore"],
+  });
+  const ended = once(child, "close").catch((error: Error) => {
+    throw wrong(value, `no process of ${username} can be started: ${error.message}`);
+  });
+  const ready = once(child.stdout, "data").then(() => true);
+  const isReady = await Promise.race([ready, ended.then(() => false)]);
+  const isFound = isReady && hasEnvironmentEntry(child.pid!, `${RUN_ID_VARIABLE}=${PROBE_RUN_ID}`);
+  child.stdin.end();
+  await ended;
+  if (!isReady) throw wrong(value, `${username} may not read ${RUN_SH}`);
+  if (!isFound)
+    throw wrong(value, "the environment of another user's process cannot be read (CAP_SYS_PTRACE)");
+}
+
+function wrong(value: string, why: string): ConfigError {
+  return new ConfigError(`HUB_RUN_AS: ${JSON.stringify(value)} cannot be used: ${why}`);
+}

@@ -1,0 +1,96 @@
+import { spawn } from "node:child_process";
+import { once } from "node:events";
+import { fchownSync, fstatSync } from "node:fs";
+import { fileURLToPath } from "node:url";
+
+import { launchProblem, runnableArgv } from "./command.ts";
+import type { LaunchPlan } from "../runs/launch-plan.ts";
+import { createLog } from "../logs/log-file.ts";
+import { fileIdentity } from "../logs/log-limit.ts";
+import { currentBootId, type ProcessIdentity, readStat } from "./process-identity.ts";
+import { FOLDER_FD_PATH, giveFolder, openFolder, type RunUser } from "./run-as.ts";
+import { createRunFolder, type RunFolder } from "./run-folder.ts";
+
+/** A run that has been started: its wrapper's process, and which file its log is. */
+export interface StartedRun {
+  process: ProcessIdentity;
+  logFile: string;
+}
+
+/** Starts the command of a plan, as `startRun` does. */
+export type StartRun = typeof startRun;
+
+const RUN_SH = fileURLToPath(new URL("run.sh", import.meta.url));
+
+/**
+ * Starts the plan's command under the wrapper. The process belongs to nobody: it
+ * leads its own session and writes its own log. Throws `launch_failed` when the
+ * command cannot be started and `host_unavailable` when the host has no room for it.
+ */
+export async function startRun(
+  plan: LaunchPlan,
+  { folder, logPath, env, runUser }: StartOptions,
+): Promise<StartedRun> {
+  try {
+    const argv = await runnableArgv(plan, { env, runUser });
+    createRunFolder(folder);
+    using log = createLog(logPath);
+    const logFile = fileIdentity(fstatSync(log.fd));
+    const to = { cwd: plan.cwd, env, logFd: log.fd };
+    if (!runUser) return { process: await spawnWrapper([folder.path, ...argv], to), logFile };
+    // So that the run may open it again, as by /dev/stderr.
+    fchownSync(log.fd, runUser.uid, runUser.gid);
+    await giveFolder(folder, runUser);
+    using opened = openFolder(folder);
+    const as = { runUser, folderFd: opened.fd };
+    return { process: await spawnWrapper([FOLDER_FD_PATH, ...argv], { ...to, as }), logFile };
+  } catch (error) {
+    throw launchProblem(error);
+  }
+}
+
+/** Where the run keeps what is its own, and as whom it runs. */
+export interface StartOptions {
+  folder: RunFolder;
+  logPath: string;
+  env: Record<string, string>;
+  /** Undefined for the agent's own user. */
+  runUser: RunUser | undefined;
+}
+
+async function spawnWrapper(
+  args: string[],
+  {
+    cwd,
+    env,
+    logFd,
+    as,
+  }: {
+    cwd: string;
+    env: Record<string, string>;
+    logFd: number;
+    as?: { runUser: RunUser; folderFd: number };
+  },
+): Promise<ProcessIdentity> {
+  const child = spawn("/bin/sh", [RUN_SH, ...args], {
+    cwd,
+    env,
+    detached: true,
+    stdio: ["ignore", logFd, logFd, ...(as ? [as.folderFd] : [])],
+    ...(as && { uid: as.runUser.uid, gid: as.runUser.gid }),
+  });
+  await once(child, "spawn");
+  child.unref();
+  // A child that has already ended stays a zombie until the event loop reaps it: its stat can still be read.
+  const pid = child.pid!;
+  return { pid, startTime: startTimeOf(pid) ?? "unknown", bootId: currentBootId() };
+}
+
+/** Never throws: the run has started by now, whatever can be seen of it. */
+function startTimeOf(pid: number): string | undefined {
+  try {
+    return readStat(pid)?.startTime;
+  } catch {
+    return undefined;
+  }
+}

@@ -1,0 +1,48 @@
+// terminal.js COMMAND [ARG...]: runs a command under a pseudo-terminal as part of a run (see run.sh). Its
+// bytes go to our stdout, which is the run's log; its exit code becomes ours, 128+n after signal n.
+//
+// Plain JavaScript: to take the types out of one file costs each run as much as all the rest of its start.
+import { writeSync } from "node:fs";
+
+import { spawn } from "node-pty";
+
+const COLUMNS = 120;
+const ROWS = 30;
+/**
+ * Without it the terminal would write \r\n for \n; the log keeps what the command wrote. Once more when stty
+ * was killed (128+n): whoever kills processes of the run on the host may hit it.
+ */
+const WITH_PLAIN_NEWLINES = 'while stty -onlcr 2>/dev/null; [ $? -gt 128 ]; do :; done; exec "$@"';
+
+const pty = spawn("/bin/sh", ["-c", WITH_PLAIN_NEWLINES, "sh", ...process.argv.slice(2)], {
+  name: process.env["TERM"] ?? "dumb",
+  cols: COLUMNS,
+  rows: ROWS,
+  cwd: process.cwd(),
+  env: process.env,
+  encoding: null,
+});
+
+// Without an encoding they are bytes, whatever its types say.
+pty.onData((data) => writeAll(/** @type {Uint8Array} */ (/** @type {unknown} */ (data))));
+pty.onExit(({ exitCode, signal }) => {
+  process.exitCode = signal ? 128 + signal : exitCode;
+});
+
+// Whoever signals a run signals each of its processes, the command too: passing it on would deliver it twice,
+// which many programs take for "now, by force". We only have to outlive it, for the rest of the output.
+for (const signal of ["SIGTERM", "SIGINT", "SIGHUP", "SIGQUIT"]) process.on(signal, () => {});
+
+/**
+ * What the log has no room for is lost, as it is without a terminal; the command and its exit code are not.
+ * @param {Uint8Array} data
+ */
+function writeAll(data) {
+  try {
+    for (let written = 0; written < data.length;) {
+      written += writeSync(1, data, written);
+    }
+  } catch {
+    // Nor is there anywhere to say so.
+  }
+}

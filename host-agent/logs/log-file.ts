@@ -1,0 +1,117 @@
+import { closeSync, constants, fchmodSync, fstatSync, openSync, readSync } from "node:fs";
+import { basename, dirname } from "node:path";
+
+import { openLogFolder, placeIn } from "./log-folder.ts";
+import { logEndMark } from "./log-limit.ts";
+import { ApiProblem } from "../protocol/problem.ts";
+import { endOfPage, MAX_CHARACTER_BYTES } from "./utf8.ts";
+
+/** A piece of a log, cut at a character. */
+export interface LogPage {
+  bytes: Uint8Array;
+  /** The next byte to ask for. */
+  offset: number;
+  /** The log's size when it was read. */
+  size: number;
+  /** The log is over its limit: it never gets longer. */
+  isCut: boolean;
+}
+
+const LOG_MODE = 0o640;
+/** What open(2) says of a path that leads to no log of ours; whatever else it says may pass. */
+const NO_LOG_THERE = new Set(["ENOENT", "ENOTDIR", "ELOOP", "EACCES", "ENXIO"]);
+
+/**
+ * Creates a log that did not exist, for appending, and never through a symbolic
+ * link that another user could have put there. Throws EEXIST when there is
+ * anything at `path`, and as `openLogFolder` does.
+ */
+export function createLog(path: string): { fd: number } & Disposable {
+  const { O_APPEND, O_CREAT, O_EXCL, O_NOFOLLOW, O_WRONLY } = constants;
+  using folder = openLogFolder(dirname(path));
+  const flags = O_WRONLY | O_CREAT | O_EXCL | O_APPEND | O_NOFOLLOW;
+  const fd = openSync(placeIn(folder.fd, basename(path)), flags, LOG_MODE);
+  // The mode given to open(2) is less our umask.
+  fchmodSync(fd, LOG_MODE);
+  return { fd, [Symbol.dispose]: () => closeSync(fd) };
+}
+
+/**
+ * Reads at most `maxBytes` bytes (one character if that is longer) from byte
+ * `after` on, with one pread(2) whatever the log's size. While `growing`, a
+ * character that is not complete yet waits at the end of the file. A log that is
+ * over its `limit` is its first `limit` bytes and the line that says so. Throws
+ * `log_gone` and `offset_beyond_end`.
+ */
+export async function readPage(
+  path: string,
+  { after, maxBytes, growing, limit = null }: PageRequest,
+): Promise<LogPage> {
+  using log = openLog(path);
+  const fileSize = log.size;
+  const mark = limit !== null && fileSize > limit ? logEndMark(limit) : undefined;
+  const size = mark ? limit! + mark.length : fileSize;
+  if (after > size) {
+    throw new ApiProblem("offset_beyond_end", `after: ${after} is beyond the log's ${size} bytes`, { size });
+  }
+  // A few bytes more than asked for, to know the character that stands at the cut.
+  const wanted = Math.min(maxBytes + MAX_CHARACTER_BYTES - 1, size - after);
+  const buffer = Buffer.allocUnsafe(wanted);
+  const bytesRead = readSync(log.fd, buffer, 0, wanted, after);
+  // Whatever the file holds behind its limit: the run may be writing there at this moment.
+  const markAt = mark ? limit! - after : wanted;
+  const isMarkShown = mark !== undefined && markAt < wanted && bytesRead >= markAt;
+  if (isMarkShown) mark.copy(buffer, Math.max(markAt, 0), Math.max(-markAt, 0));
+  const bytes = buffer.subarray(0, isMarkShown ? wanted : bytesRead);
+  let end = endOfPage(bytes, maxBytes);
+  // At the end of a log that is complete nothing waits: what is cut off there stays so.
+  const isComplete = !growing || mark !== undefined;
+  const { length } = bytes;
+  if (isComplete && after + length >= size && (end === 0 || length <= maxBytes)) end = length;
+  return { bytes: bytes.subarray(0, end), offset: after + end, size, isCut: mark !== undefined };
+}
+
+interface PageRequest {
+  after: number;
+  maxBytes: number;
+  growing: boolean;
+  limit?: number | null;
+}
+
+/** The last `maxBytes` bytes, decoded leniently; "" when the log is gone. Throws when it is there and cannot be read now. */
+export function readTail(path: string, maxBytes: number): string {
+  try {
+    using log = openLog(path);
+    const start = Math.max(0, log.size - maxBytes);
+    const buffer = Buffer.alloc(log.size - start);
+    const bytesRead = readSync(log.fd, buffer, 0, buffer.length, start);
+    const text = new TextDecoder().decode(buffer.subarray(0, bytesRead));
+    // The first line is most likely cut off.
+    return start === 0 ? text : text.slice(text.indexOf("\n") + 1);
+  } catch (error) {
+    if (error instanceof ApiProblem) return "";
+    throw error;
+  }
+}
+
+/**
+ * Opens a log to be read. Synchronous, as is all that reads it: a page is in the
+ * kernel's memory nearly always, and four trips to the thread pool cost more than it.
+ */
+function openLog(path: string): { fd: number; size: number } & Disposable {
+  // O_NONBLOCK, so that a FIFO put in the log's place cannot hold us up.
+  const flags = constants.O_RDONLY | constants.O_NOFOLLOW | constants.O_NONBLOCK;
+  const gone = "The log is no longer there: it was moved or removed on the host";
+  let fd: number;
+  try {
+    fd = openSync(path, flags);
+  } catch (error) {
+    throw NO_LOG_THERE.has((error as NodeJS.ErrnoException).code ?? "")
+      ? new ApiProblem("log_gone", gone)
+      : error;
+  }
+  const stats = fstatSync(fd);
+  if (stats.isFile()) return { fd, size: stats.size, [Symbol.dispose]: () => closeSync(fd) };
+  closeSync(fd);
+  throw new ApiProblem("log_gone", gone);
+}

@@ -1,0 +1,69 @@
+import * as z from "zod";
+
+export const RECIPE_ID = /^[A-Za-z0-9][A-Za-z0-9_.-]{0,99}$/;
+
+export const RecipeId = z
+  .string()
+  .regex(
+    RECIPE_ID,
+    "must be 1-100 letters, digits, dots, dashes or underscores, starting with a letter or digit",
+  );
+
+/** The longest value of a parameter, in UTF-16 units. */
+export const MAX_PARAM_LENGTH = 4_096;
+const PARAM_NAME = /^[A-Za-z][A-Za-z0-9_-]{0,63}$/;
+/** `--limit`, `-n`, and `-limit` for the programs that take that. */
+const PARAM_FLAG = /^--?[A-Za-z0-9][A-Za-z0-9_.-]{0,63}$/;
+
+export const ParamType = z.enum(["string", "integer", "number", "boolean", "enum"]);
+export type ParamType = z.infer<typeof ParamType>;
+
+export const ParamValue = z.union(
+  [z.string(), z.number(), z.boolean()],
+  "must be a string, a number or a boolean",
+);
+export type ParamValue = z.infer<typeof ParamValue>;
+
+export const ParamName = z
+  .string()
+  .regex(PARAM_NAME, "must be 1-64 letters, digits, dashes or underscores, starting with a letter");
+export const ParamFlag = z.string().regex(PARAM_FLAG, "must look like --limit or -n");
+
+/** What clients may know of a recipe's parameter: enough to draw a form of it. */
+export const Param = z
+  .object({
+    name: ParamName.meta({ description: "Its name in `params` of a launch.", example: "limit" }),
+    flag: ParamFlag.meta({ description: "The option that it becomes.", example: "--limit" }),
+    type: ParamType,
+    required: z.boolean(),
+    description: z.string().optional().meta({ example: "Stop after so many records." }),
+    enum: z.array(z.string()).optional().meta({ description: "The values of an `enum`." }),
+    default: ParamValue.optional().meta({ description: "The value of a launch that gives none." }),
+    pattern: z.string().optional().meta({
+      description: "A regular expression that the whole of a `string` has to match.",
+    }),
+    minimum: z.number().optional().meta({ description: "The least `integer` or `number`." }),
+    maximum: z.number().optional().meta({ description: "The greatest `integer` or `number`." }),
+  })
+  .meta({ id: "RecipeParam" });
+export type Param = z.infer<typeof Param>;
+
+export const Recipe = z
+  .object({
+    recipe_id: RecipeId.meta({ example: "build_all_extra_features" }),
+    title: z.string(),
+    description: z.string(),
+    terminal: z.boolean().meta({ description: "Runs under a pseudo-terminal." }),
+    timeout_seconds: z.int().nullable().meta({ description: "The run is stopped after this long." }),
+    max_running: z.int().nullable().meta({ description: "At most so many runs of it at once." }),
+    args_help: z.string().nullable().meta({
+      description: "What `args` may hold, in the operator's words.",
+      example: "--limit N  stop after N records",
+    }),
+    params: z.array(Param).meta({ description: "What `params` of a launch may hold." }),
+  })
+  .meta({ id: "Recipe" });
+export type Recipe = z.infer<typeof Recipe>;
+
+export const RecipeList = z.object({ recipes: z.array(Recipe) }).meta({ id: "RecipeList" });
+export type RecipeList = z.infer<typeof RecipeList>;

@@ -1,0 +1,124 @@
+import { DatabaseSync } from "node:sqlite";
+
+import { ConfigError } from "../system/config-error.ts";
+import { isDamaged } from "./sqlite-damage.ts";
+
+/**
+ * The steps from an empty database to the present one, in order. A step that
+ * was released never changes; a change of the schema is one step more.
+ */
+export const MIGRATIONS: readonly string[] = [
+  `
+  CREATE TABLE runs (
+    seq INTEGER PRIMARY KEY AUTOINCREMENT,
+    run_id TEXT NOT NULL UNIQUE,
+    source TEXT NOT NULL,
+    spec TEXT NOT NULL,
+    cmd TEXT NOT NULL,
+    log_path TEXT NOT NULL,
+    key_name TEXT NOT NULL,
+    spec_sha256 TEXT,
+    status TEXT NOT NULL,
+    status_reason TEXT NOT NULL,
+    exit_code INTEGER,
+    signal TEXT,
+    started_at INTEGER NOT NULL,
+    ended_at INTEGER,
+    pid INTEGER,
+    pid_start TEXT,
+    boot_id TEXT,
+    launch_token TEXT UNIQUE,
+    fingerprint TEXT NOT NULL,
+    launcher TEXT NOT NULL,
+    stop_cause TEXT,
+    stop_signal TEXT,
+    stop_key_name TEXT,
+    stop_sent INTEGER NOT NULL DEFAULT 0,
+    stop_deadline INTEGER,
+    stop_escalated INTEGER NOT NULL DEFAULT 0,
+    timeout_seconds INTEGER
+  ) STRICT;
+  CREATE INDEX runs_by_source ON runs (source, seq);
+  CREATE INDEX runs_by_status ON runs (source, status, seq);
+  CREATE INDEX runs_alive ON runs (seq) WHERE ended_at IS NULL;
+  `,
+  `
+  ALTER TABLE runs ADD COLUMN log_limit INTEGER;
+  ALTER TABLE runs ADD COLUMN log_file TEXT;
+  CREATE INDEX runs_ended ON runs (ended_at) WHERE ended_at IS NOT NULL;
+  CREATE TABLE audit_head (id INTEGER PRIMARY KEY CHECK (id = 1), seq INTEGER NOT NULL, hash TEXT NOT NULL) STRICT;
+  `,
+  `
+  ALTER TABLE runs ADD COLUMN label TEXT;
+  CREATE INDEX runs_by_label ON runs (source, label, seq) WHERE label IS NOT NULL;
+  CREATE INDEX runs_by_label_and_status ON runs (source, label, status, seq) WHERE label IS NOT NULL;
+  CREATE TABLE callbacks (
+    run_id TEXT PRIMARY KEY REFERENCES runs (run_id) ON DELETE CASCADE,
+    url TEXT NOT NULL,
+    state TEXT NOT NULL DEFAULT 'pending',
+    attempts INTEGER NOT NULL DEFAULT 0,
+    next_attempt_at INTEGER DEFAULT 0,
+    give_up_at INTEGER,
+    last_result TEXT
+  ) STRICT;
+  CREATE INDEX callbacks_pending ON callbacks (next_attempt_at) WHERE next_attempt_at IS NOT NULL;
+  `,
+];
+
+/**
+ * Opens the database of the runs at `path`, made or brought to the present schema first. Throws ConfigError when it
+ * cannot be used, is damaged, or was written by a later version.
+ */
+export function openDatabase(path: string): DatabaseSync {
+  let db: DatabaseSync | undefined;
+  try {
+    db = new DatabaseSync(path, { timeout: 5_000 });
+    db.exec(
+      "PRAGMA journal_mode = WAL; PRAGMA synchronous = FULL; PRAGMA foreign_keys = ON; PRAGMA mmap_size = 268435456;",
+    );
+    migrate(db, path);
+    checkWhole(db);
+    return db;
+  } catch (error) {
+    db?.close();
+    if (error instanceof ConfigError) throw error;
+    throw new ConfigError(
+      `HUB_STATE_DIR: ${path} ${isDamaged(error) ? DAMAGED : UNUSABLE}: ${String(error)}`,
+    );
+  }
+}
+
+const DAMAGED =
+  "is damaged, and without it nobody knows which runs there were. Restore it from a backup; or move it, its -wal and its -shm " +
+  "away to begin without any runs: the logs stay, and what is still running goes on without being looked after";
+const UNUSABLE = "cannot be used";
+
+/** Throws when a page of the database is not what it should be: later it would fail in the middle of a launch. */
+function checkWhole(db: DatabaseSync): void {
+  const { quick_check } = db.prepare("PRAGMA quick_check(1)").get() as { quick_check: string };
+  if (quick_check !== "ok") throw Object.assign(new Error(quick_check), { errcode: 11 });
+}
+
+/** Takes the database to the present schema: wholly, or not at all. */
+function migrate(db: DatabaseSync, path: string): void {
+  if (versionOf(db) === MIGRATIONS.length) return;
+  db.exec("BEGIN IMMEDIATE");
+  try {
+    // Asked again: another agent may have been quicker.
+    const version = versionOf(db);
+    if (version > MIGRATIONS.length) {
+      throw new ConfigError(
+        `HUB_STATE_DIR: ${path} has schema version ${version}, this program knows ${MIGRATIONS.length}: start the version that wrote it`,
+      );
+    }
+    for (const step of MIGRATIONS.slice(version)) db.exec(step);
+    db.exec(`PRAGMA user_version = ${MIGRATIONS.length}; COMMIT`);
+  } catch (error) {
+    if (db.isTransaction) db.exec("ROLLBACK");
+    throw error;
+  }
+}
+
+function versionOf(db: DatabaseSync): number {
+  return (db.prepare("PRAGMA user_version").get() as { user_version: number }).user_version;
+}

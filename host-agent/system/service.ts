@@ -1,0 +1,55 @@
+import { ConfigError } from "./config-error.ts";
+import { type Log, logLines } from "./logger.ts";
+
+/** What serves, as the process around it sees it. */
+export interface Service {
+  /** What is said on stdout once it serves. */
+  banner: string;
+  /** What an operator should hear of, a sentence each: said before the banner, and in the log. */
+  warnings: readonly string[];
+  /** How many runs are alive; undefined when they are another process's. */
+  countAlive(): Promise<number | undefined>;
+  /** Takes no more requests, finishes those under way, and lets the runs go on. */
+  stop(): Promise<void>;
+}
+
+const STDERR = 2;
+const SIGNALS = ["SIGTERM", "SIGINT"] as const;
+const EX_CONFIG = 78; // sysexits(3)
+
+/**
+ * Makes this process a service: from its start, which a ConfigError ends in
+ * sentences, until the first SIGTERM or SIGINT, which stops it once. A signal
+ * that comes again meanwhile ends the process at once.
+ */
+export async function runService(start: (log: Log) => Promise<Service>): Promise<void> {
+  const lines = logLines(STDERR);
+  try {
+    const service = await start(lines.log);
+    let stopping: Promise<void> | undefined;
+    for (const signal of SIGNALS) {
+      process.once(signal, () => (stopping ??= stop(service, signal, lines.flush)));
+    }
+    for (const warning of service.warnings) lines.log({ level: "warn", event: "start", warning });
+    // Last, so that whoever reads it may already send a signal.
+    console.log([...service.warnings.map((warning) => `Warning: ${warning}`), service.banner].join("\n"));
+  } catch (error) {
+    if (!(error instanceof ConfigError)) throw error;
+    console.error(`Cannot start.\n${error.message}`);
+    process.exitCode = EX_CONFIG;
+  }
+}
+
+async function stop(service: Service, signal: string, flush: () => void): Promise<void> {
+  // A run that cannot be looked at is no reason to go on.
+  const runs = await service.countAlive().then(describeRuns, () => "runs left running");
+  await service.stop();
+  flush();
+  console.log(`Stopped by ${signal}; ${runs}.`);
+  process.exit();
+}
+
+function describeRuns(alive: number | undefined): string {
+  if (alive === undefined) return "the host-agent and its runs go on";
+  return alive === 0 ? "no runs are alive" : `${alive} run${alive === 1 ? "" : "s"} left running`;
+}

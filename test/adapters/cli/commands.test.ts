@@ -1,0 +1,182 @@
+import { execFile } from "node:child_process";
+import { readFile } from "node:fs/promises";
+import { fileURLToPath } from "node:url";
+import { promisify } from "node:util";
+
+import { describe, expect, test } from "vitest";
+
+import type { RunRecord } from "../../../host-agent/protocol/run.ts";
+import { startHub } from "../../support/hub.ts";
+import { cli, clientEnv } from "./cli.ts";
+
+const RUN_ID = /run_[0-9a-f]{12}/;
+
+describe("hub", () => {
+  test("recipes are listed as a table and, with --json, as the API answers them", async () => {
+    await using hub = await startHub();
+
+    const table = await cli(hub, ["recipes"]);
+    const json = await cli(hub, ["recipes", "--json"]);
+
+    expect(table).toMatchObject({ code: 0, stderr: "" });
+    expect(table.stdout).toBe("RECIPE  TITLE  DESCRIPTION\nhello   Hello  Says hello to its arguments\n");
+    expect(JSON.parse(json.stdout)).toEqual((await hub.get("/api/v1/pipelines/recipes")).json);
+  });
+
+  test("run prints nothing but the run's id on stdout, and says on stderr how to follow it", async () => {
+    await using hub = await startHub();
+
+    const launched = await cli(hub, ["run", "hello", "--", "big", "wide world"]);
+    const run = { source: "pipeline", run_id: launched.stdout.trim() } as const;
+
+    expect(launched.code).toBe(0);
+    expect(launched.stdout).toMatch(/^run_[0-9a-f]{12}\n$/);
+    expect(launched.stderr).toContain(`hub logs ${run.run_id} -f`);
+    await hub.ended(run);
+    expect(await hub.log(run)).toBe("hello big wide world\n");
+    expect((await cli(hub, ["runs"])).stdout).toMatch(/ hello big 'wide world'\n$/);
+  });
+
+  test("a script is listed, read and launched by its path", async () => {
+    await using hub = await startHub();
+    const path = await hub.script("my job.sh", 'echo "one $1"');
+
+    const [list, source, ran] = await Promise.all([
+      cli(hub, ["scripts", hub.root]),
+      cli(hub, ["cat", path]),
+      cli(hub, ["script", path, "-f", "--", "$HOME; *"]),
+    ]);
+
+    expect(list.stdout).toContain(`${path}  `);
+    expect(source.stdout).toBe('#!/bin/bash\necho "one $1"\n');
+    expect(ran).toMatchObject({ code: 0, stdout: "one $HOME; *\n" });
+  });
+
+  test("runs of both surfaces stand in one list, newest first, and are found by the beginning of their ids", async () => {
+    await using hub = await startHub();
+    const pipeline = (await hub.post("/api/v1/pipelines/runs", { recipe_id: "hello" })).json as RunRecord;
+    const script = await hub.runScript("exit 3");
+    await Promise.all([hub.ended(pipeline), hub.ended(script)]);
+
+    const [all, failed, shown, one, none] = await Promise.all([
+      cli(hub, ["runs", "--json"]),
+      cli(hub, ["runs", "--status", "failed"]),
+      cli(hub, ["show", script.run_id.slice(0, -1)]),
+      cli(hub, ["show", pipeline.run_id, "--json"]),
+      cli(hub, ["show", "run_ffffffffffff"]),
+    ]);
+
+    const listed = (JSON.parse(all.stdout) as { runs: RunRecord[] }).runs;
+    expect(listed.map(({ run_id }) => run_id).toSorted()).toEqual(
+      [pipeline.run_id, script.run_id].toSorted(),
+    );
+    expect(failed.stdout).toContain(script.run_id);
+    expect(failed.stdout).not.toContain(pipeline.run_id);
+    expect(shown.stdout).toMatch(/status +failed\n/);
+    expect(shown.stdout).toMatch(/exit code +3\n/);
+    expect(JSON.parse(one.stdout)).toEqual(await hub.run(pipeline));
+    expect(none).toMatchObject({
+      code: 69,
+      stderr: expect.stringContaining("there is no run run_ffffffffffff"),
+    });
+  });
+
+  test("a key for one surface sees that surface, and is told about the other", async () => {
+    const key = {
+      name: "half",
+      key: "sk_test_half_0123456789abcdef",
+      scopes: ["scripts:read" as const, "scripts:write" as const],
+    };
+    await using hub = await startHub({ keys: [key] });
+    const { run_id } = (
+      await hub.post("/api/v1/scripts/runs", { path: await hub.script("a.sh", "true") }, { key: key.key })
+    ).json;
+    const env = { HUB_KEY: key.key };
+
+    const [list, shown] = await Promise.all([
+      cli(hub, ["runs"], { env }),
+      cli(hub, ["show", run_id], { env }),
+    ]);
+
+    expect(list.code).toBe(0);
+    expect(list.stdout).toContain(run_id);
+    expect(list.stderr).toContain("pipelines:read");
+    expect(shown.code).toBe(0);
+  });
+
+  test("kill stops the whole run, and says when it has ended by itself", async () => {
+    await using hub = await startHub();
+    const run = await hub.runScript("sleep 300");
+
+    const killed = await cli(hub, ["kill", run.run_id, "--signal", "SIGKILL"]);
+    const again = await cli(hub, ["kill", run.run_id, "--json"]);
+    const ended = await hub.runScript("true");
+    await hub.ended(ended);
+    const late = await cli(hub, ["kill", ended.run_id]);
+
+    expect(killed.code).toBe(0);
+    expect(killed.stdout).toContain(run.run_id);
+    expect((JSON.parse(again.stdout) as RunRecord).status).toBe("killed");
+    expect(late).toMatchObject({ code: 69, stderr: expect.stringContaining("run_ended") });
+  });
+
+  test("logs shows all of a log or its last lines, in the log's own bytes", async () => {
+    await using hub = await startHub();
+    const run = await hub.runScript(String.raw`seq 1 60000; printf 'a\377\303b\0 é한😀\nno newline'`);
+    await hub.ended(run);
+    const size = 348_894 + 15 + 10;
+
+    const all = await cli(hub, ["logs", run.run_id]);
+    const tails = await Promise.all(
+      [0, 1, 2, 3].map(async (n) => (await cli(hub, ["logs", run.run_id, "--tail", String(n)])).stdout),
+    );
+    const far = await cli(hub, ["logs", run.run_id, "--tail", "50000"]);
+
+    expect(all.stdout.startsWith("1\n2\n3\n")).toBe(true);
+    expect(all.stdout.endsWith("60000\na\uFFFD\uFFFDb\0 é한😀\nno newline")).toBe(true);
+    expect(size).toBeGreaterThan(262_144);
+    expect(tails).toEqual([
+      "",
+      "no newline",
+      "a\uFFFD\uFFFDb\0 é한😀\nno newline",
+      "60000\na\uFFFD\uFFFDb\0 é한😀\nno newline",
+    ]);
+    expect(far.stdout.split("\n", 1)).toEqual(["10003"]);
+  });
+
+  test("is what npx starts in a clone, with the clone's own Node, and then names itself so", async () => {
+    await using hub = await startHub();
+    const npx = (...words: string[]) =>
+      promisify(execFile)("npx", ["hub", ...words], {
+        cwd: fileURLToPath(new URL("../../..", import.meta.url)),
+        env: clientEnv(hub),
+      });
+
+    const { version } = JSON.parse(await readFile(new URL("../../../package.json", import.meta.url), "utf8"));
+    expect((await npx("--version")).stdout).toBe(`${version}\n`);
+    expect((await hub.get("/openapi.json")).json.info.version).toBe(version);
+    expect((await npx("run", "hello")).stderr).toContain("follow it: npx hub logs run_");
+  });
+
+  test("open prints the console's address without the key", async () => {
+    const opened = await cli("http://127.0.0.1:1", ["open"]);
+
+    expect(opened).toEqual({ code: 0, stdout: "http://127.0.0.1:1/console\n", stderr: "" });
+  });
+
+  test("every command has --help with an example, and is in the help of hub", async () => {
+    const names =
+      "recipes run scripts cat script runs show logs kill wait open login logout hosts completion".split(" ");
+    const help = await cli("http://127.0.0.1:1", ["--help"]);
+    for (const name of names) {
+      expect(help.stdout).toMatch(new RegExp(`^  ${name}\\b`, "m"));
+    }
+    const pages = await Promise.all(names.map((name) => cli("http://127.0.0.1:1", [name, "--help"])));
+    for (const [i, page] of pages.entries()) {
+      expect(page.code).toBe(0);
+      expect(page.stdout).toContain("--json");
+      expect(page.stdout).toMatch(new RegExp(`Example:\\n  \\$ .*hub ${names[i]!}`));
+    }
+    expect(help.stdout).not.toMatch(RUN_ID);
+  });
+});

@@ -1,0 +1,107 @@
+import { chmod, mkdtemp, readFile, rm, stat } from "node:fs/promises";
+import { tmpdir } from "node:os";
+import { join } from "node:path";
+
+import { describe, expect, onTestFinished, test } from "vitest";
+
+import { ALL, OTHER, startHub } from "../../support/hub.ts";
+import { cli, serve } from "./cli.ts";
+import { onTerminal } from "./terminal.ts";
+
+/** A configuration folder of the test's own, and no Hub in the environment. */
+async function freshConfig() {
+  const folder = await mkdtemp(join(tmpdir(), "hub-config-"));
+  onTestFinished(() => rm(folder, { recursive: true }));
+  return {
+    file: join(folder, "serveraihub/hosts.json"),
+    env: { XDG_CONFIG_HOME: folder, HUB_URL: "", HUB_KEY: "" },
+  };
+}
+
+describe("hub login", () => {
+  test("keeps the address and key for its owner only, and later commands use them", async () => {
+    await using hub = await startHub();
+    const { env, file } = await freshConfig();
+
+    const login = await cli(hub, ["login", `${hub.url}/api/v1/`], { env, stdin: `${ALL.key}\n` });
+    const recipes = await cli(hub, ["recipes"], { env });
+    const hosts = await cli(hub, ["hosts"], { env });
+
+    expect(login).toMatchObject({ code: 0, stderr: "" });
+    expect((await stat(file)).mode & 0o777).toBe(0o600);
+    expect(JSON.parse(await readFile(file, "utf8"))).toMatchObject({
+      hosts: { [new URL(hub.url).host]: { url: hub.url } },
+    });
+    expect(recipes.code).toBe(0);
+    expect(login.stdout + hosts.stdout).not.toContain(ALL.key);
+    expect(hosts.stdout).toContain(hub.url);
+  });
+
+  test("keeps several Hubs by name; --host chooses one, logout forgets it", async () => {
+    await using hub = await startHub();
+    const { env } = await freshConfig();
+    await cli(hub, ["login", hub.url, "--host", "acme"], { env, stdin: ALL.key });
+    await cli(hub, ["login", hub.url, "--host", "other"], { env, stdin: OTHER.key });
+
+    const ran = await cli(hub, ["--host", "acme", "run", "hello", "--wait", "--json"], { env });
+    const byDefault = await cli(hub, ["run", "hello", "--wait", "--json"], { env });
+    const out = await cli(hub, ["logout", "--host", "acme"], { env });
+    const gone = await cli(hub, ["runs", "--host", "acme"], { env });
+
+    expect(JSON.parse(ran.stdout)).toMatchObject({ key_name: ALL.name });
+    expect(JSON.parse(byDefault.stdout)).toMatchObject({ key_name: OTHER.name });
+    expect(out.code).toBe(0);
+    expect(gone.code).toBe(64);
+  });
+
+  test("stores no key that the Hub does not accept", async () => {
+    await using hub = await startHub();
+    const { env, file } = await freshConfig();
+
+    const login = await cli(hub, ["login", hub.url], { env, stdin: "sk_wrong" });
+
+    expect(login.code).toBe(69);
+    await expect(stat(file)).rejects.toThrow("ENOENT");
+  });
+
+  test("a stored key is never sent to another address", async () => {
+    await using hub = await startHub();
+    const { env } = await freshConfig();
+    await cli(hub, ["login", hub.url], { env, stdin: ALL.key });
+    const seen: (string | undefined)[] = [];
+    const elsewhere = await serve((request, response) => {
+      seen.push(request.headers.authorization);
+      response.end(JSON.stringify({ recipes: [] }));
+    });
+
+    await cli(hub, ["recipes"], { env: { ...env, HUB_URL: elsewhere } });
+    const own = await cli(hub, ["recipes"], { env: { ...env, HUB_URL: `${hub.url}/` } });
+
+    expect(seen).toEqual([undefined]);
+    expect(own.code).toBe(0);
+  });
+
+  test("refuses a hosts file that others may read, or that is broken, with code 64", async () => {
+    await using hub = await startHub();
+    const { env, file } = await freshConfig();
+    await cli(hub, ["login", hub.url], { env, stdin: ALL.key });
+
+    await chmod(file, 0o644);
+    const open = await cli(hub, ["recipes"], { env });
+
+    expect(open).toMatchObject({ code: 64, stderr: expect.stringContaining("chmod 600") });
+  });
+
+  test("asks for the key on a terminal without showing it", async () => {
+    await using hub = await startHub();
+    const { env } = await freshConfig();
+    const terminal = await onTerminal(hub, ["login", hub.url], { env });
+    await terminal.shows("API key: ");
+
+    terminal.press(`${ALL.key}\r`);
+
+    expect(await terminal.ended).toBe(0);
+    expect(terminal.screen()).not.toContain(ALL.key);
+    expect(terminal.screen()).toContain("it is the default now");
+  });
+});

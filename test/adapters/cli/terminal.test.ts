@@ -1,0 +1,105 @@
+import { writeFile } from "node:fs/promises";
+import { join } from "node:path";
+import { stripVTControlCharacters } from "node:util";
+
+import { describe, expect, test } from "vitest";
+
+import { startHub, until } from "../../support/hub.ts";
+import { cli } from "./cli.ts";
+import { CTRL_C, onTerminal } from "./terminal.ts";
+
+const ESC = "\u001b";
+
+describe("on a terminal", () => {
+  test("Ctrl-C leaves the run alone, and says how to come back and how to kill", async () => {
+    await using hub = await startHub();
+    const run = await hub.runScript("echo up; sleep 300");
+    const terminal = await onTerminal(hub, ["logs", run.run_id, "-f"], { columns: 200 });
+    await terminal.shows("up");
+
+    terminal.press(CTRL_C);
+
+    expect(await terminal.ended).toBe(130);
+    expect(terminal.screen()).toContain(`hub logs ${run.run_id} -f`);
+    expect(terminal.screen()).toContain(`hub kill ${run.run_id}`);
+    expect((await hub.run(run)).status).toBe("running");
+    await hub.kill(run, { signal: "SIGKILL" });
+  });
+
+  test("-f shows a status line with the time and the rate under the log, and takes it away", async () => {
+    await using hub = await startHub();
+    const go = join(hub.dir, "go");
+    const run = await hub.runScript(`seq 1 500; until [ -e ${go} ]; do sleep 0.02; done`);
+    const terminal = await onTerminal(hub, ["logs", run.run_id, "-f", "--since-start"]);
+    await until(() => /running \d+s · 1\.9 kB · \d+ B\/s/.test(terminal.screen()) || undefined);
+    await writeFile(go, "");
+
+    expect(await terminal.ended).toBe(0);
+    expect(terminal.screen()).toContain(`${ESC}[?25h`);
+    expect(terminal.screen()).toContain(`${run.run_id} completed with exit code 0`);
+  });
+
+  test("a hostile log is shown and cannot act; colours pass; --raw gives its bytes", async () => {
+    await using hub = await startHub();
+    const run = await hub.runScript(
+      String.raw`printf '\033]0;owned\007\033[2J\033[31mred\033[0m \033[1;1Hx\033P+q\033\\ \302\233 \342\200\256rtl \177\b\n'`,
+    );
+    await hub.ended(run);
+
+    const shown = await onTerminal(hub, ["logs", run.run_id]);
+    const raw = await onTerminal(hub, ["logs", run.run_id, "--raw"]);
+    await Promise.all([shown.ended, raw.ended]);
+
+    expect(shown.screen()).toContain(
+      `^[]0;owned^G^[[2J${ESC}[31mred${ESC}[0m ^[[1;1Hx^[P+q^[\\ <U+009B> <U+202E>rtl ^?^H`,
+    );
+    expect(raw.screen()).toContain(`${ESC}]0;owned\u0007${ESC}[2J`);
+    expect((await cli(hub, ["logs", run.run_id])).stdout).toContain(`${ESC}]0;owned\u0007`);
+  });
+
+  test("a sequence cut into pieces by the log's growth is judged as a whole", async () => {
+    await using hub = await startHub();
+    const go = join(hub.dir, "go");
+    const run = await hub.runScript(
+      String.raw`printf 'a\033[3'; until [ -e ${go} ]; do sleep 0.02; done; printf '2mgreen\033'`,
+    );
+    const terminal = await onTerminal(hub, ["logs", run.run_id, "-f"]);
+    await terminal.shows("a");
+    await writeFile(go, "");
+
+    await terminal.ended;
+    expect(terminal.screen()).toContain(`${ESC}[32mgreen`);
+    expect(terminal.screen()).toContain(`^[${ESC}[0m`);
+  });
+
+  test("a narrow terminal gets tables of one line a row, and a hostile title stays in its cell", async () => {
+    const recipes = Array.from({ length: 3 }, (_, i) => ({
+      recipe_id: `recipe_${i}`,
+      title: `漢字漢字漢字漢字 ${ESC}[2J\u202e\nsecond line ${"long ".repeat(20)}`,
+      description: "description ".repeat(20),
+      command: ["true"],
+    }));
+    await using hub = await startHub({ recipes });
+
+    const terminal = await onTerminal(hub, ["recipes"], { columns: 40 });
+    expect(await terminal.ended).toBe(0);
+    const lines = terminal.screen().trimEnd().split("\r\n");
+
+    expect(lines).toHaveLength(5);
+    expect(terminal.screen()).not.toContain(`${ESC}[2J`);
+    expect(stripVTControlCharacters(lines[4]!)).toMatch(/^recipe_2 {2}漢字\S+.*… {2,3}descr\S*.*…$/);
+  });
+
+  test("runs --watch redraws until Ctrl-C", async () => {
+    await using hub = await startHub();
+    const run = await hub.runScript("sleep 300");
+    const terminal = await onTerminal(hub, ["runs", "--watch"]);
+    await terminal.shows(run.run_id);
+    await hub.kill(run, { signal: "SIGKILL" });
+    await terminal.shows("killed");
+
+    terminal.press(CTRL_C);
+
+    expect(await terminal.ended).toBe(0);
+  });
+});

@@ -1,0 +1,141 @@
+import { writeFile } from "node:fs/promises";
+
+import { expect, test } from "vitest";
+
+import { processesOf } from "../../../host-agent/executor/process-tree.ts";
+import { ALL, until } from "../../support/hub.ts";
+import type { Open } from "./suite.ts";
+
+const HOSTILE = `<img src=x onerror="window.broken=1"><b>bold</b> \u202egnp.exe`;
+
+/** Launching, following and killing, as a person does it. */
+export function launchingTests(open: Open): void {
+  test("a recipe is launched with its arguments as typed and followed to its end", async () => {
+    await using tab = await open();
+    const go = `${tab.hub.dir}/go`;
+    const command = `echo "args: $*"; while [ ! -e ${go} ]; do sleep 0.05; done; echo done; exit 3`;
+    await writeFile(
+      tab.hub.recipesFile,
+      JSON.stringify({
+        recipes: [
+          {
+            recipe_id: "gated",
+            title: "Gated",
+            description: "Waits",
+            command: ["/bin/sh", "-c", command, "gated"],
+          },
+        ],
+      }),
+    );
+    await tab.enter(ALL.key, "#/launch");
+    await tab.page.getByRole("link", { name: /Gated/ }).click();
+    await tab.page.getByLabel("Arguments").fill("--limit 5 'two words' $HOME ;id");
+    await tab.page.getByRole("button", { name: "Launch" }).click();
+
+    await tab.page.getByText("args: --limit 5 two words $HOME ;id").waitFor();
+    await tab.page.getByLabel("Status of the run").getByText("running").waitFor();
+    await tab.page.reload();
+    await tab.page.getByText("args: --limit 5 two words $HOME ;id").waitFor();
+
+    await writeFile(go, "");
+    await tab.page.getByLabel("Status of the run").getByText("failed").waitFor();
+    await tab.page.getByText("The log is complete.").waitFor();
+    expect(await tab.page.locator(".line").allTextContents()).toEqual([
+      "args: --limit 5 two words $HOME ;id",
+      "done",
+    ]);
+    expect(await tab.page.locator("dl div", { hasText: "Exit code" }).textContent()).toBe("Exit code3");
+    const { json } = await tab.hub.get("/api/v1/pipelines/runs");
+    await tab.page.getByText(json.runs[0].status_reason).waitFor();
+  });
+
+  test("a script is read and launched from the browser of scripts", async () => {
+    await using tab = await open();
+    await tab.hub.script("report.sh", 'echo "report $1"');
+    await tab.enter(ALL.key, "#/scripts");
+    await tab.page.getByRole("link", { name: "report.sh" }).click();
+    await tab.page.getByLabel("Source of the script").getByText('echo "report $1"').waitFor();
+    await tab.page.getByLabel("Arguments").fill("weekly");
+    await tab.page.getByRole("button", { name: "Launch" }).click();
+
+    await tab.page.getByText("report weekly", { exact: true }).waitFor();
+  });
+
+  test("a launch whose answer is lost is tried again without a second run", async () => {
+    await using tab = await open();
+    await tab.enter(ALL.key, "#/launch/hello");
+    await tab.page.route(
+      "**/api/v1/pipelines/runs",
+      async (route) => {
+        await route.fetch();
+        await route.abort();
+      },
+      { times: 1 },
+    );
+    await tab.page.getByRole("button", { name: "Launch" }).click();
+    await tab.page.getByRole("button", { name: "Try again, still one run" }).click();
+
+    await tab.page.getByLabel("Status of the run").getByText("completed").waitFor();
+    const { json } = await tab.hub.get("/api/v1/pipelines/runs");
+    expect(json.runs).toHaveLength(1);
+  });
+
+  test("what the API refuses stands in the form, which keeps what was typed", async () => {
+    await using tab = await open();
+    await tab.enter(ALL.key, "#/launch/hello");
+    await tab.page.getByLabel("Arguments").fill("'unbalanced");
+    await tab.page.getByRole("button", { name: "Launch" }).click();
+
+    await tab.page.getByText("The Hub refused that").waitFor();
+    expect(await tab.page.getByLabel("Arguments").inputValue()).toBe("'unbalanced");
+  });
+
+  test("a kill asks first, naming the run, and then ends every process of it", async () => {
+    await using tab = await open();
+    const run = await tab.hub.runScript("echo up; sleep 600 & exec sleep 601");
+    await tab.enter(ALL.key, `#/runs/${run.run_id}`);
+    await tab.page.getByRole("button", { name: "Kill …" }).click();
+    const dialog = tab.page.getByRole("dialog");
+    await dialog.getByText(run.run_id).first().waitFor();
+    await dialog.getByRole("button", { name: "Let it run" }).click();
+    await dialog.waitFor({ state: "detached" });
+    expect((await tab.hub.run(run)).status).toBe("running");
+
+    await tab.page.getByRole("button", { name: "Kill …" }).click();
+    await dialog.getByRole("button", { name: `Kill ${run.run_id}` }).click();
+    await tab.page.getByLabel("Status of the run").getByText("killed").waitFor();
+    await until(() => processesOf(run.run_id).length === 0 || undefined);
+    await tab.page.getByRole("button", { name: "Kill …" }).waitFor({ state: "detached" });
+  });
+
+  test("hostile titles, names and arguments are text wherever they stand", async () => {
+    const recipe = {
+      recipe_id: "evil",
+      title: HOSTILE,
+      description: `<script>window.broken=1</script>`,
+      command: ["/bin/echo"],
+    };
+    await using tab = await open({ recipes: [recipe] });
+    await tab.hub.script(
+      "<img src=x onerror=broken=1>.sh",
+      "# <script>window.broken=1</script> \u202e\necho hi",
+    );
+    const { json: run } = await tab.hub.post("/api/v1/pipelines/runs", {
+      recipe_id: "evil",
+      args: `'${HOSTILE}'`,
+    });
+
+    await tab.enter(ALL.key, "#/launch/evil");
+    await tab.page.getByRole("heading", { name: "⟨U+202E⟩gnp.exe" }).waitFor();
+    await tab.page.goto(`${tab.url}/console#/runs`);
+    await tab.page.getByText("<img src=x onerror=").first().waitFor();
+    await tab.page.goto(`${tab.url}/console#/runs/${run.run_id}`);
+    await tab.page.getByText("The log is complete.").waitFor();
+    await tab.page.goto(`${tab.url}/console#/scripts`);
+    await tab.page.getByRole("link", { name: "<img src=x" }).click();
+    await tab.page.getByText("<script>window.broken=1</script> ⟨U+202E⟩").waitFor();
+
+    expect(await tab.page.evaluate("window.broken")).toBeUndefined();
+    expect(await tab.page.locator("#console img, #console script").count()).toBe(0);
+  });
+}

@@ -1,0 +1,49 @@
+import { expect, test } from "vitest";
+
+import { ALL } from "../../support/hub.ts";
+import type { Open } from "./suite.ts";
+
+/** The API reference at /docs. */
+export function referenceTests(open: Open): void {
+  test("a request is tried out with a key, on this origin and under the page's policy", async () => {
+    await using tab = await open();
+    const { page } = tab;
+    await page.goto(`${tab.url}/docs`);
+    await page.getByRole("button", { name: "Authorize" }).click();
+    await page.getByLabel("auth-bearer-value").fill(ALL.key);
+    await page.getByRole("button", { name: "Apply credentials" }).click();
+    await page.getByRole("button", { name: "Close" }).click();
+
+    const operation = page.locator("#operations-Pipelines-launchPipeline");
+    await operation.locator(".opblock-summary-control").click();
+    expect(JSON.parse(await operation.locator("textarea").inputValue())).toEqual({
+      recipe_id: "build_all_extra_features",
+      args: "--limit 5000",
+    });
+    expect(await operation.getByPlaceholder("Idempotency-Key").inputValue()).toBe("");
+    await operation.locator("textarea").fill('{"recipe_id": "hello", "args": "docs"}');
+    await operation.getByRole("button", { name: "Execute" }).click();
+    await operation.locator(".live-responses-table").getByText("201", { exact: true }).first().waitFor();
+
+    const { json } = await tab.hub.get("/api/v1/pipelines/runs");
+    expect(json.runs).toMatchObject([{ spec: { recipe_id: "hello", args: "docs" }, key_name: ALL.name }]);
+    await tab.hub.ended(json.runs[0]);
+  });
+
+  test("the key of the console is there already, and every operation is shown", async () => {
+    await using tab = await open();
+    await tab.enter(ALL.key);
+    await tab.page.getByRole("link", { name: "API" }).click();
+    await tab.page.locator("#operations-Service-health").waitFor();
+    expect(await tab.page.locator(".opblock").count()).toBe(14);
+
+    const operation = tab.page.locator("#operations-Pipelines-listRecipes");
+    await operation.locator(".opblock-summary-control").click();
+    await operation.getByRole("button", { name: "Execute" }).click();
+    await operation
+      .locator(".live-responses-table")
+      .getByText("Says hello to its arguments")
+      .first()
+      .waitFor();
+  });
+}

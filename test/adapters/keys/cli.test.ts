@@ -1,0 +1,299 @@
+import { type ChildProcess, spawn } from "node:child_process";
+import { mkdir, readdir, readFile, stat, symlink, writeFile } from "node:fs/promises";
+import { mkdtemp, rm } from "node:fs/promises";
+import { tmpdir } from "node:os";
+import { join } from "node:path";
+import { fileURLToPath } from "node:url";
+
+import { afterEach, beforeEach, expect, onTestFinished, test } from "vitest";
+
+import { sha256 } from "../../../host-agent/system/sha256.ts";
+import type { KeyFileEntry } from "../../../handlers/keys.ts";
+import { COMPILE_CACHE } from "../../support/compile-cache.ts";
+import { until } from "../../support/hub.ts";
+import { openDisk } from "../../behaviour/prove/disk.ts";
+
+const KEYS = fileURLToPath(new URL("../../../adapters/keys/cli.ts", import.meta.url));
+
+const PAIRING = new URL("../../../adapters/keys/agent-pair.ts", import.meta.url).href;
+const EDITING = new URL("../../../adapters/keys/editing.ts", import.meta.url).href;
+
+/** Room for the lock and a part of a large keys file. */
+const ROOM_BYTES = 12_288;
+
+let dir: string;
+let file: string;
+beforeEach(async () => {
+  dir = await mkdtemp(join(tmpdir(), "keys-"));
+  file = join(dir, "keys.json");
+});
+afterEach(() => rm(dir, { recursive: true, force: true }));
+
+function start(...args: string[]): ChildProcess {
+  return spawn(process.execPath, [KEYS, ...args], {
+    env: { ...COMPILE_CACHE, HUB_KEYS_FILE: file },
+    stdio: ["ignore", "pipe", "pipe"],
+  });
+}
+
+/** Runs the command to its end: its exit code, and what it printed. */
+async function keys(...args: string[]) {
+  const child = start(...args);
+  let [stdout, stderr] = ["", ""];
+  child.stdout!.on("data", (chunk) => (stdout += String(chunk)));
+  child.stderr!.on("data", (chunk) => (stderr += String(chunk)));
+  const code = await new Promise<number | null>((resolve) => child.once("close", resolve));
+  return { code, stdout, stderr };
+}
+
+const create = (name: string, ...more: string[]) =>
+  keys("create", "--name", name, "--scopes", "pipelines:read,scripts:write", ...more);
+const stored = async (): Promise<{ keys: KeyFileEntry[] }> => JSON.parse(await readFile(file, "utf8"));
+
+test("create prints the key once, stores its hash, and opens the file to its owner only", async () => {
+  const { code, stdout, stderr } = await create("acme-prod", "--expires", "2099-01-31");
+
+  const key = stdout.trim();
+  expect({ code, key }).toEqual({ code: 0, key: expect.stringMatching(/^sk_live_[\w-]{43}$/) });
+  expect(stderr).not.toContain(key);
+  expect(stderr).toContain(`is in ${file}; who has none of its keys is refused`);
+  expect((await stored()).keys).toEqual([
+    {
+      name: "acme-prod",
+      key_sha256: sha256(key),
+      scopes: ["pipelines:read", "scripts:write"],
+      created: expect.stringMatching(/^\d{4}-\d\d-\d\d$/),
+      expires: "2099-01-31",
+    },
+  ]);
+  expect((await stat(file)).mode & 0o777).toBe(0o600);
+});
+
+test("create --plain stores the key itself, and no two keys are alike", async () => {
+  const first = await create("a", "--plain");
+  const second = await create("b", "--plain");
+  expect((await stored()).keys.map(({ key }) => key)).toEqual([first.stdout.trim(), second.stdout.trim()]);
+  expect(first.stdout).not.toBe(second.stdout);
+});
+
+test("create makes the folder, and --file names another file", async () => {
+  const other = join(dir, "deep", "er", "keys.json");
+  expect((await create("a", "--file", other)).code).toBe(0);
+  expect(JSON.parse(await readFile(other, "utf8")).keys).toHaveLength(1);
+  expect((await stat(join(dir, "deep", "er"))).mode & 0o777).toBe(0o700);
+  expect(await readdir(dir)).toEqual(["deep"]);
+});
+
+test("list shows names, scopes and dates, and no key", async () => {
+  const { stdout: key } = await create("acme-prod", "--plain", "--expires", "2099-01-31");
+  await keys("create", "--name", "all", "--scopes", "*");
+  const { code, stdout } = await keys("list");
+  expect(code).toBe(0);
+  expect(stdout).toMatch(/^acme-prod +pipelines:read,scripts:write +[\d-]{10} +2099-01-31 +plain$/m);
+  expect(stdout).toMatch(/^all +\* +[\d-]{10} +never +sha256$/m);
+  expect(stdout).not.toContain(key.trim());
+  expect(stdout).not.toMatch(/[0-9a-f]{64}/);
+});
+
+test("revoke removes the key and leaves the others; the last one only when that is meant", async () => {
+  await create("a");
+  await create("b");
+  expect((await keys("revoke", "a")).code).toBe(0);
+  expect((await stored()).keys.map(({ name }) => name)).toEqual(["b"]);
+
+  const refused = await keys("revoke", "b");
+  expect(refused).toMatchObject({ code: 1, stderr: expect.stringContaining("dev mode") });
+  expect((await stored()).keys).toHaveLength(1);
+
+  const last = await keys("revoke", "b", "--last");
+  expect(last).toMatchObject({ code: 0, stderr: expect.stringContaining("open now to everyone") });
+  expect(await stored()).toEqual({ keys: [] });
+});
+
+test("what others wrote into the file stays: fields, keys and their order", async () => {
+  const old = {
+    note: "ours",
+    keys: [{ owner: "ops", name: "old", key: "sk_live_old_0123456789", scopes: ["*"], nested: { a: 1 } }],
+    version: 3,
+  };
+  await writeFile(file, JSON.stringify(old), { mode: 0o644 });
+  await create("new");
+  const { keys: now, ...rest } = await stored();
+  expect(rest).toEqual({ note: "ours", version: 3 });
+  expect(JSON.stringify(now[0])).toBe(JSON.stringify(old.keys[0]));
+  expect((await stat(file)).mode & 0o777).toBe(0o600);
+});
+
+test("a link to the keys file stays a link", async () => {
+  await mkdir(join(dir, "real"));
+  await writeFile(join(dir, "real", "keys.json"), '{"keys": []}');
+  await symlink(join(dir, "real", "keys.json"), file);
+  await create("a");
+  expect(JSON.parse(await readFile(join(dir, "real", "keys.json"), "utf8")).keys).toHaveLength(1);
+});
+
+test.for([
+  ["no command", [], "what to do"],
+  ["another command", ["destroy"], "destroy"],
+  ["an option that nobody knows", ["list", "--all"], "--all"],
+  ["an option of another command", ["list", "--plain"], "--plain"],
+  ["no name", ["create", "--scopes", "*"], "--name: is missing"],
+  ["an empty name", ["create", "--name", "", "--scopes", "*"], "--name"],
+  ["a name of two lines", ["create", "--name", "a\nb", "--scopes", "*"], "--name: must be printable"],
+  ["no scopes", ["create", "--name", "a"], "--scopes: is missing"],
+  ["a scope that is none", ["create", "--name", "a", "--scopes", "pipelines:read,admin"], "pipelines:write"],
+  ["empty scopes", ["create", "--name", "a", "--scopes", ""], "--scopes"],
+  [
+    "a date that is none",
+    ["create", "--name", "a", "--scopes", "*", "--expires", "2027-02-30"],
+    "--expires: must be a date",
+  ],
+  [
+    "a date that is over",
+    ["create", "--name", "a", "--scopes", "*", "--expires", "2020-02-28"],
+    "--expires: 2020-02-28 is over already",
+  ],
+  ["a word too many", ["create", "x", "--name", "a", "--scopes", "*"], "one word too many"],
+  ["no name to revoke", ["revoke"], "which key"],
+] as const)("%s is a usage error with a sentence, and nothing is written", async ([, args, sentence]) => {
+  const { code, stdout, stderr } = await keys(...args);
+  expect({ code, stdout }).toEqual({ code: 64, stdout: "" });
+  expect(stderr).toContain(sentence);
+  expect(stderr).not.toContain("    at ");
+  expect(await readdir(dir)).toEqual([]);
+});
+
+test("a name that is taken or unknown, and a malformed file, are refused and left alone", async () => {
+  await create("a");
+  const before = await readFile(file, "utf8");
+  expect(await create("a")).toMatchObject({
+    code: 1,
+    stdout: "",
+    stderr: expect.stringContaining("a key a already"),
+  });
+  expect(await keys("revoke", "nobody")).toMatchObject({
+    code: 1,
+    stderr: expect.stringContaining("nobody"),
+  });
+  expect(await readFile(file, "utf8")).toBe(before);
+
+  const broken = '{"keys": [{"name": "a", "key": "sk_live_secret_0123", "scopes": ["admin"]}]}';
+  const calls = [["create", "--name", "b", "--scopes", "*"], ["list"], ["revoke", "a"]];
+  for (const [i, text] of [broken, `{"keys": "sk_live_secret"`, ""].entries()) {
+    await writeFile(file, text);
+    const { code, stdout, stderr } = await keys(...calls[i]!);
+    expect({ code, stdout }).toEqual({ code: 1, stdout: "" });
+    expect(stderr).toContain(file);
+    expect(stderr).not.toContain("sk_live_secret");
+    expect(await readFile(file, "utf8")).toBe(text);
+  }
+});
+
+test("--help tells all commands and options", async () => {
+  const { code, stdout } = await keys("--help");
+  expect(code).toBe(0);
+  for (const word of [
+    "create",
+    "list",
+    "revoke",
+    "--name",
+    "--scopes",
+    "--expires",
+    "--plain",
+    "--file",
+    "HUB_KEYS_FILE",
+  ]) {
+    expect(stdout).toContain(word);
+  }
+});
+
+/** A process that adds `count` keys named after it, one after the other, as the command does. */
+function startAdding(name: string, count: number): ChildProcess {
+  const program = `
+    import { editKeys } from ${JSON.stringify(EDITING)};
+    for (let i = 0; i < ${count}; i++) {
+      const entry = { name: "${name}-" + i, key_sha256: "0".repeat(64), scopes: ["*"] };
+      editKeys(${JSON.stringify(file)}, (old) => ({ ...old, keys: [...old.keys, entry] }));
+    }`;
+  return startProgram(program);
+}
+
+function startProgram(program: string): ChildProcess {
+  const child = spawn(process.execPath, ["--input-type=module", "--eval", program], { stdio: "inherit" });
+  onTestFinished(() => void child.kill("SIGKILL"));
+  return child;
+}
+
+const closing = (child: ChildProcess) =>
+  new Promise<number | null>((resolve) => child.once("close", resolve));
+
+test("of keys that are created at the same time none is lost", async () => {
+  const commands = ["a", "b", "c"].map((name) => create(name));
+  const adding = ["x", "y", "z"].map((name) => closing(startAdding(name, 20)));
+  expect(await Promise.all(adding)).toEqual([0, 0, 0]);
+  expect((await Promise.all(commands)).map(({ code }) => code)).toEqual([0, 0, 0]);
+  const names = (await stored()).keys.map(({ name }) => name);
+  expect(names).toHaveLength(63);
+  expect(new Set(names).size).toBe(63);
+});
+
+test("a change that is killed in the middle leaves the old file or the new one, and nothing in the way", async () => {
+  await create("first");
+  let known = 1;
+  for (let i = 0; i < 8; i++) {
+    const child = startAdding(`writer-${i}`, 1_000_000);
+    const closed = closing(child);
+    const before = known;
+    await until(async () => (await stored()).keys.length > before + i || undefined);
+    child.kill("SIGKILL");
+    await closed;
+    const { keys: now } = await stored();
+    expect(now.length).toBeGreaterThan(before);
+    expect(now[0]!.name).toBe("first");
+    known = now.length;
+  }
+  // One that died between its draft and the rename.
+  await writeFile(join(dir, ".keys.json.draft"), "half", { mode: 0o600 });
+
+  expect((await create("last")).code).toBe(0);
+
+  expect((await stored()).keys.at(-1)!.name).toBe("last");
+  expect((await readdir(dir)).filter((name) => name.endsWith("draft"))).toEqual([]);
+});
+
+test("of keys that are trusted at the same time none is lost", async () => {
+  const trust = join(dir, "trusted_keys.json");
+  const program = `
+    import { makeAgentKey, trustKey } from ${JSON.stringify(PAIRING)};
+    for (let i = 0; i < 60; i++) {
+      const { d, ...publicKey } = await makeAgentKey();
+      trustKey(${JSON.stringify(trust)}, publicKey);
+    }`;
+  const pairing = ["x", "y", "z"].map(() => closing(startProgram(program)));
+  expect(await Promise.all(pairing)).toEqual([0, 0, 0]);
+  expect(JSON.parse(await readFile(trust, "utf8")).keys).toHaveLength(180);
+  expect((await stat(trust)).mode & 0o777).toBe(0o600);
+});
+
+test("on a disk that has room for a part of the new file the old one stays", async (context) => {
+  const folder = join(dir, "disk");
+  const { kind, fill, remove } = openDisk(folder);
+  try {
+    if (kind !== "tmpfs") context.skip("mounting is not allowed");
+    file = join(folder, "keys.json");
+    expect(await closing(startAdding("many", 200))).toBe(0);
+    const before = await readFile(file, "utf8");
+    const filler = join(folder, "filler");
+    await writeFile(filler, "x".repeat(ROOM_BYTES));
+    fill([]);
+    await rm(filler);
+
+    const { code, stdout, stderr } = await create("one more");
+
+    expect({ code, stdout }).toEqual({ code: 1, stdout: "" });
+    expect(stderr).toBe(`${file} cannot be written: ENOSPC\n`);
+    expect(await readFile(file, "utf8")).toBe(before);
+  } finally {
+    remove();
+  }
+});

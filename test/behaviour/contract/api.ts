@@ -1,0 +1,27 @@
+import type { Deploy } from "../../support/hub.ts";
+import { authContract } from "./auth.ts";
+import { badInputContract } from "./bad-input.ts";
+import { confinementContract } from "./confinement.ts";
+import { httpContract } from "./http.ts";
+import { idempotencyContract } from "./idempotency.ts";
+import { killContract } from "./kill.ts";
+import { launchContract } from "./launch.ts";
+import { launchOptionsContract } from "./launch-options.ts";
+import { logsContract } from "./logs.ts";
+import { statusContract } from "./status.ts";
+import { terminalContract } from "./terminal.ts";
+
+/** The whole public API as a black box: every deployment does the same. */
+export function apiContract(deploy: Deploy): void {
+  launchContract(deploy);
+  launchOptionsContract(deploy);
+  idempotencyContract(deploy);
+  logsContract(deploy);
+  statusContract(deploy);
+  killContract(deploy);
+  terminalContract(deploy);
+  authContract(deploy);
+  badInputContract(deploy);
+  confinementContract(deploy);
+  httpContract(deploy);
+}

@@ -1,0 +1,533 @@
+import { execFileSync } from "node:child_process";
+import { chmod, mkdir, readFile, rename, stat, symlink, writeFile } from "node:fs/promises";
+import { userInfo } from "node:os";
+import { basename, dirname, join } from "node:path";
+
+import { describe, expect, test } from "vitest";
+
+import { ALL, type Answer, type Deploy, type Hub, sharedHub, startHub, until } from "../../support/hub.ts";
+
+const PIPELINES = "/api/v1/pipelines/runs";
+const SCRIPTS = "/api/v1/scripts/runs";
+
+/** Prints its arguments as a line of JSON. Runs through its shebang: no shell comes between. */
+const PRINT_ARGV = `#!${process.execPath}\nconsole.log(JSON.stringify(process.argv.slice(2)));\n`;
+
+const sayWhoAndWhere = (shebang: string) => `${shebang}echo "\${BASH_VERSION:+bash} \${PWD} $*"\n`;
+
+const DOCUMENTED_FIELDS = [
+  "cmd",
+  "ended_at",
+  "key_name",
+  "log_path",
+  "pid",
+  "run_id",
+  "source",
+  "spec",
+  "started_at",
+  "status",
+];
+const FURTHER_FIELDS = ["exit_code", "label", "signal", "spec_sha256", "status_reason"];
+
+/** What is wrong, the recipe's id, what it says instead, and what is said of it. */
+const BROKEN = [
+  [
+    "a missing working folder",
+    "no-cwd",
+    { cwd: "nowhere", command: ["true"] },
+    "its working folder does not exist",
+  ],
+  [
+    "a working folder that is a file",
+    "file-cwd",
+    { cwd: "recipes.json", command: ["true"] },
+    "working folder",
+  ],
+  ["a missing program", "no-program", { command: ["no-such-program"] }, 'no program "no-such-program"'],
+  [
+    "a program that is not executable",
+    "no-x",
+    { command: ["./recipes.json"] },
+    'no program "./recipes.json"',
+  ],
+  ["a folder as the program", "folder", { command: ["/tmp"] }, 'no program "/tmp"'],
+  [
+    "a log folder that cannot be made",
+    "no-logs",
+    { command: ["true"], log_dir: "recipes.json/x" },
+    "ENOTDIR",
+  ],
+] as const;
+
+/** Launching, as every deployment does it. */
+export function launchContract(deploy: Deploy): void {
+  describe("launch", () => {
+    const shared = sharedHub({ deploy });
+    /** Nothing is ever started there. */
+    const idle = sharedHub({ deploy });
+
+    test("a recipe runs as a real process, and its log and exit code come back", async () => {
+      const hub = shared();
+
+      const launched = await hub.post(PIPELINES, { recipe_id: "hello", args: "big 'wide world'" });
+
+      expect(launched.status).toBe(201);
+      expect(launched.headers.get("location")).toBe(`${PIPELINES}/${launched.json.run_id}`);
+      expect(launched.json).toMatchObject({
+        source: "pipeline",
+        spec: { recipe_id: "hello", args: "big 'wide world'" },
+        cmd: `/bin/sh -c 'echo "hello $*"' hello big 'wide world'`,
+        key_name: ALL.name,
+      });
+      expect(await hub.ended(launched.json)).toMatchObject({
+        status: "completed",
+        exit_code: 0,
+        signal: null,
+      });
+      expect(await hub.log(launched.json)).toBe("hello big wide world\n");
+    });
+
+    test("a record has the documented fields and the five further ones, while it runs and after", async () => {
+      const hub = shared();
+      const before = Math.floor(Date.now() / 1000);
+      const path = await hub.script("job.sh", 'until [ -e "$1" ]; do sleep 0.02; done');
+      const go = join(hub.dir, "go");
+
+      const { status, json, headers } = await hub.post(SCRIPTS, { path, args: go });
+
+      expect(status).toBe(201);
+      expect(headers.get("location")).toBe(`${SCRIPTS}/${json.run_id}`);
+      expect(Object.keys(json).toSorted()).toEqual([...DOCUMENTED_FIELDS, ...FURTHER_FIELDS].toSorted());
+      expect(json).toMatchObject({
+        run_id: expect.stringMatching(/^run_[0-9a-f]{12}$/),
+        source: "script",
+        spec: { path, args: go },
+        pid: expect.stringMatching(/^[1-9]\d*$/),
+        cmd: `${path} ${go}`,
+        ended_at: null,
+        status: "running",
+        status_reason: "The process is alive.",
+        exit_code: null,
+        signal: null,
+        spec_sha256: expect.stringMatching(/^[0-9a-f]{64}$/),
+        key_name: ALL.name,
+      });
+      expect(json.started_at).toBeGreaterThanOrEqual(before);
+      expect(json.started_at).toBeLessThanOrEqual(Date.now() / 1000);
+      expect(await readFile(`/proc/${json.pid}/environ`, "latin1")).toContain(`HUB_RUN_ID=${json.run_id}\0`);
+      expect(await hub.run(json)).toEqual(json);
+
+      await writeFile(go, "");
+      const ended = await hub.ended(json);
+      expect(ended).toEqual({
+        ...json,
+        status: "completed",
+        status_reason: "The command exited with code 0.",
+        exit_code: 0,
+        ended_at: ended.ended_at,
+      });
+      expect(ended.ended_at).toBeGreaterThanOrEqual(json.started_at);
+      expect(ended.ended_at).toBeLessThanOrEqual(Date.now() / 1000);
+    });
+
+    test("a script runs in its own folder: by its shebang when it is executable, else with bash", async () => {
+      const hub = shared();
+      await mkdir(join(hub.root, "deep folder"));
+      const expected = `bash ${join(hub.root, "deep folder")} a b\n`;
+      async function output(name: string, content: string, mode: number): Promise<[string, string]> {
+        const path = await hub.script(join("deep folder", name), `#!\n`);
+        await writeFile(path, content);
+        await chmod(path, mode);
+        const { json } = await hub.post(SCRIPTS, { path, args: "a b" });
+        await hub.ended(json);
+        return [await hub.log(json), json.cmd];
+      }
+
+      // A cat as the interpreter shows the script's own text.
+      const [catLog, catCmd] = await output("cat.sh", sayWhoAndWhere("#!/bin/cat\n"), 0o755);
+      expect(catLog).toContain(sayWhoAndWhere("#!/bin/cat\n"));
+      expect(catCmd).toBe(`'${join(hub.root, "deep folder", "cat.sh")}' a b`);
+      const [plainLog, plainCmd] = await output("plain.sh", sayWhoAndWhere("#!/bin/cat\n"), 0o644);
+      expect(plainLog).toBe(expected);
+      expect(plainCmd).toBe(`/bin/bash '${join(hub.root, "deep folder", "plain.sh")}' a b`);
+      expect((await output("bare.sh", sayWhoAndWhere(""), 0o755))[0]).toBe(expected);
+      expect((await output("empty-shebang.sh", sayWhoAndWhere("#!\n"), 0o755))[0]).toBe(expected);
+    });
+
+    test("the command gets exactly the arguments that were asked for, none of them evaluated", async () => {
+      const hub = shared();
+      const path = await hub.script("argv.sh", PRINT_ARGV);
+      const args = [
+        String.raw`;id && true | cat > x & $(id) $HOME ${"${PATH}"} \`id\` * ? [a-z] ~ ~root {a,b} # !! -rf -- --`,
+        String.raw`'single $quoted;' "double \"quoted\" \$x" "" '' a\ b a''b"c" \\ "\n"`,
+        `"new\nline" 'and\ttab' é한😀 'ünï côdé' __proto__ constructor`,
+      ].join(" \t\n ");
+
+      const { status, json } = await hub.post(SCRIPTS, { path, args });
+
+      expect(status).toBe(201);
+      await hub.ended(json);
+      const operators = [";id", "&&", "true", "|", "cat", ">", "x", "&"];
+      const expansions = ["$(id)", "$HOME", "${PATH}", "`id`", "*", "?", "[a-z]", "~", "~root", "{a,b}"];
+      const others = ["#", "!!", "-rf", "--", "--"];
+      const quoted = ["single $quoted;", 'double "quoted" $x', "", "", "a b", "abc", "\\", "\\n"];
+      const unusual = ["new\nline", "and\ttab", "é한😀", "ünï côdé", "__proto__", "constructor"];
+      const expected = [operators, expansions, others, quoted, unusual].flat();
+      expect(JSON.parse(await hub.log(json))).toEqual(expected);
+    });
+
+    test("cmd can be pasted into a shell to run the same command", async () => {
+      const hub = shared();
+      const path = await hub.script("argv.sh", PRINT_ARGV);
+      const { json } = await hub.post(SCRIPTS, { path, args: `a "it's" '$(id)' "" '*' é "new\nline" --x=1` });
+      await hub.ended(json);
+
+      expect(json.cmd).toBe(`${path} a 'it'\\''s' '$(id)' '' '*' 'é' 'new\nline' --x=1`);
+      expect(execFileSync("/bin/sh", ["-c", json.cmd], { encoding: "utf8" })).toBe(await hub.log(json));
+    });
+
+    test.for([
+      ["a single quote", "don't"],
+      ["a double quote", 'say "hi'],
+      ["an escaping backslash at the end", "a\\"],
+      ["a NUL", "a\0b"],
+    ])("args with %s that goes nowhere are a 422 that names body.args", async ([, args]) => {
+      const hub = idle();
+      const path = await hub.script("job.sh", "true");
+      for (const [surface, spec] of [
+        [PIPELINES, { recipe_id: "hello" }],
+        [SCRIPTS, { path }],
+      ] as const) {
+        const { status, json } = await hub.post(surface, { ...spec, args });
+        expect(status).toBe(422);
+        expect(json).toMatchObject({ code: "invalid_request", errors: [{ path: "body.args" }] });
+        expect((await hub.get(surface)).json.runs).toEqual([]);
+      }
+    });
+
+    test("a run sees the built environment and its recipe's, and nothing of the server's", async () => {
+      await using hub = await startHub({
+        deploy,
+        env: {
+          TZ: "Asia/Kolkata",
+          LC_MESSAGES: "C",
+          AWS_SECRET_ACCESS_KEY: "secret-of-the-server",
+          DATABASE_URL: "postgres://secret-of-the-server",
+          NODE_ENV: "secret-of-the-server",
+          LCX: "secret-of-the-server",
+          USER: "secret-of-the-server",
+        },
+        recipes: [
+          {
+            recipe_id: "show-env",
+            title: "Environment",
+            description: "Prints its environment",
+            command: ["env", "-0"],
+            env: { GREETING: "hello there\nall", HUB_RUN_ID: "run_of_somebody_else", TERM: "vt100" },
+          },
+        ],
+      });
+      const { json } = await hub.post(PIPELINES, { recipe_id: "show-env" });
+      await hub.ended(json);
+      const log = await hub.log(json);
+      const seen = Object.fromEntries(
+        log
+          .split("\0")
+          .filter(Boolean)
+          .map((entry) => [entry.slice(0, entry.indexOf("=")), entry.slice(entry.indexOf("=") + 1)]),
+      );
+
+      expect(log).not.toContain("secret-of-the-server");
+      const { username, homedir, shell } = userInfo();
+      expect({ ...seen, PWD: "set by the shell" }).toEqual({
+        PATH: hub.env.PATH,
+        HOME: homedir,
+        USER: username,
+        LOGNAME: username,
+        SHELL: shell ?? "/bin/sh",
+        LANG: "C.UTF-8",
+        LC_MESSAGES: "C",
+        TZ: "Asia/Kolkata",
+        TERM: "vt100",
+        NO_COLOR: "1",
+        PYTHONUNBUFFERED: "1",
+        GREETING: "hello there\nall",
+        HUB_RUN_ID: json.run_id,
+        PWD: "set by the shell",
+      });
+
+      const script = await hub.runScript('env; echo "TERM=$TERM"');
+      await hub.ended(script);
+      const scriptLog = await hub.log(script);
+      expect(scriptLog).toContain("TERM=dumb\n");
+      expect(scriptLog).not.toContain("secret-of-the-server");
+      const names = scriptLog.split("\n").map((line) => line.split("=", 1)[0]!);
+      expect(names.filter((name) => name.startsWith("HUB_"))).toEqual(["HUB_RUN_ID"]);
+    });
+
+    test("a log is named after the run's name and start, with a suffix for a second run in that second", async () => {
+      await using hub = await startHub({ deploy });
+      const path = await hub.script("my job.sh", "true");
+      const runs = await Promise.all(
+        Array.from({ length: 6 }, async (_, index) => {
+          const { json } = await (index % 2
+            ? hub.post(SCRIPTS, { path })
+            : hub.post(PIPELINES, { recipe_id: "hello" }));
+          return json;
+        }),
+      );
+
+      for (const run of runs) {
+        const name = run.source === "script" ? "my_job" : "hello";
+        const moment = execFileSync("date", ["-d", `@${run.started_at}`, "+%Y%m%d_%H%M%S"], {
+          encoding: "utf8",
+        });
+        expect(dirname(run.log_path)).toBe(join(hub.stateDir, "logs"));
+        const suffix = `(_${run.run_id.slice(4)})?`;
+        expect(basename(run.log_path)).toMatch(new RegExp(`^${name}__${moment.trim()}${suffix}\\.log$`));
+        expect((await stat(run.log_path)).mode & 0o7777).toBe(0o640);
+      }
+      expect(new Set(runs.map((run) => run.log_path)).size).toBe(runs.length);
+      expect(runs.filter((run) => /__\d{8}_\d{6}\.log$/.test(run.log_path)).length).toBeGreaterThan(0);
+    });
+
+    test("a recipe's cwd counts from the catalogue's folder and its log_dir from its cwd", async () => {
+      const recipe = { title: "Where", description: "Says where it is", command: ["pwd"] };
+      await using hub = await startHub({
+        deploy,
+        recipes: [
+          { ...recipe, recipe_id: "here" },
+          { ...recipe, recipe_id: "there", cwd: "jobs/space", log_dir: "logs/mine" },
+          { ...recipe, recipe_id: "local-program", cwd: "jobs", command: ["./tool", "x"] },
+        ],
+      });
+      await mkdir(join(hub.dir, "jobs", "space"), { recursive: true });
+      await writeFile(join(hub.dir, "jobs", "tool"), '#!/bin/sh\necho "tool $*"\n', { mode: 0o755 });
+      const launch = async (recipe_id: string) => {
+        const { json } = await hub.post(PIPELINES, { recipe_id });
+        await hub.ended(json);
+        return { log: await hub.log(json), logDir: dirname(json.log_path) };
+      };
+
+      expect(await launch("here")).toEqual({ log: `${hub.dir}\n`, logDir: join(hub.stateDir, "logs") });
+      expect(await launch("there")).toEqual({
+        log: `${hub.dir}/jobs/space\n`,
+        logDir: `${hub.dir}/jobs/space/logs/mine`,
+      });
+      expect((await launch("local-program")).log).toBe("tool x\n");
+    });
+
+    test("a changed catalogue is in force at once; a malformed one leaves the last good one in force", async () => {
+      await using hub = await startHub({ deploy });
+      const recipe = { title: "New", description: "", command: ["echo", "new"] };
+      const replace = async (text: string) => {
+        await writeFile(`${hub.recipesFile}.new`, text);
+        await rename(`${hub.recipesFile}.new`, hub.recipesFile);
+      };
+      const ids = async () =>
+        (await hub.get("/api/v1/pipelines/recipes")).json.recipes.map(
+          (entry: { recipe_id: string }) => entry.recipe_id,
+        );
+      expect(await ids()).toEqual(["hello"]);
+
+      await replace(JSON.stringify({ recipes: [{ ...recipe, recipe_id: "new" }] }));
+      expect(await ids()).toEqual(["new"]);
+      expect((await hub.post(PIPELINES, { recipe_id: "hello" })).json).toMatchObject({
+        status: 404,
+        code: "recipe_not_found",
+      });
+      expect((await hub.get("/healthz")).json).toMatchObject({ status: "ok", problems: [] });
+
+      for (const broken of ['{"recipes": [', '{"recipes": [{"recipe_id": "../x"}]}', "[]"]) {
+        await replace(broken);
+        expect(await ids()).toEqual(["new"]);
+        expect((await hub.post(PIPELINES, { recipe_id: "new" })).status).toBe(201);
+        const health = await hub.get("/healthz");
+        expect(health.status).toBe(200);
+        expect(health.json).toMatchObject({
+          status: "degraded",
+          agent: "degraded",
+          problems: [expect.stringContaining("recipes file")],
+        });
+      }
+
+      await replace(JSON.stringify({ recipes: [{ ...recipe, recipe_id: "newer" }] }));
+      expect(await ids()).toEqual(["newer"]);
+      expect((await hub.get("/healthz")).json).toMatchObject({ status: "ok", problems: [] });
+    });
+
+    test("the very first requests, all at once, find the catalogue", async () => {
+      await using hub = await startHub({ deploy });
+      const answers = await Promise.all(
+        Array.from({ length: 20 }, () => hub.get("/api/v1/pipelines/recipes")),
+      );
+      expect(answers.map(({ json }) => json.recipes.length)).toEqual(answers.map(() => 1));
+    });
+
+    test("an unknown recipe is a 404, also one named like a property of every object", async () => {
+      const hub = shared();
+      for (const recipe_id of ["nope", "constructor", "toString"]) {
+        const { status, json } = await hub.post(PIPELINES, { recipe_id });
+        expect(status).toBe(404);
+        expect(json).toMatchObject({
+          code: "recipe_not_found",
+          detail: expect.stringContaining(recipe_id),
+        });
+      }
+    });
+
+    describe("of a broken recipe", () => {
+      const broken = BROKEN.map(([, recipe_id, recipe]) => ({
+        recipe_id,
+        title: "Job",
+        description: "",
+        ...recipe,
+      }));
+      const withBroken = sharedHub({ deploy, recipes: broken });
+
+      test.for(BROKEN)(
+        "%s is a clear problem, a failed run, and burns no Idempotency-Key",
+        async ([, recipe_id, , reason]) => {
+          const hub = withBroken();
+          const launch = () =>
+            hub.post(PIPELINES, { recipe_id }, { headers: { "idempotency-key": recipe_id } });
+          const failures = async () =>
+            (await failedRuns(hub, PIPELINES)).filter(
+              ({ spec }: { spec: { recipe_id: string } }) => spec.recipe_id === recipe_id,
+            );
+
+          for (const attempt of [1, 2]) {
+            const refused = await launch();
+            expect(refused.status).toBe(422);
+            expect(refused.json).toMatchObject({
+              code: "launch_failed",
+              detail: expect.stringContaining(reason),
+            });
+            expect(refused.json.detail, "no path of the host").not.toContain(hub.dir);
+            expect(await failures()).toHaveLength(attempt);
+          }
+          const [failed] = await failures();
+          expect(failed).toMatchObject({
+            status: "failed",
+            pid: null,
+            exit_code: null,
+            status_reason: expect.stringContaining(reason),
+          });
+          expect(failed.ended_at).not.toBeNull();
+
+          const mended = {
+            recipe_id,
+            title: "Job",
+            description: "",
+            cwd: ".",
+            log_dir: "logs",
+            command: ["true"],
+          };
+          const others = broken.filter((recipe) => recipe.recipe_id !== recipe_id);
+          await writeFile(hub.recipesFile, JSON.stringify({ recipes: [mended, ...others] }));
+          const launched = await launch();
+          expect(launched.status).toBe(201);
+          expect(launched.headers.get("idempotent-replayed")).toBeNull();
+          expect(await hub.ended(launched.json)).toMatchObject({ status: "completed" });
+        },
+      );
+    });
+
+    test("a script whose interpreter is missing is a clear problem, and runs with its key once that is there", async () => {
+      await using hub = await startHub({ deploy });
+      const interpreter = join(hub.dir, "interpreter");
+      const path = await hub.script("job.sh", `#!${interpreter} -e\necho done\n`);
+      const launch = () => hub.post(SCRIPTS, { path }, { headers: { "idempotency-key": "k" } });
+
+      const refused = await launch();
+      expect(refused.status).toBe(422);
+      expect(refused.json).toMatchObject({
+        code: "launch_failed",
+        detail: expect.stringContaining("its interpreter"),
+      });
+      expect(await failedRuns(hub, SCRIPTS)).toHaveLength(1);
+
+      await symlink("/bin/sh", interpreter);
+      const launched = await launch();
+      expect(launched.status).toBe(201);
+      expect(await hub.ended(launched.json)).toMatchObject({ status: "completed" });
+      expect(await hub.log(launched.json)).toBe("done\n");
+    });
+
+    test("a recipe runs at most max_running times at once, and again as soon as one has ended", async () => {
+      await using hub = await startHub({
+        deploy,
+        recipes: [
+          {
+            recipe_id: "pair",
+            title: "Pair",
+            description: "Two at once",
+            max_running: 2,
+            command: ["/bin/sh", "-c", 'until [ -e "$0" ]; do sleep 0.02; done'],
+          },
+        ],
+      });
+      const launch = (go: string) => hub.post(PIPELINES, { recipe_id: "pair", args: join(hub.dir, go) });
+      const answers = await Promise.all(["a", "b", "c", "d"].map(launch));
+      const started = answers.filter((answer) => answer.status === 201);
+      expect(started).toHaveLength(2);
+      for (const answer of answers.filter((each) => each.status !== 201)) expectTooMany(answer, "pair");
+      expect((await hub.post(PIPELINES, { recipe_id: "hello" })).status).toBe(201);
+
+      const gone = started[0]!.json;
+      await writeFile(gone.spec.args, "");
+      await until(async () => ((await hasProcess(gone.pid)) ? undefined : true));
+      expect((await launch("e")).status, "nobody has asked for the ended run").toBe(201);
+    });
+
+    test("HUB_MAX_RUNNING bounds all runs together; a refused launch keeps its key free", async () => {
+      await using hub = await startHub({ deploy, env: { HUB_MAX_RUNNING: "2" } });
+      const runs = [await hub.runScript("exec sleep 60"), await hub.runScript("exec sleep 60")];
+      const launch = () =>
+        hub.post(PIPELINES, { recipe_id: "hello" }, { headers: { "idempotency-key": "k" } });
+
+      expectTooMany(await launch(), "2 runs");
+      expect((await hub.get(PIPELINES)).json.runs).toEqual([]);
+
+      await hub.kill(runs[0]!, { signal: "SIGKILL" });
+      expect((await launch()).status).toBe(201);
+    });
+
+    test("a run over its recipe's timeout_seconds is stopped and failed, and says so", async () => {
+      await using hub = await startHub({
+        deploy,
+        recipes: [
+          {
+            recipe_id: "slow",
+            title: "Slow",
+            description: "Sleeps",
+            timeout_seconds: 1,
+            command: ["sleep", "60"],
+          },
+        ],
+      });
+      const { json } = await hub.post(PIPELINES, { recipe_id: "slow" });
+      expect(await hub.ended(json)).toMatchObject({
+        status: "failed",
+        status_reason: "It ran longer than its recipe's 1 seconds and was sent SIGTERM.",
+        exit_code: 143,
+        signal: "SIGTERM",
+      });
+    });
+  });
+}
+
+function expectTooMany(answer: Answer, what: string): void {
+  expect(answer.status).toBe(429);
+  expect(answer.json).toMatchObject({ code: "too_many_runs", detail: expect.stringContaining(what) });
+  expect(answer.headers.get("retry-after")).toMatch(/^[1-9]\d*$/);
+}
+
+async function failedRuns(hub: Hub, surface: string) {
+  return (await hub.get(`${surface}?status=failed`)).json.runs;
+}
+
+async function hasProcess(pid: string): Promise<boolean> {
+  const state = await readFile(`/proc/${pid}/stat`, "latin1").catch(() => undefined);
+  return state !== undefined && !/\) [ZX] /.test(state);
+}

@@ -1,0 +1,424 @@
+import { execFileSync } from "node:child_process";
+import { readdirSync, readFileSync, statSync } from "node:fs";
+import { mkdir, open, readFile, rm, symlink, truncate, writeFile } from "node:fs/promises";
+import { join } from "node:path";
+
+import { describe, expect, test } from "vitest";
+
+import type { RunRecord } from "../../../host-agent/protocol/run.ts";
+import { ALL, type Deploy, type Hub, sharedHub, startHub, until } from "../../support/hub.ts";
+
+const MIB = 1_048_576;
+const REPLACEMENT = "\ufffd";
+const RAW = { headers: { accept: "text/plain" } };
+const GO = "until [ -e go ]; do sleep 0.02; done";
+
+/** Reading logs, as every deployment does it. */
+export function logsContract(deploy: Deploy): void {
+  describe("log pages", () => {
+    const shared = sharedHub({ deploy });
+
+    test("from every start, by pages shorter and longer than a character, the chunks make up the file", async () => {
+      await expectWholePages(shared(), [1, 2, 3, 4, 5, 7, 64]);
+    });
+
+    test("bytes that are not UTF-8 become U+FFFD in the chunk, count one each, and come raw as text/plain", async () => {
+      const hub = shared();
+      const run = await hub.ended(await hub.runScript(String.raw`printf 'a\xff\xc3b'`));
+
+      expect((await hub.get(logsOf(run))).json).toEqual({
+        run_id: run.run_id,
+        offset: 4,
+        size: 4,
+        chunk: `a${REPLACEMENT}${REPLACEMENT}b`,
+        more: false,
+      });
+      for (const after of [0, 1, 2, 3]) {
+        const { json } = await hub.get(`${logsOf(run)}?after=${after}&max_bytes=1`);
+        expect(json).toMatchObject({ offset: after + 1, more: after < 3 });
+      }
+      expect([...(await hub.get(logsOf(run), RAW)).bytes]).toEqual([0x61, 0xff, 0xc3, 0x62]);
+    });
+
+    test("a character that is not complete yet waits while the run lives", async () => {
+      await using hub = await startHub({ deploy });
+      const run = await hub.runScript(String.raw`printf 'a\xf0\x9f'; ${GO}; printf '\x98\x80b'`);
+      await until(async () => (await hub.get(logsOf(run))).json.size === 3 || undefined);
+
+      expect((await hub.get(logsOf(run))).json).toMatchObject({ chunk: "a", offset: 1, size: 3, more: true });
+      const waiting = (await hub.get(`${logsOf(run)}?after=1`)).json;
+      expect(waiting).toMatchObject({ chunk: "", offset: 1, size: 3, more: true });
+
+      await writeFile(join(hub.root, "go"), "");
+      await hub.ended(run);
+      expect((await hub.get(`${logsOf(run)}?after=1`)).json).toMatchObject({
+        chunk: "😀b",
+        offset: 6,
+        more: false,
+      });
+    });
+
+    test.for([1, 2, 3, 4096])(
+      "a character cut off by the end of the run is U+FFFD, by pages of %i",
+      async (max) => {
+        const hub = shared();
+        const run = await hub.ended(await hub.runScript(String.raw`printf 'a\xf0\x9f'`));
+
+        let text = "";
+        let offset = 0;
+        for (let more = true; more;) {
+          const page = await plainPage(hub, run, { after: offset, maxBytes: max });
+          expect(page.offset).toBeGreaterThan(offset);
+          text += page.chunk;
+          ({ offset, more } = page);
+        }
+        expect(text).toBe(`a${REPLACEMENT}`);
+        expect(offset).toBe(3);
+      },
+    );
+
+    test("a byte order mark, a NUL, a carriage return and an escape sequence stay as they are", async () => {
+      const hub = shared();
+      const run = await hub.ended(await hub.runScript(String.raw`printf '\xef\xbb\xbfa\0b\r\n\033[31mred'`));
+
+      expect((await hub.get(logsOf(run))).json.chunk).toBe("\ufeffa\0b\r\n\u001b[31mred");
+      expect((await hub.get(`${logsOf(run)}?max_bytes=1`)).json).toMatchObject({
+        chunk: "\ufeff",
+        offset: 3,
+      });
+    });
+
+    test("a prompt without a newline can be read while the run waits", async () => {
+      const hub = shared();
+      const run = await hub.runScript("printf 'Name? '; sleep 600");
+
+      await until(async () => (await hub.get(logsOf(run))).json.chunk === "Name? " || undefined);
+      expect((await hub.run(run)).status).toBe("running");
+    });
+
+    test("the defaults are byte 0 and 4,096 bytes; more than 1 MiB is lowered to that", async () => {
+      const hub = shared();
+      const run = await hub.ended(await hub.runScript(`printf '%0${3 * MIB}d' 0`));
+
+      expect((await hub.get(logsOf(run))).json).toMatchObject({ offset: 4096, size: 3 * MIB, more: true });
+      for (const max of [MIB, MIB + 1, 2 * MIB, Number.MAX_SAFE_INTEGER]) {
+        const { json } = await hub.get(`${logsOf(run)}?after=5&max_bytes=${max}`);
+        expect(json.offset).toBe(MIB + 5);
+        expect(json.chunk).toHaveLength(MIB);
+      }
+    });
+
+    test("an offset at the end is an empty page, one beyond it 416 with the size", async () => {
+      const hub = shared();
+      const run = await hub.ended(await hub.runScript("echo hello"));
+
+      const atEnd = await hub.get(`${logsOf(run)}?after=6`);
+      expect(atEnd.json).toMatchObject({ offset: 6, size: 6, chunk: "", more: false });
+      for (const after of [7, 4096, Number.MAX_SAFE_INTEGER]) {
+        const beyond = await hub.get(`${logsOf(run)}?after=${after}`);
+        expect(beyond.status).toBe(416);
+        expect(beyond.json).toMatchObject({ code: "offset_beyond_end", size: 6 });
+      }
+    });
+
+    test("as text/plain the headers tell what the JSON tells, and HEAD gives them alone", async () => {
+      const hub = shared();
+      const run = await hub.ended(await hub.runScript("printf 'héllo'"));
+      const path = `${logsOf(run)}?after=1&max_bytes=3`;
+
+      const page = await hub.get(path, RAW);
+      expect(page.status).toBe(200);
+      expect(page.headers.get("content-type")).toBe("text/plain; charset=utf-8");
+      expect(new TextDecoder().decode(page.bytes)).toBe("él");
+      for (const answer of [page, await hub.ask("HEAD", path, RAW)]) {
+        expect(answer.headers.get("hub-log-offset")).toBe("4");
+        expect(answer.headers.get("hub-log-size")).toBe("6");
+        expect(answer.headers.get("hub-log-more")).toBe("true");
+      }
+      expect((await hub.ask("HEAD", path, RAW)).bytes).toHaveLength(0);
+      expect((await hub.get(`${logsOf(run)}?after=4`, RAW)).headers.get("hub-log-more")).toBe("false");
+    });
+
+    test("a log of gigabytes pages at any offset with the right bytes", async () => {
+      await using hub = await startHub({ deploy, env: { HUB_MAX_LOG_BYTES: "0" } });
+      const run = await hub.ended(await hub.runScript("echo start"));
+      const size = 5_000_000_000;
+      await truncate(run.log_path, size);
+      const places = [1_900_000_000, 2 ** 31 - 2, 2 ** 32 - 2, size - 13];
+      await using file = await open(run.log_path, "r+");
+      for (const [i, place] of places.entries()) await file.write(`é한😀${i}end`, place);
+
+      for (const [i, place] of places.entries()) {
+        const page = (await hub.get(`${logsOf(run)}?after=${place}&max_bytes=13`)).json;
+        expect(page).toMatchObject({ chunk: `é한😀${i}end`, offset: place + 13, size });
+        const raw = await hub.get(`${logsOf(run)}?after=${place}&max_bytes=65536`, RAW);
+        expect(raw.bytes).toHaveLength(Math.min(65_536, size - place));
+      }
+    });
+
+    test("the API document's polling loop reads the whole log of a live run", async () => {
+      const hub = shared();
+      const run = await hub.runScript('for i in $(seq 30); do echo "línea $i"; sleep 0.01; done');
+
+      let text = "";
+      let offset = 0;
+      for (;;) {
+        const response = await fetch(`${hub.url}${logsOf(run)}?after=${offset}&max_bytes=65536`, {
+          headers: { authorization: `Bearer ${ALL.key}` },
+        });
+        const isOver = ["completed", "failed", "killed"].includes((await hub.run(run)).status);
+        const chunk = (await response.json()) as { chunk: string; offset: number; more: boolean };
+        text += chunk.chunk;
+        offset = chunk.offset;
+        if (!chunk.more && isOver && offset === statSync(run.log_path).size) break;
+      }
+      expect(text).toBe(Array.from({ length: 30 }, (_, i) => `línea ${i + 1}\n`).join(""));
+    });
+  });
+
+  describe("a log that was tampered with on the host", () => {
+    const shared = sharedHub({ deploy });
+
+    test("is gone when it was removed, whatever stands in its place", async () => {
+      const hub = shared();
+      const run = await hub.ended(await hub.runScript("echo hello"));
+      const secret = join(hub.dir, "secret");
+      await writeFile(secret, "the secret");
+
+      for (const replace of [
+        () => Promise.resolve(),
+        () => symlink(secret, run.log_path),
+        () => mkdir(run.log_path),
+        () => Promise.resolve(execFileSync("mkfifo", [run.log_path])),
+      ]) {
+        await rm(run.log_path, { recursive: true, force: true });
+        await replace();
+        for (const how of [{}, RAW]) {
+          const answer = await hub.get(logsOf(run), how);
+          expect(answer.status).toBe(410);
+          expect(answer.json.code).toBe("log_gone");
+          expect(JSON.stringify(answer.json)).not.toContain("secret");
+        }
+      }
+      expect((await hub.run(run)).status).toBe("completed");
+    });
+
+    test("is told to be shorter when it was truncated, and read again from its start", async () => {
+      await using hub = await startHub({ deploy });
+      const run = await hub.runScript(`echo 'a long first line'; ${GO}; echo second`);
+      const { offset } = await until(async () => {
+        const { json } = await hub.get(logsOf(run));
+        return json.size > 0 ? (json as { offset: number }) : undefined;
+      });
+
+      await truncate(run.log_path, 0);
+      const beyond = await hub.get(`${logsOf(run)}?after=${offset}`);
+      expect(beyond.status).toBe(416);
+      expect(beyond.json.size).toBe(0);
+
+      await writeFile(join(hub.root, "go"), "");
+      await hub.ended(run);
+      // Opened for appending: what follows begins at the new start, with no hole before it.
+      expect(await hub.log(run)).toBe("second\n");
+    });
+
+    test("is gone for a reader that waits on it, too", async () => {
+      const hub = shared();
+      const run = await hub.runScript("sleep 600");
+      const answer = hub.get(`${logsOf(run)}?wait=30`);
+      await until(() => watchers(run.log_path)[0]);
+
+      await rm(run.log_path);
+      expect((await answer).status).toBe(410);
+    });
+  });
+
+  describe("wait", () => {
+    const shared = sharedHub({ deploy });
+
+    test("answers as soon as there are bytes", async () => {
+      await using hub = await startHub({ deploy });
+      const run = await hub.runScript(`${GO}; echo news; sleep 600`);
+      const started = performance.now();
+      const answer = hub.get(`${logsOf(run)}?wait=30`);
+      await until(() => watchers(run.log_path)[0]);
+
+      await writeFile(join(hub.root, "go"), "");
+      expect((await answer).json).toMatchObject({ chunk: "news\n", offset: 5, size: 5, more: false });
+      expect(performance.now() - started).toBeLessThan(15_000);
+    });
+
+    test("answers when the run ends, with the status already final", async () => {
+      await using hub = await startHub({ deploy });
+      const run = await hub.runScript(`${GO}; exit 3`);
+      const started = performance.now();
+      const answer = hub.get(`${logsOf(run)}?wait=30`);
+      await until(() => watchers(run.log_path)[0]);
+
+      await writeFile(join(hub.root, "go"), "");
+      expect((await answer).json).toMatchObject({ chunk: "", offset: 0, more: false });
+      expect(performance.now() - started).toBeLessThan(15_000);
+      expect(await hub.run(run)).toMatchObject({ status: "failed", exit_code: 3 });
+    });
+
+    test("answers an empty page at its deadline, having cost next to nothing", async () => {
+      const hub = shared();
+      const run = await hub.runScript("sleep 600");
+      const started = performance.now();
+      const answer = hub.get(`${logsOf(run)}?wait=2`);
+      const server = await until(() => watchers(run.log_path)[0]);
+      const cpuBefore = cpuSeconds(server);
+
+      expect((await answer).json).toMatchObject({ chunk: "", offset: 0, size: 0, more: false });
+      expect(performance.now() - started).toBeGreaterThan(1_900);
+      expect(cpuSeconds(server) - cpuBefore).toBeLessThan(1);
+      expect((await hub.run(run)).status).toBe("running");
+    });
+
+    test("does not hold back what is there already, nor the end of a run that has ended", async () => {
+      const hub = shared();
+      const live = await hub.runScript("echo there; sleep 600");
+      await until(async () => (await hub.get(logsOf(live))).json.size === 6 || undefined);
+      const over = await hub.ended(await hub.runScript("echo over"));
+
+      const started = performance.now();
+      expect((await hub.get(`${logsOf(live)}?wait=30`)).json.chunk).toBe("there\n");
+      expect((await hub.get(`${logsOf(over)}?after=5&wait=30`)).json).toMatchObject({
+        chunk: "",
+        more: false,
+      });
+      expect((await hub.get(`${logsOf(live)}?after=7&wait=30`)).status).toBe(416);
+      expect(performance.now() - started).toBeLessThan(15_000);
+    });
+
+    test("serves many readers of one growing log, each of them every byte", async () => {
+      const hub = shared();
+      const run = await hub.runScript('for i in $(seq 20); do echo "línea $i"; sleep 0.02; done');
+
+      const readers = Array.from({ length: 10 }, async () => {
+        let text = "";
+        for (let offset = 0; ;) {
+          const { json } = await hub.get(`${logsOf(run)}?after=${offset}&wait=20`);
+          text += json.chunk;
+          if (json.chunk === "" && !json.more) return text;
+          offset = json.offset;
+        }
+      });
+      const file = async () => readFile((await hub.ended(run)).log_path, "utf8");
+      const texts = await Promise.all(readers);
+      expect(new Set(texts)).toEqual(new Set([await file()]));
+    });
+  });
+}
+
+function logsOf({ source, run_id }: Pick<RunRecord, "source" | "run_id">): string {
+  return `/api/v1/${source}s/runs/${run_id}/logs`;
+}
+
+interface Page {
+  chunk: string;
+  offset: number;
+  size: number;
+  more: boolean;
+}
+
+/** A page without the check against the document, where a test reads thousands. */
+async function plainPage(
+  hub: Hub,
+  run: RunRecord,
+  { after, maxBytes }: { after: number; maxBytes: number },
+): Promise<Page> {
+  const response = await fetch(`${hub.url}${logsOf(run)}?after=${after}&max_bytes=${maxBytes}`, {
+    headers: { authorization: `Bearer ${ALL.key}` },
+  });
+  return (await response.json()) as Page;
+}
+
+/** The pids of the processes that watch this file through inotify (proc_pid_fdinfo(5)). */
+function watchers(path: string): number[] {
+  const watched = new RegExp(`^inotify .*\\bino:${statSync(path).ino.toString(16)} `, "m");
+  return readdirSync("/proc")
+    .filter((name) => /^\d+$/.test(name))
+    .filter((pid) => fdInfos(pid).some((info) => watched.test(info)))
+    .map(Number);
+}
+
+function fdInfos(pid: string): string[] {
+  try {
+    return readdirSync(`/proc/${pid}/fdinfo`).flatMap((fd) => {
+      try {
+        return [readFileSync(`/proc/${pid}/fdinfo/${fd}`, "latin1")];
+      } catch {
+        return [];
+      }
+    });
+  } catch {
+    return [];
+  }
+}
+
+/** User and system time of a process (proc_pid_stat(5), fields 14 and 15, in hundredths on Linux). */
+function cpuSeconds(pid: number): number {
+  const text = readFileSync(`/proc/${pid}/stat`, "latin1");
+  const fields = text.slice(text.lastIndexOf(")") + 2).split(" ");
+  return (Number(fields[11]) + Number(fields[12])) / 100;
+}
+
+/** Page by page, from every start: what is read is the file, and no character is split. */
+async function expectWholePages(hub: Hub, sizes: Iterable<number>): Promise<void> {
+  const text = "é한😀".repeat(3);
+  const run = await hub.ended(await hub.runScript(`printf '${text}'`));
+  const file = new TextEncoder().encode(text);
+  const starts = [...file.keys(), file.length];
+
+  for (const maxBytes of sizes) {
+    const pages = await Promise.all(starts.map((after) => plainPage(hub, run, { after, maxBytes })));
+    for (const start of starts) {
+      let read = "";
+      let after = start;
+      do {
+        const page = pages[after]!;
+        expect(page.offset > after || after === file.length, `after ${after} by ${maxBytes}`).toBe(true);
+        expect(page.offset - after).toBeLessThanOrEqual(Math.max(maxBytes, 4));
+        expect(page.more).toBe(page.offset < file.length);
+        read += page.chunk;
+        after = page.offset;
+      } while (after < file.length);
+      expect(read, `from ${start} by ${maxBytes}`).toBe(new TextDecoder().decode(file.subarray(start)));
+      // A start between two characters is no reason for a replacement.
+      const isInside = start < file.length && (file[start]! & 0xc0) === 0x80;
+      expect(read.includes(REPLACEMENT)).toBe(isInside);
+    }
+  }
+}
+
+/** Thousands of pages: the pager is the agent's, whatever stands in front of it. */
+export function everyPageSizeContract(deploy: Deploy): void {
+  test("with every page size from every start, the chunks make up the file and no character is split", async () => {
+    await using hub = await startHub({ deploy });
+    await expectWholePages(
+      hub,
+      Array.from({ length: 64 }, (_, i) => i + 1),
+    );
+  });
+}
+
+/** What a platform that tells of clients which hang up makes possible; workerd behind its local proxy does not. */
+export function hangUpContract(deploy: Deploy): void {
+  describe("a held request", () => {
+    test("leaves nothing behind when the clients hang up", async () => {
+      await using hub = await startHub({ deploy });
+      const run = await hub.runScript("sleep 600");
+      const hangUp = new AbortController();
+      const answers = Array.from({ length: 10 }, () =>
+        hub.get(`${logsOf(run)}?wait=30`, { signal: hangUp.signal }).catch(() => "hung up"),
+      );
+      await until(() => watchers(run.log_path)[0]);
+
+      hangUp.abort();
+      expect(new Set(await Promise.all(answers))).toEqual(new Set(["hung up"]));
+      await until(() => watchers(run.log_path).length === 0 || undefined, 8_000);
+      expect((await hub.run(run)).status).toBe("running");
+    });
+  });
+}

@@ -1,0 +1,208 @@
+import { createHash } from "node:crypto";
+import { closeSync, existsSync, openSync } from "node:fs";
+import { chmod, copyFile, mkdir, readFile, stat, symlink, writeFile } from "node:fs/promises";
+import { homedir } from "node:os";
+import { basename, join } from "node:path";
+
+import { afterAll, beforeAll, describe, expect, test } from "vitest";
+
+import { readNodeConfig } from "../../adapters/node/config.ts";
+import { sha256 } from "../../host-agent/system/sha256.ts";
+import { memoryKV } from "../../adapters/node/kv-memory.ts";
+import { agentClient } from "../../handlers/agent-client.ts";
+import { createApp } from "../../handlers/app.ts";
+import { readDoorConfig } from "../../host-agent/config.ts";
+import { logFileName } from "../../host-agent/logs/log-name.ts";
+import { type Deploy, type Hub, nodeEmbedded, startHub, until } from "../support/hub.ts";
+
+const PIPELINES = "/api/v1/pipelines/runs";
+const SCRIPTS = "/api/v1/scripts/runs";
+
+describe("settings that are left out", () => {
+  test("are those of the design", () => {
+    const env = { XDG_STATE_HOME: "/state/home" };
+    const { agent, ...node } = readNodeConfig(env);
+    const door = readDoorConfig(env);
+
+    expect(node).toMatchObject({
+      host: "127.0.0.1",
+      port: 8787,
+      keysFile: "/app/config/enterprise_keys.json",
+      kvFile: "/state/home/serveraihub/kv.db",
+      remoteAgent: undefined,
+      allowOpen: false,
+    });
+    expect(agent).toMatchObject({
+      stateDir: "/state/home/serveraihub",
+      scriptRoots: [homedir(), join(homedir(), "serveraihub/scripts")],
+      recipesFile: expect.stringMatching(/\/host-agent\/recipes\/recipes\.json$/),
+      maxRunning: 64,
+    });
+    expect(readNodeConfig({}).agent.stateDir).toBe(join(homedir(), ".local/state/serveraihub"));
+    expect(readNodeConfig({ HUB_KV: "memory:" }).kvFile).toBeUndefined();
+    expect(readNodeConfig({ HUB_RATE_PER_KEY: "0" }).ratePerKey, "as the Worker has it").toBeUndefined();
+    expect(door).toMatchObject({
+      name: "host-agent",
+      listen: { host: "127.0.0.1", port: 8788 },
+      trustFile: "/state/home/serveraihub/trusted_keys.json",
+    });
+  });
+});
+
+describe("a fault of our own", () => {
+  test("is a bare 500: the log has the reason, the client an id to quote", async () => {
+    const entries: Record<string, unknown>[] = [];
+    const app = createApp({
+      agent: agentClient(() => expect.unreachable("the host was asked")),
+      kv: memoryKV(),
+      keys: () => {
+        throw new Error("the secret of /etc/hub");
+      },
+      digest: sha256,
+      log: (entry) => entries.push(entry),
+      now: Date.now,
+    });
+
+    const response = await app.fetch(new Request(`http://localhost${PIPELINES}`));
+
+    const text = await response.text();
+    expect(text).not.toMatch(/secret|\/etc|Error:| {4}at /);
+    expect(JSON.parse(text)).toMatchObject({
+      type: "urn:serveraihub:problem:internal",
+      status: 500,
+      code: "internal",
+      instance: PIPELINES,
+      request_id: response.headers.get("x-request-id"),
+    });
+    expect(entries).toMatchObject([{ level: "error", cause: expect.stringContaining("/etc/hub") }]);
+  });
+});
+
+describe("on the host", () => {
+  let hub: Hub;
+  let inner: string;
+  beforeAll(async () => {
+    const busy = { recipe_id: "busy", title: "Busy", description: "Is being written", command: ["./busy"] };
+    hub = await startHub({ deploy: withInnerRoot, recipes: [busy] });
+    inner = join(hub.root, "inner");
+  });
+  afterAll(() => hub[Symbol.asyncDispose]());
+
+  test("the list without a path has the scripts of all roots, each once, also where a root lies in another", async () => {
+    await mkdir(inner, { recursive: true });
+    await mkdir(join(hub.dir, "second"));
+    const paths = [
+      await hub.script("outer.sh", "true"),
+      await hub.script("inner/both.sh", "true"),
+      join(hub.dir, "second/other.sh"),
+    ];
+    await writeFile(paths[2]!, "true");
+
+    const { json } = await hub.get("/api/v1/scripts");
+
+    const listed = json.scripts.map((script: { path: string }) => script.path);
+    expect(listed.toSorted()).toEqual(paths.toSorted());
+    expect((await hub.post(SCRIPTS, { path: paths[2] })).status).toBe(201);
+  });
+
+  test("a path that can be of no script is refused with the rule that it breaks, whether it is there or not", async () => {
+    for (const [path, rule] of [
+      ["job.sh", "path: must be absolute"],
+      ["~/job.sh", "path: must be absolute"],
+      ["/etc/passwd", "path: must end in .sh"],
+      ["/nowhere/at/all", "path: must end in .sh"],
+      ["/nowhere/job.sh", "path: only .sh files inside the script roots"],
+    ]) {
+      const { status, json } = await hub.post(SCRIPTS, { path });
+      expect({ status, detail: json.detail }, path).toEqual({
+        status: 403,
+        detail: expect.stringContaining(rule!),
+      });
+    }
+  });
+
+  test("spec_sha256 is that of the script's bytes, and its folder is closed to others", async () => {
+    const run = await hub.ended(await hub.runScript("cat; echo over"));
+    const bytes = await readFile((run.spec as { path: string }).path);
+
+    expect(run.spec_sha256).toBe(createHash("sha256").update(bytes).digest("hex"));
+    expect((await stat(join(hub.stateDir, "runs", run.run_id))).mode & 0o777).toBe(0o700);
+    expect(await hub.log(run), "its standard input is empty").toBe("over\n");
+  });
+
+  test("a link in the place of the next log is neither followed nor written through", async () => {
+    const victim = join(hub.dir, "victim");
+    await writeFile(victim, "untouched");
+    const path = await hub.script("linked.sh", "echo written");
+    for (let second = 0; second < 5; second++) {
+      const name = logFileName("linked", new Date(Date.now() + second * 1_000));
+      await symlink(victim, join(hub.stateDir, "logs", name));
+    }
+
+    const { json } = await hub.post(SCRIPTS, { path });
+
+    await hub.ended(json);
+    expect(await hub.log(json)).toBe("written\n");
+    expect(basename(json.log_path)).toMatch(/^linked__\d{8}_\d{6}_[0-9a-f]{12}\.log$/);
+    expect(await readFile(victim, "utf8")).toBe("untouched");
+
+    const missing = join(hub.dir, "missing");
+    const dangling = await hub.script("dangling.sh", "echo written");
+    for (let second = 0; second < 5; second++) {
+      const name = logFileName("dangling", new Date(Date.now() + second * 1_000));
+      await symlink(missing, join(hub.stateDir, "logs", name));
+    }
+    const { json: beside } = await hub.post(SCRIPTS, { path: dangling });
+    await hub.ended(beside);
+    expect(await hub.log(beside)).toBe("written\n");
+    expect(existsSync(missing)).toBe(false);
+  });
+
+  test("a program that is being written (ETXTBSY) is a failed run at once, and starts when it is done", async () => {
+    const program = join(hub.dir, "busy");
+    await copyFile("/bin/true", program);
+    await chmod(program, 0o755);
+    const writer = openSync(program, "r+");
+    const { json } = await hub.post(PIPELINES, { recipe_id: "busy" });
+
+    expect(await hub.ended(json)).toMatchObject({ status: "failed", exit_code: 126 });
+    expect(await hub.log(json)).toMatch(/Text file busy|Permission denied/);
+    closeSync(writer);
+    const again = await hub.post(PIPELINES, { recipe_id: "busy" });
+    expect(await hub.ended(again.json)).toMatchObject({ status: "completed" });
+  });
+
+  test("the wrapper outlives the signals that a terminal or a session sends, and its command ignores none", async () => {
+    const run = await hub.runScript(
+      "grep SigIgn /proc/self/status; until [ -e done ]; do sleep 0.02; done; exit 4",
+    );
+    await until(async () => (await hub.log(run)).includes("SigIgn") || undefined);
+    for (const signal of ["SIGHUP", "SIGINT", "SIGTERM", "SIGQUIT"] as const)
+      process.kill(Number(run.pid), signal);
+
+    expect(await hub.run(run)).toMatchObject({ status: "running" });
+    await writeFile(join(hub.root, "done"), "");
+    expect(await hub.ended(run)).toMatchObject({ status: "failed", exit_code: 4 });
+    const ignored = BigInt(`0x${/SigIgn:\s*([0-9a-f]+)/.exec(await hub.log(run))![1]!}`);
+    // Bits 0, 1, 2 and 14: SIGHUP, SIGINT, SIGQUIT and SIGTERM (proc_pid_status(5)).
+    expect(ignored & 0b100_0000_0000_0111n).toBe(0n);
+  });
+
+  test("the longest body and the longest args are taken", async () => {
+    const body = JSON.stringify({ recipe_id: "hello", args: "x".repeat(32_768) });
+
+    const { status, json } = await hub.post(PIPELINES, body.padEnd(65_536, " "));
+
+    expect(status).toBe(201);
+    await hub.ended(json);
+    expect(await hub.log(json)).toHaveLength("hello \n".length + 32_768);
+    expect((await hub.post(PIPELINES, body.padEnd(65_537, " "))).status).toBe(413);
+  });
+});
+
+/** Three roots, one of them inside another. */
+const withInnerRoot: Deploy = (setup) => {
+  const root = setup.env["HUB_SCRIPT_ROOTS"]!;
+  const roots = `${root}:${root}/inner:${setup.dir}/second`;
+  return nodeEmbedded({ ...setup, env: { ...setup.env, HUB_SCRIPT_ROOTS: roots } });
+};

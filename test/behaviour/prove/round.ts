@@ -1,0 +1,161 @@
+import { readFileSync } from "node:fs";
+import { setTimeout as sleep } from "node:timers/promises";
+
+import type { RunRecord } from "../../../host-agent/protocol/run.ts";
+import { launch, runClient, runsPath, SOURCES } from "./client.ts";
+import type { Facts, JobFacts } from "./facts.ts";
+import { isJobsChild, type LedgerEntry, randomJob, readLedger } from "./job.ts";
+import { type Case, judgeLaunch, judgeLog, judgeRecord, type LogFound } from "./judge.ts";
+import type { Random } from "./random.ts";
+import { runProcesses } from "./run-processes.ts";
+import { sabotage } from "./saboteur.ts";
+import type { World } from "./world.ts";
+
+const CLIENTS = 3;
+const KEY_LIFE_MS = 3_600_000;
+const STUCK_AFTER_MS = 40_000;
+/** For what a dead job has left of its own pause. */
+const LEFT_BEHIND_MS = 2_000;
+
+export interface Round {
+  world: World;
+  facts: Facts;
+  random: Random;
+  /** Unlike any other round's. */
+  name: string;
+  /** Of the rounds of this world, from 0. */
+  number: number;
+}
+
+/** One round: clients and a saboteur at work at the same time; then all is judged. Returns its jobs. */
+export async function playRound(round: Round, before: JobFacts[]): Promise<JobFacts[]> {
+  const { world, facts, random, name, number } = round;
+  const from = Date.now();
+  const reused = random.chance(0.1) ? reuseKeys(world, facts, before) : [];
+  const jobs = Array.from({ length: random.between(4, 9) }, (_, index): JobFacts => {
+    const job = randomJob(`${name}j${index}`, random, world.hasTerminals);
+    const key = random.chance(0.75) ? `key-${job.id}` : undefined;
+    return { job, key, acknowledged: new Set(), found: new Set(), earlier: new Set() };
+  });
+  const shares = Array.from({ length: CLIENTS }, (_, client) =>
+    jobs.filter((_job, index) => index % CLIENTS === client),
+  );
+  const [{ diskFull }] = await Promise.all([
+    sabotage(world, facts, random.fork(), number),
+    ...shares.map((share) => runClient(world, facts, share, random.fork())),
+    ...reused.map((job) => launch(world, facts, job)),
+  ]);
+  world.line?.heal();
+  await allEnded(world, facts);
+  // What was still on its way to an agent when its client gave up has arrived by now.
+  await sleep(20);
+  const records = await allEnded(world, facts);
+  const span = { from, to: Date.now(), offsets: world.takeClockOffsets() };
+  const ledger = readLedger(world.readLedger());
+  for (const job of [...jobs, ...reused]) {
+    const own = records.filter(
+      (record) => argsOf(record).split(" ")[1] === job.job.id && !job.earlier.has(record.run_id),
+    );
+    for (const { run_id } of own) job.found.add(run_id);
+    const entries = runsOf(job, ledger)
+      .filter((runId) => !job.earlier.has(runId))
+      .map((runId) => ledger.get(runId)!);
+    await judge(world, { facts: job, records: own, entries, diskFull, span }, ledger, facts);
+  }
+  return jobs;
+}
+
+/** After its hour a key is free: the same request is a new launch. */
+function reuseKeys(world: World, facts: Facts, before: JobFacts[]): JobFacts[] {
+  const reusable = before.filter(({ key, acknowledged }) => key !== undefined && acknowledged.size === 1);
+  if (reusable.length === 0) return [];
+  facts.count("clock moved past a key's hour");
+  world.moveClock(2 * KEY_LIFE_MS);
+  return reusable.slice(0, 3).map((job) => ({
+    ...job,
+    acknowledged: new Set(),
+    found: new Set(),
+    earlier: new Set([...job.earlier, ...job.found]),
+  }));
+}
+
+function runsOf({ job }: JobFacts, ledger: ReadonlyMap<string, LedgerEntry>): string[] {
+  return [...ledger.values()].filter(({ jobId }) => jobId === job.id).map(({ runId }) => runId);
+}
+
+/**
+ * The newest runs, once all are over and nothing of them is left. What jobs
+ * leave behind is ended here, except for those that were killed: a kill ends it all.
+ */
+async function allEnded(world: World, facts: Facts): Promise<RunRecord[]> {
+  const giveUpAt = performance.now() + STUCK_AFTER_MS;
+  let leaveAt = Infinity;
+  for (;;) {
+    const records = await newestRuns(world, facts);
+    // Looked at after the records: of a run that was killed and has ended nothing is alive.
+    const left = runProcesses(world.dir).flatMap((found) => {
+      const record = records.find(({ run_id }) => run_id === found.runId);
+      return record ? [{ ...found, record }] : [];
+    });
+    for (const { pid, command, record } of left) {
+      if (record.status === "killed" && record.ended_at !== null)
+        facts.violate(`${record.run_id} was killed and has left process ${pid}: ${command}`);
+      if (record.status !== "killed" && isJobsChild(command)) end(pid);
+    }
+    const areOver = records.every((record) => record.ended_at !== null);
+    if (areOver) leaveAt = Math.min(leaveAt, performance.now() + LEFT_BEHIND_MS);
+    if (areOver && left.length === 0) return records;
+    if (performance.now() > Math.min(leaveAt, giveUpAt)) {
+      for (const { pid, runId, command } of left)
+        facts.violate(`${runId} has left process ${pid}: ${command}`);
+      return records;
+    }
+    await sleep(15);
+  }
+}
+
+async function newestRuns(world: World, facts: Facts): Promise<RunRecord[]> {
+  const lists = await Promise.all(SOURCES.map((source) => world.read(`${runsPath(source)}?limit=60`)));
+  const records = lists.flatMap(({ json }) => json.runs as RunRecord[]);
+  for (const record of records) facts.see(record);
+  return records;
+}
+
+function end(pid: number): void {
+  try {
+    process.kill(pid, "SIGKILL");
+  } catch {
+    // It has ended in between.
+  }
+}
+
+async function judge(
+  world: World,
+  found: Case,
+  ledger: ReadonlyMap<string, LedgerEntry>,
+  facts: Facts,
+): Promise<void> {
+  judgeLaunch(found, facts);
+  for (const record of found.records) {
+    const entry = ledger.get(record.run_id);
+    judgeRecord(record, entry, found, facts);
+    if (entry) judgeLog(record, entry, found, await readLog(world, record), facts);
+  }
+}
+
+async function readLog(world: World, { source, run_id, log_path }: RunRecord): Promise<LogFound> {
+  const pages: Uint8Array[] = [];
+  for (let after = 0; ;) {
+    const path = `${runsPath(source)}/${run_id}/logs?after=${after}&max_bytes=500`;
+    const { status, headers, bytes } = await world.read(path, { accept: "text/plain" });
+    if (status !== 200) throw new Error(`log of ${run_id}: ${status} ${new TextDecoder().decode(bytes)}`);
+    pages.push(bytes);
+    after = Number(headers.get("hub-log-offset"));
+    if (headers.get("hub-log-more") === "true") continue;
+    return { log: Buffer.concat(pages).toString("utf8"), onDisk: readFileSync(log_path, "utf8") };
+  }
+}
+
+function argsOf(record: RunRecord): string {
+  return (record.spec as { args?: string }).args ?? "";
+}

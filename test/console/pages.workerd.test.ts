@@ -1,8 +1,0 @@
-import { describe } from "vitest";
-
-import { workerd } from "../deployments.ts";
-import { pagesTests } from "./pages.ts";
-
-describe("workerd in front of a remote agent", () => {
-  pagesTests(workerd);
-});

@@ -1,0 +1,218 @@
+import { execFile } from "node:child_process";
+import { writeFile } from "node:fs/promises";
+import { createRequire } from "node:module";
+import { dirname, join } from "node:path";
+import { promisify } from "node:util";
+
+import { Ajv2020 } from "ajv/dist/2020.js";
+import { afterAll, beforeAll, expect, test } from "vitest";
+
+import { type Hub, startHub } from "../support/hub.ts";
+import { type AnyJson, checkedAnswer, closed } from "../support/openapi-check.ts";
+
+let hub: Hub;
+let document: AnyJson;
+beforeAll(async () => {
+  hub = await startHub();
+  document = (await hub.get("/openapi.json", { key: null })).json;
+});
+afterAll(() => hub[Symbol.asyncDispose]());
+
+test("the served document lints clean", async () => {
+  const file = join(hub.dir, "openapi.json");
+  await writeFile(file, JSON.stringify(document));
+  const cli = join(
+    dirname(createRequire(import.meta.url).resolve("@redocly/cli/package.json")),
+    "bin/cli.js",
+  );
+  const { stdout } = await promisify(execFile)(
+    process.execPath,
+    [cli, "lint", file, "--extends", "recommended", "--format", "json"],
+    { cwd: hub.dir, env: { REDOCLY_TELEMETRY: "off", REDOCLY_SUPPRESS_UPDATE_NOTICE: "true" } },
+  );
+  const { totals, problems } = JSON.parse(stdout.slice(stdout.indexOf("{"), stdout.lastIndexOf("}") + 1));
+  expect({ problems, totals }).toEqual({ problems: [], totals: { errors: 0, warnings: 0, ignored: 0 } });
+});
+
+test("the document is the same whatever a Hub is set up with", async () => {
+  await using other = await startHub({
+    keys: [],
+    recipes: [{ recipe_id: "other", title: "Other", description: "", command: ["true"] }],
+    env: { HUB_MAX_RUNNING: "1", HUB_MAX_LOG_BYTES: "0", HUB_RATE_PER_KEY: "10", HUB_KV: "memory:" },
+  });
+  expect((await other.get("/openapi.json")).json).toEqual(document);
+});
+
+const LAUNCH = "header Idempotency-Key, header Prefer, header X-Request-Id, body";
+const LIST = "query cursor, query label, query limit, query status, header X-Request-Id";
+const RUN = "path run_id, header Prefer, header X-Request-Id";
+const KILL = "path run_id, header X-Request-Id, body";
+const LOG = "path run_id, query after, query max_bytes, query wait, header X-Request-Id";
+
+test("every operation of the API document is there, with its scope and all that it takes", () => {
+  expect(operations().map(({ key, operation }) => [key, scopeOf(operation), inputsOf(operation)])).toEqual([
+    ["GET /api/v1/pipelines/recipes", "pipelines:read", "header X-Request-Id"],
+    ["GET /api/v1/pipelines/runs", "pipelines:read", LIST],
+    ["GET /api/v1/pipelines/runs/{run_id}", "pipelines:read", RUN],
+    ["GET /api/v1/pipelines/runs/{run_id}/logs", "pipelines:read", LOG],
+    ["GET /api/v1/scripts", "scripts:read", "query path, header X-Request-Id"],
+    ["GET /api/v1/scripts/content", "scripts:read", "query path, header X-Request-Id"],
+    ["GET /api/v1/scripts/runs", "scripts:read", LIST],
+    ["GET /api/v1/scripts/runs/{run_id}", "scripts:read", RUN],
+    ["GET /api/v1/scripts/runs/{run_id}/logs", "scripts:read", LOG],
+    ["GET /healthz", undefined, "header X-Request-Id"],
+    ["POST /api/v1/pipelines/runs", "pipelines:write", LAUNCH],
+    ["POST /api/v1/pipelines/runs/{run_id}/kill", "pipelines:write", KILL],
+    ["POST /api/v1/scripts/runs", "scripts:write", LAUNCH],
+    ["POST /api/v1/scripts/runs/{run_id}/kill", "scripts:write", KILL],
+  ]);
+});
+
+test("every protected operation documents its refusals, and every answer its request id", () => {
+  for (const { key, operation } of operations()) {
+    const statuses = Object.keys(operation.responses);
+    const needed =
+      scopeOf(operation) === undefined ? ["422", "500"] : ["401", "403", "422", "500", "502", "503", "504"];
+    expect(statuses, key).toEqual(expect.arrayContaining(needed));
+    for (const status of statuses) {
+      expect(operation.responses[status].headers, `${key} ${status}`).toHaveProperty("X-Request-Id");
+    }
+  }
+});
+
+test("the examples of the API document stand in it", () => {
+  const { Run, PipelineSpec, ScriptSpec, LogPage } = document.components.schemas;
+  expect(fieldExamples(PipelineSpec)).toMatchObject({
+    recipe_id: "build_all_extra_features",
+    args: "--limit 5000",
+  });
+  expect(fieldExamples(ScriptSpec)).toMatchObject({
+    path: "/home/mark/scripts/my_job.sh",
+    args: "--mode full",
+  });
+  expect(fieldExamples(Run)).toMatchObject({
+    run_id: "run_a1b2c3d4e5f6",
+    pid: "3505615",
+    cmd: "python build_all_extra_features.py --limit 5000",
+    started_at: 1_778_856_284,
+    key_name: "acme-prod",
+  });
+  expect(fieldExamples(LogPage)).toMatchObject({
+    offset: 4096,
+    size: 8192,
+    chunk: "started at 10:44:44\n...",
+  });
+});
+
+test("every example fits its schema", () => {
+  const found = [...examplesIn(document, [])];
+  expect(found.length).toBeGreaterThan(50);
+  const ajv = new Ajv2020({ strict: false, allErrors: true });
+  ajv.addSchema(document, "openapi.json");
+  for (const { pointer, value } of found) {
+    const validate = ajv.compile({ $ref: `openapi.json#/${pointer}` });
+    expect(validate(value), `${pointer}: ${JSON.stringify(value)} ${JSON.stringify(validate.errors)}`).toBe(
+      true,
+    );
+  }
+});
+
+const HEALTHY = { status: "ok", mode: "enforced", agent: "ok", problems: [] };
+
+test.for([
+  ["a field is missing", { ...HEALTHY, mode: undefined }, {}],
+  ["a field has another type", { ...HEALTHY, problems: "none" }, {}],
+  ["a field has a value that is not listed", { ...HEALTHY, status: "fine" }, {}],
+  ["there is a field that is not documented", { ...HEALTHY, uptime: 5 }, {}],
+  [
+    "there is a header that is not documented",
+    HEALTHY,
+    { headers: { "content-type": "application/json", "x-request-id": "x", "hub-uptime": "5" } },
+  ],
+  ["the status is not documented", HEALTHY, { status: 202 }],
+  [
+    "the content type is not documented",
+    HEALTHY,
+    { headers: { "content-type": "text/html", "x-request-id": "x" } },
+  ],
+  ["there is no request id", HEALTHY, { headers: { "content-type": "application/json" } }],
+] as [string, object, ResponseInit][])(
+  "an answer in which %s does not pass the check",
+  async ([, body, init]) => {
+    const headers = { "content-type": "application/json", "x-request-id": "x" };
+    const check = (json: object, how: ResponseInit) =>
+      checkedAnswer(hub.url, "GET", "/healthz", Response.json(json, { headers, ...how }));
+    expect((await check(HEALTHY, {})).status).toBe(200);
+    await expect(check(body, init)).rejects.toThrow(/healthz/);
+  },
+);
+
+test("the document as it is served lets answers have more fields, for clients of a later version", () => {
+  const objects = Object.entries<AnyJson>(document.components.schemas).filter(
+    ([, { type }]) => type === "object",
+  );
+  const shut = objects.filter(([, schema]) => schema.additionalProperties === false).map(([name]) => name);
+  expect(shut, "what clients send").toEqual([
+    "KillOrder",
+    "PipelineLaunch",
+    "PipelineSpec",
+    "ScriptLaunch",
+    "ScriptSpec",
+  ]);
+  const { LogPage } = (closed(document) as AnyJson).components.schemas;
+  expect(LogPage.additionalProperties).toBe(false);
+});
+
+function fieldExamples({ properties }: { properties: Record<string, AnyJson> }): Record<string, unknown> {
+  return Object.fromEntries(Object.entries(properties).map(([name, { example }]) => [name, example]));
+}
+
+function operations(): { key: string; operation: AnyJson }[] {
+  return Object.entries<Record<string, AnyJson>>(document.paths)
+    .flatMap(([path, methods]) =>
+      Object.entries(methods).map(([method, operation]) => ({
+        key: `${method.toUpperCase()} ${path}`,
+        operation,
+      })),
+    )
+    .toSorted((a, b) => (a.key < b.key ? -1 : 1));
+}
+
+/** The one scope of an operation that asks for a key; undefined for one that does not. */
+function scopeOf(operation: AnyJson): string | undefined {
+  const [scope, ...others] = operation["x-required-scopes"] ?? [];
+  expect(others).toEqual([]);
+  expect(operation.security).toEqual(scope === undefined ? [] : [{ bearer: [] }]);
+  return scope;
+}
+
+function inputsOf(operation: AnyJson): string {
+  const places = ["path", "query", "header"];
+  const parameters = (operation.parameters as { in: string; name: string; description?: string }[])
+    .toSorted((a, b) => places.indexOf(a.in) - places.indexOf(b.in) || (a.name < b.name ? -1 : 1))
+    .map((parameter) => {
+      expect(parameter.description, parameter.name).toBeTruthy();
+      return `${parameter.in} ${parameter.name}`;
+    });
+  return [...parameters, ...(operation.requestBody ? ["body"] : [])].join(", ");
+}
+
+/** Every example with the JSON pointer of the schema that it is of. */
+function* examplesIn(node: AnyJson, path: string[]): Generator<{ pointer: string; value: unknown }> {
+  if (typeof node !== "object" || node === null) return;
+  const isProperties = path.at(-1) === "properties";
+  if (!isProperties && "example" in node) {
+    yield { pointer: pointerOf(node.schema ? [...path, "schema"] : path), value: node.example };
+  }
+  if (!isProperties && node.schema && node.examples) {
+    for (const { value } of Object.values<{ value: unknown }>(node.examples)) {
+      yield { pointer: pointerOf([...path, "schema"]), value };
+    }
+    return;
+  }
+  for (const [name, child] of Object.entries(node)) yield* examplesIn(child, [...path, name]);
+}
+
+function pointerOf(path: string[]): string {
+  return encodeURI(path.map((part) => part.replaceAll("~", "~0").replaceAll("/", "~1")).join("/"));
+}

@@ -1,0 +1,437 @@
+import { execFileSync } from "node:child_process";
+import { existsSync, readFileSync } from "node:fs";
+import { mkdtemp, open, readdir, readFile, realpath, rm, writeFile } from "node:fs/promises";
+import { tmpdir } from "node:os";
+import { join } from "node:path";
+import { fileURLToPath } from "node:url";
+
+import { describe, expect, onTestFinished, test } from "vitest";
+
+import { parseCatalogue } from "../../../host-agent/catalogue/recipes.ts";
+import { lexicalFeatures } from "../../../host-agent/recipes/lexical-features.ts";
+import { MAX_LINE_BYTES } from "../../../host-agent/recipes/qa-records.ts";
+import { type Hub, startHub, until } from "../../support/hub.ts";
+
+const RECIPES_FILE = fileURLToPath(new URL("../../../host-agent/recipes/recipes.json", import.meta.url));
+const PROJECT = fileURLToPath(new URL("../../..", import.meta.url));
+const SAMPLE_RECORDS = 40;
+
+/** The HaluEval data beside the checkout, or in the folder that HUB_TEST_DATA names. */
+const HALUEVAL = join(
+  process.env["HUB_TEST_DATA"] ?? join(PROJECT, "..", "shared", "data", "halueval"),
+  "general_data.jsonl",
+);
+
+describe("the lexical features", () => {
+  test("are what one counts by hand", () => {
+    const features = lexicalFeatures({
+      question: "Is the cat in?",
+      answer: "The cat, the cat! It is 42 today. Yes",
+    });
+
+    expect(features).toEqual({
+      question_tokens: 4,
+      answer_tokens: 9, // the cat the cat | it is 42 today | yes
+      type_token_ratio: 0.7778, // the cat it is 42 today yes: 7 / 9
+      hapax_ratio: 0.5556, // it is 42 today yes: 5 / 9
+      mean_word_length: 2.8889, // 26 / 9
+      sentence_count: 3,
+      longest_sentence_tokens: 4,
+      punctuation_ratio: 0.1034, // , ! . : 3 / 29
+      digit_ratio: 0.069, // 2 / 29
+      stop_word_ratio: 0.4444, // the the it is: 4 / 9
+      repetition_ratio: 0.125, // of 8 pairs, "the cat" a second time
+      question_overlap: 0.375, // the cat is: 3 of {is the cat in} + {it 42 today yes} = 8
+      question_coverage: 0.75, // all but "in"
+      readability_index: -6.3233, // 4.71 * 26/9 + 0.5 * 9/3 - 21.43
+    });
+  });
+
+  test("count characters of any script as characters, however they are encoded", () => {
+    const composed = lexicalFeatures({ question: "", answer: "na\u00efve caf\u00e9 \u{1f382}" });
+    const decomposed = lexicalFeatures({ question: "", answer: "nai\u0308ve cafe\u0301 \u{1f382}" });
+
+    expect(decomposed).toEqual(composed);
+    expect(composed).toMatchObject({ answer_tokens: 2, mean_word_length: 4.5, punctuation_ratio: 0 });
+    expect(lexicalFeatures({ question: "", answer: "東京です。人口は約1400万人です。" })).toMatchObject({
+      sentence_count: 2,
+      digit_ratio: 0.2222, // 4 / 18
+      punctuation_ratio: 0.1111,
+    });
+  });
+
+  test("take 3.14, don't and well-known for one token and no end of a sentence", () => {
+    expect(
+      lexicalFeatures({ question: "", answer: "Don't say well-known pi is 3.14 (or so)." }),
+    ).toMatchObject({
+      answer_tokens: 9,
+      sentence_count: 1,
+    });
+  });
+
+  test("are null where there is nothing to divide by", () => {
+    expect(lexicalFeatures({ question: "", answer: "" })).toEqual({
+      question_tokens: 0,
+      answer_tokens: 0,
+      type_token_ratio: null,
+      hapax_ratio: null,
+      mean_word_length: null,
+      sentence_count: 0,
+      longest_sentence_tokens: 0,
+      punctuation_ratio: null,
+      digit_ratio: null,
+      stop_word_ratio: null,
+      repetition_ratio: null,
+      question_overlap: null,
+      question_coverage: null,
+      readability_index: null,
+    });
+  });
+});
+
+describe("the shipped catalogue", () => {
+  const catalogue = parseCatalogue(readFileSync(RECIPES_FILE, "utf8"), "/");
+  /** Arguments that make a recipe quick. */
+  const QUICK: Record<string, string> = {
+    host_report: "--times 2 --every 0",
+    countdown: "--seconds 0",
+  };
+
+  test.for([...catalogue.recipes.keys()])("%s runs to its end through the API", async (recipe_id) => {
+    await using hub = await startShipped();
+
+    const launched = await hub.post("/api/v1/pipelines/runs", { recipe_id, args: QUICK[recipe_id] ?? "" });
+
+    expect(launched.status).toBe(201);
+    const ended = await hub.ended(launched.json);
+    expect({ ...ended, log: await hub.log(launched.json) }).toMatchObject({
+      status: "completed",
+      exit_code: 0,
+    });
+    expect((await hub.log(launched.json)).length).toBeGreaterThan(0);
+  });
+
+  test("has the recipe of the API document, and one in terminal mode", async () => {
+    await using hub = await startShipped();
+
+    const { recipes } = (await hub.get("/api/v1/pipelines/recipes")).json;
+
+    expect(recipes).toContainEqual(expect.objectContaining({ recipe_id: "build_all_extra_features" }));
+    expect(recipes).toContainEqual(expect.objectContaining({ terminal: true }));
+  });
+
+  test("shows load, memory and the root's disk in the host report", async () => {
+    await using hub = await startShipped();
+
+    const log = await finishedLog(hub, "host_report", "--times 1");
+
+    expect(log).toMatch(/^load     [\d.]+ [\d.]+ [\d.]+ \(1, 5, 15 minutes\) on \d+ CPUs$/m);
+    expect(log).toMatch(/^memory   [\d.]+ of [\d.]+ GiB available \(\d+%\)$/m);
+    expect(log).toMatch(/^disk     \/: [\d.]+ of [\d.]+ GiB free, \d+% used$/m);
+  });
+
+  test("counts seconds down, a line at a time, until it is killed", async () => {
+    await using hub = await startShipped();
+    const { json: run } = await hub.post("/api/v1/pipelines/runs", {
+      recipe_id: "countdown",
+      args: "--seconds 600",
+    });
+    await until(async () => (await hub.log(run)).startsWith("600\n") || undefined);
+
+    expect((await hub.kill(run)).json).toMatchObject({ status: "killed" });
+
+    expect(await hub.ended(run)).toMatchObject({ status: "killed", signal: "SIGTERM", exit_code: 143 });
+  });
+
+  test.for([
+    ["countdown", "--seconds -1"],
+    ["countdown", "--seconds"],
+    ["countdown", "--seconds 999999999999999999999"],
+    ["countdown", "--what 1"],
+    ["host_report", "--times 0"],
+    ["host_report", "--every '1; id'"],
+    ["build_all_extra_features", "--limit 0"],
+    ["build_all_extra_features", "--limit 1e3"],
+    ["build_all_extra_features", "--limit"],
+    ["build_all_extra_features", "--what"],
+    ["build_all_extra_features", "stray"],
+  ] as const)("refuses wrong options with usage and exit code 2: %s %s", async ([recipe_id, args]) => {
+    await using hub = await startShipped();
+
+    const { json: run } = await hub.post("/api/v1/pipelines/runs", { recipe_id, args, terminal: false });
+
+    expect(await hub.ended(run)).toMatchObject({ status: "failed", exit_code: 2 });
+    expect(await hub.log(run)).toContain("usage: ");
+  });
+});
+
+describe("build_all_extra_features", () => {
+  test("writes one line of features a record, in order, and says where", async () => {
+    await using hub = await startShipped();
+
+    const log = await finishedLog(hub, "build_all_extra_features", "");
+
+    const written = /^Done: 40 records written to (.+); bad lines skipped: 0$/m.exec(log)![1]!;
+    const { HOME }: Record<string, string> = hub.env;
+    expect(written.replace(/run_[0-9a-f]{12}/, "RUN")).toBe(
+      `${HOME}/serveraihub/features/questions.RUN.features.jsonl`,
+    );
+    expect(log).toMatch(/^40 records, \d+ records\/s$/m);
+    const rows = readRows(written);
+    expect(rows).toHaveLength(SAMPLE_RECORDS);
+    expect(rows.map((row) => row.id)).toEqual(rows.map((_, i) => `q${String(i + 1).padStart(2, "0")}`));
+    expect(rows[2]).toMatchObject({ question_tokens: 6, answer_tokens: 1, type_token_ratio: 1 });
+  });
+
+  test("stops after --limit records, and takes a limit beyond the data", async () => {
+    await using hub = await startShipped();
+    const output = join(hub.dir, "features.jsonl");
+
+    await finishedLog(hub, "build_all_extra_features", `--limit 3 --output ${output}`);
+    expect(readRows(output).map((row) => row.id)).toEqual(["q01", "q02", "q03"]);
+
+    await finishedLog(hub, "build_all_extra_features", `--limit 5000 --output ${output}`);
+    expect(readRows(output)).toHaveLength(SAMPLE_RECORDS);
+  });
+
+  test("names each bad line, counts it and goes on", async () => {
+    await using hub = await startShipped();
+    const input = join(hub.dir, "in put.jsonl");
+    const output = join(hub.dir, "out.jsonl");
+    const good = JSON.stringify({ id: 1, question: "q", answer: "a" });
+    const lines = [
+      good,
+      "{",
+      "",
+      "[1]",
+      '{"question": "q", "answer": "a"}',
+      '{"id": "x", "answer": "a"}',
+      '{"id": "x", "question": "q", "answer": 5}',
+      JSON.stringify({ ID: "h", user_query: "q", chatgpt_response: "a", hallucination: "yes" }),
+    ];
+    const bytes = Buffer.concat([
+      Buffer.from("\ufeff" + lines.join("\r\n") + "\n"),
+      Buffer.from([0x22, 0xff, 0x22, 0x0a]),
+      Buffer.alloc(MAX_LINE_BYTES + 1, "x"),
+      Buffer.from(`\n${good}`),
+    ]);
+    await writeFile(input, bytes);
+
+    const log = await finishedLog(hub, "build_all_extra_features", `--input '${input}' --output ${output}`);
+
+    expect(log.split("\n").filter((line) => line.endsWith("; skipped"))).toEqual([
+      "line 2 is not JSON; skipped",
+      "line 4 is not an object; skipped",
+      "line 5 has no id (or ID); skipped",
+      "line 6 has no question (or user_query); skipped",
+      "line 7 has no answer (or chatgpt_response); skipped",
+      "line 9 is not UTF-8; skipped",
+      `line 10 is longer than ${MAX_LINE_BYTES} bytes; skipped`,
+    ]);
+    expect(log).toContain("bad lines skipped: 7");
+    expect(readRows(output).map(({ id, label }) => [id, label])).toEqual([
+      ["1", null],
+      ["h", "yes"],
+      ["1", null],
+    ]);
+  });
+
+  test("fails when no line is good, and leaves an earlier output alone", async () => {
+    await using hub = await startShipped();
+    const input = join(hub.dir, "bad.jsonl");
+    const output = join(hub.dir, "out.jsonl");
+    await writeFile(input, "no\n".repeat(1000));
+    await writeFile(output, "earlier\n");
+
+    const run = await launchFeatures(hub, `--input ${input} --output ${output}`);
+
+    expect(await hub.ended(run)).toMatchObject({ status: "failed", exit_code: 1 });
+    const log = await hub.log(run);
+    expect(log).toContain(`Error: ${input} has no record that can be read; bad lines: 1000\n`);
+    expect(log.match(/; skipped$/gm)).toHaveLength(20);
+    expect(await readFile(output, "utf8")).toBe("earlier\n");
+    expect(await unfinishedIn(hub.dir)).toEqual([]);
+  });
+
+  test.for([
+    ["a missing input", "--input no/such/file", "Error: cannot read "],
+    ["a folder as input", "--input /", "Error: "],
+    [
+      "a place that takes no output",
+      "--output /dev/null/features.jsonl",
+      "Error: cannot write to /dev/null/",
+    ],
+  ] as const)("fails with a clear line and exit code 1 for %s", async ([, args, line]) => {
+    await using hub = await startShipped();
+
+    const run = await launchFeatures(hub, args);
+
+    expect(await hub.ended(run)).toMatchObject({ status: "failed", exit_code: 1 });
+    const log = await hub.log(run);
+    expect(log).toContain(line);
+    expect(log).not.toContain("    at ");
+  });
+
+  test("writes no file that could be run as a script", async () => {
+    await using hub = await startShipped();
+    const output = join(hub.root, "planted.sh");
+
+    const run = await launchFeatures(hub, `--output ${output}`);
+
+    expect(await hub.ended(run)).toMatchObject({ status: "failed", exit_code: 2 });
+    expect(await hub.log(run)).toContain("Error: --output must end in .jsonl");
+    expect(existsSync(output)).toBe(false);
+  });
+
+  test("shows its options with --help", async () => {
+    await using hub = await startShipped();
+
+    expect(await finishedLog(hub, "build_all_extra_features", "--help")).toMatch(
+      /--input FILE[^]*--limit N[^]*--output FILE/,
+    );
+  });
+
+  test("leaves no half output when it is killed in the middle", async () => {
+    await using hub = await startShipped();
+    const fifo = join(hub.dir, "endless.jsonl");
+    const output = join(hub.dir, "out.jsonl");
+    execFileSync("mkfifo", [fifo]);
+    // Opened for both, so that neither end waits for the other, and the end of the input never comes.
+    await using input = await open(fifo, "r+");
+    const run = await launchFeatures(hub, `--input ${fifo} --output ${output}`);
+    await input.write(`${JSON.stringify({ id: 1, question: "q", answer: "a" })}\n`.repeat(500));
+    await until(async () => (await hub.log(run)).includes("500 records, ") || undefined);
+    expect(await unfinishedIn(hub.dir)).toHaveLength(1);
+
+    await hub.kill(run);
+
+    expect(await hub.ended(run)).toMatchObject({ status: "killed", exit_code: 143, signal: "SIGTERM" });
+    expect(await hub.log(run)).toContain("Stopped by SIGTERM; the unfinished output is removed\n");
+    expect(existsSync(output)).toBe(false);
+    expect(await unfinishedIn(hub.dir)).toEqual([]);
+  });
+
+  test.skipIf(!existsSync(HALUEVAL))(
+    "builds the features of the 4,507 HaluEval records (skipped without HUB_TEST_DATA)",
+    async () => {
+      await using hub = await startShipped();
+      const output = join(hub.dir, "halueval.jsonl");
+
+      const run = await launchFeatures(hub, `--input '${HALUEVAL}' --output ${output} --limit 5000`);
+      const log = await followLog(hub, run.run_id);
+
+      expect(await hub.ended(run)).toMatchObject({ status: "completed", exit_code: 0 });
+      expect(log).toContain("\n4507 records, ");
+      expect(log).toContain("Done: 4507 records written");
+      const rows = readRows(output);
+      expect(rows).toHaveLength(4507);
+      expect(new Set(rows.map((row) => row.label))).toEqual(new Set(["yes", "no"]));
+      expect(rows.every((row) => Object.keys(row).length === 17)).toBe(true);
+    },
+  );
+});
+
+/** A Hub with the shipped recipes and a home of its own, in which they write. */
+async function startShipped(): Promise<Hub> {
+  const home = await realpath(await mkdtemp(join(tmpdir(), "hub-home-")));
+  onTestFinished(() => rm(home, { recursive: true, force: true }));
+  return startHub({ env: { HOME: home, HUB_RECIPES_FILE: RECIPES_FILE } });
+}
+
+async function launchFeatures(hub: Hub, args: string) {
+  const { status, json } = await hub.post("/api/v1/pipelines/runs", {
+    recipe_id: "build_all_extra_features",
+    args,
+  });
+  expect(status).toBe(201);
+  return json;
+}
+
+/** Runs a recipe that must complete; its log. */
+async function finishedLog(hub: Hub, recipe_id: string, args: string): Promise<string> {
+  const { json: run } = await hub.post("/api/v1/pipelines/runs", { recipe_id, args });
+  const ended = await hub.ended(run);
+  const log = await hub.log(run);
+  expect({ ...ended, log }).toMatchObject({ status: "completed", exit_code: 0 });
+  return log;
+}
+
+/** Tails a log as a client does, until the run has ended. */
+async function followLog(hub: Hub, runId: string): Promise<string> {
+  let text = "";
+  for (let offset = 0, ended = false; ;) {
+    const { json } = await hub.get(`/api/v1/pipelines/runs/${runId}/logs?after=${offset}&wait=5`);
+    text += json.chunk;
+    offset = json.offset;
+    if (json.more) continue;
+    if (ended) return text;
+    ended = (await hub.get(`/api/v1/pipelines/runs/${runId}`)).json.ended_at !== null;
+  }
+}
+
+function readRows(path: string): Record<string, unknown>[] {
+  const lines = readFileSync(path, "utf8").split("\n");
+  expect(lines.pop()).toBe("");
+  return lines.map((line) => JSON.parse(line) as Record<string, unknown>);
+}
+
+async function unfinishedIn(folder: string): Promise<string[]> {
+  return (await readdir(folder)).filter((name) => name.endsWith(".part"));
+}
+
+function fileWith(...params: object[]): string {
+  return JSON.stringify({
+    recipes: [{ recipe_id: "a", title: "A", description: "a", command: ["true"], params }],
+  });
+}
+
+describe("the parameters of a recipes file", () => {
+  test.for([
+    ["a type that there is not", { name: "a", type: "date" }],
+    ["a name that is none", { name: "a b", type: "string" }],
+    ["a flag that is none", { name: "a", type: "string", flag: "a" }],
+    ["an enum without values", { name: "a", type: "enum" }],
+    ["an enum whose default is none of its values", { name: "a", type: "enum", enum: ["x"], default: "y" }],
+    ["a value twice", { name: "a", type: "enum", enum: ["x", "x"] }],
+    ["values of a string", { name: "a", type: "string", enum: ["x"] }],
+    ["a pattern that is none", { name: "a", type: "string", pattern: "(" }],
+    ["a pattern that is one only inside of others", { name: "a", type: "string", pattern: "a)(?:b" }],
+    ["a pattern of a number", { name: "a", type: "number", pattern: "1" }],
+    ["a minimum of a string", { name: "a", type: "string", minimum: 1 }],
+    ["a minimum above the maximum", { name: "a", type: "integer", minimum: 2, maximum: 1 }],
+    ["a default of another type", { name: "a", type: "integer", default: "1" }],
+    ["a default out of range", { name: "a", type: "integer", minimum: 2, default: 1 }],
+    ["a default that is never used", { name: "a", type: "integer", required: true, default: 1 }],
+    ["a field that is not known", { name: "a", type: "string", regex: "x" }],
+  ])("may not have %s", ([, param]) => {
+    expect(() => parseCatalogue(fileWith(param as object), "/")).toThrow(/recipes\[0\]\.params\[0\]/);
+  });
+
+  test("may not have two of a name, or two of a flag", () => {
+    const a = { name: "a", type: "string" };
+    expect(() => parseCatalogue(fileWith(a, a), "/")).toThrow("name a stands there twice");
+    expect(() => parseCatalogue(fileWith(a, { name: "b", flag: "--a", type: "string" }), "/")).toThrow(
+      "flag --a stands there twice",
+    );
+  });
+});
+
+test("the shipped recipe takes its options as parameters", async () => {
+  const path = fileURLToPath(new URL("../../../host-agent/recipes/recipes.json", import.meta.url));
+  await using hub = await startHub({ env: { HUB_RECIPES_FILE: path } });
+  const output = join(hub.dir, "out.jsonl");
+
+  const { json } = await hub.post("/api/v1/pipelines/runs", {
+    recipe_id: "build_all_extra_features",
+    params: { output, limit: 3 },
+  });
+
+  expect(await hub.ended(json)).toMatchObject({ status: "completed" });
+  expect(json.cmd).toMatch(/build-all-extra-features\.ts --limit 3 --output /);
+  expect((await readFile(output, "utf8")).trimEnd().split("\n")).toHaveLength(3);
+  const refused = await hub.post("/api/v1/pipelines/runs", {
+    recipe_id: "build_all_extra_features",
+    params: { output: "/tmp/x.sh" },
+  });
+  expect(refused.json.errors).toMatchObject([{ path: "body.params.output" }]);
+});

@@ -1,0 +1,126 @@
+import { spawn } from "node:child_process";
+import { once } from "node:events";
+import { statSync } from "node:fs";
+import { mkdir, mkdtemp, open, readdir, rm, writeFile } from "node:fs/promises";
+import { tmpdir } from "node:os";
+import { join } from "node:path";
+import { fileURLToPath } from "node:url";
+import { runInThisContext } from "node:vm";
+
+import { describe, expect, onTestFinished, test } from "vitest";
+
+import type { RunRecord } from "../../../host-agent/protocol/run.ts";
+import { missingForTerminal } from "../../../host-agent/executor/terminal-mode.ts";
+import { startHub, until } from "../../support/hub.ts";
+import { serverProcess } from "../../support/server-process.ts";
+
+const RUNS = "/api/v1/scripts/runs";
+/** More than a terminal holds: the rest waits for a reader. */
+const BURST_BYTES = 20_480;
+const STALL_MS = 400;
+const TERMINAL_JS = fileURLToPath(new URL("../../../host-agent/executor/terminal.js", import.meta.url));
+
+/** Nothing goes on in the process that comes to this, for so long. */
+const STALL = `Atomics.wait(new Int32Array(new SharedArrayBuffer(4)), 0, 0, ${STALL_MS})`;
+
+describe("terminal mode", () => {
+  test.for(["1.51.0", "1.51.99", "1.9.0", "0.60.0"])(
+    "is refused on libuv %s, which loses output",
+    async (uv) => {
+      expect(await missingForTerminal(uv)).toMatch(new RegExp(`Node 24\\.16 or later.*libuv ${uv}`));
+    },
+  );
+
+  test.for(["1.52.0", "1.52.1", "1.100.0", "2.0.0", process.versions.uv])(
+    "is there on libuv %s",
+    async (uv) => {
+      expect(await missingForTerminal(uv)).toBe(undefined);
+    },
+  );
+
+  test("the log has the command's own newlines, also when what sets the terminal up is killed at first", async () => {
+    const recipe = { recipe_id: "lines", title: "Lines", description: "", terminal: true };
+    const command = ["/bin/sh", "-c", String.raw`printf 'a\nb\n'`];
+    await using hub = await startHub({
+      recipes: [{ ...recipe, command, env: { PATH: "bin:/usr/bin:/bin" } }],
+    });
+    await mkdir(join(hub.dir, "bin"));
+    const killedAtFirst = '#!/bin/sh\nmkdir killed && kill -KILL $$\nexec /bin/stty "$@"\n';
+    await writeFile(join(hub.dir, "bin", "stty"), killedAtFirst, { mode: 0o755 });
+    const { json: run } = await hub.post("/api/v1/pipelines/runs", { recipe_id: "lines" });
+    expect(await hub.ended(run)).toMatchObject({ status: "completed", exit_code: 0 });
+    expect(await readdir(hub.dir)).toContain("killed");
+    expect(await hub.log(run)).toBe("a\nb\n");
+  });
+
+  test("a command that writes to a log without room goes on, and keeps its exit code", async () => {
+    await using full = await open("/dev/full", "w");
+    const command = ["/bin/sh", "-c", "echo lost; sleep 0.1; echo lost; exit 9"];
+    const child = spawn(process.execPath, [TERMINAL_JS, ...command], { stdio: ["ignore", full.fd, full.fd] });
+    expect(await once(child, "exit")).toEqual([9, null]);
+  });
+
+  test("60 runs in it at once have their whole log when they are called over, though the server stalls meanwhile", async () => {
+    await using hub = await startHub();
+    const path = await hub.script("burst.sh", `printf %0${BURST_BYTES}d 0`);
+    await Promise.all(Array.from({ length: 60 }, () => hub.post(RUNS, { path, terminal: true })));
+
+    // The embedded server goes by the same loop.
+    runInThisContext(STALL);
+    const found = new Map<string, [status: string, size: number]>();
+    await until(async () => {
+      const runs = (await hub.get(`${RUNS}?limit=100`)).json.runs as RunRecord[];
+      for (const { run_id, log_path, status, ended_at } of runs) {
+        // At once: whoever is told that it is over need not come again for the rest.
+        if (ended_at !== null && !found.has(run_id)) found.set(run_id, [status, statSync(log_path).size]);
+      }
+      return found.size === 60 || undefined;
+    });
+    expect(new Set([...found.values()].map(String))).toEqual(new Set([`completed,${BURST_BYTES}`]));
+  });
+
+  test("what a command writes and is gone is kept, though the terminal's reader stalls meanwhile", async () => {
+    const dir = await mkdtemp(join(tmpdir(), "terminal-"));
+    onTestFinished(() => rm(dir, { recursive: true }));
+    // It listens for signals as soon as it has started the command, before it has read a byte.
+    const stalls = `process.once("newListener", () => ${STALL})`;
+    const command = ["/bin/sh", "-c", `printf %0${BURST_BYTES}d 0; exit 7`];
+    await Promise.all(
+      Array.from({ length: 12 }, async (_, n) => {
+        await using log = await open(join(dir, String(n)), "w");
+        const args = [
+          "--import",
+          `data:text/javascript,${encodeURIComponent(stalls)}`,
+          TERMINAL_JS,
+          ...command,
+        ];
+        const child = spawn(process.execPath, args, { stdio: ["ignore", log.fd, "inherit"] });
+        expect(await once(child, "exit")).toEqual([7, null]);
+        expect((await log.stat()).size).toBe(BURST_BYTES);
+      }),
+    );
+  });
+
+  test("a run in it survives kill -9 of the server, with its log and exit code", async () => {
+    await using hub = await startHub({ deploy: serverProcess({ stopSignal: "SIGKILL" }) });
+    const run = await hub.runScript("echo before; until [ -e go ]; do sleep 0.02; done; echo after; exit 8", {
+      terminal: true,
+    });
+    await until(async () => (await hub.log(run)) === "before\n" || undefined);
+
+    await hub.restart(() => writeFile(join(hub.root, "go"), ""));
+    expect(await hub.ended(run)).toMatchObject({ status: "failed", exit_code: 8 });
+    expect(await hub.log(run)).toBe("before\nafter\n");
+  });
+
+  test("a run in it whose server was killed can still be killed as a whole tree", async () => {
+    await using hub = await startHub({ deploy: serverProcess({ stopSignal: "SIGKILL" }) });
+    const run = await hub.runScript("setsid sleep 600 & echo ready; wait", { terminal: true });
+    await until(async () => (await hub.log(run)) === "ready\n" || undefined);
+
+    await hub.restart();
+    expect((await hub.run(run)).status).toBe("running");
+    await hub.kill(run);
+    expect(await hub.ended(run)).toMatchObject({ status: "killed", exit_code: 143 });
+  });
+});

@@ -1,0 +1,149 @@
+import { createHash } from "node:crypto";
+import { chmod, mkdir, mkdtemp, readFile, realpath, rm, writeFile } from "node:fs/promises";
+import { tmpdir } from "node:os";
+import { join } from "node:path";
+import { DatabaseSync } from "node:sqlite";
+
+import { expect, onTestFinished, test } from "vitest";
+
+import { startAgent } from "../../../host-agent/agent.ts";
+import { parseCallbackHost } from "../../../host-agent/callbacks/callback-rules.ts";
+import { ApiProblem } from "../../../host-agent/protocol/problem.ts";
+import type { LaunchAnswer, LaunchOrder } from "../../../host-agent/protocol/launch.ts";
+import { until } from "../../support/hub.ts";
+
+const ROOM = 3;
+
+test("of launches at one time those that there is room for start, and each other one is refused by itself", async () => {
+  const host = await startHost();
+  const outcomes = await Promise.all(["a", "b", "c", "d", "e"].map((token) => host.launch(token, "wait")));
+
+  expect(outcomes.map(summary)).toEqual([...Array(ROOM).fill("new"), "too_many_runs", "too_many_runs"]);
+  await host.release();
+  expect(summary(await host.launch("d", "quick"))).toBe("new");
+});
+
+test("a launch at the same time as its own retries is one run, and another request with its key is refused", async () => {
+  const host = await startHost();
+  const outcomes = await Promise.all([
+    host.launch("a", "quick"),
+    host.launch("a", "quick"),
+    host.launch("a", "another"),
+    host.launch("b", "quick"),
+  ]);
+
+  expect(outcomes.map(summary)).toEqual(["new", "replayed", "idempotency_key_reused", "new"]);
+  expect(runId(outcomes[1])).toBe(runId(outcomes[0]));
+  expect(runId(outcomes[3])).not.toBe(runId(outcomes[0]));
+  await until(async () => (await host.ledger()).length >= 2 || undefined);
+  expect((await host.ledger()).toSorted()).toEqual([runId(outcomes[0]), runId(outcomes[3])].toSorted());
+});
+
+test("launches at one time have a log each, though their names and second are the same", async () => {
+  const host = await startHost();
+  const outcomes = await Promise.all(["a", "b", "c"].map((token) => host.launch(token, "quick")));
+
+  expect(outcomes.map(summary)).toEqual(["new", "new", "new"]);
+  const logs = outcomes.map((outcome) => (outcome as LaunchAnswer).run.log_path);
+  expect(new Set(logs).size).toBe(3);
+});
+
+test("when the one write for all of them fails, none starts and none is known, and each may be tried again", async () => {
+  const host = await startHost();
+  host.breakCallbacks();
+  const failed = await Promise.all([
+    host.launch("a", "quick"),
+    host.launch("b", "quick", { callback_url: "https://hooks.example/x" }),
+  ]);
+
+  expect(failed.map(summary)).toEqual(["no problem of ours", "no problem of ours"]);
+  expect(await host.ledger()).toEqual([]);
+  expect(await host.runs()).toEqual([]);
+  expect(summary(await host.launch("a", "quick"))).toBe("new");
+});
+
+/** An agent whose calls are made in one turn of the event loop. */
+async function startHost() {
+  const dir = await realpath(await mkdtemp(join(tmpdir(), "hub-")));
+  const scripts = join(dir, "scripts");
+  await mkdir(scripts);
+  const path = join(scripts, "job.sh");
+  await writeFile(
+    path,
+    `#!/bin/sh\necho "$HUB_RUN_ID" >>"${dir}/ledger"\n[ "$1" != wait ] || until [ -e "${dir}/go" ]; do sleep 0.02; done\n`,
+  );
+  await chmod(path, 0o755);
+  const agent = await startAgent(
+    {
+      stateDir: join(dir, "state"),
+      scriptRoots: [scripts],
+      recipesFile: join(dir, "none.json"),
+      maxRunning: ROOM,
+      callbacks: { hosts: [parseCallbackHost("hooks.example")!], secret: "0123456789abcdef0123456789abcdef" },
+    },
+    { PATH: process.env["PATH"] },
+  );
+  onTestFinished(async () => {
+    await writeFile(join(dir, "go"), "");
+    await until(noneAlive);
+    await agent.close();
+    await rm(dir, { recursive: true });
+  });
+
+  async function runs() {
+    return (await agent.operations.listRuns({ source: "script", limit: 10 })).runs;
+  }
+  async function noneAlive(): Promise<true | undefined> {
+    return (await runs()).every((run) => run.ended_at !== null) || undefined;
+  }
+
+  return {
+    runs,
+    async launch(
+      token: string,
+      args: string,
+      extra: Partial<LaunchOrder> = {},
+    ): Promise<LaunchAnswer | Error> {
+      const order = {
+        source: "script",
+        spec: { path, args },
+        key_name: "acme-prod",
+        launch_token: sha256(token),
+        fingerprint: sha256(args),
+        ...extra,
+      } as LaunchOrder;
+      return agent.operations.launch(order).catch((error: Error) => error);
+    },
+    /** Those that wait end. */
+    async release(): Promise<void> {
+      await writeFile(join(dir, "go"), "");
+      await until(noneAlive);
+    },
+    /** From now on a launch with a callback cannot be written. */
+    breakCallbacks(): void {
+      using db = new DatabaseSync(join(dir, "state", "runs.db"));
+      db.exec(
+        "CREATE TRIGGER broken BEFORE INSERT ON callbacks BEGIN SELECT RAISE(ABORT, 'broken on purpose'); END",
+      );
+    },
+    /** The runs whose command has started, each time. */
+    async ledger(): Promise<string[]> {
+      const text = await readFile(join(dir, "ledger"), "utf8").catch(() => "");
+      return text.split("\n").slice(0, -1);
+    },
+  };
+}
+
+function summary(outcome: LaunchAnswer | Error): string {
+  if (outcome instanceof ApiProblem) return outcome.code;
+  if (outcome instanceof Error) return "no problem of ours";
+  return outcome.replayed ? "replayed" : "new";
+}
+
+function runId(outcome: LaunchAnswer | Error | undefined): string {
+  return (outcome as LaunchAnswer).run.run_id;
+}
+
+function sha256(text: string): string {
+  return createHash("sha256").update(text).digest("hex");
+}

@@ -1,0 +1,128 @@
+import { describe, expect, test } from "vitest";
+
+import { classify, type Ending, findErrorLine, signalOfExitCode } from "../../../host-agent/runs/outcome.ts";
+import { DEFAULT_ERROR_MARKERS } from "../../../host-agent/catalogue/error-markers.ts";
+
+const markers = DEFAULT_ERROR_MARKERS.map((source) => new RegExp(source, "u"));
+
+describe("the error markers", () => {
+  test.for([
+    "Traceback (most recent call last):",
+    "Error: boom",
+    "ValueError: invalid literal for int() with base 10: 'x'",
+    "KeyError: 'question'",
+    "ValueError: 3 is not 4",
+    "requests.exceptions.ConnectionError: refused",
+    "java.lang.NullPointerException: null",
+    "TypeError [ERR_INVALID_ARG_TYPE]: the path must be a string",
+    "FATAL could not open the data set",
+    "2026-05-15 10:44:44 FATAL: the database system is shutting down",
+    "[FATAL] out of disk",
+    "panic: runtime error: index out of range",
+    "thread 'main' panicked at src/main.rs:2:5:",
+    "thread 'main' (12345) panicked at src/main.rs:2:5:",
+    "Segmentation fault",
+    "./job.sh: line 2:  1234 Segmentation fault      (core dumped) ./features",
+    "./job.sh: line 3: features: command not found",
+    "./job.sh: 3: features: not found",
+    "Killed",
+    "./job.sh: line 4: 12345 Killed                  python train.py",
+    "Aborted (core dumped)",
+    "Bus error",
+  ])("take %j for a failure", (line) => {
+    expect(findErrorLine(`before\n${line}\nafter\n`, markers)).toBe(line);
+    expect(findErrorLine(`before\r\n${line}`, markers)).toBe(line);
+  });
+
+  test.for([
+    "0 errors",
+    "0 errors, 3 warnings",
+    "error rate: 0.1",
+    "Error rate: 0.1",
+    "Errors: 0",
+    "error: 0",
+    "no errors found",
+    "checked for Error: none",
+    "MeanSquaredError: 0.012",
+    "MeanAbsoluteError: 3.1e-05",
+    "StandardError: 2.5 %",
+    "no FATAL lines",
+    "0 FATAL",
+    "FATAL: 0",
+    "fatality statistics",
+    "do not panic: all is well",
+    "panicking is not needed",
+    "Killed 3 stale workers, as planned",
+    "Aborted: 0",
+    "SkillKilled",
+    "the page was not found in the cache",
+    "features: 12 found, 3 not found",
+    "handled a Traceback (most recent call last)",
+    "",
+  ])("do not take %j for one", (line) => {
+    expect(findErrorLine(`before\n${line}\nafter\n`, markers)).toBe(undefined);
+  });
+
+  test("count in the last 20 lines that are not blank, and nowhere else", () => {
+    expect(findErrorLine(`Error: boom\n${"line\n\n".repeat(19)}`, markers)).toBe("Error: boom");
+    expect(findErrorLine(`Error: boom\n${"line\n\n".repeat(20)}`, markers)).toBe(undefined);
+  });
+
+  test("take no time worth speaking of for a log without line ends", () => {
+    const started = performance.now();
+    for (const piece of ["a", "a.", "Error", "thread '", ": line 1: ", "FATAL "]) {
+      findErrorLine(piece.repeat(8_192 / piece.length), markers);
+    }
+    expect(performance.now() - started).toBeLessThan(5_000);
+  });
+});
+
+describe("an ending", () => {
+  const ending: Ending = { exitCode: 0, logTail: "", rebooted: false, markers };
+
+  test("without an exit code is never taken for a success", () => {
+    for (const logTail of ["", "done\n", "completed with exit code 0\n", "Error: boom\n"]) {
+      for (const rebooted of [false, true]) {
+        const { status, exit_code, signal } = classify({ ...ending, exitCode: undefined, logTail, rebooted });
+        expect(status).toBe(logTail.startsWith("Error") ? "failed" : "unknown");
+        expect([exit_code, signal]).toEqual([null, null]);
+      }
+    }
+  });
+
+  test("by a reboot says so", () => {
+    expect(classify({ ...ending, exitCode: undefined, rebooted: true }).status_reason).toContain("restarted");
+  });
+
+  test("quotes the line that decided, on one line and cut short", () => {
+    const { status, status_reason } = classify({
+      ...ending,
+      logTail: `Error: \u001b[31m${"x".repeat(5_000)}\n`,
+    });
+    expect(status).toBe("failed");
+    expect(status_reason.length).toBeLessThan(300);
+    expect(status_reason).not.toMatch(/\p{Cc}/u);
+  });
+
+  test("of a run over its time is failed, and tells the limit", () => {
+    const stop = {
+      cause: "timeout",
+      signal: "SIGTERM",
+      keyName: "",
+      timeoutSeconds: 30,
+      escalated: true,
+    } as const;
+    expect(classify({ ...ending, exitCode: 137, stop })).toEqual({
+      status: "failed",
+      exit_code: 137,
+      signal: "SIGKILL",
+      status_reason:
+        "It ran longer than its recipe's 30 seconds and was sent SIGTERM, then SIGKILL after the grace period.",
+    });
+  });
+
+  test("by 128+n names signal n, and nothing else does", () => {
+    expect([130, 137, 139, 143].map(signalOfExitCode)).toEqual(["SIGINT", "SIGKILL", "SIGSEGV", "SIGTERM"]);
+    expect([0, 1, 127, 128, 200, 255].map(signalOfExitCode)).toEqual([null, null, null, null, null, null]);
+  });
+});

@@ -1,0 +1,149 @@
+import { spawn, spawnSync } from "node:child_process";
+import { join } from "node:path";
+import { DatabaseSync } from "node:sqlite";
+import { fileURLToPath } from "node:url";
+
+import { expect, onTestFinished, test } from "vitest";
+
+import { identify, isAlive } from "../../../host-agent/executor/process-identity.ts";
+import { commandLine, processesOf } from "../../../host-agent/executor/process-tree.ts";
+import { openRunStore } from "../../../host-agent/store/run-store.ts";
+import { type StopOrder, stopRun } from "../../../host-agent/runs/stop.ts";
+import { ALL, startHub, until } from "../../support/hub.ts";
+import { CAN_BE_NOBODY, NOBODY_UID, WHY_NOT_NOBODY } from "../../support/other-user.ts";
+
+const STOP_AS = fileURLToPath(new URL("fixtures/stop-as.ts", import.meta.url));
+const NOBODY = { uid: NOBODY_UID, gid: NOBODY_UID };
+
+test.skipIf(!CAN_BE_NOBODY)(
+  `a process of another user shields none of its run's others, and the record says that it goes on (${WHY_NOT_NOBODY})`,
+  async () => {
+    const asNobody = "setpriv --reuid=65534 --regid=65534 --clear-groups sleep";
+    const script = `sleep 601 & ${asNobody} 602 & ${asNobody} 603 & wait`;
+    const leader = spawn("/bin/sh", ["-c", script], { detached: true, stdio: "ignore" });
+    onTestFinished(() => void process.kill(-leader.pid!, "SIGKILL"));
+    const sleepers = await until(() => {
+      const found = processesOf("run_000000000000", leader.pid)
+        .filter(({ pid }) => commandLine(pid).startsWith("sleep\0"))
+        .map(({ pid }) => identify(pid)!);
+      return found.length === 3 ? found : undefined;
+    });
+    const { pid, startTime, bootId } = identify(leader.pid!)!;
+    const run = {
+      run_id: "run_000000000000",
+      status: "running",
+      ended_at: null,
+      pid,
+      pid_start: startTime,
+      boot_id: bootId,
+    };
+
+    const stopped = spawnSync(process.execPath, [STOP_AS, JSON.stringify(run)], {
+      ...NOBODY,
+      encoding: "utf8",
+    });
+
+    expect(stopped.stderr).toBe("");
+    expect(stopped.stdout).toBe(
+      "/kill by acme sent SIGKILL; at least one of its processes belongs to another user, whom the host-agent may not signal, and goes on.\n",
+    );
+    const left = await until(() => {
+      const alive = sleepers.filter(isAlive);
+      return alive.length === 1 ? alive : undefined;
+    });
+    expect(commandLine(left[0]!.pid)).toBe("sleep\x00601\x00");
+  },
+);
+
+test("a kill reaches the daemons that a run is starting at that very moment", async () => {
+  await using hub = await startHub();
+  const path = await hub.script("daemons.sh", "for i in {1..40}; do setsid sleep 61 & done; wait");
+  for (let round = 0; round < 8; round++) {
+    const { json: run } = await hub.post("/api/v1/scripts/runs", { path });
+    await until(() => processesOf(run.run_id).length > 2 + round || undefined);
+    expect((await hub.kill(run)).status).toBe(200);
+    expect(await hub.ended(run)).toMatchObject({ status: "killed" });
+    expect(processesOf(run.run_id)).toEqual([]);
+  }
+});
+
+test("a kill of a run that another agent is just starting says so, and is not carried out later", async () => {
+  await using hub = await startHub();
+  const run = await hub.runScript("sleep 60");
+  // As another agent on this state folder would have it, which is alive.
+  using db = new DatabaseSync(join(hub.stateDir, "runs.db"));
+  const change = db.prepare("UPDATE runs SET status = ?, launcher = ? WHERE run_id = ?");
+  change.run("launching", JSON.stringify(identify(1)), run.run_id);
+
+  const { status, json, headers } = await hub.kill(run);
+  expect({ status, code: json.code, after: headers.get("retry-after") }).toEqual({
+    status: 503,
+    code: "host_unavailable",
+    after: "1",
+  });
+  change.run("running", "{}", run.run_id);
+  expect(db.prepare("SELECT stop_cause FROM runs").get()).toEqual({ stop_cause: null });
+  expect(await hub.kill(run)).toMatchObject({ status: 200 });
+});
+
+/** Tells each signal, and goes on. */
+const TELLS_SIGNALS = `trap 'echo term' TERM; trap 'echo int' INT; trap 'echo barrier' USR1; echo ready; while :; do sleep 0.02; done`;
+
+test("a kill of a run to which its time limit has sent SIGTERM sends a signal of its own", async () => {
+  const recipe = { recipe_id: "timed", title: "Timed", description: "", timeout_seconds: 1 };
+  await using hub = await startHub({ recipes: [{ ...recipe, command: ["/bin/bash", "-c", TELLS_SIGNALS] }] });
+  const { json: run } = await hub.post("/api/v1/pipelines/runs", { recipe_id: "timed" });
+  await until(async () => (await hub.log(run)).includes("\nterm\n") || undefined);
+
+  expect(await hub.kill(run, { signal: "SIGINT" })).toMatchObject({
+    status: 200,
+    json: { status: "killed" },
+  });
+  await until(async () => (await hub.log(run)).includes("\nint\n") || undefined);
+  expect((await hub.log(run)).match(/^(?:term|int)$/gm)).toEqual(["term", "int"]);
+});
+
+test.for<[string, Pick<StopOrder, "cause" | "signal">]>([
+  ["a limit that was noticed", { cause: "timeout", signal: "SIGTERM" }],
+  ["a kill that was read", { cause: "kill", signal: "SIGTERM" }],
+])("%s before a kill, by another agent, takes nothing of it back and sends nothing", async ([, late]) => {
+  await using hub = await startHub();
+  const run = await hub.runScript(TELLS_SIGNALS);
+  await until(async () => (await hub.log(run)).includes("ready") || undefined);
+  const other = openRunStore(join(hub.stateDir, "runs.db"));
+  onTestFinished(() => other.close());
+  const noticed = other.get(run.run_id)!;
+  await hub.kill(run, { signal: "SIGINT" });
+  await until(async () => (await hub.log(run)).includes("\nint\n") || undefined);
+
+  stopRun(other, noticed, { ...late, keyName: null, deadline: null });
+  expect(other.get(run.run_id)).toMatchObject({
+    stop_cause: "kill",
+    stop_signal: "SIGINT",
+    stop_key_name: ALL.name,
+    status: "killed",
+  });
+  // Whatever was sent before this has been handled by then.
+  process.kill(processesOf(run.run_id).find(({ ppid }) => ppid === Number(run.pid))!.pid, "SIGUSR1");
+  await until(async () => (await hub.log(run)).includes("\nbarrier\n") || undefined);
+  expect((await hub.log(run)).match(/^(?:term|int)$/gm)).toEqual(["int"]);
+});
+
+test("a limit that two agents notice sends one signal", async () => {
+  await using hub = await startHub();
+  const run = await hub.runScript(TELLS_SIGNALS);
+  await until(async () => (await hub.log(run)).includes("ready") || undefined);
+  const store = openRunStore(join(hub.stateDir, "runs.db"));
+  onTestFinished(() => store.close());
+  const noticed = store.get(run.run_id)!;
+  const deadline = Date.now() + 60_000;
+  const notice = () =>
+    stopRun(store, noticed, { cause: "timeout", signal: "SIGTERM", keyName: null, deadline });
+  notice();
+  await until(async () => (await hub.log(run)).includes("\nterm\n") || undefined);
+
+  notice();
+  process.kill(processesOf(run.run_id).find(({ ppid }) => ppid === Number(run.pid))!.pid, "SIGUSR1");
+  await until(async () => (await hub.log(run)).includes("\nbarrier\n") || undefined);
+  expect((await hub.log(run)).match(/^term$/gm)).toEqual(["term"]);
+});

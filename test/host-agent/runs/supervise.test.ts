@@ -1,0 +1,111 @@
+import { appendFile, stat } from "node:fs/promises";
+import { join } from "node:path";
+import { DatabaseSync } from "node:sqlite";
+
+import { expect, test } from "vitest";
+
+import { logEndMark } from "../../../host-agent/logs/log-limit.ts";
+import { identify } from "../../../host-agent/executor/process-identity.ts";
+import type { RunRecord } from "../../../host-agent/protocol/run.ts";
+import { openRunStore, type RunStore } from "../../../host-agent/store/run-store.ts";
+import { createSettle } from "../../../host-agent/runs/reconcile.ts";
+import { createSupervision } from "../../../host-agent/runs/supervise.ts";
+import { type Hub, startHub } from "../../support/hub.ts";
+
+const LIMIT = 4_096;
+const HOUR_MS = 3_600_000;
+const TIMED = {
+  recipe_id: "timed",
+  title: "Timed",
+  description: "",
+  command: ["sleep", "60"],
+  timeout_seconds: 3_600,
+};
+
+test("what fails for one run keeps no other from its limits, nor what is old from being forgotten", async () => {
+  await using hub = await startHub({ recipes: [TIMED], env: { HUB_MAX_LOG_BYTES: String(LIMIT) } });
+  const launchTimed = async (): Promise<RunRecord> =>
+    (await hub.post("/api/v1/pipelines/runs", { recipe_id: "timed" })).json;
+  const [first, second] = [await launchTimed(), await launchTimed()];
+  const [stuck, old, left] = await Promise.all(
+    ["true", "true", "echo done"].map(async (text) => hub.ended(await hub.runScript(text))),
+  );
+  const pruned: string[] = [];
+  let failure: unknown;
+  let signalled: unknown;
+
+  await hub.restart(async () => {
+    setEnd(hub, stuck!, 1);
+    setEnd(hub, old!, 2);
+    // A child that the run has left behind writes on.
+    await appendFile(left!.log_path, "x".repeat(3 * LIMIT));
+    using opened = open(hub, {
+      update: { of: first.run_id, message: "no room for the first" },
+      remove: { of: stuck!.run_id, message: "no room for the old one" },
+    });
+    const { store } = opened;
+    const deps = { store, stateDir: hub.stateDir, now: () => Date.now() + 2 * HOUR_MS };
+    const settling = createSettle({
+      ...deps,
+      self: identify(process.pid)!,
+      isLaunching: () => false,
+      markers: async () => () => [],
+    });
+    const supervise = createSupervision(
+      { ...deps, keepRunsDays: 1, onPruned: ({ run_id }) => pruned.push(run_id) },
+      settling,
+    );
+    failure = await supervise().catch((error: unknown) => error);
+    signalled = [first, second].map(({ run_id }) => store.get(run_id)!.stop_sent);
+  });
+
+  expect(failure).toBeInstanceOf(AggregateError);
+  expect(String(failure)).toMatch(/2 things failed.*no room for the first.*no room for the old one/);
+  expect(signalled).toEqual([0, 1]);
+  expect(pruned).toEqual([old!.run_id]);
+  expect((await stat(left!.log_path)).size).toBe(LIMIT + logEndMark(LIMIT).length);
+  expect(await hub.ended(second)).toMatchObject({ signal: "SIGTERM" });
+});
+
+test("a run that ignores SIGTERM when its time is over gets SIGKILL after the grace, and says both", async () => {
+  const stubborn = { ...TIMED, command: ["/bin/sh", "-c", "trap '' TERM; while :; do sleep 0.1; done"] };
+  await using hub = await startHub({ recipes: [{ ...stubborn, timeout_seconds: 1 }] });
+  const { json: run } = await hub.post("/api/v1/pipelines/runs", { recipe_id: "timed" });
+  expect(await hub.ended(run)).toMatchObject({
+    status: "failed",
+    signal: "SIGKILL",
+    exit_code: 137,
+    status_reason: expect.stringMatching(
+      /^It ran longer than its recipe's 1 seconds and was sent SIGTERM, then SIGKILL/,
+    ),
+  });
+});
+
+/** When the run ended, in epoch milliseconds; while no agent has the store open. */
+function setEnd(hub: Hub, { run_id }: RunRecord, at: number): void {
+  using db = new DatabaseSync(join(hub.stateDir, "runs.db"));
+  db.prepare("UPDATE runs SET ended_at = ? WHERE run_id = ?").run(at, run_id);
+}
+
+/** A run for which something cannot be done. */
+interface Fault {
+  of: string;
+  message: string;
+}
+
+/** The store of a Hub that is stopped, which fails for some runs. */
+function open(hub: Hub, faults: { update: Fault; remove: Fault }): { store: RunStore } & Disposable {
+  const real = openRunStore(join(hub.stateDir, "runs.db"));
+  const failing =
+    <A extends unknown[], R>({ of, message }: Fault, work: (runId: string, ...more: A) => R) =>
+    (runId: string, ...more: A): R => {
+      if (runId === of) throw new Error(message);
+      return work(runId, ...more);
+    };
+  const store = {
+    ...real,
+    update: failing(faults.update, real.update),
+    remove: failing(faults.remove, real.remove),
+  };
+  return { store, [Symbol.dispose]: () => real.close() };
+}

@@ -1,6 +1,0 @@
-// api-main.ts CLOCK_FILE: the Node adapter as `npm start` runs it, with a clock that can be moved.
-import { readNodeConfig } from "../../adapters/config.ts";
-import { serveNode } from "../../adapters/serve.ts";
-import { serveUntilStopped } from "./main-loop.ts";
-
-await serveUntilStopped((now) => serveNode(readNodeConfig(process.env), process.env, console.error, now));
