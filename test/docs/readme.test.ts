@@ -94,7 +94,7 @@ print(follow(client, f"/api/v1/pipelines/runs/{sys.argv[2]}")["status"])`,
       new Set(["start", "test", "keys", "doctor", "dev", "agent", "audit", "edge", "prove", "bench"]),
     );
     expect(used.filter((name) => !(name in scripts))).toEqual([]);
-    expect(scripts.start).toMatch(/node .*adapters\/node\.ts$/);
+    expect(scripts.start).toMatch(/node .*adapters\/node\/node\.ts$/);
   });
 
   test("says on a start what it says here: address, mode, folders and a curl to try", async () => {

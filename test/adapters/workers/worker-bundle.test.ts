@@ -37,7 +37,7 @@ test("a Worker with a key whose halves are of two keys answers 500, again and ag
   const [{ x }, key] = [await makeAgentKey(), await makeAgentKey()];
   const env = { HUB_AGENT_URL: "http://127.0.0.1:1", HUB_AGENT_KEY: JSON.stringify({ ...key, x }) };
   const program = `
-    import worker from "../../worker.mjs";
+    import worker from "./worker.mjs";
     for (let i = 0; i < 2; i++) {
       const answer = await worker.fetch(new Request("http://localhost/healthz"), ${JSON.stringify(env)});
       console.log(answer.status);

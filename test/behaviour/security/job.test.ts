@@ -471,7 +471,7 @@ function filesUnder(folders: string[]): Record<string, string> {
 
 /** The text of every source file of a folder, by its path from the project. */
 function sources(folder: string): Record<string, string> {
-  const all = filesUnder([new URL(`../../${folder}`, import.meta.url).pathname]);
+  const all = filesUnder([new URL(`../../../${folder}`, import.meta.url).pathname]);
   const base = new URL("../../../", import.meta.url).pathname;
   return Object.fromEntries(
     Object.entries(all)

@@ -6,15 +6,16 @@ import { promisify } from "node:util";
 
 import { expect, test } from "vitest";
 
-const sourceOf = (name: string) => JSON.stringify(new URL(`../host-agent/${name}.ts`, import.meta.url).href);
+const sourceOf = (name: string) =>
+  JSON.stringify(new URL(`../../../host-agent/${name}.ts`, import.meta.url).href);
 
 /** Looks at a log, a process and an exit code before and after all file descriptors are in use. */
 const READ_WITHOUT_DESCRIPTORS = `
   import { openSync } from "node:fs";
-  import { readExitCode } from ${sourceOf("run-files")};
-  import { readStat } from ${sourceOf("process-identity")};
-  import { hasEnvironmentEntry } from ${sourceOf("process-tree")};
-  import { readPage, readTail } from ${sourceOf("log-file")};
+  import { readExitCode } from ${sourceOf("executor/run-folder")};
+  import { readStat } from ${sourceOf("executor/process-identity")};
+  import { hasEnvironmentEntry } from ${sourceOf("executor/process-tree")};
+  import { readPage, readTail } from ${sourceOf("logs/log-file")};
   const [path] = process.argv.slice(1);
   const page = () => readPage(path, { after: 0, maxBytes: 9, growing: false });
   const report = async () => {
