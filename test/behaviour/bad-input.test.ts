@@ -1,120 +1,17 @@
 import { mkdir, readdir, symlink } from "node:fs/promises";
 import { join } from "node:path";
 
-import * as fc from "fast-check";
 import { afterAll, beforeAll, describe, expect, test } from "vitest";
 
-import { parseStrictJson } from "../../handlers/strict-json.ts";
 import { type Answer, type Hub, startHub } from "../support/hub.ts";
 import { type AnyJson, servedDocument } from "../support/openapi-check.ts";
+import { PROTOTYPE_NAMES, RECIPE, TAKES, textForms, WRONG_TYPES } from "./bad-forms.ts";
 
 /**
  * The operations and all that they take are read from the served document, so
  * that a new field meets every bad form too. What a field may take after all
  * is said in `TAKES`: there is no other way past these tests.
  */
-
-const PROTOTYPE_NAMES = ["__proto__", "constructor", "toString", "hasOwnProperty"];
-
-/** Texts that are no value of anything, by what is wrong with them. */
-function textForms({ root }: Hub, longest: number): [form: string, text: string][] {
-  return [
-    ["empty", ""],
-    ["a blank", " "],
-    ["too long", "x".repeat(longest)],
-    ["a NUL", "a\0b"],
-    ["a newline", "a\nb"],
-    ["a newline at the end", "running\n"],
-    ["CR and LF", "a\r\nset-cookie: b"],
-    ["other letters", "日本語"],
-    ["an emoji", "😀"],
-    ["digits of another script", "１２"],
-    ["a writing direction", "\u202ea"],
-    ["dots", ".."],
-    ["dots and a slash", "../x.sh"],
-    ["encoded dots", "%2e%2e"],
-    ["encoded dots and slash", "%2e%2e%2fx.sh"],
-    ["dots and a backslash", "..\\x.sh"],
-    ["dots inside", `${root}/../x.sh`],
-    ["an absolute path", "/etc/passwd"],
-    ["an absolute script", "/etc/profile.sh"],
-    ["a link that leads out", join(root, "link.sh")],
-    ["a folder's link that leads out", join(root, "folder")],
-    ["a sibling of the same prefix", `${root}-evil/x.sh`],
-    ["an open quote", "'a"],
-    ["a last backslash", "a\\"],
-    ...PROTOTYPE_NAMES.map((name): [string, string] => ["a name of the language", name]),
-    ["a negative number", "-1"],
-    ["a fraction", "1.5"],
-    ["an exponent", "1e3"],
-    ["a hexadecimal number", "0x10"],
-    ["a huge number", "9".repeat(30)],
-    ["no number", "NaN"],
-    ["a list", "1,2"],
-  ];
-}
-
-/** JSON that a body's field of this type cannot be. */
-const WRONG_TYPES: Record<string, string[]> = {
-  string: ["null", "5", "-1", "1.5", "1e400", "true", "[]", '["x"]', "{}", '{"toString":"x"}'],
-  boolean: ["null", "0", "1", "-1", "1.5", '""', '"true"', "[]", "[true]", "{}"],
-  integer: [
-    "null",
-    "true",
-    '""',
-    '"10"',
-    "[]",
-    "[1]",
-    "{}",
-    "-1",
-    "-0.5",
-    "1.5",
-    "9007199254740991",
-    "1e308",
-    "1e400",
-  ],
-  number: ["null", "true", '""', '"1.5"', "[]", "{}", "1e400"],
-  object: ["null", "true", "5", '"x"', "[]", '["x"]'],
-};
-
-const only = (...forms: string[]) => new Set(forms);
-/** Any text but these. */
-const textBut = (...forms: string[]) => ({
-  has: (form: string) => !/^(?:JSON .*|missing|twice|unknown)$/.test(form) && !forms.includes(form),
-});
-const CONTROLS = ["a NUL", "a newline", "a newline at the end", "CR and LF"];
-
-/** The bad forms that a field takes all the same, because to it they are good ones. */
-const TAKES: Record<string, { has(form: string): boolean }> = {
-  // `?status=&limit=` stands in the API document.
-  "query.status": only("empty"),
-  "query.limit": only("empty"),
-  "query.cursor": only("empty"),
-  "query.path of GET /api/v1/scripts": only("empty"),
-  "query.label": textBut(...CONTROLS, "too long"),
-  "body.label": textBut(...CONTROLS, "too long", "empty", "half a character"),
-  "body.args": textBut("a NUL", "too long", "half a character", "an open quote", "a last backslash"),
-  "body.params.text": textBut("a NUL", "too long", "half a character"),
-  "header.idempotency-key": textBut("empty", "a blank", "too long"),
-  // A preference is no demand (RFC 7240), and an id that is not sane is replaced.
-  "header.prefer": textBut(),
-  "header.x-request-id": textBut(),
-};
-
-const RECIPE = {
-  recipe_id: "typed",
-  title: "Typed",
-  description: "Takes parameters",
-  command: ["/bin/true"],
-  params: [
-    { name: "text", type: "string" },
-    { name: "word", type: "string", pattern: "[A-Z]{2}" },
-    { name: "count", type: "integer", minimum: 0, maximum: 9 },
-    { name: "ratio", type: "number", minimum: 0 },
-    { name: "mode", type: "enum", enum: ["fast", "full"] },
-    { name: "force", type: "boolean" },
-  ],
-};
 
 interface Field {
   name: string;
@@ -465,31 +362,4 @@ test("the reason is a sentence, for every kind of fault", async () => {
   ]);
   expect(await faults(kill, { grace_seconds: 3_601 })).toEqual(["body.grace_seconds: must be at most 3600"]);
   expect(await faults(kill, { grace_seconds: -1 })).toEqual(["body.grace_seconds: must be at least 0"]);
-});
-
-describe("a body", () => {
-  test("is read as JSON.parse reads it, unless it has a name twice or half a character", () => {
-    fc.assert(
-      fc.property(fc.json(), (text) => {
-        expect(parseStrictJson(text)).toEqual(JSON.parse(text));
-      }),
-      { numRuns: 300 },
-    );
-  });
-
-  test.for([
-    ['{"a":1,"b":{"c":[1,{"d":1,"d":2}]}}', "body.b.c.1.d: is given more than once"],
-    ['{"a":1,"\\u0061":2}', "body.a: is given more than once"],
-    ['{"__proto__":1,"__proto__":1}', "body.__proto__: is given more than once"],
-    ['[{"a":"\\ud83d"}]', "body.0.a: must be well-formed Unicode"],
-    ['{"a":"\\ude00\\ud83d"}', "body.a: must be well-formed Unicode"],
-    ['{"\\ud83d":1}', "body.?: the name of a field must be well-formed Unicode"],
-  ])("%s is refused: %s", ([text, detail]) => {
-    expect(() => parseStrictJson(text!)).toThrow(detail);
-  });
-
-  test("may have one name in several objects, and whole characters that are escaped", () => {
-    const text = String.raw`{"a":{"a":"\ud83d\ude00"},"b":[{"a":"\\ud800"},{"a":"}{,\"a\":"}]}`;
-    expect(parseStrictJson(text)).toEqual(JSON.parse(text));
-  });
 });

@@ -1,34 +1,19 @@
-import { readdir } from "node:fs/promises";
-import { join } from "node:path";
-
 import { afterAll, beforeAll, describe, expect, test } from "vitest";
 
-import { type Answer, type Ask, type Deploy, type Hub, startHub } from "../../support/hub.ts";
-
-const SURFACES = ["pipelines", "scripts"] as const;
-const RUN = "run_a1b2c3d4e5f6";
-const PROTOTYPE_NAMES = ["__proto__", "constructor", "toString", "hasOwnProperty"];
-const WRONG_TYPES: unknown[] = [null, 5, -1, 1.5, 1e308, true, [], ["x"], {}, { toString: "x" }];
-const TRAVERSALS = [
-  "..",
-  "../x",
-  "%2e%2e",
-  "%2e%2e%2fx",
-  "a/../../b",
-  "..\\x",
-  "\\..\\x",
-  "．．／x",
-  "~",
-  ".",
-];
-
-/** One request that must be refused, and the name of what is wrong with it. */
-interface Bad {
-  names: string;
-  method: "GET" | "POST";
-  path: string;
-  how?: Ask;
-}
+import { type Deploy, type Hub, startHub } from "../../support/hub.ts";
+import {
+  type Bad,
+  expectRefused,
+  kill,
+  launch,
+  POSTS,
+  PROTOTYPE_NAMES,
+  RUN,
+  SURFACES,
+  TRAVERSALS,
+  WRONG_TYPES,
+} from "./bad-requests.ts";
+import { badQueries } from "./bad-queries.ts";
 
 /** What is wrong with a request is said with its name and reason, and nothing else happens. */
 export function badInputContract(deploy: Deploy): void {
@@ -38,12 +23,6 @@ export function badInputContract(deploy: Deploy): void {
       hub = await startHub({ deploy });
     });
     afterAll(() => hub[Symbol.asyncDispose]());
-
-    async function expectRefused(bads: Iterable<Bad>): Promise<void> {
-      const before = await footprint(hub);
-      for (const bad of bads) expectRefusal(await hub.ask(bad.method, bad.path, bad.how), bad);
-      expect(await footprint(hub), "nothing was started or written").toEqual(before);
-    }
 
     test("a launch without a proper recipe_id is refused", async () => {
       const ids = [
@@ -60,7 +39,10 @@ export function badInputContract(deploy: Deploy): void {
         "x y",
       ];
       const values = [undefined, ...ids, ...TRAVERSALS, ...PROTOTYPE_NAMES, ...WRONG_TYPES, "missing-recipe"];
-      await expectRefused(values.map((recipe_id) => launch("pipelines", { recipe_id }, "recipe_id")));
+      await expectRefused(
+        hub,
+        values.map((recipe_id) => launch("pipelines", { recipe_id }, "recipe_id")),
+      );
     });
 
     test("a launch without a proper path is refused", async () => {
@@ -90,7 +72,10 @@ export function badInputContract(deploy: Deploy): void {
       ];
       const values = [undefined, ...outside, ...within, ...forms, ...encoded];
       const all = [...values, ...TRAVERSALS, ...PROTOTYPE_NAMES, ...WRONG_TYPES];
-      await expectRefused(all.map((path) => launch("scripts", { path }, "path")));
+      await expectRefused(
+        hub,
+        all.map((path) => launch("scripts", { path }, "path")),
+      );
     });
 
     test("args that are no string, too long, or cannot be split are refused", async () => {
@@ -98,6 +83,7 @@ export function badInputContract(deploy: Deploy): void {
       const specs = { pipelines: { recipe_id: "hello" }, scripts: { path } };
       const texts = ["a\0b", "'open", '"open', "ends in \\", "x".repeat(32_769)];
       await expectRefused(
+        hub,
         SURFACES.flatMap((surface) =>
           [...texts, ...WRONG_TYPES].map((args) => launch(surface, { ...specs[surface], args }, "body.args")),
         ),
@@ -108,6 +94,7 @@ export function badInputContract(deploy: Deploy): void {
       const specs = { pipelines: { recipe_id: "hello" }, scripts: { path: `${hub.root}/x.sh` } };
       const values = ["", "true", "yes", 0, 1, null, [], {}];
       await expectRefused(
+        hub,
         SURFACES.flatMap((surface) =>
           values.map((terminal) => launch(surface, { ...specs[surface], terminal }, "body.terminal")),
         ),
@@ -122,6 +109,7 @@ export function badInputContract(deploy: Deploy): void {
         [`/api/v1/scripts/runs/${RUN}/kill`]: `"signal": "SIGTERM"`,
       };
       await expectRefused(
+        hub,
         Object.entries(bodies).flatMap(([path, known]) =>
           [...PROTOTYPE_NAMES, "extra", "Args"].map((name): Bad => ({
             names: `body.${name}`,
@@ -137,6 +125,7 @@ export function badInputContract(deploy: Deploy): void {
       const signals = ["", "SIGHUP", "sigterm", "TERM", "SIGTERM\0", "SIGTERM\n", "9".repeat(5_000)];
       const seconds = ["", "10", -1, 1.5, 3_601, 1e308, null, true, [], {}, "9".repeat(30)];
       await expectRefused(
+        hub,
         SURFACES.flatMap((surface) => [
           ...[...signals, ...PROTOTYPE_NAMES, ...WRONG_TYPES].map((signal) =>
             kill(surface, { signal }, "body.signal"),
@@ -169,6 +158,7 @@ export function badInputContract(deploy: Deploy): void {
         "NaN",
       ];
       await expectRefused(
+        hub,
         POSTS.flatMap((path) =>
           texts
             .map((body): Bad => ({ names: "body", method: "POST", path, how: { body } }))
@@ -177,6 +167,7 @@ export function badInputContract(deploy: Deploy): void {
       );
       const deep = `${'{"a":'.repeat(10_000)}1${"}".repeat(10_000)}`;
       await expectRefused(
+        hub,
         POSTS.map((path): Bad => ({ names: "body.a", method: "POST", path, how: { body: deep } })),
       );
     });
@@ -204,6 +195,7 @@ export function badInputContract(deploy: Deploy): void {
       ];
       const body = '{"recipe_id": "hello"}';
       await expectRefused(
+        hub,
         POSTS.flatMap((path) => [
           ...[...types, ...odd].map((type): Bad => ({
             names: "header.content-type",
@@ -224,6 +216,7 @@ export function badInputContract(deploy: Deploy): void {
     test("an Idempotency-Key that is empty or over 255 bytes is refused", async () => {
       const body = { recipe_id: "hello" };
       await expectRefused(
+        hub,
         ["", "x".repeat(256), "x".repeat(5_000)].map((key): Bad => ({
           ...launch("pipelines", body, "header.idempotency-key"),
           how: { body, headers: { "idempotency-key": key } },
@@ -240,231 +233,6 @@ export function badInputContract(deploy: Deploy): void {
       await hub.ended(answer.json);
     });
 
-    test("a run_id of another form is refused, whatever is asked of it", async () => {
-      const forms = [
-        "x",
-        "run_",
-        RUN.toUpperCase(),
-        `${RUN}0`,
-        "run_a1b2c3d4e5fg",
-        "-1",
-        "0",
-        "1e9",
-        "*",
-        RUN.slice(4),
-      ];
-      const encoded = [
-        "%00",
-        `${RUN}%00`,
-        `${RUN}%0a`,
-        `%0d%0aset-cookie:%20a=b`,
-        "..%2f..%2fetc",
-        "%2e%2e%2fx",
-        "..%5cx",
-        "%252e%252e",
-        "%zz",
-        "%ff",
-      ];
-      const ids = [
-        ...forms,
-        ...encoded,
-        ...PROTOTYPE_NAMES,
-        "é",
-        "日本",
-        "x".repeat(300),
-        `${RUN}%20`,
-        `%20${RUN}`,
-      ];
-      await expectRefused(
-        SURFACES.flatMap((surface) =>
-          ids.flatMap((id): Bad[] => [
-            { names: "path.run_id", method: "GET", path: `/api/v1/${surface}/runs/${id}` },
-            { names: "path.run_id", method: "GET", path: `/api/v1/${surface}/runs/${id}/logs` },
-            { names: "path.run_id", method: "POST", path: `/api/v1/${surface}/runs/${id}/kill` },
-          ]),
-        ),
-      );
-    });
-
-    test("a run that is not there is a 404, whatever is asked of it", async () => {
-      for (const surface of SURFACES) {
-        const url = `/api/v1/${surface}/runs/${RUN}`;
-        const answers = [await hub.get(url), await hub.get(`${url}/logs`), await hub.post(`${url}/kill`)];
-        for (const { json } of answers) expect(json).toMatchObject({ status: 404, code: "run_not_found" });
-      }
-    });
-
-    const NUMBERS = [
-      "-1",
-      "1.5",
-      "1e3",
-      "0x10",
-      "+1",
-      "%201",
-      "1%20",
-      "NaN",
-      "Infinity",
-      "９",
-      "9".repeat(30),
-      "%00",
-      "1%00",
-      "%0a",
-      "1,2",
-      "x",
-      "true",
-      "null",
-      "[]",
-      ...PROTOTYPE_NAMES,
-    ];
-
-    test("a query parameter of a list with an improper value is refused", async () => {
-      const values = {
-        status: [
-          "RUNNING",
-          "run",
-          "running,failed",
-          "running%00",
-          "running%0a",
-          "%20running",
-          "5",
-          "-1",
-          "é",
-          "x".repeat(5_000),
-          ...PROTOTYPE_NAMES,
-        ],
-        limit: ["0", "501", ...NUMBERS],
-        cursor: ["9".repeat(16), "..", "%2e%2e", "'%20or%201=1", ...NUMBERS],
-      };
-      await expectRefused(SURFACES.flatMap((surface) => queries(`/api/v1/${surface}/runs`, values)));
-    });
-
-    test("a query parameter of a log with an improper value is refused", async () => {
-      const values = {
-        after: ["", "9007199254740993", ...NUMBERS],
-        max_bytes: ["", "0", ...NUMBERS],
-        wait: ["", "31", ...NUMBERS],
-      };
-      await expectRefused(
-        SURFACES.flatMap((surface) => queries(`/api/v1/${surface}/runs/${RUN}/logs`, values)),
-      );
-    });
-
-    test("a path in the query that is no open folder or script is refused", async () => {
-      const forms = [
-        "x.sh",
-        "%00",
-        `${hub.root}/a%00.sh`,
-        "/etc",
-        "/etc/passwd",
-        "/",
-        `${hub.root}-evil`,
-        `${hub.root}/..`,
-        `${hub.root}/%2e%2e/`,
-        `${hub.root}/no`,
-        `/${"a".repeat(4_096)}`,
-        "%zz",
-        "%ff",
-        "é",
-        "%0a",
-        "-1",
-        "5",
-        "[]",
-      ];
-      const values = [...forms, ...TRAVERSALS.map(encodeURIComponent), ...PROTOTYPE_NAMES];
-      await expectRefused(queries("/api/v1/scripts", { path: values }));
-      await expectRefused(queries("/api/v1/scripts/content", { path: ["", hub.root, ...values] }));
-      await expectRefused([{ names: "query.path", method: "GET", path: "/api/v1/scripts/content" }]);
-    });
-
-    test("a parameter that is given twice or that nobody knows is refused by name", async () => {
-      const known: Record<string, string> = { "/api/v1/scripts": "path", "/api/v1/scripts/content": "path" };
-      for (const surface of SURFACES) {
-        known[`/api/v1/${surface}/runs`] = "limit";
-        known[`/api/v1/${surface}/runs/${RUN}/logs`] = "after";
-      }
-      const bare = [
-        ...Object.keys(known),
-        "/api/v1/pipelines/recipes",
-        "/healthz",
-        ...SURFACES.map((s) => `/api/v1/${s}/runs/${RUN}`),
-      ];
-      await expectRefused([
-        ...Object.entries(known).map(([path, name]): Bad => ({
-          names: `query.${name}`,
-          method: "GET",
-          path: `${path}?${name}=1&${name}=1`,
-        })),
-        ...[...PROTOTYPE_NAMES, "extra", "key", "LIMIT", "limit[]", "a.b"].flatMap((name) => [
-          ...bare.map((path): Bad => ({
-            names: `query.${name}`,
-            method: "GET",
-            path: `${path}?${encodeURIComponent(name)}=1`,
-          })),
-          ...POSTS.map((path): Bad => ({
-            names: `query.${name}`,
-            method: "POST",
-            path: `${path}?${encodeURIComponent(name)}=1`,
-            how: { body: {} },
-          })),
-        ]),
-      ]);
-    });
-
-    test("an empty status, limit, cursor or path means that it was left out", async () => {
-      await using own = await startHub({ deploy });
-      const run = await own.runScript("true");
-      await own.ended(run);
-      const lists = await Promise.all([
-        own.get("/api/v1/scripts/runs?status=&limit="),
-        own.get("/api/v1/scripts/runs?status=&limit=&cursor="),
-        own.get("/api/v1/scripts/runs"),
-      ]);
-      for (const { json } of lists)
-        expect(json.runs.map((r: { run_id: string }) => r.run_id)).toEqual([run.run_id]);
-      expect((await own.get("/api/v1/scripts?path=")).json.scripts).toHaveLength(1);
-    });
+    badQueries(() => hub, deploy);
   });
-}
-
-const POSTS = SURFACES.flatMap((surface) => [
-  `/api/v1/${surface}/runs`,
-  `/api/v1/${surface}/runs/${RUN}/kill`,
-]);
-
-function launch(surface: string, body: unknown, names: string): Bad {
-  return { names, method: "POST", path: `/api/v1/${surface}/runs`, how: { body } };
-}
-
-function kill(surface: string, body: unknown, names: string): Bad {
-  return { names, method: "POST", path: `/api/v1/${surface}/runs/${RUN}/kill`, how: { body } };
-}
-
-function queries(path: string, values: Record<string, string[]>): Bad[] {
-  return Object.entries(values).flatMap(([name, texts]) =>
-    texts.map((text): Bad => ({ names: name, method: "GET", path: `${path}?${name}=${text}` })),
-  );
-}
-
-function expectRefusal({ status, headers, json }: Answer, { names, method, path, how }: Bad): void {
-  const what = `${method} ${path.slice(0, 200)} ${JSON.stringify(how ?? {}).slice(0, 200)}: ${JSON.stringify(json)}`;
-  expect(status, what).toBeGreaterThanOrEqual(400);
-  expect(status, what).toBeLessThan(500);
-  expect(headers.get("content-type"), what).toBe("application/problem+json");
-  expect(json.detail, what).toContain(names);
-  expect(json.detail.length, "it says more than the name").toBeGreaterThan(names.length + 5);
-  expect(json.detail.length, "it does not repeat what it was sent").toBeLessThan(1_000);
-}
-
-/** What a launch would leave behind: runs, folders, logs, scripts. */
-async function footprint(hub: Hub): Promise<unknown> {
-  const files = await readdir(hub.dir, { recursive: true });
-  return {
-    files: files
-      .filter(
-        (name) => !name.startsWith(join("state", "runs.db")) && !name.startsWith(join("state", "kv.db")),
-      )
-      .toSorted(),
-    pipelines: (await hub.get("/api/v1/pipelines/runs")).json,
-    scripts: (await hub.get("/api/v1/scripts/runs")).json,
-  };
 }

@@ -1,11 +1,11 @@
 import { execFileSync } from "node:child_process";
-import { chmod, mkdir, readFile, rename, stat, symlink, writeFile } from "node:fs/promises";
+import { chmod, mkdir, readFile, rename, stat, writeFile } from "node:fs/promises";
 import { userInfo } from "node:os";
 import { basename, dirname, join } from "node:path";
 
 import { describe, expect, test } from "vitest";
 
-import { ALL, type Answer, type Deploy, type Hub, sharedHub, startHub, until } from "../../support/hub.ts";
+import { ALL, type Deploy, sharedHub, startHub } from "../../support/hub.ts";
 
 const PIPELINES = "/api/v1/pipelines/runs";
 const SCRIPTS = "/api/v1/scripts/runs";
@@ -28,36 +28,6 @@ const DOCUMENTED_FIELDS = [
   "status",
 ];
 const FURTHER_FIELDS = ["exit_code", "label", "signal", "spec_sha256", "status_reason"];
-
-/** What is wrong, the recipe's id, what it says instead, and what is said of it. */
-const BROKEN = [
-  [
-    "a missing working folder",
-    "no-cwd",
-    { cwd: "nowhere", command: ["true"] },
-    "its working folder does not exist",
-  ],
-  [
-    "a working folder that is a file",
-    "file-cwd",
-    { cwd: "recipes.json", command: ["true"] },
-    "working folder",
-  ],
-  ["a missing program", "no-program", { command: ["no-such-program"] }, 'no program "no-such-program"'],
-  [
-    "a program that is not executable",
-    "no-x",
-    { command: ["./recipes.json"] },
-    'no program "./recipes.json"',
-  ],
-  ["a folder as the program", "folder", { command: ["/tmp"] }, 'no program "/tmp"'],
-  [
-    "a log folder that cannot be made",
-    "no-logs",
-    { command: ["true"], log_dir: "recipes.json/x" },
-    "ENOTDIR",
-  ],
-] as const;
 
 /** Launching, as every deployment does it. */
 export function launchContract(deploy: Deploy): void {
@@ -375,159 +345,5 @@ export function launchContract(deploy: Deploy): void {
         });
       }
     });
-
-    describe("of a broken recipe", () => {
-      const broken = BROKEN.map(([, recipe_id, recipe]) => ({
-        recipe_id,
-        title: "Job",
-        description: "",
-        ...recipe,
-      }));
-      const withBroken = sharedHub({ deploy, recipes: broken });
-
-      test.for(BROKEN)(
-        "%s is a clear problem, a failed run, and burns no Idempotency-Key",
-        async ([, recipe_id, , reason]) => {
-          const hub = withBroken();
-          const launch = () =>
-            hub.post(PIPELINES, { recipe_id }, { headers: { "idempotency-key": recipe_id } });
-          const failures = async () =>
-            (await failedRuns(hub, PIPELINES)).filter(
-              ({ spec }: { spec: { recipe_id: string } }) => spec.recipe_id === recipe_id,
-            );
-
-          for (const attempt of [1, 2]) {
-            const refused = await launch();
-            expect(refused.status).toBe(422);
-            expect(refused.json).toMatchObject({
-              code: "launch_failed",
-              detail: expect.stringContaining(reason),
-            });
-            expect(refused.json.detail, "no path of the host").not.toContain(hub.dir);
-            expect(await failures()).toHaveLength(attempt);
-          }
-          const [failed] = await failures();
-          expect(failed).toMatchObject({
-            status: "failed",
-            pid: null,
-            exit_code: null,
-            status_reason: expect.stringContaining(reason),
-          });
-          expect(failed.ended_at).not.toBeNull();
-
-          const mended = {
-            recipe_id,
-            title: "Job",
-            description: "",
-            cwd: ".",
-            log_dir: "logs",
-            command: ["true"],
-          };
-          const others = broken.filter((recipe) => recipe.recipe_id !== recipe_id);
-          await writeFile(hub.recipesFile, JSON.stringify({ recipes: [mended, ...others] }));
-          const launched = await launch();
-          expect(launched.status).toBe(201);
-          expect(launched.headers.get("idempotent-replayed")).toBeNull();
-          expect(await hub.ended(launched.json)).toMatchObject({ status: "completed" });
-        },
-      );
-    });
-
-    test("a script whose interpreter is missing is a clear problem, and runs with its key once that is there", async () => {
-      await using hub = await startHub({ deploy });
-      const interpreter = join(hub.dir, "interpreter");
-      const path = await hub.script("job.sh", `#!${interpreter} -e\necho done\n`);
-      const launch = () => hub.post(SCRIPTS, { path }, { headers: { "idempotency-key": "k" } });
-
-      const refused = await launch();
-      expect(refused.status).toBe(422);
-      expect(refused.json).toMatchObject({
-        code: "launch_failed",
-        detail: expect.stringContaining("its interpreter"),
-      });
-      expect(await failedRuns(hub, SCRIPTS)).toHaveLength(1);
-
-      await symlink("/bin/sh", interpreter);
-      const launched = await launch();
-      expect(launched.status).toBe(201);
-      expect(await hub.ended(launched.json)).toMatchObject({ status: "completed" });
-      expect(await hub.log(launched.json)).toBe("done\n");
-    });
-
-    test("a recipe runs at most max_running times at once, and again as soon as one has ended", async () => {
-      await using hub = await startHub({
-        deploy,
-        recipes: [
-          {
-            recipe_id: "pair",
-            title: "Pair",
-            description: "Two at once",
-            max_running: 2,
-            command: ["/bin/sh", "-c", 'until [ -e "$0" ]; do sleep 0.02; done'],
-          },
-        ],
-      });
-      const launch = (go: string) => hub.post(PIPELINES, { recipe_id: "pair", args: join(hub.dir, go) });
-      const answers = await Promise.all(["a", "b", "c", "d"].map(launch));
-      const started = answers.filter((answer) => answer.status === 201);
-      expect(started).toHaveLength(2);
-      for (const answer of answers.filter((each) => each.status !== 201)) expectTooMany(answer, "pair");
-      expect((await hub.post(PIPELINES, { recipe_id: "hello" })).status).toBe(201);
-
-      const gone = started[0]!.json;
-      await writeFile(gone.spec.args, "");
-      await until(async () => ((await hasProcess(gone.pid)) ? undefined : true));
-      expect((await launch("e")).status, "nobody has asked for the ended run").toBe(201);
-    });
-
-    test("HUB_MAX_RUNNING bounds all runs together; a refused launch keeps its key free", async () => {
-      await using hub = await startHub({ deploy, env: { HUB_MAX_RUNNING: "2" } });
-      const runs = [await hub.runScript("exec sleep 60"), await hub.runScript("exec sleep 60")];
-      const launch = () =>
-        hub.post(PIPELINES, { recipe_id: "hello" }, { headers: { "idempotency-key": "k" } });
-
-      expectTooMany(await launch(), "2 runs");
-      expect((await hub.get(PIPELINES)).json.runs).toEqual([]);
-
-      await hub.kill(runs[0]!, { signal: "SIGKILL" });
-      expect((await launch()).status).toBe(201);
-    });
-
-    test("a run over its recipe's timeout_seconds is stopped and failed, and says so", async () => {
-      await using hub = await startHub({
-        deploy,
-        recipes: [
-          {
-            recipe_id: "slow",
-            title: "Slow",
-            description: "Sleeps",
-            timeout_seconds: 1,
-            command: ["sleep", "60"],
-          },
-        ],
-      });
-      const { json } = await hub.post(PIPELINES, { recipe_id: "slow" });
-      expect(await hub.ended(json)).toMatchObject({
-        status: "failed",
-        status_reason: "It ran longer than its recipe's 1 seconds and was sent SIGTERM.",
-        exit_code: 143,
-        signal: "SIGTERM",
-      });
-    });
   });
-}
-
-function expectTooMany(answer: Answer, what: string): void {
-  expect(answer.status).toBe(429);
-  expect(answer.json).toMatchObject({ code: "too_many_runs", detail: expect.stringContaining(what) });
-  expect(answer.headers.get("retry-after")).toMatch(/^[1-9]\d*$/);
-}
-
-async function failedRuns(hub: Hub, surface: string) {
-  return (await hub.get(`${surface}?status=failed`)).json.runs;
-}
-
-async function hasProcess(pid: string): Promise<boolean> {
-  const state = await readFile(`/proc/${pid}/stat`, "latin1").catch(() => undefined);
-  return state !== undefined && !/\) [ZX] /.test(state);
 }

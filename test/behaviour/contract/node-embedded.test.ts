@@ -2,7 +2,8 @@ import { describe } from "vitest";
 
 import { apiContract } from "./api.ts";
 import { localDevContract } from "./auth.ts";
-import { everyPageSizeContract, hangUpContract } from "./logs.ts";
+import { hangUpContract } from "./log-wait.ts";
+import { everyPageSizeContract } from "./logs.ts";
 import { nodeEmbedded } from "../../support/hub.ts";
 
 describe("Node with the agent embedded", () => {

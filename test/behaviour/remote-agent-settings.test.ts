@@ -1,0 +1,128 @@
+import { readFileSync, statSync, writeFileSync } from "node:fs";
+import { join } from "node:path";
+
+import { describe, expect, onTestFinished, test } from "vitest";
+
+import { agentPair, makeAgentKey } from "../../adapters/keys/agent-pair.ts";
+import { readNodeConfig } from "../../adapters/node/config.ts";
+import { unixFetch } from "../../adapters/node/unix-fetch.ts";
+import { agentClient } from "../../handlers/agent-client.ts";
+import { httpTransport } from "../../handlers/agent-transport.ts";
+import { PrivateKey, requestSigner } from "../../host-agent/protocol/signature.ts";
+import { startAgentProcess } from "../support/deployments.ts";
+import { until } from "../support/hub.ts";
+import { tempDir } from "../support/temp-dir.ts";
+
+describe("a key that the agent does not know", () => {
+  test("is a fault of ours: 502 and no word of it to the client, and the reason in the agent's log", async () => {
+    const dir = tempDir();
+    const agent = await startAgentProcess({ dir, env: agentEnv(dir) });
+    onTestFinished(() => agent.stop());
+    const stranger = await requestSigner(await makeAgentKey(), "host-agent");
+    const fetch = unixFetch(join(dir, "agent.sock"));
+
+    const asking = agentClient(httpTransport({ url: "http://host-agent", fetch, sign: stranger })).health();
+
+    await expect(asking).rejects.toMatchObject({ code: "agent_error", status: 502 });
+    await expect(asking).rejects.not.toThrow(/key|sign|trust/i);
+    await until(() => agent.output().includes('"reason":"unknown_key"') || undefined);
+    await expect(
+      agentClient(
+        httpTransport({
+          url: "http://host-agent",
+          fetch,
+          sign: await requestSigner(agent.key, "host-agent"),
+        }),
+      ).health(),
+    ).resolves.toMatchObject({ status: "ok" });
+  });
+});
+
+describe("the agent's own settings", () => {
+  test("its socket is for its own user; one that a dead agent left is replaced, a live one is not", async () => {
+    const dir = tempDir();
+    const setup = { dir, env: agentEnv(dir) };
+    const first = await startAgentProcess(setup);
+    onTestFinished(() => first.stop());
+    expect(statSync(join(dir, "agent.sock")).mode & 0o777).toBe(0o600);
+
+    await expect(startAgentProcess(setup)).rejects.toThrow(/ended with 78.*another process listens on/s);
+    await first.stop("SIGKILL");
+    expect(statSync(join(dir, "agent.sock")).isSocket()).toBe(true);
+    const second = await startAgentProcess(setup);
+    await second.stop();
+    expect(statSync(join(dir, "agent.sock"), { throwIfNoEntry: false })).toBeUndefined();
+  });
+
+  test.for([
+    ["HUB_AGENT_LISTEN", "8788"],
+    ["HUB_AGENT_LISTEN", "unix:relative"],
+    ["HUB_AGENT_LISTEN", "127.0.0.1:99999"],
+    ["HUB_AGENT_NAME", "two words"],
+    ["HUB_AGENT_TRUST", "/dev/null"],
+    ["HUB_STATE_DIR", "/dev/null/state"],
+  ] as const)("%s=%s stops the start with a sentence that names it", async ([name, value]) => {
+    const dir = tempDir();
+    const address = name === "HUB_AGENT_LISTEN" ? value : undefined;
+    const env = { ...agentEnv(dir), [name]: value };
+
+    const starting = startAgentProcess({ dir, env }, address, name === "HUB_AGENT_TRUST" ? value : undefined);
+
+    await expect(starting).rejects.toThrow(new RegExp(`ended with 78: Cannot start\\.\n${name}: `));
+  });
+});
+
+describe("the adapter's settings for a remote agent", () => {
+  test("a bad URL or key stops the start, and no word of a key is shown", async () => {
+    const dir = tempDir();
+    const key = await makeAgentKey();
+    const url = { HUB_AGENT_URL: "unix:/run/agent.sock" };
+    const bad: [Record<string, string>, RegExp][] = [
+      [{ HUB_AGENT_URL: "agent:8788", HUB_AGENT_KEY: "{}" }, /^HUB_AGENT_URL: must be http/],
+      [{ HUB_AGENT_URL: "http://host/path", HUB_AGENT_KEY: "{}" }, /^HUB_AGENT_URL: must be http/],
+      [{ HUB_AGENT_URL: "unix:agent.sock", HUB_AGENT_KEY: "{}" }, /^HUB_AGENT_URL: must be http/],
+      [url, /^HUB_AGENT_KEY: must hold the private key/],
+      [{ ...url, HUB_AGENT_KEY: join(dir, "none") }, /^HUB_AGENT_KEY: .* cannot be read: ENOENT$/],
+      [{ ...url, HUB_AGENT_KEY: JSON.stringify(key).slice(0, -2) }, /^HUB_AGENT_KEY: its value is not JSON$/],
+      [
+        { ...url, HUB_AGENT_KEY: JSON.stringify({ ...key, x: "short" }) },
+        /^HUB_AGENT_KEY: .* x: must be 32 bytes/,
+      ],
+      [{ ...url, HUB_AGENT_KEY: JSON.stringify({ ...key, kid: undefined }) }, /^HUB_AGENT_KEY: .* kid: /],
+    ];
+    for (const [env, message] of bad) {
+      expect(() => readNodeConfig(env)).toThrow(message);
+      expect(() => readNodeConfig(env)).not.toThrow(new RegExp(`${key.d}|${key.d.slice(0, -2)}`));
+    }
+    expect(readNodeConfig({ ...url, HUB_AGENT_KEY: JSON.stringify(key) }).remoteAgent).toMatchObject({ key });
+  });
+});
+
+describe("agent-pair", () => {
+  test("trusts a new key beside the old ones, and prints the private one that goes with it", async () => {
+    const dir = tempDir();
+    const env = { ...agentEnv(dir), HUB_AGENT_TRUST: join(dir, "new", "trusted.json") };
+    const printed: string[] = [];
+    await agentPair(env, (line) => printed.push(line));
+    await agentPair(env, (line) => printed.push(line));
+
+    const keys = printed.map((text) => PrivateKey.parse(JSON.parse(/^\{.*\}$/m.exec(text)![0])));
+    const text = readFileSync(env.HUB_AGENT_TRUST, "utf8");
+    const trusted = JSON.parse(text) as { keys: PrivateKey[] };
+
+    expect(trusted.keys.map(({ kid, x }) => [kid, x])).toEqual(keys.map(({ kid, x }) => [kid, x]));
+    expect(text).not.toContain('"d"');
+    expect(statSync(env.HUB_AGENT_TRUST).mode & 0o777).toBe(0o600);
+    writeFileSync(env.HUB_AGENT_TRUST, "{broken");
+    await expect(agentPair(env, () => {})).rejects.toThrow(env.HUB_AGENT_TRUST);
+    expect(readFileSync(env.HUB_AGENT_TRUST, "utf8")).toBe("{broken");
+  });
+});
+
+function agentEnv(dir: string): Record<string, string> {
+  return {
+    PATH: process.env["PATH"] ?? "/usr/bin:/bin",
+    HUB_STATE_DIR: join(dir, "state"),
+    HUB_SCRIPT_ROOTS: dir,
+  };
+}
