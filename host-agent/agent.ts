@@ -8,15 +8,16 @@ import { type AgentConfig, type Env } from "./config.ts";
 import { ConfigError } from "./system/config-error.ts";
 import { makeFolder } from "./system/make-folder.ts";
 import { createOperations } from "./operations.ts";
-import { identify } from "./executor/process-identity.ts";
+import { identify, isAlive } from "./executor/process-identity.ts";
 import type { Agent as Operations } from "./protocol/agent.ts";
 import { openRecipes } from "./catalogue/recipes.ts";
 import { openRunStore, type RunStore } from "./store/run-store.ts";
 import { openRunUser } from "./executor/run-user.ts";
-import { publicRun } from "./runs/record.ts";
 import { createRuns } from "./runs/runs.ts";
 import { openScripts } from "./catalogue/scripts.ts";
-import { openSpawner } from "./executor/spawner.ts";
+import { localExecutor } from "./executor/local.ts";
+import { publicRun } from "./runs/record.ts";
+import { openAdvisoryLock } from "./store/advisory-lock.ts";
 
 /** An agent that is at work, in this process. Whoever can call it may do all that it can: the door stands in front of it. */
 export interface Agent {
@@ -60,23 +61,24 @@ export async function startAgent(
     log: (entry) => console.error(JSON.stringify(entry)),
     now,
   });
-  const spawner = openSpawner();
+  const executor = localExecutor({ stateDir: config.stateDir, env, runUser });
+  const signalLock = openAdvisoryLock(join(config.stateDir, "signals.lock"));
   const runs = createRuns({
     store,
+    executor,
+    signalLock,
     recipes,
     scripts,
-    stateDir: config.stateDir,
-    env,
+    logDir: join(config.stateDir, "logs"),
     self: identify(process.pid)!,
-    runUser,
+    isAgentAlive: isAlive,
     maxRunning: config.maxRunning,
     maxLogBytes: config.maxLogBytes,
     stopAtLogLimit: config.logLimitAction === "stop",
     keepRunsDays: config.keepRunsDays,
-    onPruned: ({ run_id, key_name }) =>
-      audit.record({ event: "prune", outcome: "forgotten", run_id, key_name }),
-    callbackRules: callbacks.rules,
-    startRun: spawner.startRun,
+    onPruned: ({ runId, keyName }) =>
+      audit.record({ event: "prune", outcome: "forgotten", run_id: runId, key_name: keyName }),
+    checkCallbackUrl: callbacks.rules.check,
     now,
   });
   // Now, and not when the first client asks: who starts the agent is to hear of a broken file.
@@ -95,12 +97,13 @@ export async function startAgent(
     SUPERVISE_INTERVAL_MS,
   );
   await supervision.first;
-  spawner.warmUp();
+  executor.warmUp();
   // A round of its own: whoever is called back may be slow, and the runs are looked after in time.
   const calling = repeat("callbacks_failed", callbacks.startDue, CALLBACK_INTERVAL_MS);
-  for (const { run_id, key_name } of interrupted) {
-    const outcome = store.get(run_id)?.status ?? "forgotten";
-    if (outcome !== "launching") audit.record({ event: "taken_up", outcome, run_id, key_name });
+  for (const { runId, keyName } of interrupted) {
+    const outcome = store.get(runId)?.status ?? "forgotten";
+    if (outcome === "launching") continue;
+    audit.record({ event: "taken_up", outcome, run_id: runId, key_name: keyName });
   }
 
   /** So that lines that are cut off the end of the audit log are missed. */
@@ -117,13 +120,14 @@ export async function startAgent(
     }),
     audit,
     recipesProblem: recipes.problem,
-    countAlive: runs.settleAndCountAlive,
+    countAlive: runs.reconcileAndCountAlive,
     stopWaiting: runs.stopWaiting,
     async close() {
       await runs.stopHolding();
       await Promise.all([supervision.stop(), calling.stop()]);
       await callbacks.close();
-      await spawner.close();
+      await executor.close();
+      signalLock.close();
       // Which may have a last line to write.
       audit.close();
       noteHead();
@@ -137,7 +141,7 @@ function openAudit({ auditFile, stateDir }: AgentConfig, store: RunStore, now: (
     return openAuditLog(auditFile ?? join(stateDir, "audit.log"), {
       now,
       knownHead: store.auditHead(),
-      exclusively: store.exclusively,
+      exclusively: store.inOneWrite,
     });
   } catch (error) {
     store.close();

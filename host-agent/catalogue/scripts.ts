@@ -21,6 +21,10 @@ import type { ScriptContent, ScriptEntry, ScriptList } from "../protocol/script.
 /** A script that may be run: its real path and what its bytes were when it was looked at. */
 export interface ApprovedScript {
   path: string;
+  /** The folder it is in. */
+  folder: string;
+  /** Its file name without `.sh`. */
+  name: string;
   sha256: string;
   executable: boolean;
   /** The first line without its `#!`, if there is one. */
@@ -97,6 +101,8 @@ export function openScripts(roots: readonly string[]) {
       const { sha256, head } = await digest(file.fd);
       return {
         path: real,
+        folder: dirname(real),
+        name: basename(real, ".sh"),
         sha256,
         executable: (file.stats.mode & 0o111n) !== 0n,
         shebang: /^#![ \t]*([^\n]+)/.exec(head)?.[1],

@@ -1,7 +1,6 @@
 import type { Server } from "node:http";
 import { dirname, join } from "node:path";
 
-import type { AuditEvent } from "../audit/audit-log.ts";
 import type { Agent as Operations } from "../protocol/agent.ts";
 import { ConfigError } from "../system/config-error.ts";
 import { close, httpServer, type HttpBounds, listen, type ListenAddress } from "../system/http-listener.ts";
@@ -32,10 +31,17 @@ export interface DoorSettings {
   stateDir: string;
 }
 
+/** What the door has recorded: that its trusted keys changed, or that it refused a request. */
+interface DoorEvent {
+  event: "trusted_keys" | "refused";
+  outcome: string;
+  [detail: string]: string | null;
+}
+
 /** The agent behind the door, as far as the door uses it. */
 export interface GuardedAgent {
   operations: Operations;
-  audit: { record(event: AuditEvent): void; recordRefusal(event: AuditEvent): void };
+  audit: { record(event: DoorEvent): void; recordRefusal(event: DoorEvent): void };
   stopWaiting(): void;
   close(): Promise<void>;
 }

@@ -2,11 +2,10 @@ import { accessSync, constants, statSync } from "node:fs";
 import { delimiter, dirname, isAbsolute, join, resolve } from "node:path";
 
 import { isExhausted } from "../system/exhaustion.ts";
-import type { LaunchPlan } from "../runs/launch-plan.ts";
 import { checkLogFolder } from "../logs/log-folder.ts";
 import { ApiProblem } from "../protocol/problem.ts";
+import type { Command, CommandScript } from "./executor.ts";
 import { obstacleFor, type RunUser } from "./run-as.ts";
-import type { ApprovedScript } from "../catalogue/scripts.ts";
 import { terminalArgv } from "./terminal-mode.ts";
 
 /** In which environment a command runs, and as whom; undefined for the agent's own user. */
@@ -20,22 +19,22 @@ export interface HowToRun {
  * missing one is known before anything starts, and in terminal mode the program
  * that gives it a terminal. Throws an error for `launchProblem`.
  */
-export async function runnableArgv(plan: LaunchPlan, { env, runUser }: HowToRun): Promise<string[]> {
-  const argv = resolveCommand(plan, env);
-  if (runUser) await checkUser(runUser, plan, argv[0]!);
-  return plan.terminal ? await terminalArgv(argv) : argv;
+export async function runnableArgv(command: Command, { env, runUser }: HowToRun): Promise<string[]> {
+  const argv = resolveCommand(command, env);
+  if (runUser) await checkUser(runUser, command, argv[0]!);
+  return command.terminal ? await terminalArgv(argv) : argv;
 }
 
-async function checkUser(runUser: RunUser, { cwd, script }: LaunchPlan, program: string): Promise<void> {
+async function checkUser(runUser: RunUser, { cwd, script }: Command, program: string): Promise<void> {
   const obstacle = await obstacleFor(runUser, { cwd, program, script: script?.path });
   if (obstacle !== undefined) throw new LaunchError(obstacle);
 }
 
-function resolveCommand(plan: LaunchPlan, env: Record<string, string>): string[] {
-  const [command, ...args] = plan.argv as [string, ...string[]];
-  const program = plan.script ? command : findProgram(command, plan.cwd, env);
-  if (plan.script) checkInterpreter(plan.script);
-  checkFolder(plan.cwd);
+function resolveCommand(command: Command, env: Record<string, string>): string[] {
+  const [name, ...args] = command.argv as [string, ...string[]];
+  const program = command.script ? name : findProgram(name, command.cwd, env);
+  if (command.script) checkInterpreter(command.script);
+  checkFolder(command.cwd);
   return [program, ...args];
 }
 
@@ -43,12 +42,12 @@ function resolveCommand(plan: LaunchPlan, env: Record<string, string>): string[]
  * What `startRun` would run: the argv with the program's path. Starts nothing,
  * and throws the problem that `startRun` would, as far as it can be known before.
  */
-export async function previewArgv(plan: LaunchPlan, how: HowToRun): Promise<string[]> {
+export async function previewArgv(command: Command, how: HowToRun): Promise<string[]> {
   try {
-    await runnableArgv(plan, how);
-    checkLogFolder(plan.logDir);
-    checkLogDir(plan.logDir);
-    return resolveCommand(plan, how.env);
+    await runnableArgv(command, how);
+    checkLogFolder(command.logDir);
+    checkLogDir(command.logDir);
+    return resolveCommand(command, how.env);
   } catch (error) {
     throw launchProblem(error);
   }
@@ -68,7 +67,7 @@ function checkFolder(cwd: string): void {
   if (!isFolder(cwd)) throw new LaunchError("its working folder does not exist");
 }
 
-function checkInterpreter({ path, executable, shebang }: ApprovedScript): void {
+function checkInterpreter({ path, executable, shebang }: CommandScript): void {
   if (!executable || shebang === undefined) return;
   const interpreter = shebang.split(/[ \t]/, 1)[0]!;
   if (!mayRun(interpreter)) {

@@ -7,12 +7,15 @@ import {
   mkdirSync,
   openSync,
   readSync,
+  rmdirSync,
+  rmSync,
   writeFileSync,
 } from "node:fs";
 import { mkdir, open } from "node:fs/promises";
 import { join } from "node:path";
 
 import { isUnableToLook } from "../system/exhaustion.ts";
+import { removeIfOurs } from "../system/remove.ts";
 
 /**
  * The folder of one run, written by its wrapper and by nobody else afterwards:
@@ -91,6 +94,13 @@ export function readExitCode(folder: RunFolder): number | undefined {
   const text = readOrUndefined(folder.exit);
   const code = text === undefined ? undefined : /^ *(\d{1,3})\n/.exec(text)?.[1];
   return code === undefined ? undefined : Number(code);
+}
+
+/** Removes the folder and our own two files; with anything else in it, which only the run can have put there, it stays. */
+export function removeRunFolder({ path, started, exit }: RunFolder): void {
+  removeIfOurs(() => rmSync(started, { force: true }));
+  removeIfOurs(() => rmSync(exit, { force: true }));
+  removeIfOurs(() => rmdirSync(path));
 }
 
 /** When the exit code was written, in epoch milliseconds. */

@@ -1,5 +1,6 @@
 import { ApiProblem, type ProblemCode } from "../protocol/problem.ts";
-import type { StartedRun, StartRun } from "./start-run.ts";
+import type { Started } from "./executor.ts";
+import type { StartRun } from "./start-run.ts";
 
 /** What the agent asks of the spawner: the arguments of `startRun`, under a number of its own. */
 export interface StartRequest {
@@ -9,7 +10,7 @@ export interface StartRequest {
 
 /** What the spawner answers to the request with this number. */
 export type StartAnswer = { id: number } & (
-  | { started: StartedRun }
+  | { started: Started }
   | {
       problem: {
         code: ProblemCode;
@@ -32,7 +33,7 @@ export function refusal(id: number, error: unknown): StartAnswer {
 }
 
 /** The result of `startRun` as its caller would see it. */
-export function resultOf(answer: StartAnswer): StartedRun {
+export function resultOf(answer: StartAnswer): Started {
   if ("started" in answer) return answer.started;
   const { code, message, retryAfterSeconds, cause } = answer.problem;
   throw new ApiProblem(code, message, {

@@ -3,7 +3,8 @@ import { once } from "node:events";
 import { fileURLToPath } from "node:url";
 
 import { resultOf, type StartAnswer, type StartRequest } from "./spawner-protocol.ts";
-import type { StartedRun, StartRun } from "./start-run.ts";
+import { type Started, StartUnknown } from "./executor.ts";
+import type { StartRun } from "./start-run.ts";
 
 const SPAWNER_MAIN = fileURLToPath(new URL("spawner-main.ts", import.meta.url));
 /** A heap that stays small: what a fork costs grows with the memory of the process that forks. */
@@ -12,7 +13,7 @@ const EXEC_ARGV = ["--max-semi-space-size=1", "--v8-pool-size=1"];
 const ANSWER_WITHIN_MS = 10_000;
 
 export interface Spawner {
-  /** Starts a run as `startRun` does. Throws SpawnerLost when nobody knows what became of it. */
+  /** Starts a run as `startRun` does. Throws StartUnknown when nobody knows what became of it. */
   startRun: StartRun;
   /** Has the process ready for the first run. */
   warmUp(): void;
@@ -20,13 +21,8 @@ export interface Spawner {
   close(): Promise<void>;
 }
 
-/** The spawner ended, or did not answer: the run may have been started or not. Its folder tells. */
-export class SpawnerLost extends Error {
-  override readonly name = "SpawnerLost";
-}
-
 interface Waiting {
-  resolve(started: StartedRun): void;
+  resolve(started: Started): void;
   reject(error: unknown): void;
   timer: NodeJS.Timeout;
 }
@@ -62,10 +58,10 @@ function forkSpawner(answerWithinMs: number) {
   });
   const waiting = new Map<number, Waiting>();
   let lastId = 0;
-  let lost: SpawnerLost | undefined;
+  let lost: StartUnknown | undefined;
 
   function lose(why: string): void {
-    lost ??= new SpawnerLost(`the process that starts runs ${why}`);
+    lost ??= new StartUnknown(`the process that starts runs ${why}`);
     for (const { reject, timer } of waiting.values()) {
       clearTimeout(timer);
       reject(lost);
@@ -89,7 +85,7 @@ function forkSpawner(answerWithinMs: number) {
 
   return {
     isUsable: () => lost === undefined,
-    async ask(args: StartRequest["args"]): Promise<StartedRun> {
+    async ask(args: StartRequest["args"]): Promise<Started> {
       return new Promise((resolve, reject) => {
         const id = ++lastId;
         const timer = setTimeout(() => {

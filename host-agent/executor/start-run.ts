@@ -4,39 +4,33 @@ import { fchownSync, fstatSync } from "node:fs";
 import { fileURLToPath } from "node:url";
 
 import { launchProblem, runnableArgv } from "./command.ts";
-import type { LaunchPlan } from "../runs/launch-plan.ts";
 import { createLog } from "../logs/log-file.ts";
 import { fileIdentity } from "../logs/log-limit.ts";
+import type { Command, Started } from "./executor.ts";
 import { currentBootId, type ProcessIdentity, readStat } from "./process-identity.ts";
 import { FOLDER_FD_PATH, giveFolder, openFolder, type RunUser } from "./run-as.ts";
 import { createRunFolder, type RunFolder } from "./run-folder.ts";
 
-/** A run that has been started: its wrapper's process, and which file its log is. */
-export interface StartedRun {
-  process: ProcessIdentity;
-  logFile: string;
-}
-
-/** Starts the command of a plan, as `startRun` does. */
+/** Starts a command, as `startRun` does. */
 export type StartRun = typeof startRun;
 
 const RUN_SH = fileURLToPath(new URL("run.sh", import.meta.url));
 
 /**
- * Starts the plan's command under the wrapper. The process belongs to nobody: it
+ * Starts a command under the wrapper. The process belongs to nobody: it
  * leads its own session and writes its own log. Throws `launch_failed` when the
  * command cannot be started and `host_unavailable` when the host has no room for it.
  */
 export async function startRun(
-  plan: LaunchPlan,
+  command: Command,
   { folder, logPath, env, runUser }: StartOptions,
-): Promise<StartedRun> {
+): Promise<Started> {
   try {
-    const argv = await runnableArgv(plan, { env, runUser });
+    const argv = await runnableArgv(command, { env, runUser });
     createRunFolder(folder);
     using log = createLog(logPath);
     const logFile = fileIdentity(fstatSync(log.fd));
-    const to = { cwd: plan.cwd, env, logFd: log.fd };
+    const to = { cwd: command.cwd, env, logFd: log.fd };
     if (!runUser) return { process: await spawnWrapper([folder.path, ...argv], to), logFile };
     // So that the run may open it again, as by /dev/stderr.
     fchownSync(log.fd, runUser.uid, runUser.gid);

@@ -45,11 +45,11 @@ export function createLog(path: string): { fd: number } & Disposable {
  */
 export async function readPage(
   path: string,
-  { after, maxBytes, growing, limit = null }: PageRequest,
+  { after, maxBytes, growing, limit }: PageRequest,
 ): Promise<LogPage> {
   using log = openLog(path);
   const fileSize = log.size;
-  const mark = limit !== null && fileSize > limit ? logEndMark(limit) : undefined;
+  const mark = limit !== undefined && fileSize > limit ? logEndMark(limit) : undefined;
   const size = mark ? limit! + mark.length : fileSize;
   if (after > size) {
     throw new ApiProblem("offset_beyond_end", `after: ${after} is beyond the log's ${size} bytes`, { size });
@@ -75,7 +75,7 @@ interface PageRequest {
   after: number;
   maxBytes: number;
   growing: boolean;
-  limit?: number | null;
+  limit?: number | undefined;
 }
 
 /** The last `maxBytes` bytes, decoded leniently; "" when the log is gone. Throws when it is there and cannot be read now. */

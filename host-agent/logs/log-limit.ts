@@ -1,8 +1,33 @@
-import { closeSync, constants, fstatSync, ftruncateSync, openSync, readSync, writeSync } from "node:fs";
+import {
+  closeSync,
+  constants,
+  fstatSync,
+  ftruncateSync,
+  lstatSync,
+  openSync,
+  readSync,
+  unlinkSync,
+  writeSync,
+} from "node:fs";
+
+import { removeIfOurs } from "../system/remove.ts";
 
 /** Device and inode of a file: tells the log that was created for a run from another one in its place. */
 export function fileIdentity({ dev, ino }: { dev: number | bigint; ino: number | bigint }): string {
   return `${dev}:${ino}`;
+}
+
+/** The identity of the regular file at `path`; undefined when there is none. */
+export function logIdentity(path: string): string | undefined {
+  const stats = lstatSync(path, { throwIfNoEntry: false });
+  return stats?.isFile() ? fileIdentity(stats) : undefined;
+}
+
+/** Removes the log at `path`; only the very file that was created for the run, which is `identity`. */
+export function removeLog(path: string, identity: string): void {
+  removeIfOurs(() => {
+    if (logIdentity(path) === identity) unlinkSync(path);
+  });
 }
 
 /** The line that a log over its limit ends with. It depends on the limit alone, so offsets behind it stay good. */

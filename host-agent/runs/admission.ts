@@ -1,29 +1,23 @@
-import type { LaunchPlan } from "./launch-plan.ts";
 import { ApiProblem } from "../protocol/problem.ts";
 import type { RunStore } from "../store/run-store.ts";
+import type { LaunchPlan } from "./launch-plan.ts";
 
-export type Room = ReturnType<typeof createRoom>;
+export type Admission = ReturnType<typeof createAdmission>;
 
-/** Whether the host has room for one more run: at most `maxRunning` at once, and of a recipe as many as it says. */
-export function createRoom(store: RunStore, maxRunning: number) {
-  /** How many runs of a recipe are alive. */
-  function countRecipe(recipeId: string | undefined): number {
-    return store.alive().filter((run) => JSON.parse(run.spec).recipe_id === recipeId).length;
-  }
-
-  /** The limit that one more run would break, in a sentence; undefined when there is room. */
-  function limitReached(plan: LaunchPlan): string | undefined {
-    if (store.countAlive() >= maxRunning) return `The host runs ${maxRunning} runs, its limit`;
-    if (plan.maxRunning === undefined) return undefined;
-    if (countRecipe(plan.recipeId) < plan.maxRunning) return undefined;
-    return `The recipe ${plan.recipeId} may run ${plan.maxRunning} times at once, and does`;
+/** Whether one more run may start: at most `maxRunning` on the host at once, and of a recipe as many as it says. */
+export function createAdmission(store: RunStore, maxRunning: number) {
+  /** The limit that one more run would break, in a sentence; undefined when there is none. */
+  function limitReached({ recipeId, maxRunning: ofRecipe }: LaunchPlan): string | undefined {
+    if (store.countAlive() >= maxRunning) return `The host is at its limit of ${maxRunning} concurrent runs`;
+    if (recipeId === undefined || ofRecipe === undefined) return undefined;
+    if (store.countAliveOfRecipe(recipeId) < ofRecipe) return undefined;
+    return `Recipe ${recipeId} is at its limit of ${ofRecipe} concurrent runs`;
   }
 
   return {
-    countRecipe,
     limitReached,
-    /** Throws `too_many_runs` when there is no room. */
-    refuseWhenFull(plan: LaunchPlan): void {
+    /** Throws `too_many_runs` when a limit is reached. */
+    admit(plan: LaunchPlan): void {
       const limit = limitReached(plan);
       if (limit !== undefined) throw tooManyRuns(limit);
     },

@@ -1,26 +1,20 @@
-import { basename, dirname, join } from "node:path";
-
-import { ArgsError, splitArgs } from "../catalogue/split-args.ts";
-import type { CallbackRules } from "../callbacks/callback-rules.ts";
 import { paramWords } from "../catalogue/params.ts";
-import { joinArgv } from "../protocol/argv.ts";
-import { invalidField, ApiProblem } from "../protocol/problem.ts";
-import type { PreviewOrder } from "../protocol/launch.ts";
-import type { PipelineSpec, ScriptSpec } from "../protocol/spec.ts";
 import type { Recipes } from "../catalogue/recipes.ts";
 import type { ApprovedScript, Scripts } from "../catalogue/scripts.ts";
+import { ArgsError, splitArgs } from "../catalogue/split-args.ts";
+import type { Command } from "../executor/executor.ts";
+import { joinArgv } from "../protocol/argv.ts";
+import type { PreviewOrder } from "../protocol/launch.ts";
+import { ApiProblem, invalidField } from "../protocol/problem.ts";
+import type { PipelineSpec, ScriptSpec } from "../protocol/spec.ts";
 
 /** What an order comes to on this host: everything a run needs, decided before anything is recorded. */
 export interface LaunchPlan {
-  /** The words as the client will read them. */
-  argv: string[];
+  command: Command;
+  /** The command line as the client will read it. */
   cmd: string;
-  cwd: string;
-  env: Record<string, string>;
-  logDir: string;
   /** The beginning of the log's file name. */
   logName: string;
-  terminal: boolean;
   script: ApprovedScript | undefined;
   recipeId: string | undefined;
   timeoutSeconds: number | undefined;
@@ -31,24 +25,19 @@ export interface LaunchPlan {
 export interface PlanDeps {
   recipes: Recipes;
   scripts: Scripts;
-  stateDir: string;
-  /** Which callback URLs are taken. */
-  callbackRules: CallbackRules;
+  /** The folder of logs for which no recipe names another. */
+  logDir: string;
+  /** Throws `invalid_request` for a URL that may not be called back. */
+  checkCallbackUrl(url: string): void;
 }
 
 /** Turns an order into a plan, or throws a problem that names what is wrong with it. */
-export async function planLaunch(
-  order: PreviewOrder,
-  { recipes, scripts, stateDir, callbackRules }: PlanDeps,
-): Promise<LaunchPlan> {
-  if (order.callback_url !== undefined) callbackRules.check(order.callback_url);
-  const logDir = join(stateDir, "logs");
-  return order.source === "pipeline"
-    ? planPipeline(order.spec, recipes, logDir)
-    : planScript(order.spec, scripts, logDir);
+export async function planLaunch(order: PreviewOrder, deps: PlanDeps): Promise<LaunchPlan> {
+  if (order.callback_url !== undefined) deps.checkCallbackUrl(order.callback_url);
+  return order.source === "pipeline" ? planPipeline(order.spec, deps) : planScript(order.spec, deps);
 }
 
-async function planPipeline(spec: PipelineSpec, recipes: Recipes, logDir: string): Promise<LaunchPlan> {
+async function planPipeline(spec: PipelineSpec, { recipes, logDir }: PlanDeps): Promise<LaunchPlan> {
   const recipe = (await recipes.current()).recipes.get(spec.recipe_id);
   if (!recipe) {
     throw new ApiProblem(
@@ -58,13 +47,16 @@ async function planPipeline(spec: PipelineSpec, recipes: Recipes, logDir: string
   }
   const argv = [...recipe.command, ...paramWords(recipe.params, spec.params), ...split(spec.args)];
   return {
-    argv,
+    command: {
+      argv,
+      cwd: recipe.cwd,
+      env: recipe.env,
+      terminal: spec.terminal ?? recipe.terminal,
+      script: undefined,
+      logDir: recipe.log_dir ?? logDir,
+    },
     cmd: joinArgv(argv),
-    cwd: recipe.cwd,
-    env: recipe.env,
-    logDir: recipe.log_dir ?? logDir,
     logName: recipe.recipe_id,
-    terminal: spec.terminal ?? recipe.terminal,
     script: undefined,
     recipeId: recipe.recipe_id,
     timeoutSeconds: recipe.timeout_seconds,
@@ -72,19 +64,15 @@ async function planPipeline(spec: PipelineSpec, recipes: Recipes, logDir: string
   };
 }
 
-async function planScript(spec: ScriptSpec, scripts: Scripts, logDir: string): Promise<LaunchPlan> {
+async function planScript(spec: ScriptSpec, { scripts, logDir }: PlanDeps): Promise<LaunchPlan> {
   const words = split(spec.args);
   const script = await scripts.approve(spec.path);
   const interpreter = script.executable && script.shebang !== undefined ? [] : ["/bin/bash"];
   const argv = [...interpreter, script.path, ...words];
   return {
-    argv,
+    command: { argv, cwd: script.folder, env: {}, terminal: spec.terminal ?? false, script, logDir },
     cmd: joinArgv(argv),
-    cwd: dirname(script.path),
-    env: {},
-    logDir,
-    logName: basename(script.path, ".sh"),
-    terminal: spec.terminal ?? false,
+    logName: script.name,
     script,
     recipeId: undefined,
     timeoutSeconds: undefined,

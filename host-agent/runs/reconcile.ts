@@ -1,230 +1,194 @@
-import { lstatSync } from "node:fs";
-
-import { cutLog, fileIdentity } from "../logs/log-limit.ts";
-import { classify, type Ending, type Outcome, signalOfExitCode } from "./outcome.ts";
-import {
-  currentBootId,
-  identify,
-  isAlive,
-  type ProcessIdentity,
-  readStat,
-} from "../executor/process-identity.ts";
-import { hasEnvironmentEntry, processesOf, RUN_ID_VARIABLE } from "../executor/process-tree.ts";
-import {
-  claimRun,
-  exitTime,
-  isClaimEmpty,
-  isUntouched,
-  readExitCode,
-  readStarted,
-  type RunFolder,
-  runFolder,
-} from "../executor/run-folder.ts";
-import type { RunStore, StoredRun } from "../store/run-store.ts";
+import type { Ended, Executor, Observation } from "../executor/executor.ts";
+import type { ProcessIdentity } from "../executor/executor.ts";
 import { readTail } from "../logs/log-file.ts";
+import { cutLog, logIdentity } from "../logs/log-limit.ts";
+import type { AdvisoryLock } from "../store/advisory-lock.ts";
+import type { Run, RunChanges } from "../store/run.ts";
+import type { RunStore } from "../store/run-store.ts";
+import { signalOfExitCode } from "../system/signals.ts";
+import { handleOf } from "./handle.ts";
+import { classify, type Ending, NEVER_STARTED, type Outcome } from "./outcome.ts";
 
 const TAIL_BYTES = 8_192;
-/** How often, and how far apart, to look for the pid of a wrapper that has just claimed its run. */
-const STARTED_LOOKS = 20;
-const STARTED_LOOK_INTERVAL_MS = 25;
 
-export interface SettleDeps {
+export interface ReconcileDeps {
   store: RunStore;
-  stateDir: string;
+  executor: Executor;
+  signalLock: AdvisoryLock;
   now(): number;
   /** Tells which error markers count for a run, by the recipes file as it is now. */
   markers(): Promise<MarkersOf>;
-  /** The identity of this very agent. */
+  /** This agent. */
   self: ProcessIdentity;
+  /** Whether another agent is alive. */
+  isAgentAlive(agent: ProcessIdentity): boolean;
   /** True while this agent is in the middle of launching the run. */
   isLaunching(runId: string): boolean;
 }
 
 /** The error markers that count for this run. */
-export type MarkersOf = (run: StoredRun) => readonly RegExp[];
+export type MarkersOf = (run: Run) => readonly RegExp[];
 
-/** The looks at one run and at many, as `createSettle` makes them. */
-export type Settle = ReturnType<typeof createSettle>;
+/** The looks at one run and at many, as `createReconcile` makes them. */
+export type Reconcile = ReturnType<typeof createReconcile>;
 
 /**
- * Finds out what a run that was alive is now, records it when it has changed,
- * and returns the run. All that it goes by lies outside this process: the run's
- * folder and /proc. So any agent, at any time, comes to the same answer.
- * `settleAll` does that for many with one write to the disk.
+ * Finds out what runs that were alive are now, and records what has changed. It looks first, outside any
+ * lock, and then writes by compare-and-set: what another agent has changed meanwhile stands. A run that
+ * cannot be looked at stays as it is.
  */
-export function createSettle(deps: SettleDeps) {
-  const { store, stateDir, now } = deps;
+export function createReconcile(deps: ReconcileDeps) {
+  const { store, executor, signalLock, now } = deps;
 
-  async function settle(known: StoredRun): Promise<StoredRun> {
-    if (known.ended_at !== null) return known;
-    // Who read it may have waited for others since: a launch may be over, or a signal sent.
-    const run = store.get(known.run_id) ?? known;
-    if (run.ended_at !== null) return run;
-    const folder = runFolder(stateDir, run.run_id);
-    if (run.status === "launching") return settleLaunch(run, folder);
-    return isGoingOn(run, folder) ? run : settleStarted(run, await deps.markers());
-  }
-
-  /** `failures` are of runs that could not be looked at; these are returned as they were. */
-  async function settleAll(known: readonly StoredRun[]): Promise<{ runs: StoredRun[]; failures: unknown[] }> {
+  /** The run as it is now. Throws when it cannot be looked at. */
+  async function reconcile(known: Run): Promise<Run> {
+    if (known.endedAt !== undefined) return known;
+    const run = currentOf(known);
+    if (run.endedAt !== undefined) return run;
+    if (run.status === "launching") return reconcileLaunch(run);
+    if (look([run])[0]!.state === "running") return run;
     const markersOf = await deps.markers();
+    // A kill may have been recorded while they were read.
+    const current = currentOf(run);
+    return current.endedAt === undefined ? apply(current, look([current])[0]!, markersOf) : current;
+  }
+
+  /** The same for many, with one write to the disk; `failures` are of runs that could not be looked at and are returned as they were. */
+  async function reconcileAll(known: readonly Run[]): Promise<{ runs: Run[]; failures: unknown[] }> {
+    const markersOf = await deps.markers();
+    const current = known.map((run) => (run.endedAt === undefined ? currentOf(run) : run));
+    const started = current.filter((run) => run.endedAt === undefined && run.status !== "launching");
     const failures: unknown[] = [];
-    const settled = store.exclusively(() =>
-      known.map((run) => {
-        try {
-          return run.status === "launching" ? run : settleStarted(run, markersOf);
-        } catch (error) {
-          failures.push(error);
+    const attempt = <T>(run: T, work: () => T): T => {
+      try {
+        return work();
+      } catch (error) {
+        failures.push(error);
+        return run;
+      }
+    };
+    const observed = new Map<string, Observation>();
+    for (const [i, observation] of look(started).entries()) observed.set(started[i]!.runId, observation);
+    const writes: { run: Run; changes: RunChanges }[] = [];
+    const runs: Run[] = [];
+    for (const run of current) {
+      const observation = observed.get(run.runId);
+      if (observation === undefined) {
+        runs.push(run.status === "launching" ? await reconcile(run) : run);
+        continue;
+      }
+      runs.push(
+        attempt(run, () => {
+          if (isSignalDue(run)) return apply(run, observation, markersOf);
+          const changes = decide(run, observation, markersOf);
+          if (changes !== undefined) writes.push({ run, changes });
           return run;
-        }
-      }),
-    );
-    const runs: StoredRun[] = [];
-    for (const run of settled) runs.push(run.status === "launching" ? await settle(run) : run);
-    return { runs, failures };
-  }
-
-  /** Of a run whose launch is over; in one go, so that nobody changes it in between. */
-  function settleStarted(known: StoredRun, markersOf: MarkersOf): StoredRun {
-    const run = store.get(known.run_id) ?? known;
-    const folder = runFolder(stateDir, run.run_id);
-    if (run.ended_at !== null || isGoingOn(run, folder)) return run;
-    // Looked at again, for the wrapper may have written it and ended in between.
-    const exitCode = readExitCode(folder);
-    if (exitCode === undefined || run.stop_sent === 1) {
-      const isLeft = processesOf(run.run_id, leaderOf(run)).length > 0;
-      if (isLeft) return exitCode === undefined ? withoutWrapper(run) : run;
+        }),
+      );
     }
-    return finish(run, folder, exitCode, markersOf(run));
+    if (writes.length === 0) return { runs, failures };
+    const written = new Map<string, Run>();
+    store.inOneWrite(() => {
+      for (const { run, changes } of writes)
+        written.set(
+          run.runId,
+          attempt(run, () => write(run, changes)),
+        );
+    });
+    return { runs: runs.map((run) => written.get(run.runId) ?? run), failures };
   }
 
-  async function settleLaunch(run: StoredRun, folder: RunFolder): Promise<StoredRun> {
-    if (deps.isLaunching(run.run_id)) return run;
-    const launcher = JSON.parse(run.launcher) as ProcessIdentity;
-    const isOurs = launcher.pid === deps.self.pid && launcher.startTime === deps.self.startTime;
-    if (!isOurs && isAlive(launcher)) return run;
-    if (await claimRun(folder)) return interrupted(run);
-    return adopt(run, folder, launcher);
+  function currentOf(known: Run): Run {
+    return store.get(known.runId) ?? known;
   }
 
-  /** Only for a launch whose command has not been started and never will be: its token may start another. */
-  function interrupted(run: StoredRun): StoredRun {
-    return store.failLaunch(run.run_id, {
-      status_reason: "Launch interrupted: the host-agent stopped before the command was started.",
-      ended_at: now(),
+  function look(runs: readonly Run[]): Observation[] {
+    return executor.look(runs.map((run) => ({ handle: handleOf(run), wholeTree: run.stop?.sent ?? false })));
+  }
+
+  function apply(run: Run, observation: Observation, markersOf: MarkersOf): Run {
+    const record = (current: Run, seen: Observation): Run => {
+      const changes = decide(current, seen, markersOf);
+      return changes === undefined ? current : write(current, changes);
+    };
+    if (!isSignalDue(run)) return record(run, observation);
+    // An agent may be about to record that it has sent the signal: that decides what the run's end means.
+    return signalLock.hold(() => {
+      const current = currentOf(run);
+      if (current.endedAt !== undefined) return current;
+      return record(current, isSignalDue(current) ? observation : look([current])[0]!);
     });
   }
 
-  /** Takes over a run whose wrapper has claimed it, but whose process nobody recorded. */
-  async function adopt(run: StoredRun, folder: RunFolder, launcher: ProcessIdentity): Promise<StoredRun> {
-    let pid = readStarted(folder);
-    for (let looks = 0; pid === undefined && looks < STARTED_LOOKS; looks++) {
-      await new Promise((resolve) => setTimeout(resolve, STARTED_LOOK_INTERVAL_MS));
-      pid = readStarted(folder);
-    }
-    const found = typeof pid === "number" ? pid : processesOf(run.run_id)[0]?.pid;
-    // Asked after the processes: a wrapper that is gone writes no more.
-    if (found === undefined && isClaimEmpty(folder) && launcher.bootId === currentBootId()) {
-      return interrupted(run);
-    }
-    const isItsOwn = found !== undefined && hasEnvironmentEntry(found, `${RUN_ID_VARIABLE}=${run.run_id}`);
-    const identity = isItsOwn ? identify(found) : undefined;
-    return settle(
-      store.update(run.run_id, {
-        status: "running",
-        status_reason: ALIVE,
-        pid: found ?? null,
-        pid_start: identity?.startTime ?? null,
-        boot_id: identity?.bootId ?? null,
-        log_file: logIdentity(run.log_path),
-      }),
-    );
+  /** What another agent has written meanwhile stands: the next look goes by that. */
+  function write(run: Run, changes: RunChanges): Run {
+    return store.change(run, changes) ?? currentOf(run);
   }
 
-  function withoutWrapper(run: StoredRun): StoredRun {
-    if (run.status !== "running" || run.status_reason === ORPHANED) return run;
-    return store.update(run.run_id, { status_reason: ORPHANED });
+  /** What an observation changes of a run; undefined for nothing. Reads the log of a run that has ended. */
+  function decide(run: Run, observation: Observation, markersOf: MarkersOf): RunChanges | undefined {
+    const { state } = observation;
+    if (state === "unavailable") throw observation.cause;
+    if (state === "ended") return endOf(run, observation, markersOf(run));
+    const isNews = state === "orphaned" && run.status === "running" && run.statusReason !== ORPHANED;
+    return isNews ? { statusReason: ORPHANED } : undefined;
   }
 
-  function finish(
-    run: StoredRun,
-    folder: RunFolder,
-    exitCode: number | undefined,
-    markers: readonly RegExp[],
-  ): StoredRun {
-    const rebooted = run.boot_id !== null && run.boot_id !== currentBootId();
+  function endOf(run: Run, { exitCode, at, ...ended }: Ended, markers: readonly RegExp[]): RunChanges {
     const logCut = cutLogOf(run);
-    const logTail = logCut ? "" : readTail(run.log_path, TAIL_BYTES);
-    const stop = stopOf(run, exitCode);
-    // What a power cut has left proves nothing.
-    const launchedIn = run.boot_id ?? (JSON.parse(run.launcher) as ProcessIdentity).bootId;
-    const isNeverStarted =
-      exitCode === undefined && !stop && launchedIn === currentBootId() && isUntouched(folder);
-    const outcome: Outcome = isNeverStarted
-      ? NEVER_STARTED
-      : classify({ exitCode, logTail, logCut, rebooted, markers, stop });
-    const ended_at = exitCode === undefined ? now() : exitTime(folder);
-    return store.update(run.run_id, { ...outcome, ended_at: Math.max(ended_at, run.started_at) });
+    const logTail = logCut ? "" : readTail(run.logPath, TAIL_BYTES);
+    const stop = effectiveStop(run, exitCode);
+    const outcome: Outcome =
+      !ended.commandStarted && !stop
+        ? NEVER_STARTED
+        : classify({ exitCode, logTail, logCut, rebooted: ended.rebooted, markers, stop });
+    return { ...outcome, endedAt: Math.max(at ?? now(), run.startedAt) };
   }
 
-  return { settle, settleAll };
+  async function reconcileLaunch(run: Run): Promise<Run> {
+    if (deps.isLaunching(run.runId)) return run;
+    const { launcher } = run;
+    const isOurs = launcher.pid === deps.self.pid && launcher.startTime === deps.self.startTime;
+    if (!isOurs && deps.isAgentAlive(launcher)) return run;
+    const recovered = await executor.recover(run.runId, launcher.bootId);
+    if (recovered === "never_started") {
+      // Its token may start another run: the command has not been started and never will be.
+      return store.failLaunch(run.runId, { reason: INTERRUPTED, endedAt: now() });
+    }
+    const adopted = store.change(run, {
+      status: "running",
+      statusReason: ALIVE,
+      process: recovered.process,
+      logFile: logIdentity(run.logPath),
+    });
+    return reconcile(adopted ?? currentOf(run));
+  }
+
+  return { reconcile, reconcileAll };
 }
 
-function isGoingOn(run: StoredRun, folder: RunFolder): boolean {
-  return readExitCode(folder) === undefined && isAlive(identityOf(run));
+/** A stop was recorded and, as far as is known, its signal has not been sent. */
+function isSignalDue({ stop }: Run): boolean {
+  return stop !== undefined && !stop.sent;
 }
 
 /** The reason of a run whose process is alive. */
 export const ALIVE = "The process is alive.";
 const ORPHANED =
   "Processes of the run are alive, but the wrapper that would keep its exit code was killed on the host.";
-
-const NEVER_STARTED: Outcome = {
-  status: "failed",
-  status_reason:
-    "The command was never started: its wrapper ended before, killed on the host or without room on the disk.",
-  exit_code: null,
-  signal: null,
-};
-
-/** The recorded process of a run; one that can never be alive when none was recorded. */
-function identityOf(run: StoredRun): ProcessIdentity {
-  return { pid: run.pid ?? 0, startTime: run.pid_start ?? "", bootId: run.boot_id ?? "" };
-}
-
-/**
- * The wrapper's pid as the leader of the run's process group and session; only
- * while the wrapper itself holds it, alive or as a zombie: then no other group
- * can have this id.
- */
-export function leaderOf(run: StoredRun): number | undefined {
-  if (run.pid === null || run.boot_id !== currentBootId()) return undefined;
-  return readStat(run.pid)?.startTime === run.pid_start ? run.pid : undefined;
-}
+const INTERRUPTED = "Launch interrupted: the host-agent stopped before the command was started.";
 
 /** Cuts the log of a run that is over its limit. True when it is. */
-export function cutLogOf(run: StoredRun): boolean {
-  if (run.log_limit === null || run.log_file === null) return false;
-  return cutLog(run.log_path, run.log_limit, run.log_file);
+export function cutLogOf({ logPath, logLimit, logFile }: Run): boolean {
+  return logLimit !== undefined && logFile !== undefined && cutLog(logPath, logLimit, logFile);
 }
 
-/** The identity of the regular file at `path`; null when there is none. */
-function logIdentity(path: string): string | null {
-  const stats = lstatSync(path, { throwIfNoEntry: false });
-  return stats?.isFile() ? fileIdentity(stats) : null;
-}
-
-function stopOf(run: StoredRun, exitCode: number | undefined): Ending["stop"] {
-  if (run.stop_cause === null || run.stop_signal === null) return undefined;
+/** The stop that counts for the run's end: one whose signal was sent, or has had its effect. */
+function effectiveStop(run: Run, exitCode: number | undefined): Ending["stop"] {
+  const { stop } = run;
+  if (stop === undefined) return undefined;
   // An agent that dies after it has sent a signal and before it has recorded that leaves the order and its effect.
-  const isEffect = exitCode !== undefined && signalOfExitCode(exitCode) === run.stop_signal;
-  if (run.stop_sent === 0 && !isEffect) return undefined;
-  return {
-    cause: run.stop_cause,
-    signal: run.stop_signal,
-    keyName: run.stop_key_name ?? "",
-    timeoutSeconds: run.timeout_seconds ?? 0,
-    logLimit: run.log_limit,
-    escalated: run.stop_escalated === 1,
-  };
+  const isEffect = exitCode !== undefined && signalOfExitCode(exitCode) === stop.signal;
+  if (!stop.sent && !isEffect) return undefined;
+  return { ...stop, timeoutSeconds: run.timeoutSeconds, logLimit: run.logLimit };
 }

@@ -1,24 +1,24 @@
 import type { RunRecord } from "../protocol/run.ts";
-import type { StoredRun } from "../store/run-store.ts";
+import type { Run } from "../store/run.ts";
 
 /** The run as clients see it. */
-export function publicRun(run: StoredRun): RunRecord {
+export function publicRun(run: Run): RunRecord {
   return {
-    run_id: run.run_id,
+    run_id: run.runId,
     source: run.source,
-    spec: JSON.parse(run.spec) as RunRecord["spec"],
-    pid: run.pid === null ? null : String(run.pid),
-    log_path: run.log_path,
+    spec: run.spec,
+    pid: run.process === undefined ? null : String(run.process.pid),
+    log_path: run.logPath,
     cmd: run.cmd,
-    started_at: toSeconds(run.started_at),
-    ended_at: run.ended_at === null ? null : toSeconds(run.ended_at),
+    started_at: toSeconds(run.startedAt),
+    ended_at: run.endedAt === undefined ? null : toSeconds(run.endedAt),
     status: run.status === "launching" ? "running" : run.status,
-    status_reason: run.status_reason,
-    exit_code: run.exit_code,
-    signal: run.signal,
-    spec_sha256: run.spec_sha256,
-    label: run.label,
-    key_name: run.key_name,
+    status_reason: run.statusReason,
+    exit_code: run.exitCode ?? null,
+    signal: run.signal ?? null,
+    spec_sha256: run.specSha256 ?? null,
+    label: run.label ?? null,
+    key_name: run.keyName,
   };
 }
 

@@ -1,80 +1,72 @@
-import { createLaunches, type LaunchesDeps } from "./launch.ts";
+import type { ProcessIdentity } from "../executor/executor.ts";
 import { readPage } from "../logs/log-file.ts";
-import { watchForChange } from "../logs/log-wait.ts";
 import type { LogQuery, RunsQuery, WaitQuery } from "../protocol/agent.ts";
 import { ApiProblem } from "../protocol/problem.ts";
 import type { KillOrder, RunList, RunRecord, Source } from "../protocol/run.ts";
-import type { PipelineSpec } from "../protocol/spec.ts";
+import type { AdvisoryLock } from "../store/advisory-lock.ts";
+import type { Run } from "../store/run.ts";
+import { sleep } from "../system/sleep.ts";
+import { handleOf } from "./handle.ts";
+import { holdRequests } from "./held.ts";
+import { createLaunches, type LaunchDeps } from "./launch.ts";
+import { createReconcile, type MarkersOf } from "./reconcile.ts";
 import { publicRun } from "./record.ts";
-import { runFolder } from "../executor/run-folder.ts";
-import type { StoredRun } from "../store/run-store.ts";
-import { createSettle } from "./reconcile.ts";
-import { commandStarted, killTree, stopRun } from "./stop.ts";
-import { createSupervision, type SupervisionDeps } from "./supervise.ts";
+import { createStops } from "./stop.ts";
+import { createSupervision, type SuperviseDeps } from "./supervise.ts";
 
-export type RunsDeps = LaunchesDeps & SupervisionDeps;
+// The room `runs/`: what a run is and what may become of it. It imports no node:* and looks at no file or process
+// itself: the executor, logs/ and store/ do that. It may import the port executor/executor.ts, store/, logs/,
+// catalogue/, protocol/ and system/.
+
+export type RunsDeps = LaunchDeps &
+  SuperviseDeps & {
+    signalLock: AdvisoryLock;
+    /** Whether another agent is alive. */
+    isAgentAlive(agent: ProcessIdentity): boolean;
+  };
 
 export type Runs = ReturnType<typeof createRuns>;
 
 /** How often a reader at the end of a log over its limit looks whether the run has ended. */
 const CUT_LOG_INTERVAL_MS = 500;
-/** So many requests may be held at a time. */
-const MAX_HELD = 500;
 
-/** Launches runs, at most once for each token, and tells what became of them. */
+/** Launches runs, at most once for each token, and reports what became of them. */
 export function createRuns(deps: RunsDeps) {
-  const { store, recipes, stateDir, now } = deps;
-  const stopping = new AbortController();
-  /** What is under way and perhaps held: reads of logs, and waits for a run's end. */
-  const held = new Set<Promise<unknown>>();
-
-  const { settle, settleAll } = createSettle({
-    store,
-    stateDir,
-    now,
-    self: deps.self,
+  const { store, executor, now } = deps;
+  const requests = holdRequests();
+  const reconciling = createReconcile({
+    ...deps,
     isLaunching: (runId) => launches.isUnderWay(runId),
-    async markers() {
-      const catalogue = await recipes.current();
-      return ({ source, spec }) => {
-        const id = source === "pipeline" ? (JSON.parse(spec) as PipelineSpec).recipe_id : "";
-        return catalogue.recipes.get(id)?.error_markers ?? catalogue.error_markers;
-      };
-    },
+    markers: async () => markersOf(await deps.recipes.current()),
   });
+  const { reconcile, reconcileAll } = reconciling;
+  const carryOut = createStops(deps);
+  const launches = createLaunches(deps, { reconcile, reconcileAlive });
 
-  const launches = createLaunches(deps, { settle, settleAlive });
-
-  async function find(source: Source, runId: string): Promise<StoredRun> {
+  async function find(source: Source, runId: string): Promise<Run> {
     const run = store.get(runId);
     if (run?.source !== source) throw noSuchRun(source, runId);
-    return settle(run);
+    return reconcile(run);
   }
 
-  function track<T>(waitSeconds: number, begin: () => Promise<T>): Promise<T> {
-    // Each is a watch of its own, and all of one run wake at once.
-    if (waitSeconds > 0 && held.size >= MAX_HELD) throw tooManyHeld();
-    const tracked = begin().finally(() => held.delete(tracked));
-    held.add(tracked);
-    return tracked;
+  async function reconcileAlive(): Promise<void> {
+    await reconciled(store.alive());
   }
 
-  function orStopping(signal: AbortSignal | undefined): AbortSignal {
-    return signal ? AbortSignal.any([signal, stopping.signal]) : stopping.signal;
-  }
-
-  async function settleAlive(): Promise<void> {
-    const { failures } = await settleAll(store.alive());
+  /** Throws the first failure. */
+  async function reconciled(known: readonly Run[]): Promise<Run[]> {
+    const { runs, failures } = await reconcileAll(known);
     if (failures.length > 0) throw failures[0];
+    return runs;
   }
 
   async function list({ source, status, label, limit, cursor }: RunsQuery): Promise<RunList> {
     // With a filter it matters what a run is, so all that may have changed are looked at first.
-    if (status !== undefined) await settleAlive();
+    if (status !== undefined) await reconcileAlive();
     const before = cursor === undefined ? undefined : Number(cursor);
     const found = store.list({ source, status, label, before, limit: limit + 1 });
     const page = found.slice(0, limit);
-    const runs = status === undefined ? await Promise.all(page.map(settle)) : page;
+    const runs = status === undefined ? await reconciled(page) : page;
     const last = page.at(-1);
     return {
       runs: runs.map(publicRun),
@@ -87,7 +79,7 @@ export function createRuns(deps: RunsDeps) {
     await launches.over(runId);
     const { waitSeconds = 0, signal } = wait;
     return waitSeconds > 0
-      ? track(waitSeconds, () => getEnded(source, runId, waitSeconds, orStopping(signal)))
+      ? requests.hold(waitSeconds, () => getEnded(source, runId, waitSeconds, requests.orStopping(signal)))
       : publicRun(await find(source, runId));
   }
 
@@ -97,53 +89,47 @@ export function createRuns(deps: RunsDeps) {
     waitSeconds: number,
     signal: AbortSignal,
   ): Promise<RunRecord> {
-    const giveUpAt = performance.now() + waitSeconds * 1000;
+    const waitUntil = performance.now() + waitSeconds * 1000;
     for (;;) {
-      // Its folder, and not its log: only an exit code says that there is something to see.
-      using change = watchForChange([runFolder(stateDir, runId).path], signal);
+      using change = executor.watch(runId, [], signal);
       const run = await find(source, runId);
-      const left = giveUpAt - performance.now();
-      if (run.ended_at !== null || left <= 0 || signal.aborted) return publicRun(run);
-      await within(left, change.changed);
+      const left = waitUntil - performance.now();
+      if (run.endedAt !== undefined || left <= 0 || signal.aborted) return publicRun(run);
+      await sleep(left, change.changed);
     }
   }
 
   async function kill(source: Source, runId: string, order: KillOrder, keyName: string): Promise<RunRecord> {
     await launches.over(runId);
-    await commandStarted(await find(source, runId));
-    await find(source, runId);
-    const run = store.get(runId)!;
-    if (run.ended_at !== null && run.status === "killed") return publicRun(run);
-    if (run.ended_at !== null) throw runEnded(run);
-    if (run.status === "launching") throw stillLaunching(run);
-    if (run.status === "killed" && !asksForMore(run, order)) return publicRun(run);
-
-    const deadline = order.grace_seconds === undefined ? null : now() + order.grace_seconds * 1000;
-    const stopped = stopRun(store, run, { cause: "kill", signal: order.signal, keyName, deadline });
-    if (order.signal === "SIGKILL") await killTree(stopped);
-    const current = await settle(stopped);
+    const found = await find(source, runId);
+    if (found.endedAt === undefined) await executor.ready(handleOf(found));
+    const { signal, grace_seconds: grace } = order;
+    const deadline = grace === undefined ? undefined : now() + grace * 1000;
+    const event = { type: "kill", signal, keyName, deadline } as const;
+    const { run, decision } = carryOut(await reconcile(found), event);
+    if (decision.do === "nothing" && run.status === "killed") return publicRun(run);
+    if (decision.do === "refuse") throw decision.why === "ended" ? runEnded(run) : stillLaunching(run);
+    if (signal === "SIGKILL") await executor.kill(handleOf(run));
+    const current = await reconcile(run);
     if (current.status !== "killed") throw runEnded(current);
     return publicRun(current);
   }
 
   async function readLog(source: Source, runId: string, query: LogQuery) {
     const { after, maxBytes, waitSeconds } = query;
-    const signal = orStopping(query.signal);
-    const giveUpAt = performance.now() + waitSeconds * 1000;
+    const signal = requests.orStopping(query.signal);
+    const waitUntil = performance.now() + waitSeconds * 1000;
     await launches.over(runId);
     for (;;) {
-      const stored = store.get(runId);
-      using change = watchForChange(
-        waitSeconds > 0 && stored ? [stored.log_path, runFolder(stateDir, runId).path] : [],
-        signal,
-      );
+      const logPath = waitSeconds > 0 ? store.get(runId)?.logPath : undefined;
+      using change = logPath === undefined ? undefined : executor.watch(runId, [logPath], signal);
       const run = await find(source, runId);
-      const growing = run.ended_at === null;
-      const page = await readPage(run.log_path, { after, maxBytes, growing, limit: run.log_limit });
-      const left = giveUpAt - performance.now();
+      const growing = run.endedAt === undefined;
+      const page = await readPage(run.logPath, { after, maxBytes, growing, limit: run.logLimit });
+      const left = waitUntil - performance.now();
       if (page.bytes.length > 0 || !growing || left <= 0 || signal.aborted) return page;
-      // Behind its limit the file changes all the time, and the log never.
-      await (page.isCut ? within(CUT_LOG_INTERVAL_MS) : within(left, change.changed));
+      // After its limit the file changes all the time, and the log never.
+      await (page.isCut || !change ? sleep(CUT_LOG_INTERVAL_MS) : sleep(left, change.changed));
     }
   }
 
@@ -153,44 +139,28 @@ export function createRuns(deps: RunsDeps) {
     list,
     get,
     kill,
-    supervise: createSupervision(deps, { settle, settleAll }),
+    supervise: createSupervision(deps, reconciling, carryOut),
     readLog: async (source: Source, runId: string, query: LogQuery) =>
-      track(query.waitSeconds, () => readLog(source, runId, query)),
-    stopWaiting: () => stopping.abort(),
-    /** Resolves once nothing that may be held is under way, for clients that hung up included. */
-    async stopHolding(): Promise<void> {
-      stopping.abort();
-      await Promise.allSettled(held);
-    },
-    async settleAndCountAlive(): Promise<number> {
-      await settleAlive();
+      requests.hold(query.waitSeconds, () => readLog(source, runId, query)),
+    stopWaiting: requests.stopWaiting,
+    /** Resolves once no request that may wait is under way, for clients that hung up included. */
+    stopHolding: requests.stop,
+    async reconcileAndCountAlive(): Promise<number> {
+      await reconcileAlive();
       return store.countAlive();
     },
     countAlive: () => store.countAlive(),
   };
 }
 
-/** Resolves with `event`, and after `ms` at the latest. */
-async function within(ms: number, event?: Promise<unknown>): Promise<void> {
-  const { promise, resolve } = Promise.withResolvers<void>();
-  const timer = setTimeout(resolve, ms);
-  timer.unref();
-  await Promise.race(event ? [event, promise] : [promise]);
-  clearTimeout(timer);
-}
+type Catalogue = Awaited<ReturnType<LaunchDeps["recipes"]["current"]>>;
 
-/** A kill is repeated by retries, so only one that asks for more than the first does anything. */
-function asksForMore(run: StoredRun, order: KillOrder): boolean {
-  if (run.stop_signal === "SIGKILL" || run.stop_escalated === 1) return false;
-  return order.signal === "SIGKILL" || (order.grace_seconds !== undefined && run.stop_deadline === null);
-}
-
-function tooManyHeld(): ApiProblem {
-  return new ApiProblem(
-    "rate_limited",
-    `The host holds ${MAX_HELD} requests that wait, its limit; ask without waiting, or again later`,
-    { retryAfterSeconds: 1 },
-  );
+/** The markers of the run's recipe, or else those of the catalogue. */
+function markersOf(catalogue: Catalogue): MarkersOf {
+  return ({ source, spec }) => {
+    const id = source === "pipeline" && "recipe_id" in spec ? spec.recipe_id : "";
+    return catalogue.recipes.get(id)?.error_markers ?? catalogue.error_markers;
+  };
 }
 
 function noSuchRun(source: Source, runId: string): ApiProblem {
@@ -201,12 +171,12 @@ function noSuchRun(source: Source, runId: string): ApiProblem {
 }
 
 /** Another agent on this state folder is starting it: nothing of it can be signalled yet, and nothing is recorded. */
-function stillLaunching({ run_id }: StoredRun): ApiProblem {
-  return new ApiProblem("host_unavailable", `${run_id} is being started at this moment; kill it again`, {
+function stillLaunching({ runId }: Run): ApiProblem {
+  return new ApiProblem("host_unavailable", `${runId} is being started at this moment; kill it again`, {
     retryAfterSeconds: 1,
   });
 }
 
-function runEnded(run: StoredRun): ApiProblem {
-  return new ApiProblem("run_ended", `${run.run_id} has already ended by itself: it is ${run.status}`);
+function runEnded(run: Run): ApiProblem {
+  return new ApiProblem("run_ended", `${run.runId} has already ended by itself: it is ${run.status}`);
 }

@@ -20,20 +20,20 @@ export function callbackStore(db: DatabaseSync) {
   const selectDue = db.prepare(`
     SELECT c.run_id, c.url, c.attempts, c.next_attempt_at, c.give_up_at
     FROM callbacks c INDEXED BY callbacks_pending JOIN runs r ON r.run_id = c.run_id
-    WHERE c.next_attempt_at IS NOT NULL AND c.next_attempt_at <= ? AND r.ended_at IS NOT NULL
-    ORDER BY c.next_attempt_at LIMIT ?`);
+    WHERE c.next_attempt_at IS NOT NULL AND c.next_attempt_at <= :now AND r.ended_at IS NOT NULL
+    ORDER BY c.next_attempt_at LIMIT :limit`);
   const take = db.prepare(`
-    UPDATE callbacks SET attempts = attempts + 1, next_attempt_at = ?, give_up_at = ?
-    WHERE run_id = ? AND next_attempt_at = ?`);
-  const setResult = db.prepare("UPDATE callbacks SET last_result = ? WHERE run_id = ?");
+    UPDATE callbacks SET attempts = attempts + 1, next_attempt_at = :next, give_up_at = :give_up
+    WHERE run_id = :run_id AND next_attempt_at = :due`);
+  const setResult = db.prepare("UPDATE callbacks SET last_result = :result WHERE run_id = :run_id");
   const setEnd = db.prepare(
-    "UPDATE callbacks SET state = ?, last_result = ?, next_attempt_at = NULL WHERE run_id = ?",
+    "UPDATE callbacks SET state = :state, last_result = :result, next_attempt_at = NULL WHERE run_id = :run_id",
   );
 
   return {
     /** Those of runs that have ended whose next attempt is due, the longest due first. */
     due(now: number, limit: number): DueCallback[] {
-      return selectDue.all(now, limit) as unknown as DueCallback[];
+      return selectDue.all({ now, limit }) as unknown as DueCallback[];
     },
 
     /**
@@ -42,17 +42,18 @@ export function callbackStore(db: DatabaseSync) {
      * another has taken it.
      */
     take(callback: DueCallback, { nextAttemptAt, giveUpAt }: { nextAttemptAt: number; giveUpAt: number }) {
-      return take.run(nextAttemptAt, giveUpAt, callback.run_id, callback.next_attempt_at).changes === 1;
+      const { run_id, next_attempt_at: due } = callback;
+      return take.run({ run_id, due, next: nextAttemptAt, give_up: giveUpAt }).changes === 1;
     },
 
     /** Records what came of an attempt that is not the last. */
     noteResult(runId: string, result: string): void {
-      setResult.run(result, runId);
+      setResult.run({ result, run_id: runId });
     },
 
     /** Records that there will be no further attempt. */
     end(runId: string, end: CallbackEnd, result: string): void {
-      setEnd.run(end, result, runId);
+      setEnd.run({ state: end, result, run_id: runId });
     },
   };
 }

@@ -63,6 +63,13 @@ export const MIGRATIONS: readonly string[] = [
   ) STRICT;
   CREATE INDEX callbacks_pending ON callbacks (next_attempt_at) WHERE next_attempt_at IS NOT NULL;
   `,
+  // Generated, so that no row is rewritten, and rows of an earlier version that still runs have it too.
+  `
+  ALTER TABLE runs ADD COLUMN recipe_id TEXT GENERATED ALWAYS AS
+    (CASE WHEN source = 'pipeline' AND json_valid(spec) THEN json_extract(spec, '$.recipe_id') END) VIRTUAL;
+  CREATE INDEX runs_alive_by_recipe ON runs (recipe_id) WHERE ended_at IS NULL;
+  CREATE INDEX runs_alive_by_log ON runs (log_path) WHERE ended_at IS NULL;
+  `,
 ];
 
 /**

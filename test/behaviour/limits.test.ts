@@ -245,6 +245,7 @@ test("a database of version 1 is taken over with its runs", async () => {
   await hub.restart(() => {
     using db = open(hub);
     db.exec(`
+      DROP INDEX runs_alive_by_log; DROP INDEX runs_alive_by_recipe; ALTER TABLE runs DROP COLUMN recipe_id;
       DROP TABLE callbacks; DROP INDEX runs_by_label; DROP INDEX runs_by_label_and_status;
       ALTER TABLE runs DROP COLUMN label;
       DROP TABLE audit_head; DROP INDEX runs_ended; ALTER TABLE runs DROP COLUMN log_limit;
@@ -254,11 +255,11 @@ test("a database of version 1 is taken over with its runs", async () => {
   expect(await hub.log(run)).toBe("hi\n");
   expect(await hub.ended(await hub.runScript("exit 5"))).toMatchObject({ exit_code: 5 });
   using db = open(hub);
-  const columns = db.prepare("SELECT name FROM pragma_table_info('runs') ORDER BY name").all();
+  const columns = db.prepare("SELECT name FROM pragma_table_xinfo('runs') ORDER BY name").all();
   const fresh = openRunStore(join(hub.dir, "fresh.db"));
   fresh.close();
   using freshDb = new DatabaseSync(join(hub.dir, "fresh.db"));
-  expect(columns).toEqual(freshDb.prepare("SELECT name FROM pragma_table_info('runs') ORDER BY name").all());
+  expect(columns).toEqual(freshDb.prepare("SELECT name FROM pragma_table_xinfo('runs') ORDER BY name").all());
 });
 
 test("a database of a later version stops the start", async () => {

@@ -187,7 +187,7 @@ test("whatever a torn write leaves of runs.db, the start is refused in a sentenc
         const rows = store.list({ source: "script", limit: 100 });
         store.close();
         const known = new Set(before.map(({ run_id }) => run_id));
-        for (const row of rows) expect(known).toContain(row.run_id);
+        for (const row of rows) expect(known).toContain(row.runId);
       } catch (error) {
         expect(error).toBeInstanceOf(ConfigError);
         expect((error as Error).message).toMatch(/^HUB_STATE_DIR: .*runs|copy-/);

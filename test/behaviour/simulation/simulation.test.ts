@@ -52,8 +52,8 @@ const BROKEN: [string, Breakage][] = [
       store: (real) => ({
         ...real,
         findByToken: () => undefined,
-        insertOrFind: (run, notBefore, refuse) =>
-          real.insertOrFind({ ...run, launch_token: run.run_id }, notBefore, refuse),
+        insertOrFind: (run, notBefore, admit) =>
+          real.insertOrFind({ ...run, launchToken: run.runId }, notBefore, admit),
       }),
     },
   ],

@@ -14,8 +14,11 @@ import { ApiProblem } from "../../../host-agent/protocol/problem.ts";
 import { IDEMPOTENCY_TTL_SECONDS } from "../../../host-agent/protocol/launch.ts";
 import { type Source } from "../../../host-agent/protocol/run.ts";
 import type { CatalogueRecipe, Recipes } from "../../../host-agent/catalogue/recipes.ts";
+import type { StartRun } from "../../../host-agent/executor/start-run.ts";
 import { createRunFolder } from "../../../host-agent/executor/run-folder.ts";
-import { openRunStore, type RunStore, type StoredRun } from "../../../host-agent/store/run-store.ts";
+import { localExecutor } from "../../../host-agent/executor/local.ts";
+import type { Run } from "../../../host-agent/store/run.ts";
+import { openRunStore, type RunStore } from "../../../host-agent/store/run-store.ts";
 import { createRuns } from "../../../host-agent/runs/runs.ts";
 import type { Scripts } from "../../../host-agent/catalogue/scripts.ts";
 import { createServer } from "../../../host-agent/door/server.ts";
@@ -105,24 +108,31 @@ export async function playSchedule(seed: number, dir: string, breakage: Breakage
     const life = { alive: true, fetch: undefined as Fetch | undefined, died: Promise.withResolvers<never>() };
     life.died.promise.catch(() => {});
     const store = mortal(breakage.store?.(disk) ?? disk, life);
+    const startRun: StartRun = async (_command, { folder, env }) => {
+      await step(life);
+      createRunFolder(folder);
+      act(() => runWrapper(folder, env["HUB_RUN_ID"]!));
+      await step(life);
+      return { process: self, logFile: "" };
+    };
     const runs = createRuns({
       store,
       recipes,
       scripts,
-      stateDir,
-      env: {},
-      callbackRules: { match: () => undefined, check: () => {} },
+      executor: localExecutor({
+        stateDir,
+        env: {},
+        runUser: undefined,
+        spawner: { startRun, warmUp() {}, async close() {} },
+      }),
+      signalLock: { hold: (work) => work(), close() {} },
+      logDir: join(stateDir, "logs"),
+      checkCallbackUrl: () => {},
+      isAgentAlive: () => false,
       maxRunning: 1_000,
       now,
       // No such process: an agent that has crashed is seen to be gone.
       self: { pid: 2 ** 30, startTime: String(++incarnations), bootId: self.bootId },
-      async startRun(_plan, { folder, env }) {
-        await step(life);
-        createRunFolder(folder);
-        act(() => runWrapper(folder, env["HUB_RUN_ID"]!));
-        await step(life);
-        return { process: self, logFile: "" };
-      },
     });
     async function recoverAndServe(): Promise<void> {
       await runs.supervise();
@@ -270,23 +280,23 @@ export async function playSchedule(seed: number, dir: string, breakage: Breakage
       if (times > 1) violations.push(`${runId} was started ${times} times`);
     }
     for (const run of runs) {
-      const hasRun = executed.includes(run.run_id);
-      const isInterrupted = run.status === "failed" && run.status_reason.startsWith("Launch interrupted");
+      const hasRun = executed.includes(run.runId);
+      const isInterrupted = run.status === "failed" && run.statusReason.startsWith("Launch interrupted");
       met.interrupted += Number(isInterrupted);
       // Its wrapper was found by its claim alone.
-      met.adopted += Number(hasRun && run.pid_start === null);
-      if (run.ended_at === null) violations.push(`${run.run_id} is stuck: ${run.status}`);
+      met.adopted += Number(hasRun && run.process?.startTime === undefined);
+      if (run.endedAt === undefined) violations.push(`${run.runId} is stuck: ${run.status}`);
       if (hasRun === isInterrupted)
-        violations.push(`${run.run_id} ran: ${hasRun}, but is ${run.status_reason}`);
+        violations.push(`${run.runId} ran: ${hasRun}, but is ${run.statusReason}`);
     }
     // Of one key, and of one launch without a key: two runs that were started are an hour apart.
     const started = Map.groupBy(
-      runs.filter((run) => executed.includes(run.run_id)).toSorted((a, b) => a.started_at - b.started_at),
+      runs.filter((run) => executed.includes(run.runId)).toSorted((a, b) => a.startedAt - b.startedAt),
       (run) => `${run.source} ${wordsOf(run)[0] === "null" ? wordsOf(run)[1] : wordsOf(run)[0]}`,
     );
     for (const [what, sameRuns] of started) {
       for (const [i, run] of sameRuns.entries()) {
-        const gap = run.started_at - (sameRuns[i - 1]?.started_at ?? -Infinity);
+        const gap = run.startedAt - (sameRuns[i - 1]?.startedAt ?? -Infinity);
         met.expired += Number(gap !== Infinity);
         if (gap <= HOUR_MS) violations.push(`${what} was started again after ${gap} ms`);
       }
@@ -302,8 +312,8 @@ export async function playSchedule(seed: number, dir: string, breakage: Breakage
   }
 }
 
-function wordsOf(run: StoredRun): string[] {
-  return (JSON.parse(run.spec) as { args: string }).args.split(" ");
+function wordsOf({ spec }: Run): string[] {
+  return spec.args.split(" ");
 }
 
 const RECIPE: CatalogueRecipe = {
@@ -322,7 +332,15 @@ const recipes = {
   current: async () => ({ recipes: new Map([["job", RECIPE]]), error_markers: [] }),
 } as unknown as Recipes;
 const scripts = {
-  approve: async (path: string) => ({ path, sha256: "", executable: true, shebang: undefined, version: "" }),
+  approve: async (path: string) => ({
+    path,
+    folder: "/",
+    name: "job",
+    sha256: "",
+    executable: true,
+    shebang: undefined,
+    version: "",
+  }),
   isUnchanged: () => true,
 } as unknown as Scripts;
 

@@ -5,12 +5,13 @@ import { createServer as createTlsServer } from "node:https";
 import type { AddressInfo } from "node:net";
 import { buffer } from "node:stream/consumers";
 
-import { onTestFinished } from "vitest";
+import { expect, onTestFinished } from "vitest";
 
 import { parseCallbackHost } from "../../../host-agent/callbacks/callback-rules.ts";
 import { type CallbackDeps, createCallbacks, type Resolve } from "../../../host-agent/callbacks/callbacks.ts";
 import { openRunStore, type RunStore } from "../../../host-agent/store/run-store.ts";
 import { publicRun } from "../../../host-agent/runs/record.ts";
+import { newRun } from "../../support/runs.ts";
 
 /** The secret that signs the callbacks. */
 export const SECRET = `whsec_${Buffer.alloc(32, 7).toString("base64")}`;
@@ -97,33 +98,16 @@ export function startCallbacks(hosts: string[], options: Partial<CallbackDeps> &
   };
 }
 
-let count = 0;
 /** A run in the database, which has ended unless told otherwise. */
 export function addRun(runs: RunStore, url: string, { ended = true } = {}): string {
-  const run_id = `run_${String(++count).padStart(12, "0")}`;
-  runs.insertOrFind(
-    {
-      run_id,
-      source: "script",
-      spec: '{"path":"/a.sh","args":""}',
-      cmd: "/a.sh",
-      log_path: "/a.log",
-      key_name: "k",
-      spec_sha256: null,
-      label: null,
-      started_at: Date.now(),
-      fingerprint: "f",
-      timeout_seconds: null,
-      log_limit: null,
-      launch_token: run_id,
-      launcher: { pid: 1, startTime: "1", bootId: "b" },
-      callback_url: url,
-    },
-    0,
-    () => {},
-  );
-  if (ended) runs.update(run_id, { status: "completed", exit_code: 0, ended_at: Date.now() });
-  return run_id;
+  const { run } = runs.insertOrFind(newRun({ callbackUrl: url }), 0, () => {});
+  if (ended) endRun(runs, run.runId);
+  return run.runId;
+}
+
+export function endRun(runs: RunStore, runId: string): void {
+  const ended = { status: "completed", exitCode: 0, endedAt: Date.now() } as const;
+  expect(runs.change(runs.get(runId)!, ended)).toMatchObject(ended);
 }
 
 /** A resolver to which every name is 127.0.0.1. */

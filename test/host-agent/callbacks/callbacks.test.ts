@@ -6,7 +6,7 @@ import { Webhook } from "standardwebhooks";
 import { describe, expect, onTestFinished, test } from "vitest";
 
 import { startHub, until } from "../../support/hub.ts";
-import { addRun, answerWith, receiver, SECRET, startCallbacks } from "./callbacks-world.ts";
+import { addRun, answerWith, endRun, receiver, SECRET, startCallbacks } from "./callbacks-world.ts";
 
 const PIPELINES = "/api/v1/pipelines/runs";
 const DAY_MS = 86_400_000;
@@ -152,7 +152,7 @@ describe("a callback", () => {
     const runId = addRun(first.runs, origin, { ended: false });
     await first.round();
     expect(received).toEqual([]);
-    first.runs.update(runId, { status: "completed", exit_code: 0, ended_at: Date.now() });
+    endRun(first.runs, runId);
     first.callbacks.startDue();
     await until(() => received[0]);
 

@@ -1,6 +1,7 @@
 import { describe, expect, test } from "vitest";
 
-import { classify, type Ending, findErrorLine, signalOfExitCode } from "../../../host-agent/runs/outcome.ts";
+import { signalOfExitCode } from "../../../host-agent/system/signals.ts";
+import { classify, type Ending, findErrorLine } from "../../../host-agent/runs/outcome.ts";
 import { DEFAULT_ERROR_MARKERS } from "../../../host-agent/catalogue/error-markers.ts";
 
 const markers = DEFAULT_ERROR_MARKERS.map((source) => new RegExp(source, "u"));
@@ -83,46 +84,49 @@ describe("an ending", () => {
   test("without an exit code is never taken for a success", () => {
     for (const logTail of ["", "done\n", "completed with exit code 0\n", "Error: boom\n"]) {
       for (const rebooted of [false, true]) {
-        const { status, exit_code, signal } = classify({ ...ending, exitCode: undefined, logTail, rebooted });
+        const { status, exitCode, signal } = classify({ ...ending, exitCode: undefined, logTail, rebooted });
         expect(status).toBe(logTail.startsWith("Error") ? "failed" : "unknown");
-        expect([exit_code, signal]).toEqual([null, null]);
+        expect([exitCode, signal]).toEqual([undefined, undefined]);
       }
     }
   });
 
   test("by a reboot says so", () => {
-    expect(classify({ ...ending, exitCode: undefined, rebooted: true }).status_reason).toContain("restarted");
+    expect(classify({ ...ending, exitCode: undefined, rebooted: true }).statusReason).toContain("restarted");
   });
 
   test("quotes the line that decided, on one line and cut short", () => {
-    const { status, status_reason } = classify({
+    const { status, statusReason } = classify({
       ...ending,
       logTail: `Error: \u001b[31m${"x".repeat(5_000)}\n`,
     });
     expect(status).toBe("failed");
-    expect(status_reason.length).toBeLessThan(300);
-    expect(status_reason).not.toMatch(/\p{Cc}/u);
+    expect(statusReason.length).toBeLessThan(300);
+    expect(statusReason).not.toMatch(/\p{Cc}/u);
   });
 
   test("of a run over its time is failed, and tells the limit", () => {
     const stop = {
       cause: "timeout",
       signal: "SIGTERM",
-      keyName: "",
+      keyName: undefined,
+      sent: true,
+      deadline: undefined,
       timeoutSeconds: 30,
+      logLimit: undefined,
       escalated: true,
     } as const;
     expect(classify({ ...ending, exitCode: 137, stop })).toEqual({
       status: "failed",
-      exit_code: 137,
+      exitCode: 137,
       signal: "SIGKILL",
-      status_reason:
+      statusReason:
         "It ran longer than its recipe's 30 seconds and was sent SIGTERM, then SIGKILL after the grace period.",
     });
   });
 
   test("by 128+n names signal n, and nothing else does", () => {
     expect([130, 137, 139, 143].map(signalOfExitCode)).toEqual(["SIGINT", "SIGKILL", "SIGSEGV", "SIGTERM"]);
-    expect([0, 1, 127, 128, 200, 255].map(signalOfExitCode)).toEqual([null, null, null, null, null, null]);
+    expect([0, 1, 127, 128, 200, 255].map(signalOfExitCode)).toEqual(Array(6).fill(undefined));
   });
 });

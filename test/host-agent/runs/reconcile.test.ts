@@ -4,56 +4,45 @@ import { join } from "node:path";
 
 import { expect, onTestFinished, test } from "vitest";
 
-import { identify } from "../../../host-agent/executor/process-identity.ts";
+import { localExecutor } from "../../../host-agent/executor/local.ts";
+import { identify, isAlive } from "../../../host-agent/executor/process-identity.ts";
 import { readStarted, runFolder } from "../../../host-agent/executor/run-folder.ts";
+import type { RunProcess } from "../../../host-agent/store/run.ts";
 import { openRunStore } from "../../../host-agent/store/run-store.ts";
-import { ALIVE, createSettle } from "../../../host-agent/runs/reconcile.ts";
+import { ALIVE, createReconcile } from "../../../host-agent/runs/reconcile.ts";
+import { newRun } from "../../support/runs.ts";
 
 const self = identify(process.pid)!;
 
-/** A store with one run that is being launched, and a settle that a test can look at it with. */
+/** A store with one run that is being launched, and what a test can look at it with. */
 function startLaunch() {
-  const stateDir = mkdtempSync(join(tmpdir(), "settle-"));
+  const stateDir = mkdtempSync(join(tmpdir(), "reconcile-"));
   const store = openRunStore(":memory:");
   onTestFinished(() => {
     store.close();
     rmSync(stateDir, { recursive: true });
   });
   let duringMarkers: (() => void) | undefined;
-  const { settle, settleAll } = createSettle({
+  const { reconcile, reconcileAll } = createReconcile({
     store,
-    stateDir,
+    executor: localExecutor({ stateDir, env: {}, runUser: undefined }),
+    signalLock: { hold: (work) => work(), close() {} },
     now: Date.now,
     self,
+    isAgentAlive: isAlive,
     isLaunching: () => false,
     async markers() {
       duringMarkers?.();
       return () => [];
     },
   });
-  function launch(id: string, logName: string) {
+  function launch(runId: string, logName: string) {
     const { run } = store.insertOrFind(
-      {
-        run_id: id,
-        source: "script",
-        spec: "{}",
-        cmd: "true",
-        log_path: join(stateDir, logName),
-        key_name: "k",
-        spec_sha256: null,
-        started_at: Date.now(),
-        fingerprint: "f",
-        timeout_seconds: null,
-        log_limit: null,
-        label: null,
-        callback_url: undefined,
-        launch_token: id,
-        launcher: self,
-      },
+      newRun({ runId, logPath: join(stateDir, logName), launcher: self }),
       0,
       () => {},
     );
-    const folder = runFolder(stateDir, run.run_id);
+    const folder = runFolder(stateDir, run.runId);
     mkdirSync(folder.path, { recursive: true });
     writeFileSync(folder.exit, " ".repeat(8));
     return { run, folder };
@@ -61,51 +50,57 @@ function startLaunch() {
   const { run, folder } = launch("run_000000000001", "log");
   return {
     store,
-    settle,
-    settleAll,
+    reconcile,
+    reconcileAll,
     launch,
     run,
     folder,
+    /** Records the run's process; one that is gone unless told otherwise. */
+    start: (runId: string, process: RunProcess = { ...self, startTime: "1" }) =>
+      store.markRunning(runId, { process, logFile: undefined, reason: ALIVE }),
     onMarkers: (work: () => void) => (duringMarkers = work),
   };
 }
 
 test("a launch that was over before somebody came to look at it is not taken for one that broke off", async () => {
-  const { store, settle, run, folder } = startLaunch();
-  store.markRunning(run.run_id, self, null, ALIVE);
-  expect(await settle(run)).toMatchObject({ status: "running", launch_token: run.launch_token });
+  const { reconcile, start, run, folder } = startLaunch();
+  start(run.runId, self);
+  expect(await reconcile(run)).toMatchObject({ status: "running", launchToken: run.launchToken });
   expect(readStarted(folder), "its wrapper may still claim it").toBeUndefined();
 });
 
 test("a kill that was sent after somebody had read the run counts, also in the middle of the look at it", async () => {
   for (const moment of ["before", "within"]) {
-    const { store, settle, run, folder, onMarkers } = startLaunch();
-    const read = store.markRunning(run.run_id, { ...self, startTime: "1" }, null, ALIVE);
+    const { store, reconcile, start, run, folder, onMarkers } = startLaunch();
+    const read = start(run.runId);
     writeFileSync(folder.started, "1\n");
     writeFileSync(folder.exit, "143\n");
     const kill = () =>
-      void store.update(run.run_id, {
-        stop_cause: "kill",
-        stop_signal: "SIGINT",
-        stop_key_name: "k",
-        stop_sent: 1,
+      void store.change(read, {
+        stop: {
+          cause: "kill",
+          signal: "SIGINT",
+          keyName: "k",
+          sent: true,
+          deadline: undefined,
+          escalated: false,
+        },
       });
     if (moment === "before") kill();
     else onMarkers(kill);
     // oxlint-disable-next-line no-await-in-loop -- one store at a time
-    expect(await settle(read), moment).toMatchObject({ status: "killed", exit_code: 143 });
+    expect(await reconcile(read), moment).toMatchObject({ status: "killed", exitCode: 143 });
   }
 });
 
-test("a run that cannot be looked at keeps no other from being settled", async () => {
-  const { store, settleAll, launch, folder } = startLaunch();
+test("a run that cannot be looked at keeps no other from being reconciled", async () => {
+  const { store, reconcileAll, start, launch, folder } = startLaunch();
   const broken = launch("run_000000000002", "x".repeat(300));
   const last = launch("run_000000000003", "log");
   for (const { exit } of [folder, broken.folder, last.folder]) writeFileSync(exit, "  3\n");
-  const gone = { ...self, startTime: "1" };
-  for (const { run_id } of store.alive()) store.markRunning(run_id, gone, null, ALIVE);
-  const { runs, failures } = await settleAll(store.alive());
+  for (const { runId } of store.alive()) start(runId);
+  const { runs, failures } = await reconcileAll(store.alive());
   expect(runs.map(({ status }) => status)).toEqual(["failed", "running", "failed"]);
   expect(failures).toEqual([expect.objectContaining({ code: "ENAMETOOLONG" })]);
-  expect(store.alive().map(({ run_id }) => run_id)).toEqual([broken.run.run_id]);
+  expect(store.alive().map(({ runId }) => runId)).toEqual([broken.run.runId]);
 });

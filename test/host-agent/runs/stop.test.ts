@@ -7,9 +7,13 @@ import { expect, onTestFinished, test } from "vitest";
 
 import { identify, isAlive } from "../../../host-agent/executor/process-identity.ts";
 import { commandLine, processesOf } from "../../../host-agent/executor/process-tree.ts";
-import { openRunStore } from "../../../host-agent/store/run-store.ts";
-import { type StopOrder, stopRun } from "../../../host-agent/runs/stop.ts";
-import { ALL, startHub, until } from "../../support/hub.ts";
+import { openRunStore, type RunStore } from "../../../host-agent/store/run-store.ts";
+import { localExecutor } from "../../../host-agent/executor/local.ts";
+import type { StopEvent } from "../../../host-agent/runs/next-stop.ts";
+import { createStops } from "../../../host-agent/runs/stop.ts";
+import { openAdvisoryLock } from "../../../host-agent/store/advisory-lock.ts";
+import { ALL, type Hub, startHub, until } from "../../support/hub.ts";
+import { liveRun } from "../../support/runs.ts";
 import { CAN_BE_NOBODY, NOBODY_UID, WHY_NOT_NOBODY } from "../../support/other-user.ts";
 
 const STOP_AS = fileURLToPath(new URL("fixtures/stop-as.ts", import.meta.url));
@@ -28,15 +32,7 @@ test.skipIf(!CAN_BE_NOBODY)(
         .map(({ pid }) => identify(pid)!);
       return found.length === 3 ? found : undefined;
     });
-    const { pid, startTime, bootId } = identify(leader.pid!)!;
-    const run = {
-      run_id: "run_000000000000",
-      status: "running",
-      ended_at: null,
-      pid,
-      pid_start: startTime,
-      boot_id: bootId,
-    };
+    const run = liveRun({ runId: "run_000000000000", process: identify(leader.pid!)! });
 
     const stopped = spawnSync(process.execPath, [STOP_AS, JSON.stringify(run)], {
       ...NOBODY,
@@ -103,9 +99,9 @@ test("a kill of a run to which its time limit has sent SIGTERM sends a signal of
   expect((await hub.log(run)).match(/^(?:term|int)$/gm)).toEqual(["term", "int"]);
 });
 
-test.for<[string, Pick<StopOrder, "cause" | "signal">]>([
-  ["a limit that was noticed", { cause: "timeout", signal: "SIGTERM" }],
-  ["a kill that was read", { cause: "kill", signal: "SIGTERM" }],
+test.for<[string, StopEvent]>([
+  ["a limit that was noticed", { type: "round", now: Date.now(), exceeded: "timeout" }],
+  ["a kill that was read", { type: "kill", signal: "SIGTERM", keyName: "late", deadline: undefined }],
 ])("%s before a kill, by another agent, takes nothing of it back and sends nothing", async ([, late]) => {
   await using hub = await startHub();
   const run = await hub.runScript(TELLS_SIGNALS);
@@ -116,11 +112,9 @@ test.for<[string, Pick<StopOrder, "cause" | "signal">]>([
   await hub.kill(run, { signal: "SIGINT" });
   await until(async () => (await hub.log(run)).includes("\nint\n") || undefined);
 
-  stopRun(other, noticed, { ...late, keyName: null, deadline: null });
+  stopsOf(hub, other)(noticed, late);
   expect(other.get(run.run_id)).toMatchObject({
-    stop_cause: "kill",
-    stop_signal: "SIGINT",
-    stop_key_name: ALL.name,
+    stop: { cause: "kill", signal: "SIGINT", keyName: ALL.name },
     status: "killed",
   });
   // Whatever was sent before this has been handled by then.
@@ -136,9 +130,8 @@ test("a limit that two agents notice sends one signal", async () => {
   const store = openRunStore(join(hub.stateDir, "runs.db"));
   onTestFinished(() => store.close());
   const noticed = store.get(run.run_id)!;
-  const deadline = Date.now() + 60_000;
-  const notice = () =>
-    stopRun(store, noticed, { cause: "timeout", signal: "SIGTERM", keyName: null, deadline });
+  const carryOut = stopsOf(hub, store);
+  const notice = () => carryOut(noticed, { type: "round", now: Date.now(), exceeded: "timeout" });
   notice();
   await until(async () => (await hub.log(run)).includes("\nterm\n") || undefined);
 
@@ -147,3 +140,11 @@ test("a limit that two agents notice sends one signal", async () => {
   await until(async () => (await hub.log(run)).includes("\nbarrier\n") || undefined);
   expect((await hub.log(run)).match(/^term$/gm)).toEqual(["term"]);
 });
+
+/** What another agent on the Hub's state folder would stop runs with. */
+function stopsOf({ stateDir }: Hub, store: RunStore) {
+  const executor = localExecutor({ stateDir, env: {}, runUser: undefined });
+  const signalLock = openAdvisoryLock(join(stateDir, "signals.lock"));
+  onTestFinished(() => signalLock.close());
+  return createStops({ store, executor, signalLock });
+}

@@ -5,10 +5,12 @@ import { DatabaseSync } from "node:sqlite";
 import { expect, test } from "vitest";
 
 import { logEndMark } from "../../../host-agent/logs/log-limit.ts";
-import { identify } from "../../../host-agent/executor/process-identity.ts";
+import { localExecutor } from "../../../host-agent/executor/local.ts";
+import { identify, isAlive } from "../../../host-agent/executor/process-identity.ts";
 import type { RunRecord } from "../../../host-agent/protocol/run.ts";
 import { openRunStore, type RunStore } from "../../../host-agent/store/run-store.ts";
-import { createSettle } from "../../../host-agent/runs/reconcile.ts";
+import { createReconcile } from "../../../host-agent/runs/reconcile.ts";
+import { createStops } from "../../../host-agent/runs/stop.ts";
 import { createSupervision } from "../../../host-agent/runs/supervise.ts";
 import { type Hub, startHub } from "../../support/hub.ts";
 
@@ -40,28 +42,32 @@ test("what fails for one run keeps no other from its limits, nor what is old fro
     // A child that the run has left behind writes on.
     await appendFile(left!.log_path, "x".repeat(3 * LIMIT));
     using opened = open(hub, {
-      update: { of: first.run_id, message: "no room for the first" },
+      change: { of: first.run_id, message: "no room for the first" },
       remove: { of: stuck!.run_id, message: "no room for the old one" },
     });
     const { store } = opened;
-    const deps = { store, stateDir: hub.stateDir, now: () => Date.now() + 2 * HOUR_MS };
-    const settling = createSettle({
+    const executor = localExecutor({ stateDir: hub.stateDir, env: {}, runUser: undefined });
+    const signalLock = { hold: <T>(work: () => T) => work(), close() {} };
+    const deps = { store, executor, signalLock, now: () => Date.now() + 2 * HOUR_MS };
+    const reconciling = createReconcile({
       ...deps,
       self: identify(process.pid)!,
+      isAgentAlive: isAlive,
       isLaunching: () => false,
       markers: async () => () => [],
     });
     const supervise = createSupervision(
-      { ...deps, keepRunsDays: 1, onPruned: ({ run_id }) => pruned.push(run_id) },
-      settling,
+      { ...deps, keepRunsDays: 1, onPruned: ({ runId }) => pruned.push(runId) },
+      reconciling,
+      createStops(deps),
     );
     failure = await supervise().catch((error: unknown) => error);
-    signalled = [first, second].map(({ run_id }) => store.get(run_id)!.stop_sent);
+    signalled = [first, second].map(({ run_id }) => store.get(run_id)!.stop?.sent);
   });
 
   expect(failure).toBeInstanceOf(AggregateError);
   expect(String(failure)).toMatch(/2 things failed.*no room for the first.*no room for the old one/);
-  expect(signalled).toEqual([0, 1]);
+  expect(signalled).toEqual([undefined, true]);
   expect(pruned).toEqual([old!.run_id]);
   expect((await stat(left!.log_path)).size).toBe(LIMIT + logEndMark(LIMIT).length);
   expect(await hub.ended(second)).toMatchObject({ signal: "SIGTERM" });
@@ -94,18 +100,21 @@ interface Fault {
 }
 
 /** The store of a Hub that is stopped, which fails for some runs. */
-function open(hub: Hub, faults: { update: Fault; remove: Fault }): { store: RunStore } & Disposable {
+function open(hub: Hub, faults: { change: Fault; remove: Fault }): { store: RunStore } & Disposable {
   const real = openRunStore(join(hub.stateDir, "runs.db"));
-  const failing =
-    <A extends unknown[], R>({ of, message }: Fault, work: (runId: string, ...more: A) => R) =>
-    (runId: string, ...more: A): R => {
-      if (runId === of) throw new Error(message);
-      return work(runId, ...more);
-    };
-  const store = {
+  const failFor = ({ of, message }: Fault, runId: string): void => {
+    if (runId === of) throw new Error(message);
+  };
+  const store: RunStore = {
     ...real,
-    update: failing(faults.update, real.update),
-    remove: failing(faults.remove, real.remove),
+    change(known, changes) {
+      failFor(faults.change, known.runId);
+      return real.change(known, changes);
+    },
+    remove(runId) {
+      failFor(faults.remove, runId);
+      return real.remove(runId);
+    },
   };
   return { store, [Symbol.dispose]: () => real.close() };
 }

@@ -6,7 +6,9 @@ import { DatabaseSync } from "node:sqlite";
 import { expect, onTestFinished, test } from "vitest";
 
 import { MIGRATIONS } from "../../../host-agent/store/migrations.ts";
+import type { RunChanges } from "../../../host-agent/store/run.ts";
 import { openRunStore } from "../../../host-agent/store/run-store.ts";
+import { newRun } from "../../support/runs.ts";
 
 async function temporaryPath(): Promise<string> {
   const dir = await mkdtemp(join(tmpdir(), "hub-store-"));
@@ -32,11 +34,11 @@ test("a database of the first version is taken up with all its runs", async () =
   onTestFinished(() => store.close());
 
   const runs = store.list({ source: "pipeline", limit: 10 });
-  expect(runs.map(({ run_id, label, status }) => [run_id, label, status])).toEqual([
-    ["run_000000000002", null, "running"],
-    ["run_000000000001", null, "completed"],
+  expect(runs.map(({ runId, label, status }) => [runId, label, status])).toEqual([
+    ["run_000000000002", undefined, "running"],
+    ["run_000000000001", undefined, "completed"],
   ]);
-  expect(store.findByToken("t2", 0)?.run_id).toBe("run_000000000002");
+  expect(store.findByToken("t2", 0)?.runId).toBe("run_000000000002");
   expect(store.list({ source: "pipeline", status: "running", limit: 10 })).toHaveLength(1);
   expect(store.list({ source: "pipeline", label: "x", limit: 10 })).toEqual([]);
   expect(store.callbacks.due(Number.MAX_SAFE_INTEGER, 10)).toEqual([]);
@@ -48,8 +50,8 @@ test("a launch that failed has ended no sooner than it started, also by a clock 
   const store = openRunStore(path);
   onTestFinished(() => store.close());
 
-  const failed = store.failLaunch("run_000000000002", { status_reason: "r", ended_at: 1 });
-  expect(failed).toMatchObject({ status: "failed", started_at: 3, ended_at: 3 });
+  const failed = store.failLaunch("run_000000000002", { reason: "r", endedAt: 1 });
+  expect(failed).toMatchObject({ status: "failed", startedAt: 3, endedAt: 3 });
 });
 
 test("a database is migrated once, and opens again as it is", async () => {
@@ -87,4 +89,112 @@ test("a step that fails leaves the database as it was", async () => {
 
   expect(db.prepare("PRAGMA user_version").get()).toEqual({ user_version: 1 });
   expect(db.prepare("SELECT * FROM runs").all()[0]).not.toHaveProperty("label");
+});
+
+/** A store with one run that is alive, at two agents at a time. */
+async function twoAgents() {
+  const path = await temporaryPath();
+  const [one, two] = [openRunStore(path), openRunStore(path)];
+  for (const store of [one, two]) onTestFinished(() => store.close());
+  const { run } = one.insertOrFind(newRun(), 0, () => {});
+  return { one, two, run, path };
+}
+
+const STOP = {
+  cause: "kill",
+  signal: "SIGTERM",
+  keyName: "k",
+  sent: false,
+  deadline: 9,
+  escalated: false,
+} as const;
+
+test("a change that another agent has overtaken writes nothing, whatever it was that changed", async () => {
+  const changes: RunChanges[] = [
+    { status: "running" },
+    { process: { pid: 7, startTime: "1", bootId: "b" } },
+    { stop: STOP },
+    { stop: { ...STOP, cause: "timeout" } },
+    { stop: { ...STOP, signal: "SIGINT" } },
+    { stop: { ...STOP, sent: true } },
+    { stop: { ...STOP, deadline: undefined } },
+    { stop: { ...STOP, escalated: true } },
+    { status: "failed", endedAt: 5 },
+  ];
+  for (const change of changes) {
+    // oxlint-disable-next-line no-await-in-loop -- a database each
+    const { one, two, run } = await twoAgents();
+    const known = "stop" in change && change.stop !== STOP ? one.change(run, { stop: STOP })! : run;
+    const changed = two.change(known, change);
+    expect(changed, JSON.stringify(change)).toMatchObject(change);
+    expect(one.change(known, { statusReason: "too late" }), JSON.stringify(change)).toBeUndefined();
+    expect(two.get(run.runId)).toEqual(changed);
+  }
+});
+
+test("a change of a run that is as it was known is written and returned", async () => {
+  const { one, two, run } = await twoAgents();
+  const changed = one.change(run, { stop: STOP, statusReason: "r" });
+  expect(changed).toEqual({ ...run, stop: STOP, statusReason: "r" });
+  expect(two.get(run.runId)).toEqual(changed);
+  expect(one.change(changed!, { stop: undefined })).toEqual({ ...run, statusReason: "r" });
+});
+
+test("everything that a launch records is read back as it was", async () => {
+  const { one } = await twoAgents();
+  const launch = newRun({
+    source: "pipeline",
+    spec: { recipe_id: "nightly", args: "a 'b'", params: { n: 1 } },
+    specSha256: "s",
+    label: "l",
+    timeoutSeconds: 3,
+    logLimit: 4,
+  });
+  const { run } = one.insertOrFind(launch, 0, () => {});
+  const { callbackUrl: _not, ...recorded } = launch;
+  expect(run).toMatchObject(recorded);
+  expect(run).toMatchObject({ status: "launching", stop: undefined, process: undefined, endedAt: undefined });
+});
+
+test("runs of a recipe are counted while they may be alive, also those that an earlier version recorded", async () => {
+  const { one, path } = await twoAgents();
+  const [first] = ["nightly", "nightly", "weekly"].map((recipe_id) => {
+    const launch = newRun({ source: "pipeline", spec: { recipe_id, args: "" } });
+    return one.insertOrFind(launch, 0, () => {}).run;
+  });
+  // A script whose spec happens to have the field is not a run of the recipe.
+  one.insertOrFind(newRun({ spec: { recipe_id: "nightly", args: "" } }), 0, () => {});
+  expect(["nightly", "weekly", "none"].map(one.countAliveOfRecipe)).toEqual([2, 1, 0]);
+  one.change(first!, { status: "failed", endedAt: 5 });
+  expect(one.countAliveOfRecipe("nightly")).toBe(1);
+
+  using db = new DatabaseSync(path);
+  const plan = db
+    .prepare("EXPLAIN QUERY PLAN SELECT count(*) FROM runs WHERE ended_at IS NULL AND recipe_id = 'x'")
+    .all();
+  expect(JSON.stringify(plan)).toContain("runs_alive_by_recipe (recipe_id=?)");
+});
+
+test("a row whose spec is not JSON does not stop the migration, and is left out of lists", async () => {
+  const path = await temporaryPath();
+  firstVersion(path);
+  using db = new DatabaseSync(path);
+  db.exec("UPDATE runs SET spec = '{torn' WHERE run_id = 'run_000000000001'");
+  const store = openRunStore(path);
+  onTestFinished(() => store.close());
+  expect(store.list({ source: "pipeline", limit: 10 }).map(({ runId }) => runId)).toEqual([
+    "run_000000000002",
+  ]);
+  expect(store.alive()).toHaveLength(1);
+});
+
+test("readers are not delayed by a transaction of another agent that holds the write lock", async () => {
+  const { one, two, run } = await twoAgents();
+  one.inOneWrite(() => {
+    one.change(run, { stop: STOP });
+    expect(two.get(run.runId)).toEqual(run);
+    expect(two.list({ source: "script", limit: 5 })).toEqual([run]);
+    expect(two.list({ source: "script", status: "running", limit: 5 })).toEqual([run]);
+    expect(two.countAlive()).toBe(1);
+  });
 });

@@ -1,0 +1,55 @@
+import { watchForChange } from "../logs/log-wait.ts";
+import { launchProblem, previewArgv } from "./command.ts";
+import { buildEnvironment } from "./environment.ts";
+import type { Executor } from "./executor.ts";
+import { lookAt } from "./look.ts";
+import { recoverRun } from "./recover.ts";
+import type { RunUser } from "./run-as.ts";
+import { removeRunFolder, runFolder } from "./run-folder.ts";
+import { commandStarted, killTree, signalRun } from "./signal-tree.ts";
+import { openSpawner, type Spawner } from "./spawner.ts";
+
+export interface LocalOptions {
+  stateDir: string;
+  /** The environment of the agent, of which a run sees a few variables. */
+  env: Readonly<Record<string, string | undefined>>;
+  /** Runs are started as this user; undefined for the agent's own. */
+  runUser: RunUser | undefined;
+  spawner?: Spawner;
+}
+
+/** Runs commands on this host, each under a wrapper that outlives the agent, found again by its folder and /proc. */
+export function localExecutor({ stateDir, env, runUser, spawner = openSpawner() }: LocalOptions): Executor {
+  const folderOf = (runId: string) => runFolder(stateDir, runId);
+  return {
+    start: async ({ runId, command, logPath }) =>
+      spawner.startRun(command, {
+        folder: folderOf(runId),
+        logPath,
+        env: buildEnvironment(env, runId, command.env, runUser),
+        runUser,
+      }),
+
+    async preview(command) {
+      const built = buildEnvironment(env, "", command.env, runUser);
+      const environment = Object.keys(built).toSorted();
+      try {
+        const argv = await previewArgv(command, { env: built, runUser });
+        return { argv, environment, problem: undefined };
+      } catch (error) {
+        return { argv: command.argv, environment, problem: launchProblem(error) };
+      }
+    },
+
+    recover: async (runId, launchedIn) => recoverRun(runId, launchedIn, folderOf(runId)),
+    look: (looks) => lookAt(looks, stateDir),
+    ready: commandStarted,
+    signal: signalRun,
+    kill: killTree,
+    // Its folder, and not its log: only an exit code says that there is something to see.
+    watch: (runId, paths, signal) => watchForChange([...paths, folderOf(runId).path], signal),
+    forget: (runId) => removeRunFolder(folderOf(runId)),
+    warmUp: () => spawner.warmUp(),
+    close: async () => spawner.close(),
+  };
+}

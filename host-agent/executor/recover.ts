@@ -1,0 +1,38 @@
+import { sleep } from "../system/sleep.ts";
+
+import type { Handle } from "./executor.ts";
+import { currentBootId, identify } from "./process-identity.ts";
+import { hasEnvironmentEntry, processesOf, RUN_ID_VARIABLE } from "./process-tree.ts";
+import { claimRun, isClaimEmpty, readStarted, type RunFolder } from "./run-folder.ts";
+
+/** How often, and how far apart, to look for the pid of a wrapper that has just claimed its run. */
+const STARTED_LOOKS = 20;
+const STARTED_LOOK_INTERVAL_MS = 25;
+
+/**
+ * Decides about a launch that nobody completed: claims the run, so that no wrapper can start it, or finds the process
+ * that has claimed it. The claim is one open(2) with O_EXCL on both sides, so exactly one of them wins.
+ */
+export async function recoverRun(
+  runId: string,
+  launchedIn: string,
+  folder: RunFolder,
+): Promise<"never_started" | Handle> {
+  if (await claimRun(folder)) return "never_started";
+  let pid = readStarted(folder);
+  for (let looks = 0; pid === undefined && looks < STARTED_LOOKS; looks++) {
+    await sleep(STARTED_LOOK_INTERVAL_MS);
+    pid = readStarted(folder);
+  }
+  const found = typeof pid === "number" ? pid : processesOf(runId)[0]?.pid;
+  // Read after the processes: a wrapper that is gone writes no more.
+  if (found === undefined && isClaimEmpty(folder) && launchedIn === currentBootId()) return "never_started";
+  return { runId, launchedIn, process: found === undefined ? undefined : processOf(runId, found) };
+}
+
+/** Without a start time and boot when the pid belongs to another process by now: then it is never taken for alive. */
+function processOf(runId: string, pid: number) {
+  const isItsOwn = hasEnvironmentEntry(pid, `${RUN_ID_VARIABLE}=${runId}`);
+  const identity = isItsOwn ? identify(pid) : undefined;
+  return { pid, startTime: identity?.startTime, bootId: identity?.bootId };
+}

@@ -1,0 +1,94 @@
+import { execFile } from "node:child_process";
+import { mkdirSync, readdirSync, readFileSync, writeFileSync } from "node:fs";
+import { dirname, join } from "node:path";
+
+import { expect, test } from "vitest";
+
+import { tempDir } from "./support/temp-dir.ts";
+
+const PROJECT = join(import.meta.dirname, "..");
+
+/** What each room of the host-agent may import of ours, in addition to its own files. */
+const ROOMS: Record<string, string[]> = {
+  system: [],
+  protocol: [],
+  logs: ["system", "protocol"],
+  executor: ["system", "protocol", "logs"],
+  store: ["system", "protocol", "executor/executor.ts"],
+  catalogue: ["system", "protocol"],
+  callbacks: ["system", "protocol", "store"],
+  audit: ["system", "protocol", "store"],
+  door: ["system", "protocol"],
+  runs: ["system", "protocol", "store", "logs", "catalogue", "executor/executor.ts"],
+};
+/** Rooms that run anywhere, or look at no file or process themselves. */
+const WITHOUT_NODE = new Set(["runs", "protocol"]);
+/** The shipped recipes and the unit are no modules of the agent. */
+const NO_ROOMS = new Set(["recipes", "systemd"]);
+
+const TARGETS = [
+  ...Object.keys(ROOMS).map((room) => `${room}/probe.ts`),
+  "executor/executor.ts",
+  "agent.ts",
+  "config.ts",
+];
+
+test("every folder of the host-agent is a room whose imports are bounded", () => {
+  const folders = readdirSync(join(PROJECT, "host-agent"), { withFileTypes: true })
+    .filter((entry) => entry.isDirectory() && !NO_ROOMS.has(entry.name))
+    .map((entry) => entry.name);
+  expect(folders.toSorted()).toEqual(Object.keys(ROOMS).toSorted());
+});
+
+test("the linter refuses each import that a room may not have, and no other", async () => {
+  const dir = tempDir();
+  writeFileSync(join(dir, ".oxlintrc.json"), readFileSync(join(PROJECT, ".oxlintrc.json")));
+  const expected: string[] = [];
+  for (const [room, allowed] of Object.entries(ROOMS)) {
+    const others = TARGETS.filter((target) => dirname(target) !== room);
+    const specifiers = [
+      ...others.map((target) => `../${target}`),
+      "node:fs",
+      "../../handlers/app.ts",
+      "../../adapters/node/node.ts",
+      "../../test/support/hub.ts",
+      "./own.ts",
+    ];
+    write(dir, `host-agent/${room}/probe.ts`, specifiers);
+    const isAllowed = (specifier: string): boolean =>
+      specifier === "./own.ts" ||
+      (specifier === "node:fs" && !WITHOUT_NODE.has(room)) ||
+      allowed.some((place) => specifier === `../${place}` || specifier.startsWith(`../${place}/`));
+    for (const specifier of specifiers) {
+      if (!isAllowed(specifier)) expected.push(`host-agent/${room}/probe.ts ${specifier}`);
+    }
+  }
+  const handlers = ["node:fs", "cloudflare:workers", "../adapters/node/node.ts", "../host-agent/agent.ts"];
+  write(dir, "handlers/probe.ts", [...handlers, "../host-agent/protocol/run.ts"]);
+  expected.push(...handlers.map((specifier) => `handlers/probe.ts ${specifier}`));
+
+  expect((await refusals(dir)).toSorted()).toEqual(expected.toSorted());
+});
+
+function write(dir: string, path: string, specifiers: string[]): void {
+  const lines = specifiers.map((specifier, i) => `import { a as a${i} } from "${specifier}";`);
+  const used = specifiers.map((_, i) => `a${i}`).join(", ");
+  mkdirSync(dirname(join(dir, path)), { recursive: true });
+  writeFileSync(join(dir, path), `${lines.join("\n")}\nexport const used = [${used}];\n`);
+}
+
+/** The file and specifier of each import that is refused. */
+async function refusals(dir: string): Promise<string[]> {
+  const oxlint = join(PROJECT, "node_modules", ".bin", "oxlint");
+  const output = await new Promise<string>((resolve) => {
+    execFile(oxlint, ["--format", "json"], { cwd: dir, maxBuffer: 2 ** 26 }, (_error, stdout) =>
+      resolve(stdout),
+    );
+  });
+  const { diagnostics } = JSON.parse(output) as {
+    diagnostics: { code: string; filename: string; message: string }[];
+  };
+  return diagnostics
+    .filter(({ code }) => code.includes("no-restricted-imports"))
+    .map(({ filename, message }) => `${filename} ${/'([^']+)' import/.exec(message)?.[1]}`);
+}
