@@ -26,6 +26,12 @@ export interface ReconcileDeps {
   isLaunching(runId: string): boolean;
 }
 
+/** What is to be written of a run; undefined when it is as it is to be. */
+interface Decided {
+  run: Run;
+  changes: RunChanges | undefined;
+}
+
 /** The error markers that count for this run. */
 export type MarkersOf = (run: Run) => readonly RegExp[];
 
@@ -56,46 +62,53 @@ export function createReconcile(deps: ReconcileDeps) {
   /** The same for many, with one write to the disk; `failures` are of runs that could not be looked at and are returned as they were. */
   async function reconcileAll(known: readonly Run[]): Promise<{ runs: Run[]; failures: unknown[] }> {
     const markersOf = await deps.markers();
-    const current = known.map((run) => (run.endedAt === undefined ? currentOf(run) : run));
-    const started = current.filter((run) => run.endedAt === undefined && run.status !== "launching");
     const failures: unknown[] = [];
-    const attempt = <T>(run: T, work: () => T): T => {
+    for (const run of known.filter(({ status }) => status === "launching")) {
+      await reconcile(run).catch((error: unknown) => failures.push(error));
+    }
+    // From here on nothing is awaited: what another request has reported meanwhile is never taken back.
+    const current = known.map((run) => (run.endedAt === undefined ? currentOf(run) : run));
+    const decided = decideAll(current, markersOf, failures);
+    const written = writeAll(decided, failures);
+    return { runs: current.map((run) => written.get(run.runId) ?? run), failures };
+  }
+
+  /** What is to be written of each run, or a run that was written already. A failure of one costs no other. */
+  function decideAll(current: readonly Run[], markersOf: MarkersOf, failures: unknown[]): Decided[] {
+    const started = current.filter((run) => run.endedAt === undefined && run.status !== "launching");
+    const observations = look(started);
+    const decided: Decided[] = [];
+    for (const [i, run] of started.entries()) {
       try {
-        return work();
+        const observation = observations[i]!;
+        if (isSignalDue(run)) {
+          decided.push({ run: apply(run, observation, markersOf), changes: undefined });
+          continue;
+        }
+        const changes = decide(run, observation, markersOf);
+        if (changes !== undefined) decided.push({ run, changes });
       } catch (error) {
         failures.push(error);
-        return run;
       }
-    };
-    const observed = new Map<string, Observation>();
-    for (const [i, observation] of look(started).entries()) observed.set(started[i]!.runId, observation);
-    const writes: { run: Run; changes: RunChanges }[] = [];
-    const runs: Run[] = [];
-    for (const run of current) {
-      const observation = observed.get(run.runId);
-      if (observation === undefined) {
-        runs.push(run.status === "launching" ? await reconcile(run) : run);
-        continue;
-      }
-      runs.push(
-        attempt(run, () => {
-          if (isSignalDue(run)) return apply(run, observation, markersOf);
-          const changes = decide(run, observation, markersOf);
-          if (changes !== undefined) writes.push({ run, changes });
-          return run;
-        }),
-      );
     }
-    if (writes.length === 0) return { runs, failures };
-    const written = new Map<string, Run>();
+    return decided;
+  }
+
+  /** Writes once to the disk, and not at all when there is nothing to write. */
+  function writeAll(decided: readonly Decided[], failures: unknown[]): Map<string, Run> {
+    const written = new Map(decided.map(({ run }) => [run.runId, run]));
+    if (decided.every(({ changes }) => changes === undefined)) return written;
     store.inOneWrite(() => {
-      for (const { run, changes } of writes)
-        written.set(
-          run.runId,
-          attempt(run, () => write(run, changes)),
-        );
+      for (const { run, changes } of decided) {
+        if (changes === undefined) continue;
+        try {
+          written.set(run.runId, write(run, changes));
+        } catch (error) {
+          failures.push(error);
+        }
+      }
     });
-    return { runs: runs.map((run) => written.get(run.runId) ?? run), failures };
+    return written;
   }
 
   function currentOf(known: Run): Run {

@@ -23,9 +23,17 @@ function startLaunch() {
     rmSync(stateDir, { recursive: true });
   });
   let duringMarkers: (() => void) | undefined;
+  let duringRecovery: (() => Promise<void>) | undefined;
+  const executor = localExecutor({ stateDir, env: {}, runUser: undefined });
   const { reconcile, reconcileAll } = createReconcile({
     store,
-    executor: localExecutor({ stateDir, env: {}, runUser: undefined }),
+    executor: {
+      ...executor,
+      async recover(...run) {
+        await duringRecovery?.();
+        return executor.recover(...run);
+      },
+    },
     signalLock: { hold: (work) => work(), close() {} },
     now: Date.now,
     self,
@@ -59,6 +67,7 @@ function startLaunch() {
     start: (runId: string, process: RunProcess = { ...self, startTime: "1" }) =>
       store.markRunning(runId, { process, logFile: undefined, reason: ALIVE }),
     onMarkers: (work: () => void) => (duringMarkers = work),
+    onRecovery: (work: () => Promise<void>) => (duringRecovery = work),
   };
 }
 
@@ -103,4 +112,20 @@ test("a run that cannot be looked at keeps no other from being reconciled", asyn
   expect(runs.map(({ status }) => status)).toEqual(["failed", "running", "failed"]);
   expect(failures).toEqual([expect.objectContaining({ code: "ENAMETOOLONG" })]);
   expect(store.alive().map(({ runId }) => runId)).toEqual([broken.run.runId]);
+});
+
+test("a run whose end was reported during a look at many runs is never shown alive by that look", async () => {
+  const { store, reconcile, reconcileAll, launch, start, run, folder, onRecovery } = startLaunch();
+  // Alive when the look begins: this very process; over before the look ends.
+  const alive = start(run.runId, self);
+  launch("run_000000000002", "log");
+  // It was launched by this agent, which launches nothing: it is recovered in the middle of the look.
+  const orphan = store.get("run_000000000002")!;
+  onRecovery(async () => {
+    writeFileSync(folder.exit, "  0\n");
+    expect(await reconcile(alive)).toMatchObject({ status: "completed" });
+  });
+  const { runs, failures } = await reconcileAll([alive, orphan]);
+  expect(failures).toEqual([]);
+  expect(runs.map(({ status }) => status)).toEqual(["completed", "failed"]);
 });
