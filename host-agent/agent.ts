@@ -19,10 +19,10 @@ import { localExecutor } from "./executor/local.ts";
 import { publicRun } from "./runs/record.ts";
 import { openAdvisoryLock } from "./store/advisory-lock.ts";
 
-/** An agent that is at work, in this process. Whoever can call it may do all that it can: the door stands in front of it. */
+/** An agent that is at work, in this process. Every caller may do all that it can: authentication is in front of it. */
 export interface Agent {
   operations: Operations;
-  /** The record of changes: for those that whoever holds the agent makes itself. */
+  /** The record of changes: for those that the agent's owner makes itself. */
   audit: Pick<AuditLog, "record" | "recordRefusal">;
   /** What is wrong with the recipes file now, in a sentence for the operator; undefined when all is well. */
   recipesProblem(): Promise<string | undefined>;
@@ -30,7 +30,7 @@ export interface Agent {
   countAlive(): Promise<number>;
   /** Answers every request that is held until a log grows, now and from now on. */
   stopWaiting(): void;
-  /** Stops looking after the runs; they go on. */
+  /** Stops supervising the runs; they go on. */
   close(): Promise<void>;
 }
 
@@ -38,7 +38,7 @@ const SUPERVISE_INTERVAL_MS = 1_000;
 const CALLBACK_INTERVAL_MS = 1_000;
 
 /**
- * Opens the state folder, takes up the runs that are in it and looks after them
+ * Opens the state folder, recovers the runs that are in it and supervises them
  * until `close`. Throws ConfigError when the folder cannot be used.
  */
 export async function startAgent(
@@ -81,7 +81,7 @@ export async function startAgent(
     checkCallbackUrl: callbacks.rules.check,
     now,
   });
-  // Now, and not when the first client asks: who starts the agent is to hear of a broken file.
+  // Now, and not when the first client asks: the operator who starts the agent should learn of a broken file.
   await recipes.current();
   const interrupted = store.alive().filter((run) => run.status === "launching");
   const supervision = repeat(
@@ -98,7 +98,7 @@ export async function startAgent(
   );
   await supervision.first;
   executor.warmUp();
-  // A round of its own: whoever is called back may be slow, and the runs are looked after in time.
+  // A separate round: receivers may be slow, and supervision must not wait for them.
   const calling = repeat("callbacks_failed", callbacks.startDue, CALLBACK_INTERVAL_MS);
   for (const { runId, keyName } of interrupted) {
     const outcome = store.get(runId)?.status ?? "forgotten";

@@ -73,10 +73,10 @@ function checkInterpreter({ path, executable, shebang }: CommandScript): void {
   if (!mayRun(interpreter)) {
     throw new LaunchError(`its interpreter ${JSON.stringify(interpreter)} cannot be run`);
   }
-  if (!mayRun(path)) throw new LaunchError("it may not be run by the host-agent's user");
+  if (!mayRun(path)) throw new LaunchError("it is not executable by the host-agent's user");
 }
 
-/** The absolute path of the program that `command` names. Throws LaunchError when there is none that may be run. */
+/** The absolute path of the program that `command` names. Throws LaunchError when there is none that is executable. */
 export function findProgram(command: string, cwd: string, env: Record<string, string>): string {
   const candidates = command.includes("/")
     ? [resolve(cwd, command)]
@@ -86,7 +86,7 @@ export function findProgram(command: string, cwd: string, env: Record<string, st
         .map((folder) => join(folder, command));
   const program = candidates.find((candidate) => mayRun(candidate) && statSync(candidate).isFile());
   if (program === undefined) {
-    throw new LaunchError(`there is no program ${JSON.stringify(command)} that may be run`);
+    throw new LaunchError(`program ${JSON.stringify(command)} was not found or is not executable`);
   }
   return program;
 }
@@ -113,7 +113,7 @@ class LaunchError extends Error {
   override readonly name = "LaunchError";
 }
 
-/** What a caller is told of an error on the way to a started command. */
+/** The problem that reports an error on the way to a started command. */
 export function launchProblem(error: unknown): ApiProblem {
   if (error instanceof ApiProblem) return error;
   if (error instanceof LaunchError)

@@ -6,7 +6,7 @@ import { exitTime, isUntouched, readExitCode, runFolder } from "./run-folder.ts"
 import { leaderOf } from "./signal-tree.ts";
 
 /**
- * Looks at runs by their folders and by /proc: all that it goes by is outside this process, so any agent, at any
+ * Looks at runs by their folders and by /proc: all that it uses is outside this process, so any agent, at any
  * time, comes to the same answer. The processes of the host are listed at most once, after every wrapper was looked
  * at: a list from before could lack what a wrapper has started since.
  */

@@ -3,7 +3,7 @@ import { readFileSync } from "node:fs";
 import { isUnableToLook } from "../system/exhaustion.ts";
 
 /**
- * One process for ever: a pid alone is reused, a pid with its start time within
+ * One process, forever: a pid alone is reused, a pid with its start time within
  * one boot is not.
  */
 export interface ProcessIdentity {
@@ -41,7 +41,7 @@ export function readStat(pid: number): ProcessStat | undefined {
     if (isUnableToLook(error)) throw error;
     return undefined;
   }
-  // The command name stands in parentheses and may hold anything, also ")".
+  // The command name is in parentheses and may contain anything, also ")".
   const fields = text.slice(text.lastIndexOf(")") + 2).split(" ");
   const [state, ppid, pgrp, session] = fields;
   const startTime = fields[19];
@@ -49,7 +49,7 @@ export function readStat(pid: number): ProcessStat | undefined {
   return { pid, state, ppid: Number(ppid), pgrp: Number(pgrp), session: Number(session), startTime };
 }
 
-/** A zombie has ended: it only waits for a parent that reads its exit code, perhaps for ever. */
+/** A zombie has ended: it only waits for a parent that reads its exit code, perhaps forever. */
 export function hasEnded(stat: ProcessStat): boolean {
   return stat.state === "Z" || stat.state === "X";
 }

@@ -14,13 +14,13 @@ export interface RunUser {
   shell: string;
 }
 
-/** What stands between the user and a launch, in words that fit behind "cannot start it:"; undefined when nothing does. */
+/** Why this user cannot launch the command, in words that fit after "cannot start it:"; undefined when it can. */
 export async function obstacleFor(
   { uid, gid, username }: RunUser,
   { cwd, program, script }: { cwd: string; program: string; script: string | undefined },
 ): Promise<string | undefined> {
   const test = 'test -x "$1" || exit 71; test -x "$2" || exit 72; test -r "$3" || exit 73';
-  // Without a script any folder that is readable stands for it.
+  // Without a script, any readable folder will do.
   const args = ["-c", test, "sh", cwd, program, script ?? "/"];
   const code = await promisify(execFile)("/bin/sh", args, { uid, gid, cwd: "/", env: {} }).then(
     () => 0,

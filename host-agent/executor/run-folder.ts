@@ -20,7 +20,7 @@ import { removeIfOurs } from "../system/remove.ts";
 /**
  * The folder of one run, written by its wrapper and by nobody else afterwards:
  *
- * - `started`: the wrapper's pid; whoever creates it owns the run (run.sh)
+ * - `started`: the wrapper's pid; its creator owns the run (run.sh)
  * - `exit`: the exit code and a newline once the command has ended, blanks before
  */
 export interface RunFolder {
@@ -41,7 +41,7 @@ export function runFolder(stateDir: string, runId: string): RunFolder {
   return { path, started: join(path, "started"), exit: join(path, "exit") };
 }
 
-/** Makes the folder and the room for the exit code. Throws EEXIST if it is there. */
+/** Makes the folder and reserves space for the exit code. Throws EEXIST when it exists. */
 export function createRunFolder(folder: RunFolder): void {
   mkdirSync(folder.path, { mode: 0o700 });
   writeFileSync(folder.exit, NO_EXIT_CODE, { flag: "wx", mode: 0o600 });
@@ -82,7 +82,7 @@ export function isClaimEmpty(folder: RunFolder): boolean {
 
 /**
  * True when a wrapper that is gone has not come to start the command: the
- * folder is as the agent made it, and no pid stands in it. As `isClaimEmpty`,
+ * folder is as the agent made it, and no pid is in it. As `isClaimEmpty`,
  * it proves nothing after a power cut.
  */
 export function isUntouched(folder: RunFolder): boolean {

@@ -11,7 +11,7 @@ shift
 # command gets the default action and the wrapper outlives it.
 trap : TERM INT HUP QUIT USR1 USR2 ALRM PIPE
 
-# noclobber makes this an open with O_EXCL: one claimant wins, for ever.
+# noclobber makes this an open with O_EXCL: one claimant wins, once and for all.
 set -C
 { echo "$$" >"$dir/started"; } 2>/dev/null || exit 75
 set +C
@@ -20,7 +20,7 @@ set +C
 "$@" 3<&-
 code=$?
 
-# The file exists and is larger than this: overwriting needs no room on the disk.
-# Should it be gone, that is nothing to say in the command's log.
+# The file exists and is larger than this: overwriting needs no free space on the disk.
+# If it is gone, that is no matter for the command's log.
 { printf '%3d\n' "$code" 1<>"$dir/exit"; } 2>/dev/null
 exit "$code"

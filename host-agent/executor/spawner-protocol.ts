@@ -2,7 +2,7 @@ import { ApiProblem, type ProblemCode } from "../protocol/problem.ts";
 import type { Started } from "./executor.ts";
 import type { StartRun } from "./start-run.ts";
 
-/** What the agent asks of the spawner: the arguments of `startRun`, under a number of its own. */
+/** What the agent asks of the spawner: the arguments of `startRun`, under its own number. */
 export interface StartRequest {
   id: number;
   args: Parameters<StartRun>;
@@ -21,7 +21,7 @@ export type StartAnswer = { id: number } & (
     }
 );
 
-/** The answer that tells of a failure. */
+/** The answer that reports a failure. */
 export function refusal(id: number, error: unknown): StartAnswer {
   const problem = error instanceof ApiProblem ? error : new ApiProblem("internal", String(error));
   const { code, message, extras } = problem;

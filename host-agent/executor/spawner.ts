@@ -28,7 +28,7 @@ interface Waiting {
 }
 
 /**
- * Starts runs from a small process of its own. fork(2) copies the page tables of
+ * Starts runs from a small separate process. fork(2) copies the page tables of
  * the process that calls it, so the agent itself, with its heap, would take
  * several times as long, and answer nobody meanwhile. A spawner that ends or
  * hangs is replaced by the next start.

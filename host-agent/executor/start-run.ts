@@ -19,7 +19,7 @@ const RUN_SH = fileURLToPath(new URL("run.sh", import.meta.url));
 /**
  * Starts a command under the wrapper. The process belongs to nobody: it
  * leads its own session and writes its own log. Throws `launch_failed` when the
- * command cannot be started and `host_unavailable` when the host has no room for it.
+ * command cannot be started and `host_unavailable` when the host lacks the resources for it.
  */
 export async function startRun(
   command: Command,

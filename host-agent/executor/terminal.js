@@ -10,7 +10,7 @@ const COLUMNS = 120;
 const ROWS = 30;
 /**
  * Without it the terminal would write \r\n for \n; the log keeps what the command wrote. Once more when stty
- * was killed (128+n): whoever kills processes of the run on the host may hit it.
+ * was killed (128+n): anyone who kills processes of the run on the host may hit it.
  */
 const WITH_PLAIN_NEWLINES = 'while stty -onlcr 2>/dev/null; [ $? -gt 128 ]; do :; done; exec "$@"';
 
@@ -29,12 +29,12 @@ pty.onExit(({ exitCode, signal }) => {
   process.exitCode = signal ? 128 + signal : exitCode;
 });
 
-// Whoever signals a run signals each of its processes, the command too: passing it on would deliver it twice,
+// A signal to a run goes to each of its processes, the command too: passing it on would deliver it twice,
 // which many programs take for "now, by force". We only have to outlive it, for the rest of the output.
 for (const signal of ["SIGTERM", "SIGINT", "SIGHUP", "SIGQUIT"]) process.on(signal, () => {});
 
 /**
- * What the log has no room for is lost, as it is without a terminal; the command and its exit code are not.
+ * Output for which the disk is full is lost, as it is without a terminal; the command and its exit code are not.
  * @param {Uint8Array} data
  */
 function writeAll(data) {
@@ -43,6 +43,6 @@ function writeAll(data) {
       written += writeSync(1, data, written);
     }
   } catch {
-    // Nor is there anywhere to say so.
+    // There is nowhere to report it.
   }
 }

@@ -40,7 +40,7 @@ export function createLog(path: string): { fd: number } & Disposable {
  * Reads at most `maxBytes` bytes (one character if that is longer) from byte
  * `after` on, with one pread(2) whatever the log's size. While `growing`, a
  * character that is not complete yet waits at the end of the file. A log that is
- * over its `limit` is its first `limit` bytes and the line that says so. Throws
+ * over its `limit` is its first `limit` bytes and the line that reports it. Throws
  * `log_gone` and `offset_beyond_end`.
  */
 export async function readPage(
@@ -54,7 +54,7 @@ export async function readPage(
   if (after > size) {
     throw new ApiProblem("offset_beyond_end", `after: ${after} is beyond the log's ${size} bytes`, { size });
   }
-  // A few bytes more than asked for, to know the character that stands at the cut.
+  // A few bytes more than asked for, to know the character at the cut.
   const wanted = Math.min(maxBytes + MAX_CHARACTER_BYTES - 1, size - after);
   const buffer = Buffer.allocUnsafe(wanted);
   const bytesRead = readSync(log.fd, buffer, 0, wanted, after);
@@ -78,7 +78,7 @@ interface PageRequest {
   limit?: number | undefined;
 }
 
-/** The last `maxBytes` bytes, decoded leniently; "" when the log is gone. Throws when it is there and cannot be read now. */
+/** The last `maxBytes` bytes, decoded leniently; "" when the log is gone. Throws when it exists and cannot be read now. */
 export function readTail(path: string, maxBytes: number): string {
   try {
     using log = openLog(path);
@@ -101,7 +101,7 @@ export function readTail(path: string, maxBytes: number): string {
 function openLog(path: string): { fd: number; size: number } & Disposable {
   // O_NONBLOCK, so that a FIFO put in the log's place cannot hold us up.
   const flags = constants.O_RDONLY | constants.O_NOFOLLOW | constants.O_NONBLOCK;
-  const gone = "The log is no longer there: it was moved or removed on the host";
+  const gone = "The log no longer exists: it was moved or removed on the host";
   let fd: number;
   try {
     fd = openSync(path, flags);

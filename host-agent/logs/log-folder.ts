@@ -17,8 +17,8 @@ export type HeldFolder = { fd: number } & Disposable;
 /**
  * Opens the folder of a log, made if it is missing. It goes from folder to folder
  * by descriptors, and follows a symbolic link only where nobody but root and
- * this user can have put it: whoever else may write on the way could have logs
- * written wherever this user may. Throws `launch_failed` for such a link, and
+ * this user can have put it: any other user with write permission on the path could have logs
+ * written to every place where this user may write. Throws `launch_failed` for such a link, and
  * what the file system says.
  */
 export function openLogFolder(path: string): HeldFolder {
@@ -39,7 +39,7 @@ export function checkLogFolder(path: string): void {
 function walk(path: string, make: (place: string, missing: unknown) => void): HeldFolder {
   let folder = openSync("/", O_PATH | O_DIRECTORY);
   let left = parts(path);
-  /** So many of the next names come from links: what those lead to must be there. */
+  /** How many of the next names come from links: their targets must exist. */
   let fromLinks = 0;
   try {
     for (let links = 0; left.length > 0;) {
@@ -64,7 +64,7 @@ function walk(path: string, make: (place: string, missing: unknown) => void): He
       left = [...parts(target), ...rest];
       fromLinks += parts(target).length;
     }
-    // With O_DIRECTORY, so that a file in its place is told as what it is.
+    // With O_DIRECTORY, so that a file in its place is reported as ENOTDIR.
     closeSync(openSync(placeIn(folder, "."), O_PATH | O_DIRECTORY));
     const fd = folder;
     return { fd, [Symbol.dispose]: () => closeSync(fd) };
@@ -88,7 +88,7 @@ function openPlace(place: string): number {
   return openSync(place, O_PATH | O_NOFOLLOW);
 }
 
-/** The same; when nothing is there, after making it. */
+/** The same; when it does not exist, after making it. */
 function openNext(place: string, make: (place: string, missing: unknown) => void): number {
   try {
     return openPlace(place);
@@ -117,6 +117,6 @@ function isClosedToOthers(folder: number): boolean {
 function foreignLink(): ApiProblem {
   return new ApiProblem(
     "launch_failed",
-    "Cannot start it: the folder of its log lies behind a symbolic link that another user could have put there",
+    "Cannot start it: the folder of its log is behind a symbolic link that another user could have put there",
   );
 }

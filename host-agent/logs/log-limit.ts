@@ -49,7 +49,7 @@ export function cutLog(path: string, limit: number, identity: string): boolean {
   try {
     fd = openSync(path, O_RDWR | O_NOFOLLOW | O_NONBLOCK);
   } catch {
-    // Moved or removed on the host: then it is no longer ours to look after.
+    // Moved or removed on the host: then it is no longer ours.
     return false;
   }
   try {

@@ -1,6 +1,6 @@
 import { type FSWatcher, watch } from "node:fs";
 
-/** How often to look without having been told, for file systems that tell nothing (NFS, FUSE). */
+/** How often to look without a notification, for file systems that send none (NFS, FUSE). */
 const LOOK_INTERVAL_MS = 500;
 
 /**

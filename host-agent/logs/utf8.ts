@@ -6,7 +6,7 @@ export const MAX_CHARACTER_BYTES = 4;
  * inside a UTF-8 character. If not even the first character fits, it is included
  * whole. Bytes that are not UTF-8 count as characters of one byte.
  *
- * A character that `bytes` itself cuts off is left out: whoever knows that
+ * A character that `bytes` itself cuts off is left out: a caller who knows that
  * nothing follows it takes all of `bytes` instead.
  */
 export function endOfPage(bytes: Uint8Array, limit: number): number {

@@ -13,7 +13,7 @@ export function holdRequests() {
   return {
     /** Begins a request that may wait for `waitSeconds`. Throws `rate_limited` when too many wait. */
     hold<T>(waitSeconds: number, begin: () => Promise<T>): Promise<T> {
-      // Each is a watch of its own, and all of one run wake at once.
+      // Each has its own watch, and all of one run wake at once.
       if (waitSeconds > 0 && held.size >= MAX_HELD) throw tooManyHeld();
       const tracked = begin().finally(() => held.delete(tracked));
       held.add(tracked);

@@ -57,7 +57,7 @@ function onKill(
     const { sent = false, escalated = false } = stop ?? {};
     return { do: "record", stop: { cause: "kill", signal, keyName, sent, deadline: 0, escalated } };
   }
-  // A limit's stop becomes the kill's, which sends a signal of its own.
+  // A limit's stop becomes the kill's, which sends its own signal.
   if (stop?.cause !== "kill") {
     const escalated = stop?.escalated ?? false;
     return { do: "record", stop: { cause: "kill", signal, keyName, sent: false, deadline, escalated } };

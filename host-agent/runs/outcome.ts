@@ -61,7 +61,7 @@ export function classify(ending: Ending): Outcome {
   const errorLine = findErrorLine(ending.logTail, ending.markers);
   if (exitCode === undefined) return { ...facts, ...withoutExitCode(ending, errorLine) };
   if (exitCode !== 0) {
-    const by = signal ? `, as after ${signal}, which nobody sent through this API` : "";
+    const by = signal ? ` (${signal}, not sent through this API)` : "";
     return { ...facts, status: "failed", statusReason: `The command exited with code ${exitCode}${by}.` };
   }
   if (errorLine !== undefined) {

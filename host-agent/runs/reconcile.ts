@@ -40,7 +40,7 @@ export type Reconcile = ReturnType<typeof createReconcile>;
 
 /**
  * Finds out what runs that were alive are now, and records what has changed. It looks first, outside any
- * lock, and then writes by compare-and-set: what another agent has changed meanwhile stands. A run that
+ * lock, and then writes by compare-and-set: what another agent has changed meanwhile remains. A run that
  * cannot be looked at stays as it is.
  */
 export function createReconcile(deps: ReconcileDeps) {
@@ -133,7 +133,7 @@ export function createReconcile(deps: ReconcileDeps) {
     });
   }
 
-  /** What another agent has written meanwhile stands: the next look goes by that. */
+  /** What another agent has written meanwhile remains: the next look uses it. */
   function write(run: Run, changes: RunChanges): Run {
     return store.change(run, changes) ?? currentOf(run);
   }

@@ -10,7 +10,7 @@ export interface AdvisoryLock {
 const WAIT_MS = 5_000;
 
 /**
- * The lock that the file at `path` stands for: an SQLite database in which nothing is ever written. SQLite's own
+ * The lock whose file is at `path`: an SQLite database to which nothing is ever written. SQLite's own
  * lock on it (fcntl(2), sqlite.org/lockingv3.html) is the advisory lock, since Node offers no flock(2). Within one
  * process calls may nest. `hold` throws SQLITE_BUSY after 5 seconds.
  */

@@ -96,8 +96,8 @@ export function openDatabase(path: string): DatabaseSync {
 }
 
 const DAMAGED =
-  "is damaged, and without it nobody knows which runs there were. Restore it from a backup; or move it, its -wal and its -shm " +
-  "away to begin without any runs: the logs stay, and what is still running goes on without being looked after";
+  "is damaged, and without it the runs are unknown. Restore it from a backup; or move it, its -wal and its -shm " +
+  "away to begin without any runs: the logs stay, and what is still running goes on unsupervised";
 const UNUSABLE = "cannot be used";
 
 /** Throws when a page of the database is not what it should be: later it would fail in the middle of a launch. */

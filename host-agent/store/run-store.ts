@@ -158,7 +158,7 @@ function reads(db: DatabaseSync) {
   };
 }
 
-/** Each filter has a statement and an index of its own, so that a page costs the same among any number of runs. */
+/** Each filter has its own statement and index, so that a page costs the same among any number of runs. */
 function lists(db: DatabaseSync) {
   const page = "seq < :before ORDER BY seq DESC LIMIT :limit";
   const all = db.prepare(`SELECT ${COLUMNS} FROM runs WHERE source = :source AND ${page}`);
