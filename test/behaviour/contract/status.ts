@@ -44,13 +44,13 @@ export function statusContract(deploy: Deploy): void {
         "SIGKILL from elsewhere is failed, with the signal",
         "kill -KILL $$",
         { status: "failed", exit_code: 137, signal: "SIGKILL" },
-        /SIGKILL, which nobody sent through this API/,
+        /\(SIGKILL, not sent through this API\)/,
       ],
       [
         "SIGTERM from elsewhere is failed, with the signal",
         "kill -TERM $$",
         { status: "failed", exit_code: 143, signal: "SIGTERM" },
-        /SIGTERM, which nobody sent/,
+        /\(SIGTERM, not sent through this API\)/,
       ],
       [
         "a wrapper killed together with a silent command is unknown",
