@@ -1,11 +1,9 @@
-import { readFile } from "node:fs/promises";
 import { dirname, resolve } from "node:path";
 
 import * as z from "zod";
 
 import { sha256 } from "../system/sha256.ts";
-import { isUnableToLook } from "../system/exhaustion.ts";
-import { fileVersion } from "../system/file-version.ts";
+import { watchFile } from "../system/watched-file.ts";
 import { DEFAULT_ERROR_MARKERS } from "./error-markers.ts";
 import { ParamEntry, type RecipeParam, publicParam, repeatedParam } from "./params.ts";
 import { type Recipe, RecipeId } from "../protocol/recipe.ts";
@@ -73,43 +71,38 @@ const NODE_WORD = "{node}";
 /**
  * The recipes file at `path`, read again when it has changed. When it is
  * missing or malformed the last good catalogue stays and `problem()` says why.
- * Throws when the host has no descriptors to read it for the first time.
+ * `current` rejects when the host has no descriptors to read it for the first time.
  */
 export function openRecipes(path: string, onRead: OnRead = () => {}) {
-  let catalogue: Catalogue = { recipes: new Map(), error_markers: compile(DEFAULT_ERROR_MARKERS) };
-  let version: string | undefined;
+  let isRead = false;
   let problem: string | undefined;
-  let looking: Promise<void> | undefined;
-
-  async function look(): Promise<void> {
-    const now = fileVersion(path);
-    if (now === version) return;
-    try {
-      const text = await readFile(path, "utf8");
-      catalogue = parseCatalogue(text, dirname(path));
+  const initial: Catalogue = { recipes: new Map(), error_markers: compile(DEFAULT_ERROR_MARKERS) };
+  const file = watchFile<{ catalogue: Catalogue; sha256: string | null }>(path, {
+    initial: { catalogue: initial, sha256: null },
+    parse: (text) => ({ catalogue: parseCatalogue(text, dirname(path)), sha256: sha256(text) }),
+    onLoaded(loaded) {
+      isRead = true;
       if (problem !== undefined) {
         console.error(JSON.stringify({ level: "info", event: "recipes_file_mended" }));
       }
       problem = undefined;
-      onRead("loaded", sha256(text));
-    } catch (error) {
-      // It says nothing of the file: the next look is another try.
-      if (isUnableToLook(error) && version !== undefined) return;
-      if (isUnableToLook(error)) throw error;
+      onRead("loaded", loaded.sha256);
+    },
+    onFault({ error, isPassing }, last) {
+      // Nothing is known about the file: the next look tries again.
+      if (isPassing && !isRead) throw error;
+      if (isPassing) return last;
+      isRead = true;
       problem = `the recipes file cannot be used: ${reasonOf(error)}`;
       // With its path and the fault: /healthz, which is public, says only that there is one.
       console.error(JSON.stringify({ level: "error", event: "recipes_file_broken", error: problem }));
       onRead("refused", null);
-    }
-    version = now;
-  }
+      return last;
+    },
+  });
 
   async function current(): Promise<Catalogue> {
-    // A look that began before this call may have missed a change that came before it: only the next one counts.
-    await looking;
-    looking ??= look().finally(() => (looking = undefined));
-    await looking;
-    return catalogue;
+    return (await file.current()).catalogue;
   }
 
   return {
@@ -148,8 +141,7 @@ export function parseCatalogue(text: string, folder: string): Catalogue {
 }
 
 /** On one line, for a banner and a log. */
-function reasonOf(error: unknown): string {
-  const message = error instanceof Error ? error.message : String(error);
+function reasonOf({ message }: Error): string {
   return message.replaceAll(/\s*\n\s*/g, " ");
 }
 
