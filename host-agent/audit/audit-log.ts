@@ -1,15 +1,7 @@
-import {
-  closeSync,
-  constants,
-  fchmodSync,
-  fstatSync,
-  mkdirSync,
-  openSync,
-  readSync,
-  writeSync,
-} from "node:fs";
+import { constants, fchmodSync, fstatSync, mkdirSync, readSync, writeSync } from "node:fs";
 import { dirname } from "node:path";
 
+import { openFile } from "../system/open-file.ts";
 import { sha256 } from "../system/sha256.ts";
 import type { AuditHead } from "../store/run-store.ts";
 
@@ -55,8 +47,9 @@ export function tornHash(hashBefore: string, torn: Buffer): string {
  */
 export function openAuditLog(path: string, { now, knownHead, exclusively }: AuditOptions) {
   mkdirSync(dirname(path), { recursive: true, mode: 0o700 });
-  const { O_APPEND, O_CREAT, O_RDWR, O_NOFOLLOW } = constants;
-  const fd = openSync(path, O_APPEND | O_CREAT | O_RDWR | O_NOFOLLOW, 0o600);
+  const { O_APPEND, O_CREAT, O_RDWR } = constants;
+  const file = openFile(path, O_APPEND | O_CREAT | O_RDWR, 0o600);
+  const { fd } = file;
   fchmodSync(fd, 0o600);
   let end = readEnd(fd, knownHead);
   let lost = 0;
@@ -137,7 +130,7 @@ export function openAuditLog(path: string, { now, knownHead, exclusively }: Audi
       if (isClosed) return;
       endMinute();
       isClosed = true;
-      closeSync(fd);
+      file[Symbol.dispose]();
     },
   };
 }

@@ -1,20 +1,11 @@
 import { createHash } from "node:crypto";
-import {
-  type BigIntStats,
-  closeSync,
-  constants,
-  fstatSync,
-  lstatSync,
-  openSync,
-  readFileSync,
-  readSync,
-  realpathSync,
-} from "node:fs";
+import { fstatSync, lstatSync, readFileSync, readSync, realpathSync } from "node:fs";
 import { readdir, realpath, stat } from "node:fs/promises";
 import { basename, dirname, isAbsolute, join, sep } from "node:path";
 import { setImmediate as nextTurn } from "node:timers/promises";
 
 import { isUnableToLook } from "../system/exhaustion.ts";
+import { type OpenFile, openFile } from "../system/open-file.ts";
 import { ApiProblem } from "../protocol/problem.ts";
 import type { ScriptContent, ScriptEntry, ScriptList } from "../protocol/script.ts";
 
@@ -82,7 +73,7 @@ export function openScripts(roots: readonly string[]) {
     /** Reads a script's source, at most 1 MiB of it. */
     async read(path: string): Promise<ScriptContent> {
       const real = confineScript(path);
-      using file = openRegular(real);
+      using file = openScript(real);
       const { size } = file.stats;
       if (size > MAX_CONTENT_BYTES) {
         throw new ApiProblem(
@@ -97,16 +88,16 @@ export function openScripts(roots: readonly string[]) {
     /** Looks at a script that is about to run. */
     async approve(path: string): Promise<ApprovedScript> {
       const real = confineScript(path);
-      using file = openRegular(real);
+      using file = openScript(real);
       const { sha256, head } = await digest(file.fd);
       return {
         path: real,
         folder: dirname(real),
         name: basename(real, ".sh"),
         sha256,
-        executable: (file.stats.mode & 0o111n) !== 0n,
+        executable: (file.stats.mode & 0o111) !== 0,
         shebang: /^#![ \t]*([^\n]+)/.exec(head)?.[1],
-        version: versionOf(file.stats),
+        version: versionOf(fstatSync(file.fd, { bigint: true })),
       };
     },
 
@@ -159,18 +150,13 @@ function isThere(path: string): boolean | undefined {
   }
 }
 
-function openRegular(real: string): { fd: number; stats: BigIntStats; [Symbol.dispose](): void } {
-  const { O_RDONLY, O_NOFOLLOW, O_NONBLOCK } = constants;
-  let fd: number;
+/** Throws `path_forbidden` for all that is not a file that can be read. */
+function openScript(real: string): OpenFile {
   try {
-    fd = openSync(real, O_RDONLY | O_NOFOLLOW | O_NONBLOCK);
+    return openFile(real);
   } catch (error) {
     throw isUnableToLook(error) ? error : forbidden();
   }
-  const stats = fstatSync(fd, { bigint: true });
-  if (stats.isFile()) return { fd, stats, [Symbol.dispose]: () => closeSync(fd) };
-  closeSync(fd);
-  throw forbidden();
 }
 
 /** Reads on in the next turn of the event loop after so many bytes, so that a huge script holds nobody up. */

@@ -1,6 +1,7 @@
-import { closeSync, constants, openSync, readFileSync, writeSync } from "node:fs";
+import { constants, readFileSync, writeSync } from "node:fs";
 
 import { MAX_AGE_SECONDS, MAX_SKEW_SECONDS } from "../protocol/signature.ts";
+import { openFile } from "../system/open-file.ts";
 
 /** The mark is always written over itself with the same length: that needs no room on the disk. */
 const MARK_DIGITS = 15;
@@ -21,12 +22,12 @@ export function openNonceMemory(path: string, now: () => number = Date.now) {
   /** Nothing created before this is known here. */
   let notBefore = Math.max(nowSeconds(), mark + 1);
   const nonces = new Map<number, Set<string>>();
-  const fd = openSync(path, constants.O_WRONLY | constants.O_CREAT | constants.O_NOFOLLOW, 0o600);
+  const file = openFile(path, constants.O_WRONLY | constants.O_CREAT, 0o600);
   // So that an empty file is a damaged one, and never that of an agent which accepted nothing.
   raiseMark(mark);
 
   function raiseMark(created: number): void {
-    writeSync(fd, `${String(created).padStart(MARK_DIGITS)}\n`, 0);
+    writeSync(file.fd, `${String(created).padStart(MARK_DIGITS)}\n`, 0);
     mark = created;
   }
 
@@ -53,7 +54,7 @@ export function openNonceMemory(path: string, now: () => number = Date.now) {
     },
     /** How many nonces are remembered. */
     count: () => nonces.values().reduce((sum, set) => sum + set.size, 0),
-    close: () => closeSync(fd),
+    close: () => file[Symbol.dispose](),
   };
 }
 
