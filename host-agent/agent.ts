@@ -6,6 +6,7 @@ import { auditRuns } from "./audit/audit-runs.ts";
 import { createCallbacks } from "./callbacks/callbacks.ts";
 import { type AgentConfig, type Env } from "./config.ts";
 import { ConfigError } from "./system/config-error.ts";
+import type { Log } from "./system/log-line.ts";
 import { makeFolder } from "./system/make-folder.ts";
 import { createOperations } from "./operations.ts";
 import { identify, isAlive } from "./executor/process-identity.ts";
@@ -44,13 +45,14 @@ const CALLBACK_INTERVAL_MS = 1_000;
 export async function startAgent(
   config: AgentConfig,
   env: Env,
+  log: Log,
   now: () => number = Date.now,
 ): Promise<Agent> {
   prepareStateDir(config.stateDir);
   const runUser = config.runAs === undefined ? undefined : await openRunUser(config.runAs);
   const store = openRunStore(join(config.stateDir, "runs.db"));
-  const audit = openAudit(config, store, now);
-  const recipes = openRecipes(config.recipesFile, (outcome, recipes_sha256) =>
+  const audit = openAudit(config, store, log, now);
+  const recipes = openRecipes(config.recipesFile, log, (outcome, recipes_sha256) =>
     audit.record({ event: "recipes", outcome, recipes_sha256 }),
   );
   const scripts = openScripts(config.scriptRoots);
@@ -58,7 +60,7 @@ export async function startAgent(
     ...config.callbacks,
     store: store.callbacks,
     record: (runId) => publicRun(store.get(runId)!),
-    log: (entry) => console.error(JSON.stringify(entry)),
+    log,
     now,
   });
   const executor = localExecutor({ stateDir: config.stateDir, env, runUser });
@@ -85,7 +87,7 @@ export async function startAgent(
   await recipes.current();
   const interrupted = store.alive().filter((run) => run.status === "launching");
   const supervision = repeat(
-    "supervise_failed",
+    (error) => log({ level: "error", event: "supervise_failed", error: String(error) }),
     async () => {
       try {
         await runs.supervise();
@@ -99,7 +101,11 @@ export async function startAgent(
   await supervision.first;
   executor.warmUp();
   // A separate round: receivers may be slow, and supervision must not wait for them.
-  const calling = repeat("callbacks_failed", callbacks.startDue, CALLBACK_INTERVAL_MS);
+  const calling = repeat(
+    (error) => log({ level: "error", event: "callbacks_failed", error: String(error) }),
+    callbacks.startDue,
+    CALLBACK_INTERVAL_MS,
+  );
   for (const { runId, keyName } of interrupted) {
     const outcome = store.get(runId)?.status ?? "forgotten";
     if (outcome === "launching") continue;
@@ -136,10 +142,16 @@ export async function startAgent(
   };
 }
 
-function openAudit({ auditFile, stateDir }: AgentConfig, store: RunStore, now: () => number): AuditLog {
+function openAudit(
+  { auditFile, stateDir }: AgentConfig,
+  store: RunStore,
+  log: Log,
+  now: () => number,
+): AuditLog {
   try {
     return openAuditLog(auditFile ?? join(stateDir, "audit.log"), {
       now,
+      log,
       knownHead: store.auditHead(),
       exclusively: store.inOneWrite,
     });
@@ -188,15 +200,15 @@ function refuseShared(stateDir: string): void {
   );
 }
 
-/** Runs `work` now and then again and again, each time `intervalMs` after its end. A failure is logged, not fatal. */
-function repeat(failure: string, work: () => Promise<void> | void, intervalMs: number) {
+/** Runs `work` now and then again and again, each time `intervalMs` after its end. A failure goes to `onFailure` and is not fatal. */
+function repeat(onFailure: (error: unknown) => void, work: () => Promise<void> | void, intervalMs: number) {
   let timer: NodeJS.Timeout | undefined;
   let stopped = false;
   const run = async (): Promise<void> => {
     try {
       await work();
     } catch (error) {
-      console.error(JSON.stringify({ level: "error", event: failure, error: String(error) }));
+      onFailure(error);
     }
     if (stopped) return;
     timer = setTimeout(() => (current = run()), intervalMs);

@@ -1,7 +1,7 @@
 import { type Agent, startAgent } from "./agent.ts";
 import type { DoorConfig, Env } from "./config.ts";
 import { type OpenDoor, serveAtDoor } from "./door/serve.ts";
-import type { Log } from "./system/logger.ts";
+import type { Log } from "./system/log-line.ts";
 
 /** An agent that listens behind its door; `stop` closes both and lets the runs go on. */
 export type ServingAgent = OpenDoor & Pick<Agent, "recipesProblem" | "countAlive">;
@@ -14,6 +14,6 @@ export async function serveAgent(
   now: () => number = Date.now,
 ): Promise<ServingAgent> {
   const settings = { name, listen, trustFile, stateDir: config.stateDir };
-  const { agent, door } = await serveAtDoor(settings, () => startAgent(config, env, now), log);
+  const { agent, door } = await serveAtDoor(settings, () => startAgent(config, env, log, now), log);
   return { ...door, recipesProblem: agent.recipesProblem, countAlive: agent.countAlive };
 }

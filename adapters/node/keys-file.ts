@@ -2,6 +2,7 @@ import { readFile } from "node:fs/promises";
 
 import type { KeyRing } from "../../handlers/auth.ts";
 import { parseKeys } from "../../handlers/keys.ts";
+import type { Log } from "../../host-agent/system/log-line.ts";
 import { sha256 } from "../../host-agent/system/sha256.ts";
 import { fileVersion, MISSING } from "../../host-agent/system/file-version.ts";
 import { watchFile } from "../../host-agent/system/watched-file.ts";
@@ -20,6 +21,7 @@ export type OnKeysChange = (outcome: "loaded" | "refused" | "gone", mode: KeyRin
  */
 export async function openKeysFile(
   path: string,
+  log: Log,
   now: () => number = Date.now,
   onChange: OnKeysChange = () => {},
 ): Promise<() => Promise<KeyRing>> {
@@ -37,7 +39,7 @@ export async function openKeysFile(
     },
     onFault({ error }, last) {
       const fault = describeFault(path, error);
-      console.error(JSON.stringify({ level: "error", event: "keys_file_broken", error: fault }));
+      log({ level: "error", event: "keys_file_broken", error: fault });
       const ring: KeyRing =
         last.mode === "enforced"
           ? { ...last, problem: "the keys file is broken; the last good keys stay in force" }

@@ -2,7 +2,7 @@ import { chmodSync, existsSync, renameSync } from "node:fs";
 import { DatabaseSync } from "node:sqlite";
 
 import { checkTtl, type KV } from "../../handlers/kv.ts";
-import type { Log } from "../../host-agent/system/logger.ts";
+import type { Log } from "../../host-agent/system/log-line.ts";
 import { isDamaged } from "../../host-agent/store/sqlite-damage.ts";
 
 /** Of so many writes, one also clears away what has expired. */

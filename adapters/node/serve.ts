@@ -10,7 +10,7 @@ import { type Agent, startAgent } from "../../host-agent/agent.ts";
 import type { RecordEvent } from "../../host-agent/audit/audit-log.ts";
 import { type AgentConfig, type Env } from "../../host-agent/config.ts";
 import { ConfigError } from "../../host-agent/system/config-error.ts";
-import type { Log } from "../../host-agent/system/logger.ts";
+import type { Log } from "../../host-agent/system/log-line.ts";
 import { makeFolder } from "../../host-agent/system/make-folder.ts";
 import type { Agent as Operations } from "../../host-agent/protocol/agent.ts";
 import { requestSigner } from "../../host-agent/protocol/signature.ts";
@@ -56,7 +56,7 @@ export async function serveNode(
   let record: RecordEvent | undefined;
   const seen = keysSeen(config.agent.stateDir);
   seen.refuseMissing(config.keysFile);
-  const keys = await guardedKeys(config, (event) => {
+  const keys = await guardedKeys(config, log, (event) => {
     record?.(event);
     if (event.outcome === "loaded") seen.note(event.mode);
   });
@@ -70,7 +70,7 @@ export async function serveNode(
   }
   const agent = config.remoteAgent
     ? await reachAgent(config.remoteAgent)
-    : await embedAgent(config.agent, env, now);
+    : await embedAgent(config.agent, env, log, now);
   const { audit } = agent;
   record = audit?.record ?? ((event) => log({ level: "info", ...event }));
   record({ event: "keys", outcome: "loaded", mode });
@@ -156,8 +156,8 @@ interface HeldAgent extends Pick<Serving, "countAlive" | "recipesProblem"> {
 /** What the agent on a Unix socket sees as Host. */
 const NO_HOST = "http://host-agent";
 
-async function embedAgent(config: AgentConfig, env: Env, now: () => number): Promise<HeldAgent> {
-  const { operations, close: closeAgent, ...agent } = await startAgent(config, env, now);
+async function embedAgent(config: AgentConfig, env: Env, log: Log, now: () => number): Promise<HeldAgent> {
+  const { operations, close: closeAgent, ...agent } = await startAgent(config, env, log, now);
   return { ...agent, operations: embeddedAgent(operations), close: closeAgent };
 }
 
@@ -188,10 +188,11 @@ async function shutDown(agent: HeldAgent, kv: { close(): void }): Promise<void> 
 /** The keys of the file; dev mode is for this machine only, unless more was allowed. */
 async function guardedKeys(
   { keysFile, host, allowOpen }: NodeConfig,
+  log: Log,
   record: (event: { event: string; outcome: string; mode: string }) => void,
 ): Promise<() => Promise<KeyRing>> {
   const onChange = (outcome: string, mode: string) => record({ event: "keys", outcome, mode });
-  const keys = await openKeysFile(keysFile, Date.now, onChange).catch((error: Error) => {
+  const keys = await openKeysFile(keysFile, log, Date.now, onChange).catch((error: Error) => {
     throw new ConfigError(`HUB_KEYS_FILE: ${error.message}`);
   });
   if (allowOpen) return keys;

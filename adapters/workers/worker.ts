@@ -5,6 +5,7 @@ import { type Fetch, httpTransport } from "../../handlers/agent-transport.ts";
 import { createApp } from "../../handlers/app.ts";
 import { bindingAssets } from "./assets-workers.ts";
 import { PrivateKey, requestSigner } from "../../host-agent/protocol/signature.ts";
+import { type LogEntry, logLine } from "../../host-agent/system/log-line.ts";
 import { kvKeys } from "./keys-kv.ts";
 import { workersKV } from "./kv-workers.ts";
 
@@ -114,8 +115,8 @@ function misconfigured(faults: readonly string[]): App {
   };
 }
 
-function log(entry: Record<string, unknown>): void {
-  console.log(JSON.stringify(entry));
+function log(entry: LogEntry): void {
+  console.log(logLine(entry));
 }
 
 async function sha256(text: string): Promise<string> {

@@ -1,6 +1,7 @@
 import { constants, fchmodSync, fstatSync, mkdirSync, readSync, writeSync } from "node:fs";
 import { dirname } from "node:path";
 
+import type { Log } from "../system/log-line.ts";
 import { openFile } from "../system/open-file.ts";
 import { sha256 } from "../system/sha256.ts";
 import type { AuditHead } from "../store/run-store.ts";
@@ -24,6 +25,7 @@ const MINUTE_MS = 60_000;
 
 export interface AuditOptions {
   now(): number;
+  log: Log;
   /** The last line that is known to have been written, also when the file does not have it any more. */
   knownHead: AuditHead | undefined;
   /** Runs work while no other agent writes to the file. */
@@ -45,7 +47,7 @@ export function tornHash(hashBefore: string, torn: Buffer): string {
  * our end, but perhaps not a loss of power. A line that cannot be written does
  * not hold up what it records: `problem` says so, and a later line how many are lost.
  */
-export function openAuditLog(path: string, { now, knownHead, exclusively }: AuditOptions) {
+export function openAuditLog(path: string, { now, log, knownHead, exclusively }: AuditOptions) {
   mkdirSync(dirname(path), { recursive: true, mode: 0o700 });
   const { O_APPEND, O_CREAT, O_RDWR } = constants;
   const file = openFile(path, O_APPEND | O_CREAT | O_RDWR, 0o600);
@@ -91,7 +93,7 @@ export function openAuditLog(path: string, { now, knownHead, exclusively }: Audi
       exclusively(() => append(event));
     } catch (error) {
       if (lost++ === 0) {
-        console.error(JSON.stringify({ level: "error", event: "audit_failed", error: String(error) }));
+        log({ level: "error", event: "audit_failed", error: String(error) });
       }
     }
   }

@@ -7,7 +7,7 @@ import { Webhook } from "standardwebhooks";
 
 import { type AllowedUrl, type CallbackHost, callbackRules, isPublicAddress } from "./callback-rules.ts";
 import type { CallbackStore, DueCallback } from "../store/callback-store.ts";
-import type { Log } from "../system/logger.ts";
+import type { Log } from "../system/log-line.ts";
 import type { RunRecord } from "../protocol/run.ts";
 
 const ATTEMPT_TIMEOUT_MS = 10_000;

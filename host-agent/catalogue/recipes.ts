@@ -3,6 +3,7 @@ import { dirname, resolve } from "node:path";
 import * as z from "zod";
 
 import { sha256 } from "../system/sha256.ts";
+import type { Log } from "../system/log-line.ts";
 import { watchFile } from "../system/watched-file.ts";
 import { DEFAULT_ERROR_MARKERS } from "./error-markers.ts";
 import { ParamEntry, type RecipeParam, publicParam, repeatedParam } from "./params.ts";
@@ -73,7 +74,7 @@ const NODE_WORD = "{node}";
  * missing or malformed the last good catalogue stays and `problem()` says why.
  * `current` rejects when the host has no descriptors to read it for the first time.
  */
-export function openRecipes(path: string, onRead: OnRead = () => {}) {
+export function openRecipes(path: string, log: Log, onRead: OnRead = () => {}) {
   let isRead = false;
   let problem: string | undefined;
   const initial: Catalogue = { recipes: new Map(), error_markers: compile(DEFAULT_ERROR_MARKERS) };
@@ -83,7 +84,7 @@ export function openRecipes(path: string, onRead: OnRead = () => {}) {
     onLoaded(loaded) {
       isRead = true;
       if (problem !== undefined) {
-        console.error(JSON.stringify({ level: "info", event: "recipes_file_mended" }));
+        log({ level: "info", event: "recipes_file_mended" });
       }
       problem = undefined;
       onRead("loaded", loaded.sha256);
@@ -95,7 +96,7 @@ export function openRecipes(path: string, onRead: OnRead = () => {}) {
       isRead = true;
       problem = `the recipes file cannot be used: ${reasonOf(error)}`;
       // With its path and the fault: /healthz, which is public, says only that there is one.
-      console.error(JSON.stringify({ level: "error", event: "recipes_file_broken", error: problem }));
+      log({ level: "error", event: "recipes_file_broken", error: problem });
       onRead("refused", null);
       return last;
     },

@@ -1,4 +1,4 @@
-import type { Log } from "../system/logger.ts";
+import type { Log } from "../system/log-line.ts";
 import type { NonceMemory } from "./nonce-memory.ts";
 import { readAtMost } from "../protocol/read-bytes.ts";
 import {

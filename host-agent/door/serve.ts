@@ -4,7 +4,7 @@ import { dirname, join } from "node:path";
 import type { Agent as Operations } from "../protocol/agent.ts";
 import { ConfigError } from "../system/config-error.ts";
 import { close, httpServer, type HttpBounds, listen, type ListenAddress } from "../system/http-listener.ts";
-import type { Log } from "../system/logger.ts";
+import type { Log } from "../system/log-line.ts";
 import { makeFolder } from "../system/make-folder.ts";
 import { createDoor } from "./door.ts";
 import { openNonceMemory } from "./nonce-memory.ts";
@@ -79,7 +79,7 @@ export async function serveAtDoor<A extends GuardedAgent>(
   try {
     nonces = openNonceMemory(join(stateDir, "door.mark"));
     const door = createDoor({
-      agent: createServer(started.operations),
+      agent: createServer(started.operations, log),
       name,
       trusted,
       nonces,

@@ -2,6 +2,7 @@ import { Router } from "itty-router";
 import * as z from "zod";
 
 import type { FetchHandler } from "../system/http-listener.ts";
+import type { Log } from "../system/log-line.ts";
 import { failureOf } from "./failure.ts";
 import type { Agent, LogPage } from "../protocol/agent.ts";
 import { ApiProblem, type FieldError } from "../protocol/problem.ts";
@@ -65,7 +66,7 @@ interface AgentRequest {
 }
 
 /** The agent over HTTP, one line a route: JSON, and logs as bytes. It checks every input and never rejects. */
-export function createServer(agent: Agent): FetchHandler {
+export function createServer(agent: Agent, log: Log): FetchHandler {
   const router = Router<AgentRequest, [], Response>({ base: "/agent/v1" });
   router
     .get("/health", async () => ok(await agent.health()))
@@ -99,7 +100,7 @@ export function createServer(agent: Agent): FetchHandler {
       const { method, url, signal } = request;
       return await router.fetch({ method, url, signal, body: await readJson(request) });
     } catch (thrown) {
-      return problemAnswer(thrown);
+      return problemAnswer(thrown, log);
     }
   };
 }
@@ -153,12 +154,12 @@ function parse<S extends z.ZodType>(place: string, schema: S, value: unknown): z
 }
 
 /** The one place where a throw becomes an answer. What is our own fault, or has a cause, is told to the log. */
-function problemAnswer(thrown: unknown): Response {
+function problemAnswer(thrown: unknown, log: Log): Response {
   const { code, message, status, extras } = failureOf(thrown);
   const { errors, size, retryAfterSeconds, cause } = extras;
   if (cause !== undefined || code === "internal") {
     const error = cause instanceof Error ? (cause.stack ?? cause.message) : String(cause);
-    console.error(JSON.stringify({ level: "error", event: code, detail: message, error }));
+    log({ level: "error", event: code, detail: message, error });
   }
   return Response.json({ code, detail: message, errors, size, retry_after: retryAfterSeconds }, { status });
 }

@@ -4,7 +4,7 @@ import * as z from "zod";
 
 import { ConfigError } from "../system/config-error.ts";
 import { fileVersion, MISSING } from "../system/file-version.ts";
-import type { Log } from "../system/logger.ts";
+import type { Log } from "../system/log-line.ts";
 import { watchFile } from "../system/watched-file.ts";
 import { importTrustedKeys, PublicKey, type TrustedKeys } from "../protocol/signature.ts";
 

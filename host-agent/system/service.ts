@@ -1,5 +1,6 @@
 import { ConfigError } from "./config-error.ts";
-import { type Log, logLines } from "./logger.ts";
+import { openLogger } from "./logger.ts";
+import type { Log } from "./log-line.ts";
 
 /** What serves, as the process around it sees it. */
 export interface Service {
@@ -23,14 +24,16 @@ const EX_CONFIG = 78; // sysexits(3)
  * that comes again meanwhile ends the process at once.
  */
 export async function runService(start: (log: Log) => Promise<Service>): Promise<void> {
-  const lines = logLines(STDERR);
+  const logger = openLogger(STDERR);
+  // Also after an error that nothing catches.
+  process.once("exit", logger.flush);
   try {
-    const service = await start(lines.log);
+    const service = await start(logger.log);
     let stopping: Promise<void> | undefined;
     for (const signal of SIGNALS) {
-      process.once(signal, () => (stopping ??= stop(service, signal, lines.flush)));
+      process.once(signal, () => (stopping ??= stop(service, signal)));
     }
-    for (const warning of service.warnings) lines.log({ level: "warn", event: "start", warning });
+    for (const warning of service.warnings) logger.log({ level: "warn", event: "start", warning });
     // Last, so that whoever reads it may already send a signal.
     console.log([...service.warnings.map((warning) => `Warning: ${warning}`), service.banner].join("\n"));
   } catch (error) {
@@ -40,11 +43,10 @@ export async function runService(start: (log: Log) => Promise<Service>): Promise
   }
 }
 
-async function stop(service: Service, signal: string, flush: () => void): Promise<void> {
+async function stop(service: Service, signal: string): Promise<void> {
   // A run that cannot be looked at is no reason to go on.
   const runs = await service.countAlive().then(describeRuns, () => "runs left running");
   await service.stop();
-  flush();
   console.log(`Stopped by ${signal}; ${runs}.`);
   process.exit();
 }

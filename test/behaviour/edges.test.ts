@@ -157,7 +157,7 @@ async function startWorld(way: Way, secondKV?: KV) {
   const random = seededRandom(7);
   const namespace = unreliableNamespace({ now, random, lossRate: 0.3 });
 
-  const start = () => startAgent(config, { PATH: process.env["PATH"] }, now);
+  const start = () => startAgent(config, { PATH: process.env["PATH"] }, () => {}, now);
   const host = await (way === "in process" ? holdAgent() : openDoor());
 
   async function holdAgent() {
@@ -168,7 +168,7 @@ async function startWorld(way: Way, secondKV?: KV) {
       fetch: async (request) => {
         if (!agent) throw new TypeError("connection refused");
         serving++;
-        return createServer(agent.operations)(request).finally(() => serving--);
+        return createServer(agent.operations, () => {})(request).finally(() => serving--);
       },
     };
     const stop = async () => {

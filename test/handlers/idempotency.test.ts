@@ -143,9 +143,10 @@ async function startWorld({ kv = memoryKV(), scriptsOf }: { kv?: KV; scriptsOf?:
       callbacks: { hosts: [], secret: undefined },
     },
     { PATH: process.env["PATH"] },
+    () => {},
     () => world.time,
   );
-  const serve = createServer(agent.operations);
+  const serve = createServer(agent.operations, () => {});
   const wire: Fetch = async (request) => {
     if (!world.reachable) throw new TypeError("connection refused");
     const response = await serve(request);

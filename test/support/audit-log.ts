@@ -34,7 +34,7 @@ export function entries(hub: Hub): Entry[] {
 
 /** The log at `path`, for an agent that shares it with no other. */
 export function openLog(path: string, now: () => number = Date.now) {
-  return openAuditLog(path, { now, knownHead: undefined, exclusively: (work) => work() });
+  return openAuditLog(path, { now, log: () => {}, knownHead: undefined, exclusively: (work) => work() });
 }
 
 /** A log in a folder of its own, both gone when the test has ended. */

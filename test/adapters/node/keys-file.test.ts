@@ -108,7 +108,8 @@ test("a file that cannot be looked at for want of descriptors is told of once, u
     import { closeSync, openSync, utimesSync } from "node:fs";
     import { openKeysFile } from ${JSON.stringify(new URL("../../../adapters/node/keys-file.ts", import.meta.url).href)};
     let time = 0;
-    const keys = await openKeysFile(${JSON.stringify(file)}, () => (time += 1_000), (what) => console.log(what));
+    const log = (entry) => console.error(JSON.stringify(entry));
+    const keys = await openKeysFile(${JSON.stringify(file)}, log, () => (time += 1_000), (what) => console.log(what));
     utimesSync(${JSON.stringify(file)}, 1, 1);
     const taken = [];
     try { for (;;) taken.push(openSync("/dev/null")); } catch {}

@@ -286,9 +286,10 @@ async function startWorld(open: (typeof STORES)[number][1]) {
       callbacks: { hosts: [], secret: undefined },
     },
     { PATH: process.env["PATH"] },
+    () => {},
     () => world.time,
   );
-  const serve = createServer(agent.operations);
+  const serve = createServer(agent.operations, () => {});
   const { kv, forge } = open(dir);
   const ring = await parseKeys(keys(VICTIM, CLIENT), sha256);
   const app = createApp({

@@ -140,6 +140,7 @@ export async function playSchedule(seed: number, dir: string, breakage: Breakage
       const audited = auditRuns(runs, () => {});
       life.fetch = createServer(
         createOperations({ runs: audited, recipes, scripts, auditProblem: () => undefined }),
+        () => {},
       );
     }
     return { life, runs, ready: recoverAndServe() };

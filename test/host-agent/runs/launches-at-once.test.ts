@@ -82,6 +82,7 @@ async function startHost() {
       callbacks: { hosts: [parseCallbackHost("hooks.example")!], secret: "0123456789abcdef0123456789abcdef" },
     },
     { PATH: process.env["PATH"] },
+    () => {},
   );
   onTestFinished(async () => {
     await writeFile(join(dir, "go"), "");
