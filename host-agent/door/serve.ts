@@ -72,40 +72,32 @@ export async function serveAtDoor<A extends GuardedAgent>(
   };
   const trusted = await openTrustedKeys(trustFile, logTrust);
   if ("path" in address) await freeSocketPath(address.path);
-  const started = await startAgent();
+  await using cleanup = new AsyncDisposableStack();
+  const started = cleanup.adopt(await startAgent(), (each) => each.close());
   agent = started;
   const { recordRefusal } = started.audit;
-  let nonces: ReturnType<typeof openNonceMemory> | undefined;
-  try {
-    nonces = openNonceMemory(join(stateDir, "door.mark"));
-    const door = createDoor({
-      agent: createServer(started.operations, log),
-      name,
-      trusted,
-      nonces,
-      log: (entry) => {
-        log(entry);
-        const { event, reason, method } = entry;
-        if (event !== "refused") return;
-        recordRefusal({ event: "refused", outcome: String(reason), key_name: null, method: String(method) });
-      },
-      now: Date.now,
-    });
-    const server = httpServer(door, BOUNDS, () => new Response(null, { status: 400 }));
-    const url = await listenOn(server, address);
-    const keyIds = [...(await trusted()).keys()];
-    async function stop(): Promise<void> {
-      started.stopWaiting();
-      await close(server, STOP_GRACE_MS);
-      nonces?.close();
-      await started.close();
-    }
-    return { agent: started, door: { url, keyIds, stop } };
-  } catch (error) {
-    nonces?.close();
-    await started.close();
-    throw error;
-  }
+  const nonces = cleanup.adopt(openNonceMemory(join(stateDir, "door.mark")), (each) => each.close());
+  const door = createDoor({
+    agent: createServer(started.operations, log),
+    name,
+    trusted,
+    nonces,
+    log: (entry) => {
+      log(entry);
+      const { event, reason, method } = entry;
+      if (event !== "refused") return;
+      recordRefusal({ event: "refused", outcome: String(reason), key_name: null, method: String(method) });
+    },
+    now: Date.now,
+  });
+  const server = httpServer(door, BOUNDS, () => new Response(null, { status: 400 }));
+  const url = await listenOn(server, address);
+  cleanup.defer(() => close(server, STOP_GRACE_MS));
+  cleanup.defer(() => started.stopWaiting());
+  const keyIds = [...(await trusted()).keys()];
+  // From here on `stop` cleans up.
+  const open = cleanup.move();
+  return { agent: started, door: { url, keyIds, stop: () => open.disposeAsync() } };
 }
 
 async function listenOn(server: Server, address: ListenAddress): Promise<string> {
