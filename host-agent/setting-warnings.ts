@@ -1,3 +1,5 @@
+import { distance } from "fastest-levenshtein";
+
 import type { Env } from "./config.ts";
 import { statsOf } from "./system/file-version.ts";
 
@@ -64,18 +66,4 @@ function isOpen(path: string): boolean {
 function suggestion(name: string): string {
   const close = SETTINGS.find((setting) => distance(name, setting) <= 2);
   return close === undefined ? "" : `; did you mean ${close}?`;
-}
-
-/** How many letters have to be put in, taken away or changed to make `b` of `a` (Levenshtein). */
-function distance(a: string, b: string): number {
-  let row = Array.from({ length: b.length + 1 }, (_, i) => i);
-  for (let i = 0; i < a.length; i++) {
-    const next = [i + 1];
-    for (let j = 0; j < b.length; j++) {
-      const changed = row[j]! + (a[i] === b[j] ? 0 : 1);
-      next.push(Math.min(changed, row[j + 1]! + 1, next[j]! + 1));
-    }
-    row = next;
-  }
-  return row.at(-1)!;
 }

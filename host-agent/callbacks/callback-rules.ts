@@ -1,4 +1,6 @@
-import { BlockList, isIP } from "node:net";
+import { isIP } from "node:net";
+
+import ipaddr from "ipaddr.js";
 
 import { invalidField } from "../protocol/problem.ts";
 
@@ -68,43 +70,19 @@ export function callbackRules(hosts: readonly CallbackHost[]) {
   };
 }
 
-/** Not public, or of no use as a target: RFC 6890 and its registries. */
-const NOT_PUBLIC_4 = [
-  ["0.0.0.0", 8],
-  ["10.0.0.0", 8],
-  ["100.64.0.0", 10],
-  ["127.0.0.0", 8],
-  ["169.254.0.0", 16],
-  ["172.16.0.0", 12],
-  ["192.0.0.0", 24],
-  ["192.0.2.0", 24],
-  ["192.88.99.0", 24],
-  ["192.168.0.0", 16],
-  ["198.18.0.0", 15],
-  ["198.51.100.0", 24],
-  ["203.0.113.0", 24],
-  ["224.0.0.0", 4],
-  ["240.0.0.0", 4],
-] as const;
-/** Inside 2000::/3: Teredo and other protocols, documentation, and 6to4, which holds an IPv4 address. */
-const NOT_PUBLIC_6 = [
-  ["2001::", 23],
-  ["2001:db8::", 32],
-  ["2002::", 16],
-  ["3fff::", 20],
-] as const;
+/** All that IANA has assigned of IPv6's global unicast space; what is outside it is reserved. */
+const GLOBAL_UNICAST_6 = ipaddr.IPv6.parseCIDR("2000::/3");
 
-const notPublic = new BlockList();
-for (const [network, prefix] of NOT_PUBLIC_4) notPublic.addSubnet(network, prefix, "ipv4");
-for (const [network, prefix] of NOT_PUBLIC_6) notPublic.addSubnet(network, prefix, "ipv6");
-const global6 = new BlockList();
-global6.addSubnet("2000::", 3, "ipv6");
-
-/** True for an address of the public Internet; an IPv4 address written as an IPv6 one is none. */
+/**
+ * True for an address of the public Internet: in no range of the IANA
+ * special-purpose registries (RFC 6890) and no multicast address. An IPv4 address written as an IPv6 one is not public.
+ */
 export function isPublicAddress(address: string): boolean {
-  const family = isIP(address);
-  if (family === 4) return !notPublic.check(address, "ipv4");
-  return family === 6 && global6.check(address, "ipv6") && !notPublic.check(address, "ipv6");
+  // ipaddr.js also reads what getaddrinfo(3) never returns, such as `0177.1`, and throws for some zones of IPv6.
+  if (isIP(address) === 0 || !ipaddr.isValid(address)) return false;
+  const parsed = ipaddr.parse(address);
+  if (parsed instanceof ipaddr.IPv6 && !parsed.match(GLOBAL_UNICAST_6)) return false;
+  return parsed.range() === "unicast";
 }
 
 function isAddress(hostname: string): boolean {

@@ -134,4 +134,52 @@ describe("a callback goes to no address that was not meant", () => {
     ];
     expect(others.filter(isPublicAddress)).toEqual([]);
   });
+
+  test("the first and last address of each special-purpose range are not public, and their neighbours are", () => {
+    const ranges = [
+      ["10.0.0.0", "10.255.255.255"],
+      ["100.64.0.0", "100.127.255.255"],
+      ["127.0.0.0", "127.255.255.255"],
+      ["169.254.0.0", "169.254.255.255"],
+      ["172.16.0.0", "172.31.255.255"],
+      ["192.0.0.0", "192.0.0.255"],
+      ["192.0.2.0", "192.0.2.255"],
+      ["192.88.99.0", "192.88.99.255"],
+      ["192.168.0.0", "192.168.255.255"],
+      ["198.18.0.0", "198.19.255.255"],
+      ["198.51.100.0", "198.51.100.255"],
+      ["203.0.113.0", "203.0.113.255"],
+      ["224.0.0.0", "255.255.255.255"],
+      ["2001::", "2001:1ff:ffff:ffff:ffff:ffff:ffff:ffff"],
+      ["2001:db8::", "2001:db8:ffff:ffff:ffff:ffff:ffff:ffff"],
+      ["2002::", "2002:ffff:ffff:ffff:ffff:ffff:ffff:ffff"],
+      ["3fff::", "3fff:fff:ffff:ffff:ffff:ffff:ffff:ffff"],
+      ["fc00::", "fdff:ffff:ffff:ffff:ffff:ffff:ffff:ffff"],
+      ["fe80::", "febf:ffff:ffff:ffff:ffff:ffff:ffff:ffff"],
+      ["64:ff9b::", "64:ff9b::ffff:ffff"],
+      ["::ffff:8.8.8.8", "::ffff:93.184.216.34"],
+    ];
+    expect(ranges.flat().filter(isPublicAddress)).toEqual([]);
+    const neighbours = [
+      ["9.255.255.255", "11.0.0.0"],
+      ["100.63.255.255", "100.128.0.0"],
+      ["126.255.255.255", "128.0.0.0"],
+      ["169.253.255.255", "169.255.0.0"],
+      ["172.15.255.255", "172.32.0.0"],
+      ["191.255.255.255", "192.0.1.0"],
+      ["192.88.98.255", "192.88.100.0"],
+      ["192.167.255.255", "192.169.0.0"],
+      ["198.17.255.255", "198.20.0.0"],
+      ["203.0.112.255", "203.0.114.0"],
+      ["223.255.255.255", "2001:200::"],
+      ["2001:db7:ffff:ffff:ffff:ffff:ffff:ffff", "2001:db9::"],
+      ["2003::", "3fff:1000::"],
+    ].flat();
+    expect(neighbours.filter(isPublicAddress)).toEqual(neighbours);
+  });
+
+  test.for(["0177.0.0.1", "127.1", "2130706433", "0x7f000001", "8.8.8.08", "2606:2800::1%eth0.", ""])(
+    "%j is not a public address, for it is not one as getaddrinfo(3) returns it",
+    (text) => expect(isPublicAddress(text)).toBe(false),
+  );
 });
