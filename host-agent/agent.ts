@@ -2,7 +2,7 @@ import { accessSync, chmodSync, constants, existsSync, readdirSync, statSync } f
 import { join } from "node:path";
 
 import { type AuditLog, openAuditLog } from "./audit/audit-log.ts";
-import { auditRuns } from "./audit/audit-runs.ts";
+import { auditOperations } from "./audit/audit-operations.ts";
 import { createCallbacks } from "./callbacks/callbacks.ts";
 import { type AgentConfig, type Env } from "./config.ts";
 import { ConfigError } from "./system/config-error.ts";
@@ -118,12 +118,10 @@ export async function startAgent(
     if (head.seq > (store.auditHead()?.seq ?? 0)) store.setAuditHead(head);
   }
   return {
-    operations: createOperations({
-      runs: auditRuns(runs, audit.record),
-      recipes,
-      scripts,
-      auditProblem: audit.problem,
-    }),
+    operations: auditOperations(
+      createOperations({ runs, recipes, scripts, auditProblem: audit.problem }),
+      audit.record,
+    ),
     audit,
     recipesProblem: recipes.problem,
     countAlive: runs.reconcileAndCountAlive,

@@ -1,11 +1,11 @@
-import type { AuditedRuns } from "./audit/audit-runs.ts";
 import type { Agent } from "./protocol/agent.ts";
 import type { AgentHealth } from "./protocol/health.ts";
 import { publicRecipe, type Recipes } from "./catalogue/recipes.ts";
+import type { Runs } from "./runs/runs.ts";
 import type { Scripts } from "./catalogue/scripts.ts";
 
 export interface OperationsDeps {
-  runs: AuditedRuns;
+  runs: Runs;
   recipes: Recipes;
   scripts: Scripts;
   /** What is wrong with the audit log; undefined when all is well. */
@@ -39,7 +39,7 @@ export function createOperations({ runs, recipes, scripts, auditProblem }: Opera
     previewLaunch: (order) => runs.preview(order),
     listRuns: (query) => runs.list(query),
     getRun: (source, runId, wait) => runs.get(source, runId, wait),
-    killRun: (source, runId, order, who) => runs.kill(source, runId, order, who),
+    killRun: (source, runId, order, who) => runs.kill(source, runId, order, who.keyName),
 
     async readLog(source, runId, query) {
       const { bytes, offset, size } = await runs.readLog(source, runId, query);

@@ -7,7 +7,7 @@ import { sha256 } from "../../../host-agent/system/sha256.ts";
 import { agentClient } from "../../../handlers/agent-client.ts";
 import { httpTransport } from "../../../handlers/agent-transport.ts";
 import { type Launched, launchOnce } from "../../../handlers/idempotency.ts";
-import { auditRuns } from "../../../host-agent/audit/audit-runs.ts";
+import { auditOperations } from "../../../host-agent/audit/audit-operations.ts";
 import { createOperations } from "../../../host-agent/operations.ts";
 import { identify } from "../../../host-agent/executor/process-identity.ts";
 import { ApiProblem } from "../../../host-agent/protocol/problem.ts";
@@ -137,9 +137,9 @@ export async function playSchedule(seed: number, dir: string, breakage: Breakage
     async function recoverAndServe(): Promise<void> {
       await runs.supervise();
       if (!life.alive) return;
-      const audited = auditRuns(runs, () => {});
+      const operations = createOperations({ runs, recipes, scripts, auditProblem: () => undefined });
       life.fetch = createServer(
-        createOperations({ runs: audited, recipes, scripts, auditProblem: () => undefined }),
+        auditOperations(operations, () => {}),
         () => {},
       );
     }

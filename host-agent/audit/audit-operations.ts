@@ -1,25 +1,18 @@
 import { type RecordEvent } from "./audit-log.ts";
-import { sha256 } from "../system/sha256.ts";
-import type { Caller } from "../protocol/agent.ts";
+import type { Agent } from "../protocol/agent.ts";
 import { ApiProblem } from "../protocol/problem.ts";
-import type { LaunchOrder } from "../protocol/launch.ts";
-import type { KillOrder, Source } from "../protocol/run.ts";
-import type { Runs } from "../runs/runs.ts";
+import { sha256 } from "../system/sha256.ts";
 
-export type AuditedRuns = Omit<Runs, "kill"> & {
-  kill(source: Source, runId: string, order: KillOrder, who: Caller): ReturnType<Runs["kill"]>;
-};
-
-/** The same runs, with every launch and kill recorded before it is answered, whatever its outcome. */
-export function auditRuns(runs: Runs, record: RecordEvent): AuditedRuns {
+/** The same operations, with every launch and kill recorded before it is answered, whatever its outcome. */
+export function auditOperations(operations: Agent, record: RecordEvent): Agent {
   return {
-    ...runs,
+    ...operations,
 
-    async launch(order: LaunchOrder) {
+    async launch(order) {
       const { source, key_name, request_id = null, fingerprint } = order;
       const who = { source, key_name, request_id, request_sha256: fingerprint };
       try {
-        const answer = await runs.launch(order);
+        const answer = await operations.launch(order);
         const { run_id, cmd } = answer.run;
         const what = answer.replayed
           ? { event: "replay", outcome: "replayed" }
@@ -32,16 +25,16 @@ export function auditRuns(runs: Runs, record: RecordEvent): AuditedRuns {
       }
     },
 
-    async kill(source, runId, order, { keyName, requestId = null }) {
+    async killRun(source, runId, order, caller) {
       const who = {
         source,
-        key_name: keyName,
-        request_id: requestId,
+        key_name: caller.keyName,
+        request_id: caller.requestId ?? null,
         run_id: runId,
         signal: order.signal,
       };
       try {
-        const run = await runs.kill(source, runId, order, keyName);
+        const run = await operations.killRun(source, runId, order, caller);
         record({ event: "kill", outcome: run.status, ...who, argv_sha256: sha256(run.cmd) });
         return run;
       } catch (error) {
