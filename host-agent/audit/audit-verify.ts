@@ -4,32 +4,43 @@ import { NO_LINE, tornHash } from "./audit-log.ts";
 import { sha256 } from "../system/sha256.ts";
 import type { AuditHead } from "../store/run-store.ts";
 
-/** What a look at a whole audit log found. */
+/** The result of checking a whole audit log. */
 export interface Verdict {
-  /** What is wrong, beginning with the line; undefined when nothing is. */
+  /** The first fault, beginning with its line; undefined when the log is intact. */
   fault: string | undefined;
+  /** Complete lines that were read. */
   lines: number;
-  /** Bytes of a last line that was not written to its end: the next entry will say so. */
+  /** Bytes of a last line without its newline: the agent's next entry records it. */
   tornBytes: number;
+  /** The last entry that fits the chain. */
   head: AuditHead;
+}
+
+/** A line that a `recovered` entry right after it may explain as torn. */
+interface Candidate {
+  bytes: Buffer;
+  /** The entry before it. */
+  before: AuditHead;
+  /** What is wrong with it if nothing explains it; undefined when it fits the chain itself. */
+  fault?: string;
 }
 
 const CHUNK_BYTES = 1_048_576;
 
 /**
- * Checks every line of the audit log at `path` against the one before. `head` is a
- * line that is known to have been written: only with it a cut at the end can be
- * seen. `after` is the hash of the line before the first one, in a file that goes on with another one.
+ * Checks each line of the audit log at `path` against the line before it. `head` is an
+ * entry that was recorded elsewhere: only with it, lines that were cut off the end are
+ * noticed. `after` is the hash of the line before the first one, for a file that continues another file.
+ *
+ * Each line is one of four things: it explains a torn line, it follows the entry
+ * before it, it is a candidate for a torn line, or it comes after a candidate and does not explain it - a fault.
  */
 export function verifyAuditLog(path: string, { head, after }: { head?: AuditHead; after?: string }): Verdict {
-  let state: AuditHead = { seq: 0, hash: after ?? NO_LINE };
-  /** The last line that was taken for whole, and what stood before it: it may turn out to be a torn one. */
-  let last: { bytes: Buffer; before: AuditHead } | undefined;
-  /** A line that only a following `recovered` can explain. */
-  let suspect: { fault: string; bytes: Buffer } | undefined;
+  let known: AuditHead = { seq: 0, hash: after ?? NO_LINE };
+  let candidate: Candidate | undefined;
   let lines = 0;
   let tornBytes = 0;
-  const verdict = (fault: string | undefined): Verdict => ({ fault, lines, tornBytes, head: state });
+  const verdict = (fault?: string): Verdict => ({ fault, lines, tornBytes, head: known });
 
   for (const { bytes, isWhole } of linesOf(path)) {
     if (!isWhole) {
@@ -38,48 +49,55 @@ export function verifyAuditLog(path: string, { head, after }: { head?: AuditHead
     }
     lines++;
     const entry = parse(bytes);
-    const next = { seq: entry?.seq ?? 0, hash: sha256(bytes) };
-    const torn = suspect ? { bytes: suspect.bytes, before: state } : last;
-    const isFirstOfFile = lines === 1 && after !== undefined;
-    if (isFirstOfFile && entry && head && head.seq < entry.seq) {
-      const fault = olderHead(head, { seq: entry.seq - 1, hash: after });
-      if (fault !== undefined) return verdict(fault);
-    }
-    if (
-      entry?.event === "recovered" &&
-      torn &&
-      entry.prev === tornHash(torn.before.hash, torn.bytes) &&
-      entry.seq === torn.before.seq + 1
-    ) {
-      suspect = undefined;
-      last = undefined;
-      state = next;
-    } else if (suspect) {
-      return verdict(suspect.fault);
-    } else if (entry && entry.prev === state.hash && (isFirstOfFile || entry.seq === state.seq + 1)) {
-      last = { bytes, before: isFirstOfFile ? { ...state, seq: entry.seq - 1 } : state };
-      state = next;
+    const continued =
+      lines === 1 && entry && after !== undefined ? { seq: entry.seq - 1, hash: after } : undefined;
+    const startFault = continued && head && faultOfStart(head, continued);
+    if (startFault !== undefined) return verdict(startFault);
+    const before = continued ?? known;
+
+    if (entry && candidate && explains(entry, candidate)) {
+      candidate = undefined;
+    } else if (candidate?.fault !== undefined) {
+      return verdict(candidate.fault);
+    } else if (entry && follows(entry, before)) {
+      candidate = { bytes, before };
     } else {
-      suspect = { bytes, fault: faultOf(entry, lines, state) };
+      candidate = { bytes, before: known, fault: faultOfLine(entry, lines, known) };
       continue;
     }
-    if (head && state.seq === head.seq && state.hash !== head.hash) {
+    known = { seq: entry.seq, hash: sha256(bytes) };
+    if (known.seq === head?.seq && known.hash !== head.hash) {
       return verdict(`line ${lines}: was changed: it is not the entry ${head.seq} that was recorded`);
     }
   }
-  if (suspect) return verdict(suspect.fault);
-  if (head && state.seq < head.seq) {
+  if (candidate?.fault !== undefined) return verdict(candidate.fault);
+  if (head && known.seq < head.seq) {
     return verdict(
-      `line ${lines + 1}: is missing: the entries ${state.seq + 1} to ${head.seq} were there and are gone`,
+      `line ${lines + 1}: is missing: the entries ${known.seq + 1} to ${head.seq} existed and were removed`,
     );
   }
-  return verdict(undefined);
+  return verdict();
 }
 
-/** What is wrong with a known line that must lie before the file; `before` is the one that the file goes on from. */
-function olderHead(head: AuditHead, before: AuditHead): string | undefined {
-  if (head.seq < before.seq)
-    return `line 1: begins behind the entry ${head.seq}: look for that one in the file before this one`;
+/** True for the entry of an agent that found `torn` as the unfinished end of the file. */
+function explains(entry: Entry, torn: Candidate): boolean {
+  return (
+    entry.event === "recovered" &&
+    entry.prev === tornHash(torn.before.hash, torn.bytes) &&
+    entry.seq === torn.before.seq + 1
+  );
+}
+
+function follows(entry: Entry, before: AuditHead): boolean {
+  return entry.prev === before.hash && entry.seq === before.seq + 1;
+}
+
+/** What is wrong when `head` belongs before the file; `before` is the entry that the file continues from. */
+function faultOfStart(head: AuditHead, before: AuditHead): string | undefined {
+  if (head.seq > before.seq) return undefined;
+  if (head.seq < before.seq) {
+    return `line 1: begins after the entry ${head.seq}: look for that entry in the file before this one`;
+  }
   return head.hash === before.hash
     ? undefined
     : `line 1: follows another line than the entry ${head.seq} that was recorded`;
@@ -101,17 +119,18 @@ function parse(bytes: Buffer): Entry | undefined {
   }
 }
 
-function faultOf(entry: Entry | undefined, line: number, before: AuditHead): string {
-  if (!entry) return `line ${line}: was changed: it is no entry of an audit log`;
+function faultOfLine(entry: Entry | undefined, line: number, before: AuditHead): string {
+  if (!entry) return `line ${line}: was changed: it is not an entry of an audit log`;
   const due = before.seq + 1;
   if (line === 1 && entry.seq > due)
-    return `line 1: the entries before ${entry.seq} were removed, or lie in an older file: then verify with --after ${entry.prev}`;
-  if (entry.seq > due) return `line ${line}: the entry ${due} was removed or moved: here stands ${entry.seq}`;
+    return `line 1: the entries before ${entry.seq} were removed, or are in an older file: in that case verify with --after ${entry.prev}`;
+  if (entry.seq > due)
+    return `line ${line}: the entry ${due} was removed or moved: this line has ${entry.seq}`;
   if (entry.seq < due)
-    return `line ${line}: was inserted or moved: it has the number ${entry.seq} and should have ${due}`;
+    return `line ${line}: was inserted or moved: its number is ${entry.seq}, expected ${due}`;
   return line === 1
     ? "line 1: was changed, or lines before it were removed"
-    : `line ${line - 1}: was changed, or replaced: line ${line} follows another one`;
+    : `line ${line - 1}: was changed, or replaced: line ${line} follows another line`;
 }
 
 /** The lines of a file, without their newline, however long the file is. */
