@@ -1,7 +1,7 @@
 import { describe, expect, test, vi } from "vitest";
 
 import { isPublicAddress } from "../../../host-agent/callbacks/callback-rules.ts";
-import { type Resolve } from "../../../host-agent/callbacks/callbacks.ts";
+import { type Resolve } from "../../../host-agent/callbacks/callback-post.ts";
 import { startHub } from "../../support/hub.ts";
 import { addRun, answerWith, receiver, SECRET, startCallbacks, toLoopback } from "./callbacks-world.ts";
 

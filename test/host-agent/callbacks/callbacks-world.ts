@@ -8,7 +8,8 @@ import { buffer } from "node:stream/consumers";
 import { expect, onTestFinished } from "vitest";
 
 import { parseCallbackHost } from "../../../host-agent/callbacks/callback-rules.ts";
-import { type CallbackDeps, createCallbacks, type Resolve } from "../../../host-agent/callbacks/callbacks.ts";
+import type { Resolve } from "../../../host-agent/callbacks/callback-post.ts";
+import { type CallbackDeps, createCallbacks } from "../../../host-agent/callbacks/callbacks.ts";
 import { openRunStore, type RunStore } from "../../../host-agent/store/run-store.ts";
 import { publicRun } from "../../../host-agent/runs/record.ts";
 import { newRun } from "../../support/runs.ts";
@@ -84,7 +85,7 @@ export function startCallbacks(hosts: string[], options: Partial<CallbackDeps> &
     /** Makes the attempts that are due now, and waits for them. */
     async round(): Promise<void> {
       callbacks.startDue();
-      await callbacks.settled();
+      await callbacks.idle();
     },
     /** Lets the time of the next attempt come, and makes it. Returns the pause in milliseconds. */
     async next(): Promise<number> {
