@@ -4,7 +4,11 @@ import { dirname } from "node:path";
 import type { Log } from "../system/log-line.ts";
 import { openFile } from "../system/open-file.ts";
 import { sha256 } from "../system/sha256.ts";
+import { refusalShare } from "./refusal-share.ts";
 import type { AuditHead } from "../store/run-store.ts";
+
+// What belongs here: the record of changes (this file), what is recorded of each operation (audit-operations.ts), and its
+// verification (audit-verify.ts, audit-cli.ts). May import system/, protocol/ and the types of store/; audit-cli.ts is a program and reads config.ts.
 
 /** What is recorded; never a key, an argument or an Idempotency-Key. */
 export interface AuditEvent {
@@ -17,24 +21,21 @@ export type RecordEvent = (event: AuditEvent) => void;
 
 /** The `prev` of the first line of all. */
 export const NO_LINE = "0".repeat(64);
-/** Far more than the longest line: the last line lies within so many bytes of the end. */
+/** Far longer than the longest line: the last line is within this many bytes of the end. */
 const TAIL_BYTES = 65_536;
-/** So many refusals a minute have a line each; the others are counted, or anybody could fill the disk. */
-const REFUSALS_PER_MINUTE = 100;
-const MINUTE_MS = 60_000;
 
 export interface AuditOptions {
   now(): number;
   log: Log;
-  /** The last line that is known to have been written, also when the file does not have it any more. */
+  /** The last line that is known to have been written, even if the file does not have it any more. */
   knownHead: AuditHead | undefined;
-  /** Runs work while no other agent writes to the file. */
+  /** Runs `work` while no other agent writes to the file. */
   exclusively<T>(work: () => T): T;
 }
 
 export type AuditLog = ReturnType<typeof openAuditLog>;
 
-/** The `prev` of the entry that follows a torn line: it covers the line before and the torn bytes. */
+/** The `prev` of the entry that follows a torn line: it covers the line before the torn one, and the torn bytes. */
 export function tornHash(hashBefore: string, torn: Buffer): string {
   return sha256(`${hashBefore}\n`, torn);
 }
@@ -42,10 +43,10 @@ export function tornHash(hashBefore: string, torn: Buffer): string {
 /**
  * The record of all changes, one JSON line each, at the end of the file at
  * `path`. Each line has its number (`seq`) and the SHA-256 of the line before
- * (`prev`), so nothing can be changed, removed or moved unnoticed by whoever
- * knows the last line's hash. A line is written with one write(2) and survives
- * our end, but perhaps not a loss of power. A line that cannot be written does
- * not hold up what it records: `problem` says so, and a later line how many are lost.
+ * (`prev`), so anyone who knows the last line's hash notices a line that was
+ * changed, removed or moved. A line is written with one write(2): it survives the end
+ * of this process, but perhaps not a loss of power. A line that cannot be written does
+ * not block what it records: `problem` reports it, and a later line records how many were lost.
  */
 export function openAuditLog(path: string, { now, log, knownHead, exclusively }: AuditOptions) {
   mkdirSync(dirname(path), { recursive: true, mode: 0o700 });
@@ -56,38 +57,20 @@ export function openAuditLog(path: string, { now, log, knownHead, exclusively }:
   let end = readEnd(fd, knownHead);
   let lost = 0;
   let isClosed = false;
-  /** How many there were of each key in this minute; of those without a good one under "". */
-  let refusals = { since: now(), counts: new Map<string, number>() };
+  const refusals = refusalShare(now);
 
   function append(event: AuditEvent): void {
-    // Another agent may have written meanwhile, or we only a part of a line.
+    // Another agent may have written since, or our last write may have been partial.
     if (fstatSync(fd).size !== end.size) end = readEnd(fd, end);
-    let { seq, hash } = end;
-    let text = "";
-    const add = (entry: AuditEvent, prev = hash): void => {
-      const line = JSON.stringify({
-        seq: ++seq,
-        time: new Date(now()).toISOString(),
-        ...entry,
-        prev,
-      });
-      hash = sha256(line);
-      text += `${line}\n`;
-    };
-    if (end.torn) {
-      text = "\n";
-      add({ event: "recovered", outcome: "torn", torn_bytes: end.torn.length }, tornHash(hash, end.torn));
-    }
-    if (lost > 0) add({ event: "lost", outcome: "unwritten", count: lost });
-    add(event);
+    const { text, seq, hash } = newLines(end, { event, lost, time: new Date(now()).toISOString() });
     const bytes = Buffer.from(text);
-    if (writeSync(fd, bytes) !== bytes.length) throw new Error("only a part of a line could be written");
+    if (writeSync(fd, bytes) !== bytes.length) throw new Error("only a part of a line was written");
     end = { size: end.size + bytes.length, seq, hash, torn: undefined };
     lost = 0;
   }
 
   function record(event: AuditEvent): void {
-    // The descriptor's number may belong to another file by now.
+    // After the close the descriptor's number may belong to another file.
     if (isClosed) return;
     try {
       exclusively(() => append(event));
@@ -98,35 +81,28 @@ export function openAuditLog(path: string, { now, log, knownHead, exclusively }:
     }
   }
 
-  /** Records how many refusals had no line of their own in the minute that is over. */
+  /** Records how many refusals of the minute that is over have no separate line. */
   function countRefusals(): void {
-    if (Math.abs(now() - refusals.since) >= MINUTE_MS) endMinute();
+    if (refusals.isMinuteOver()) endMinute();
   }
 
   function endMinute(): void {
-    const counts = [...refusals.counts.values()];
-    refusals = { since: now(), counts: new Map() };
-    const count = counts.reduce((sum, each) => sum + Math.max(0, each - REFUSALS_PER_MINUTE), 0);
+    const count = refusals.endMinute();
     if (count > 0) record({ event: "refused_more", outcome: "counted", count });
   }
 
   return {
     record,
-    /**
-     * Records a request that was refused; of many a minute only how many they were.
-     * Each key has its own share: who floods without one hides nothing of another's.
-     */
+    /** Records a request that was refused; above the share of its key only the number of them, once a minute. */
     recordRefusal(event: AuditEvent): void {
       countRefusals();
-      const who = typeof event["key_name"] === "string" ? event["key_name"] : "";
-      const count = (refusals.counts.get(who) ?? 0) + 1;
-      refusals.counts.set(who, count);
-      if (count <= REFUSALS_PER_MINUTE) record(event);
+      const keyName = typeof event["key_name"] === "string" ? event["key_name"] : "";
+      if (refusals.take(keyName)) record(event);
     },
     countRefusals,
-    /** The last line that this agent knows. */
+    /** The last line that this agent wrote or read. */
     head: (): AuditHead => ({ seq: end.seq, hash: end.hash }),
-    /** What is wrong, in a sentence without paths; undefined when all is well. */
+    /** What is wrong, in a sentence without paths; undefined when nothing is. */
     problem: (): string | undefined => (lost > 0 ? "the audit log cannot be written" : undefined),
     close(): void {
       if (isClosed) return;
@@ -137,10 +113,28 @@ export function openAuditLog(path: string, { now, log, knownHead, exclusively }:
   };
 }
 
-/** The end of the file: after `seq` and `hash` come the torn bytes, if there are any. */
+/** The end of the file: the torn bytes, if any, come after the entry `seq`. */
 interface End extends AuditHead {
   size: number;
   torn: Buffer | undefined;
+}
+
+/** The lines to append for one event: before it what is still to be recorded of torn and lost lines. */
+function newLines(end: End, { event, lost, time }: { event: AuditEvent; lost: number; time: string }) {
+  let { seq, hash } = end;
+  let text = "";
+  function add(entry: AuditEvent, prev = hash): void {
+    const line = JSON.stringify({ seq: ++seq, time, ...entry, prev });
+    hash = sha256(line);
+    text += `${line}\n`;
+  }
+  if (end.torn) {
+    text = "\n";
+    add({ event: "recovered", outcome: "torn", torn_bytes: end.torn.length }, tornHash(hash, end.torn));
+  }
+  if (lost > 0) add({ event: "lost", outcome: "unwritten", count: lost });
+  add(event);
+  return { text, seq, hash };
 }
 
 function readEnd(fd: number, known: AuditHead | undefined): End {
@@ -155,7 +149,7 @@ function readEnd(fd: number, known: AuditHead | undefined): End {
   return { size, torn, seq: seqOf(line) ?? known?.seq ?? 0, hash: sha256(line) };
 }
 
-/** The number of a line; undefined when somebody made it no entry of ours. */
+/** The number of a line; undefined for a line that is not an entry of ours. */
 function seqOf(line: Buffer): number | undefined {
   try {
     const { seq } = JSON.parse(line.toString()) as { seq?: unknown };

@@ -5,7 +5,7 @@ import { Webhook } from "standardwebhooks";
 import { type CallbackPost, postCallback, type PostResult, type Resolve } from "./callback-post.ts";
 import { type CallbackHost, callbackRules } from "./callback-rules.ts";
 import type { CallbackStore, DueCallback } from "../store/callback-store.ts";
-import type { Log } from "../system/log-line.ts";
+import type { Log, LogEntry } from "../system/log-line.ts";
 import type { RunRecord } from "../protocol/run.ts";
 
 // What belongs here: which URLs a launch may name (callback-rules.ts), one POST to such a URL (callback-post.ts), and the
@@ -84,16 +84,7 @@ export function createCallbacks(deps: CallbackDeps) {
     if (end === undefined) store.noteResult(callback.run_id, result);
     else store.end(callback.run_id, end, result);
     if (end === "delivered") return;
-    // Only the host of the URL: its path is often a secret.
-    log({
-      level: "warn",
-      event: "callback_not_taken",
-      run_id: callback.run_id,
-      host,
-      attempt: callback.attempts + 1,
-      result,
-      ...(end !== undefined && { gave_up: true }),
-    });
+    log(failure(callback, { host, result, isLast: end !== undefined }));
   }
 
   async function attempt({ run_id, url }: DueCallback, signer: Webhook): Promise<PostResult> {
@@ -119,6 +110,22 @@ export function createCallbacks(deps: CallbackDeps) {
       await idle();
     },
   };
+}
+
+/** The log entry of an attempt without success. Only the host of the URL: its path is often a secret. */
+function failure(
+  { run_id, attempts }: DueCallback,
+  { host, result, isLast }: { host: string; result: string; isLast: boolean },
+): LogEntry {
+  const entry: LogEntry = {
+    level: "warn",
+    event: "callback_not_taken",
+    run_id,
+    host,
+    attempt: attempts + 1,
+    result,
+  };
+  return isLast ? { ...entry, gave_up: true } : entry;
 }
 
 /** Tripled each time, with a random part, so that a receiver that comes back does not get all callbacks at once. */

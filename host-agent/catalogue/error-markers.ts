@@ -1,6 +1,6 @@
 /**
- * Lines that programs end with when they have failed. Each is anchored to a
- * form that a report on success ("0 errors", "error rate: 0.1") does not take.
+ * The last lines of programs that failed. Each pattern is anchored to a form
+ * that a success report ("0 errors", "error rate: 0.1") does not have.
  */
 export const DEFAULT_ERROR_MARKERS: readonly string[] = [
   "^Traceback \\(most recent call last\\)",
@@ -10,7 +10,7 @@ export const DEFAULT_ERROR_MARKERS: readonly string[] = [
   "^(?:thread '.*' (?:\\(\\d+\\) )?)?panic(?:ked)?(?:: | at )",
   "\\bSegmentation fault\\b",
   "\\bcommand not found\\s*$",
-  // What dash says of a missing command.
+  // dash, for a missing command.
   "^\\S+: \\d+: .+: not found\\s*$",
   "^(?:Killed|Aborted|Bus error)(?: \\(core dumped\\))?\\s*$",
   "^.*: line \\d+: +\\d+ (?:Killed|Aborted|Bus error)\\b",

@@ -11,7 +11,7 @@ import {
   ParamValue,
 } from "../protocol/recipe.ts";
 
-/** A parameter as the recipes file has it. */
+/** A parameter in the recipes file. */
 export const ParamEntry = z
   .strictObject({
     name: ParamName,
@@ -31,19 +31,19 @@ export const ParamEntry = z
     const { type, enum: values, minimum, maximum } = entry;
     const isNumeric = type === "integer" || type === "number";
     if ((type === "enum") !== (values !== undefined))
-      refuse("enum", "belongs to the type enum, and to it only");
-    if (values && new Set(values).size < values.length) refuse("enum", "has a value twice");
-    if (entry.pattern !== undefined && type !== "string") refuse("pattern", "belongs to the type string");
-    if (minimum !== undefined && !isNumeric) refuse("minimum", "belongs to the types integer and number");
-    if (maximum !== undefined && !isNumeric) refuse("maximum", "belongs to the types integer and number");
+      refuse("enum", "is required for the type enum, and not allowed for another type");
+    if (values && new Set(values).size < values.length) refuse("enum", "has a duplicate value");
+    if (entry.pattern !== undefined && type !== "string") refuse("pattern", "is for the type string only");
+    if (minimum !== undefined && !isNumeric) refuse("minimum", "is for the types integer and number only");
+    if (maximum !== undefined && !isNumeric) refuse("maximum", "is for the types integer and number only");
     if (minimum !== undefined && maximum !== undefined && minimum > maximum) {
       refuse("minimum", "must not be greater than maximum");
     }
     if (entry.required && entry.default !== undefined) {
-      refuse("default", "is never used where the parameter is required");
+      refuse("default", "is never used for a required parameter");
     }
     const param = { ...entry, flag: entry.flag ?? `--${entry.name}`, regex: compile(entry.pattern) };
-    if (param.regex === null) refuse("pattern", "is no regular expression");
+    if (param.regex === null) refuse("pattern", "is not a regular expression");
     else if (type === "enum" && values === undefined) return { ...param, regex: undefined };
     else if (entry.default !== undefined) {
       const fault = faultOf({ ...param, regex: param.regex }, entry.default);
@@ -66,11 +66,11 @@ export interface RecipeParam extends Omit<
   regex: RegExp | undefined;
 }
 
-/** The first name or flag that two parameters share, in a sentence; undefined when there is none. */
+/** The first name or flag that two parameters share, as a sentence; undefined when all differ. */
 export function repeatedParam(params: readonly RecipeParam[]): string | undefined {
   for (const field of ["name", "flag"] as const) {
     const repeated = params.find((param, i) => params.findIndex((p) => p[field] === param[field]) < i);
-    if (repeated) return `${field} ${repeated[field]} stands there twice`;
+    if (repeated) return `${field} ${repeated[field]} is a duplicate`;
   }
   return undefined;
 }
@@ -93,7 +93,7 @@ export function paramWords(
     .filter((name) => !params.some((param) => param.name === name))
     .map((name) => ({
       path: `body.params.${clipName(name)}`,
-      message: `is not known here; ${whatIsTaken(params)}`,
+      message: `unknown parameter; ${describeParams(params)}`,
     }));
   const words = params.flatMap((param) => {
     const isGiven = Object.hasOwn(given, param.name);
@@ -107,7 +107,7 @@ export function paramWords(
   throw new ApiProblem("invalid_request", detail, { errors });
 }
 
-/** What is wrong with a value, in words that fit behind the parameter's name; undefined when it may be used. */
+/** What is wrong with a value, in words that follow the parameter's name; undefined for a valid value. */
 function faultOf(param: RecipeParam, value: ParamValue): string | undefined {
   const { type } = param;
   if (type === "boolean") return typeof value === "boolean" ? undefined : "must be true or false";
@@ -126,15 +126,15 @@ function rangeFault({ minimum, maximum }: RecipeParam, value: number): string | 
 }
 
 function textFault({ pattern, regex }: RecipeParam, value: string): string | undefined {
-  // Before the pattern, which may take long over a long text.
+  // Before the pattern, which may take long on a long text.
   if (value.length > MAX_PARAM_LENGTH) return `must be at most ${MAX_PARAM_LENGTH} characters`;
   if (value.includes("\0")) return "must not contain a NUL character";
   return regex === undefined || regex.test(value) ? undefined : `must match ${pattern}`;
 }
 
 /**
- * A value never stands as a word of its own where it could be taken for an
- * option: one that begins with a dash is joined to its flag, as getopt(3) reads it.
+ * The words of one value. A value that begins with a dash is joined to its flag, as
+ * getopt(3) reads it: as a separate word the program would take it for an option.
  */
 function wordsOf({ flag }: RecipeParam, value: ParamValue): string[] {
   if (value === true) return [flag];
@@ -144,17 +144,17 @@ function wordsOf({ flag }: RecipeParam, value: ParamValue): string[] {
   return [/^-[^-]$/.test(flag) ? `${flag}${word}` : `${flag}=${word}`];
 }
 
-function whatIsTaken(params: readonly RecipeParam[]): string {
+function describeParams(params: readonly RecipeParam[]): string {
   return params.length === 0
     ? "this recipe has no parameters"
     : `this recipe has ${params.map(({ name }) => name).join(", ")}`;
 }
 
-/** Null when it is no regular expression. */
+/** Null when the pattern is not a regular expression. */
 function compile(pattern: string | undefined): RegExp | undefined | null {
   if (pattern === undefined) return undefined;
   try {
-    // Alone first: `a)(b` would become one only by what is put around it.
+    // Alone first: `a)(b` would become valid inside the group.
     void new RegExp(pattern, "u");
     return new RegExp(`^(?:${pattern})$`, "u");
   } catch {

@@ -9,6 +9,9 @@ import { DEFAULT_ERROR_MARKERS } from "./error-markers.ts";
 import { ParamEntry, type RecipeParam, publicParam, repeatedParam } from "./params.ts";
 import { type Recipe, RecipeId } from "../protocol/recipe.ts";
 
+// What belongs in this folder: what the operator allows clients to run - recipes with their parameters (recipes.ts, params.ts),
+// scripts under the roots (scripts.ts, script-roots.ts) - and how `args` is split. May import system/ and protocol/.
+
 const Regex = z.string().transform((source, context) => {
   try {
     return new RegExp(source, "u");
@@ -57,21 +60,21 @@ export interface CatalogueRecipe extends Omit<z.infer<typeof RecipeEntry>, "log_
 
 export interface Catalogue {
   recipes: ReadonlyMap<string, CatalogueRecipe>;
-  /** For runs of no recipe: what in a log's end means failure. */
+  /** For runs without a recipe: the lines at the end of a log that mean failure. */
   error_markers: readonly RegExp[];
 }
 
 export type Recipes = ReturnType<typeof openRecipes>;
 
-/** Told each time the file was read: what came of it, and the SHA-256 of what was taken. */
+/** Called after each read of the file, with the SHA-256 of the text that is in use from then on. */
 export type OnRead = (outcome: "loaded" | "refused", sha256: string | null) => void;
 
-/** A word of a command that stands for the Node which runs the agent. */
+/** In a command: the path of the Node that runs the agent. */
 const NODE_WORD = "{node}";
 
 /**
  * The recipes file at `path`, read again when it has changed. When it is
- * missing or malformed the last good catalogue stays and `problem()` says why.
+ * missing or malformed, the last good catalogue stays in use and `problem()` reports why.
  * `current` rejects when the host has no descriptors to read it for the first time.
  */
 export function openRecipes(path: string, log: Log, onRead: OnRead = () => {}) {
@@ -116,7 +119,7 @@ export function openRecipes(path: string, log: Log, onRead: OnRead = () => {}) {
   };
 }
 
-/** What stands behind the file's name in a banner when nothing could be read from it yet. */
+/** What a banner prints after the file's name while the file could not be used. */
 export function noRecipes(problem: string): string {
   return ` - NO RECIPES: ${problem}; it is read again when it changes`;
 }
@@ -128,7 +131,7 @@ export function parseCatalogue(text: string, folder: string): Catalogue {
   const markers = parsed.data.error_markers ?? compile(DEFAULT_ERROR_MARKERS);
   const recipes = new Map<string, CatalogueRecipe>();
   for (const entry of parsed.data.recipes) {
-    if (recipes.has(entry.recipe_id)) throw new Error(`recipe_id ${entry.recipe_id} stands there twice`);
+    if (recipes.has(entry.recipe_id)) throw new Error(`recipe_id ${entry.recipe_id} is a duplicate`);
     const cwd = resolve(folder, entry.cwd);
     recipes.set(entry.recipe_id, {
       ...entry,
@@ -146,7 +149,7 @@ function reasonOf({ message }: Error): string {
   return message.replaceAll(/\s*\n\s*/g, " ");
 }
 
-/** What a client may know of a recipe: neither its command nor a path. */
+/** A recipe as clients see it: without its command and without paths. */
 export function publicRecipe(recipe: CatalogueRecipe): Recipe {
   return {
     recipe_id: recipe.recipe_id,

@@ -1,15 +1,16 @@
 import { createHash } from "node:crypto";
-import { fstatSync, lstatSync, readFileSync, readSync, realpathSync } from "node:fs";
+import { fstatSync, lstatSync, readFileSync, readSync } from "node:fs";
 import { readdir, realpath, stat } from "node:fs/promises";
-import { basename, dirname, isAbsolute, join, sep } from "node:path";
+import { basename, dirname, join } from "node:path";
 import { setImmediate as nextTurn } from "node:timers/promises";
 
 import { isUnableToLook } from "../system/exhaustion.ts";
 import { type OpenFile, openFile } from "../system/open-file.ts";
 import { ApiProblem } from "../protocol/problem.ts";
 import type { ScriptContent, ScriptEntry, ScriptList } from "../protocol/script.ts";
+import { forbidden, realPathOf, scriptRoots } from "./script-roots.ts";
 
-/** A script that may be run: its real path and what its bytes were when it was looked at. */
+/** A script that a launch may run: its real path, and a digest of its bytes at the time of approval. */
 export interface ApprovedScript {
   path: string;
   /** The folder it is in. */
@@ -20,7 +21,7 @@ export interface ApprovedScript {
   executable: boolean;
   /** The first line without its `#!`, if there is one. */
   shebang: string | undefined;
-  /** Equal for as long as the file was neither replaced nor changed. */
+  /** Stays equal while the file is neither replaced nor changed. */
   version: string;
 }
 
@@ -35,27 +36,11 @@ export type Scripts = ReturnType<typeof openScripts>;
  * something outside them exists cannot be learned: it is always `path_forbidden`.
  */
 export function openScripts(roots: readonly string[]) {
-  /** The roots' real paths at this moment: a root may be a link that the operator moves. */
-  function realRoots(): string[] {
-    return roots.map(realPathOf).filter((root) => root !== undefined);
-  }
-
-  /** The real path behind `path`, which lies inside a root and exists. */
-  function confine(path: string): string {
-    if (!isAbsolute(path)) throw forbidden("must be absolute, and name one of the scripts that are open");
-    const inside = isInside(realRoots());
-    const real = realPathOf(path);
-    if (real !== undefined) {
-      if (!inside(real)) throw forbidden();
-      return real;
-    }
-    if (!isMissingInside(path, inside)) throw forbidden();
-    throw new ApiProblem("script_not_found", "path: there is nothing at this path");
-  }
+  const root = scriptRoots(roots);
 
   function confineScript(path: string): string {
-    if (!path.endsWith(".sh")) throw forbidden("must end in .sh, as all scripts do that are open");
-    const real = confine(path);
+    if (!path.endsWith(".sh")) throw forbidden("must end in .sh, as all scripts do");
+    const real = root.confine(path);
     if (!real.endsWith(".sh")) throw forbidden();
     return real;
   }
@@ -63,11 +48,11 @@ export function openScripts(roots: readonly string[]) {
   return {
     /** Lists the scripts under a folder inside the roots; under all the roots without one. */
     async list(path?: string): Promise<ScriptList> {
-      const folders = path === undefined ? realRoots() : [confine(path)];
+      const folders = path === undefined ? root.real() : [root.confine(path)];
       if (path !== undefined && !(await stat(folders[0]!)).isDirectory()) {
-        throw new ApiProblem("script_not_found", "path: there is no folder at this path");
+        throw new ApiProblem("script_not_found", "path: this path is not a folder");
       }
-      return listScripts(folders, isInside(realRoots()));
+      return listScripts(folders, root.inside());
     },
 
     /** Reads a script's source, at most 1 MiB of it. */
@@ -85,10 +70,12 @@ export function openScripts(roots: readonly string[]) {
       return { path: real, content: new TextDecoder().decode(bytes), size: bytes.length };
     },
 
-    /** Looks at a script that is about to run. */
+    /** Checks and digests a script that is about to run. Throws `path_forbidden` and `script_not_found`. */
     async approve(path: string): Promise<ApprovedScript> {
       const real = confineScript(path);
       using file = openScript(real);
+      // Before the digest: a change while the bytes are read must not pass for the approved file.
+      const version = versionOf(fstatSync(file.fd, { bigint: true }));
       const { sha256, head } = await digest(file.fd);
       return {
         path: real,
@@ -97,11 +84,11 @@ export function openScripts(roots: readonly string[]) {
         sha256,
         executable: (file.stats.mode & 0o111) !== 0,
         shebang: /^#![ \t]*([^\n]+)/.exec(head)?.[1],
-        version: versionOf(fstatSync(file.fd, { bigint: true })),
+        version,
       };
     },
 
-    /** True while the script is still the file, with the bytes, that was approved. */
+    /** True while the path still leads to the approved file with its approved bytes. */
     isUnchanged(script: ApprovedScript): boolean {
       if (realPathOf(script.path) !== script.path) return false;
       const stats = lstatSync(script.path, { bigint: true, throwIfNoEntry: false });
@@ -110,47 +97,7 @@ export function openScripts(roots: readonly string[]) {
   };
 }
 
-/** `rule` is one that the path alone breaks, whatever the host holds. */
-function forbidden(rule = "only .sh files inside the script roots are open"): ApiProblem {
-  return new ApiProblem("path_forbidden", `path: ${rule}; GET /api/v1/scripts lists them`);
-}
-
-function isInside(roots: readonly string[]): (real: string) => boolean {
-  return (real) =>
-    roots.some((root) => real === root || real.startsWith(root.endsWith(sep) ? root : root + sep));
-}
-
-/** Undefined for a path that leads nowhere. */
-function realPathOf(path: string): string | undefined {
-  try {
-    return realpathSync.native(path);
-  } catch {
-    return undefined;
-  }
-}
-
-/** True when nothing is at `path`, and the folder it would lie in is inside. */
-function isMissingInside(path: string, inside: (real: string) => boolean): boolean {
-  // As the kernel goes, for which `..` behind a link leads to where the link leads.
-  for (let ancestor = path; ; ancestor = dirname(ancestor)) {
-    const exists = isThere(ancestor);
-    if (exists === undefined) return false;
-    // A dangling link has no real path: what it points at is outside, or nothing.
-    if (exists) return inside(realPathOf(ancestor) ?? "");
-    if (ancestor === dirname(ancestor)) return false;
-  }
-}
-
-/** Undefined when that cannot be known. */
-function isThere(path: string): boolean | undefined {
-  try {
-    return lstatSync(path, { throwIfNoEntry: false }) !== undefined;
-  } catch {
-    return undefined;
-  }
-}
-
-/** Throws `path_forbidden` for all that is not a file that can be read. */
+/** Throws `path_forbidden` for anything but a regular file that the agent can read. */
 function openScript(real: string): OpenFile {
   try {
     return openFile(real);
@@ -159,7 +106,7 @@ function openScript(real: string): OpenFile {
   }
 }
 
-/** Reads on in the next turn of the event loop after so many bytes, so that a huge script holds nobody up. */
+/** After this many bytes the reading continues in the next turn of the event loop: a huge script must not block the others. */
 const BYTES_PER_TURN = 1_048_576;
 
 async function digest(fd: number): Promise<{ sha256: string; head: string }> {

@@ -45,7 +45,7 @@ export function splitArgs(text: string): string[] {
   return words;
 }
 
-/** Reads from just behind an opening double quote; returns the text and the index behind the closing one. */
+/** Reads from just after an opening double quote; returns the text and the index after the closing one. */
 function readDoubleQuoted(text: string, start: number): [string, number] {
   let quoted = "";
   for (let i = start; i < text.length; i++) {

@@ -13,7 +13,7 @@ const STRICT = {
   params: [{ name: "input", type: "string", required: true }],
 };
 
-const UNKNOWN = "is not known here; this recipe has limit, ratio, mode, name, text, force";
+const UNKNOWN = "unknown parameter; this recipe has limit, ratio, mode, name, text, force";
 
 async function wordsOf(hub: Hub, body: object): Promise<string[]> {
   const { status, json } = await hub.post(PIPELINES, { recipe_id: "typed", ...body });
@@ -139,7 +139,7 @@ export function paramsContract(deploy: Deploy): void {
       expect(missing.json.errors).toEqual([{ path: "body.params.input", message: "is missing" }]);
       expect(proto).toMatchObject({ status: 422, json: { errors: [{ path: "body.params.__proto__" }] } });
       expect(script.json.errors).toEqual([{ path: "body.params", message: "is not known here" }]);
-      expect(none.json.errors[0].message).toBe("is not known here; this recipe has no parameters");
+      expect(none.json.errors[0].message).toBe("unknown parameter; this recipe has no parameters");
     });
   });
 }

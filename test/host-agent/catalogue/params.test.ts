@@ -32,9 +32,9 @@ describe("the parameters of a recipes file", () => {
 
   test("may not have two of a name, or two of a flag", () => {
     const a = { name: "a", type: "string" };
-    expect(() => parseCatalogue(fileWith(a, a), "/")).toThrow("name a stands there twice");
+    expect(() => parseCatalogue(fileWith(a, a), "/")).toThrow("name a is a duplicate");
     expect(() => parseCatalogue(fileWith(a, { name: "b", flag: "--a", type: "string" }), "/")).toThrow(
-      "flag --a stands there twice",
+      "flag --a is a duplicate",
     );
   });
 });
