@@ -6,7 +6,7 @@ import { createServer } from "node:http";
 import { join } from "node:path";
 
 import { parseKeysFile } from "../../handlers/keys.ts";
-import { prepareStateDir } from "../../host-agent/agent.ts";
+import { prepareStateDir } from "../../host-agent/state-dir.ts";
 import { readDoorConfig } from "../../host-agent/config.ts";
 import { ConfigError } from "../../host-agent/system/config-error.ts";
 import { close, listen } from "../../host-agent/system/http-listener.ts";

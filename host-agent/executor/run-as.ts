@@ -1,5 +1,4 @@
 import { execFile } from "node:child_process";
-import { closeSync, constants, openSync } from "node:fs";
 import { chown } from "node:fs/promises";
 import { promisify } from "node:util";
 
@@ -40,13 +39,7 @@ export async function giveFolder(folder: RunFolder, { uid, gid }: RunUser): Prom
 }
 
 /**
- * A descriptor of the run's folder for the wrapper: by it the user gets into this
- * folder, and into nothing else of the state folder, whose own mode stays 0700.
+ * Where the wrapper finds a descriptor of the run's folder: by it the user gets into this folder, and into nothing else
+ * of the state folder, whose mode stays 0700.
  */
-export function openFolder(folder: RunFolder) {
-  const fd = openSync(folder.path, constants.O_RDONLY | constants.O_DIRECTORY | constants.O_NOFOLLOW);
-  return { fd, [Symbol.dispose]: () => closeSync(fd) };
-}
-
-/** Where the wrapper finds that descriptor. */
 export const FOLDER_FD_PATH = "/proc/self/fd/3";

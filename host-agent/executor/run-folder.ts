@@ -1,11 +1,8 @@
 import {
-  closeSync,
   constants,
   existsSync,
-  fstatSync,
   lstatSync,
   mkdirSync,
-  openSync,
   readSync,
   rmdirSync,
   rmSync,
@@ -14,6 +11,7 @@ import {
 import { mkdir, open } from "node:fs/promises";
 import { join } from "node:path";
 
+import { openFile } from "../system/open-file.ts";
 import { isUnableToLook } from "../system/exhaustion.ts";
 import { removeIfOurs } from "../system/remove.ts";
 
@@ -110,21 +108,12 @@ export function exitTime(folder: RunFolder): number {
 
 /** The folder may belong to the run's own user: nothing is followed, waited for or read to its end there. */
 function readOrUndefined(path: string): string | undefined {
-  const { O_RDONLY, O_NOFOLLOW, O_NONBLOCK } = constants;
-  let fd: number;
   try {
-    fd = openSync(path, O_RDONLY | O_NOFOLLOW | O_NONBLOCK);
+    using file = openFile(path);
+    const buffer = Buffer.alloc(MAX_CONTENT_BYTES);
+    return buffer.toString("latin1", 0, readSync(file.fd, buffer));
   } catch (error) {
     if (isUnableToLook(error)) throw error;
     return undefined;
-  }
-  try {
-    if (!fstatSync(fd).isFile()) return undefined;
-    const buffer = Buffer.alloc(MAX_CONTENT_BYTES);
-    return buffer.toString("latin1", 0, readSync(fd, buffer));
-  } catch {
-    return undefined;
-  } finally {
-    closeSync(fd);
   }
 }

@@ -3,12 +3,13 @@ import { once } from "node:events";
 import { fchownSync, fstatSync } from "node:fs";
 import { fileURLToPath } from "node:url";
 
+import { openFolder } from "../system/open-file.ts";
 import { launchProblem, runnableArgv } from "./command.ts";
 import { createLog } from "../logs/log-file.ts";
 import { fileIdentity } from "../logs/log-limit.ts";
 import type { Command, Started } from "./executor.ts";
 import { currentBootId, type ProcessIdentity, readStat } from "./process-identity.ts";
-import { FOLDER_FD_PATH, giveFolder, openFolder, type RunUser } from "./run-as.ts";
+import { FOLDER_FD_PATH, giveFolder, type RunUser } from "./run-as.ts";
 import { createRunFolder, type RunFolder } from "./run-folder.ts";
 
 /** Starts a command, as `startRun` does. */
@@ -35,7 +36,7 @@ export async function startRun(
     // So that the run may open it again, as by /dev/stderr.
     fchownSync(log.fd, runUser.uid, runUser.gid);
     await giveFolder(folder, runUser);
-    using opened = openFolder(folder);
+    using opened = openFolder(folder.path);
     const as = { runUser, folderFd: opened.fd };
     return { process: await spawnWrapper([FOLDER_FD_PATH, ...argv], { ...to, as }), logFile };
   } catch (error) {

@@ -1,8 +1,9 @@
-import { closeSync, constants, fchmodSync, fstatSync, openSync, readSync } from "node:fs";
+import { closeSync, constants, fchmodSync, openSync, readSync } from "node:fs";
 import { basename, dirname } from "node:path";
 
 import { openLogFolder, placeIn } from "./log-folder.ts";
 import { logEndMark } from "./log-limit.ts";
+import { NotRegularFile, openFile } from "../system/open-file.ts";
 import { ApiProblem } from "../protocol/problem.ts";
 import { endOfPage, MAX_CHARACTER_BYTES } from "./utf8.ts";
 
@@ -19,7 +20,7 @@ export interface LogPage {
 
 const LOG_MODE = 0o640;
 /** What open(2) says of a path that leads to no log of ours; whatever else it says may pass. */
-const NO_LOG_THERE = new Set(["ENOENT", "ENOTDIR", "ELOOP", "EACCES", "ENXIO"]);
+const NO_LOG = new Set(["ENOENT", "ENOTDIR", "ELOOP", "EACCES", "ENXIO"]);
 
 /**
  * Creates a log that did not exist, for appending, and never through a symbolic
@@ -96,22 +97,15 @@ export function readTail(path: string, maxBytes: number): string {
 
 /**
  * Opens a log to be read. Synchronous, as is all that reads it: a page is in the
- * kernel's memory nearly always, and four trips to the thread pool cost more than it.
+ * kernel's memory nearly always, and four trips to the thread pool cost more than it. Throws `log_gone`.
  */
 function openLog(path: string): { fd: number; size: number } & Disposable {
-  // O_NONBLOCK, so that a FIFO put in the log's place cannot hold us up.
-  const flags = constants.O_RDONLY | constants.O_NOFOLLOW | constants.O_NONBLOCK;
-  const gone = "The log no longer exists: it was moved or removed on the host";
-  let fd: number;
   try {
-    fd = openSync(path, flags);
+    const file = openFile(path);
+    return { fd: file.fd, size: file.stats.size, [Symbol.dispose]: () => file[Symbol.dispose]() };
   } catch (error) {
-    throw NO_LOG_THERE.has((error as NodeJS.ErrnoException).code ?? "")
-      ? new ApiProblem("log_gone", gone)
-      : error;
+    const isGone = error instanceof NotRegularFile || NO_LOG.has((error as NodeJS.ErrnoException).code ?? "");
+    if (!isGone) throw error;
+    throw new ApiProblem("log_gone", "The log no longer exists: it was moved or removed on the host");
   }
-  const stats = fstatSync(fd);
-  if (stats.isFile()) return { fd, size: stats.size, [Symbol.dispose]: () => closeSync(fd) };
-  closeSync(fd);
-  throw new ApiProblem("log_gone", gone);
 }

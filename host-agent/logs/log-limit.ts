@@ -1,15 +1,6 @@
-import {
-  closeSync,
-  constants,
-  fstatSync,
-  ftruncateSync,
-  lstatSync,
-  openSync,
-  readSync,
-  unlinkSync,
-  writeSync,
-} from "node:fs";
+import { constants, ftruncateSync, lstatSync, readSync, unlinkSync, writeSync } from "node:fs";
 
+import { openFile, type OpenFile } from "../system/open-file.ts";
 import { removeIfOurs } from "../system/remove.ts";
 
 /** Device and inode of a file: tells the log that was created for a run from another one in its place. */
@@ -44,25 +35,22 @@ export function logEndMark(limit: number): Buffer {
  * shorter than what has been shown of it. A file that is not `identity` is left alone.
  */
 export function cutLog(path: string, limit: number, identity: string): boolean {
-  const { O_RDWR, O_NOFOLLOW, O_NONBLOCK } = constants;
-  let fd: number;
+  using log = openOrUndefined(path);
+  if (!log || fileIdentity(log.stats) !== identity || log.stats.size <= limit) return false;
+  const mark = logEndMark(limit);
+  const there = Buffer.alloc(mark.length);
+  readSync(log.fd, there, 0, there.length, limit);
+  // First the mark, then the cut: broken off in between, the file is still over its limit.
+  if (!there.equals(mark)) writeSync(log.fd, mark, 0, mark.length, limit);
+  if (log.stats.size > limit + mark.length) ftruncateSync(log.fd, limit + mark.length);
+  return true;
+}
+
+/** A log that was moved, removed or replaced on the host is no longer ours. */
+function openOrUndefined(path: string): OpenFile | undefined {
   try {
-    fd = openSync(path, O_RDWR | O_NOFOLLOW | O_NONBLOCK);
+    return openFile(path, constants.O_RDWR);
   } catch {
-    // Moved or removed on the host: then it is no longer ours.
-    return false;
-  }
-  try {
-    const stats = fstatSync(fd);
-    if (!stats.isFile() || fileIdentity(stats) !== identity || stats.size <= limit) return false;
-    const mark = logEndMark(limit);
-    const there = Buffer.alloc(mark.length);
-    readSync(fd, there, 0, there.length, limit);
-    // First the mark, then the cut: broken off in between, the file is still over its limit.
-    if (!there.equals(mark)) writeSync(fd, mark, 0, mark.length, limit);
-    if (stats.size > limit + mark.length) ftruncateSync(fd, limit + mark.length);
-    return true;
-  } finally {
-    closeSync(fd);
+    return undefined;
   }
 }
