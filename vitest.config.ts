@@ -2,6 +2,7 @@ import { defineConfig } from "vitest/config";
 import { BaseSequencer, type TestSpecification } from "vitest/node";
 
 import { COMPILE_CACHE } from "./test/support/compile-cache.ts";
+import { suiteReporter } from "./test/support/suite-reporter.ts";
 
 /** A clone that has never run them does not know which files take long; one of them started last would run on alone. */
 const LONG = [
@@ -41,5 +42,6 @@ export default defineConfig({
     // Each start of a process copies the page tables of the one that starts it: a small heap is quicker here.
     execArgv: ["--max-semi-space-size=2", "--heap-growing-percent=30"],
     sequence: { sequencer: LongFilesFirst },
+    reporters: ["default", suiteReporter()],
   },
 });

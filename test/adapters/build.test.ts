@@ -6,12 +6,14 @@ import { join } from "node:path";
 
 import { expect, onTestFinished, test } from "vitest";
 
-import { CAN_BE_NOBODY, NOBODY_UID } from "../support/other-user.ts";
+import { CAN_BE_NOBODY, NOBODY_UID, WHY_NOT_NOBODY } from "../support/other-user.ts";
+import { needs } from "../support/needs.ts";
 
 const PROJECT = join(import.meta.dirname, "..", "..");
 
-test.skipIf(process.getuid?.() === 0 && !CAN_BE_NOBODY)(
-  "a build writes only what is not there, leaves another build's drafts, and is not needed for a start (skipped for root when nobody may not read the project's folder)",
+test(
+  "a build writes only what is not there, leaves another build's drafts, and is not needed for a start",
+  needs(process.getuid?.() !== 0 || CAN_BE_NOBODY, WHY_NOT_NOBODY),
   async () => {
     const { dist, build } = await copyOfProject();
     expect(await build()).toEqual({ code: 0, stderr: "" });

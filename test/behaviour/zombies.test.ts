@@ -18,6 +18,7 @@ ctypes.CDLL(None).prctl(36, 1, 0, 0, 0)
 print("pid", subprocess.Popen(sys.argv[1:], stdin=subprocess.DEVNULL).pid, flush=True)
 sys.stdin.read()
 `;
+import { needs } from "../support/needs.ts";
 const hasPython = spawnSync("python3", ["-c", "import ctypes"]).status === 0;
 
 /** A server whose orphans nobody reaps, as in a container whose first process does not; a stop is kill -9. */
@@ -45,8 +46,9 @@ async function end(child: ChildProcess): Promise<void> {
   await once(child, "exit");
 }
 
-test.skipIf(!hasPython)(
+test(
   "a run whose processes become zombies that nobody reaps is over once it is killed",
+  needs(hasPython, "python3 with ctypes is not installed"),
   async () => {
     await using hub = await startHub({ deploy: withoutReaper });
     const run = await hub.runScript("setsid sleep 600 & sleep 600 & echo ready; wait");

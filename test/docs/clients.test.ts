@@ -13,6 +13,7 @@ import { describe, expect, onTestFinished, test } from "vitest";
 
 import { ALL, type Hub, startHub } from "../support/hub.ts";
 import { HAS_HTTPX, PYTHON, runPython, runShell } from "../support/shell.ts";
+import { needs } from "../support/needs.ts";
 
 const PAGE = readFileSync(new URL("../../docs/clients.md", import.meta.url), "utf8");
 const CLIENT = fileURLToPath(new URL("../client/", import.meta.url));
@@ -45,7 +46,7 @@ const ARGS = String.raw`--name 'two words' "a \"b\""`;
 const program = (ask: string) => `${block(ask)}\n\n${block("hub_rest.py")}`;
 
 describe("docs/clients.md", () => {
-  test.skipIf(!HAS_CURL)("curl launches, reads a page and kills (skipped without curl)", async () => {
+  test("curl launches, reads a page and kills", needs(HAS_CURL, "curl is not installed"), async () => {
     const endless = { ...RECIPES[1]!, command: ["/bin/sh", "-c", "echo 60; exec sleep 300"] };
     await using hub = await startHub({ recipes: [endless] });
 
@@ -58,8 +59,9 @@ describe("docs/clients.md", () => {
     await hub.ended(json.runs[0]);
   });
 
-  test.skipIf(!HAS_CURL)(
-    "hub.sh launches once over a bad line, shows each byte once and exits as the run (skipped without curl)",
+  test(
+    "hub.sh launches once over a bad line, shows each byte once and exits as the run",
+    needs(HAS_CURL, "curl is not installed"),
     async () => {
       await using hub = await startHub({ recipes: RECIPES });
       const script = join(hub.dir, "hub.sh");
@@ -71,8 +73,9 @@ describe("docs/clients.md", () => {
     },
   );
 
-  test.skipIf(!HAS_CURL)(
-    "hub.sh says what the API refused, and exits with 69 (skipped without curl)",
+  test(
+    "hub.sh says what the API refused, and exits with 69",
+    needs(HAS_CURL, "curl is not installed"),
     async () => {
       await using hub = await startHub();
       const script = join(hub.dir, "hub.sh");
@@ -88,7 +91,7 @@ describe("docs/clients.md", () => {
     },
   );
 
-  test.skipIf(!HAS_HTTPX)("the polling loop misses no line (skipped without python3-httpx)", async () => {
+  test("the polling loop misses no line", needs(HAS_HTTPX, "python3-httpx is not installed"), async () => {
     await using hub = await startHub({ recipes: RECIPES });
     const { json: launched } = await hub.post("/api/v1/pipelines/runs", { recipe_id: "job" });
 
@@ -99,12 +102,12 @@ describe("docs/clients.md", () => {
   });
 
   test.for([
-    { beginning: "ask_urllib.py", isThere: HAS_PYTHON, needs: "python3" },
-    { beginning: "ask_httpx.py", isThere: HAS_HTTPX, needs: "python3-httpx" },
+    { beginning: "ask_urllib.py", isThere: HAS_PYTHON, program: "python3" },
+    { beginning: "ask_httpx.py", isThere: HAS_HTTPX, program: "python3-httpx" },
   ])(
-    "hub.py with $beginning launches once over a bad line, shows each byte once and exits as the run (skipped without $needs)",
-    async ({ beginning, isThere }, context) => {
-      context.skip(!isThere);
+    "hub.py with $beginning launches once over a bad line, shows each byte once and exits as the run",
+    async ({ beginning, isThere, program: needed }, context) => {
+      context.skip(!isThere, `${needed} is not installed`);
       await using hub = await startHub({ recipes: RECIPES });
 
       const ended = await overBadLine(hub, PYTHON, [
@@ -151,7 +154,7 @@ describe("docs/clients.md", () => {
     await expectTheJob(hub, ended);
   });
 
-  test.skipIf(!HAS_CURL)("the step of the workflow runs (skipped without curl)", async () => {
+  test("the step of the workflow runs", needs(HAS_CURL, "curl is not installed"), async () => {
     await using hub = await startHub({ recipes: RECIPES });
     await mkdir(join(hub.dir, "ci"));
     await writeFile(join(hub.dir, "ci/hub.sh"), block("hub.sh"));
@@ -169,8 +172,9 @@ describe("docs/clients.md", () => {
     expect(step).not.toContain("${{");
   });
 
-  test.skipIf(!HAS_YAML)(
-    "the workflow is YAML with one step of ours (skipped without python3-yaml)",
+  test(
+    "the workflow is YAML with one step of ours",
+    needs(HAS_YAML, "python3-yaml is not installed"),
     async () => {
       const json = await runPython(
         "import json, sys, yaml; print(json.dumps(yaml.safe_load(sys.argv[1]), default=str))",
@@ -184,8 +188,9 @@ describe("docs/clients.md", () => {
     },
   );
 
-  test.skipIf(!HAS_PYTHON)(
+  test(
     "the Airflow task finds its run again, and fails with a run that failed",
+    needs(HAS_PYTHON, "python3 is not installed"),
     async () => {
       await using hub = await startHub({ recipes: RECIPES });
       await writeFile(join(hub.dir, "hub.py"), program("ask_urllib.py"));
@@ -225,8 +230,9 @@ except RuntimeError as error:
   });
 });
 
-test.skipIf(!HAS_HTTPX)(
-  "the loop in the document's own description misses no line (skipped without python3-httpx)",
+test(
+  "the loop in the document's own description misses no line",
+  needs(HAS_HTTPX, "python3-httpx is not installed"),
   async () => {
     await using hub = await startHub({ recipes: RECIPES });
     const { json: document } = await hub.get("/openapi.json");

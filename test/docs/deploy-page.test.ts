@@ -13,6 +13,7 @@ import { describe, expect, onTestFinished, test } from "vitest";
 
 import { freePort } from "../bench/server.ts";
 import { ALL, nodeEmbedded, startHub, until } from "../support/hub.ts";
+import { needs } from "../support/needs.ts";
 
 const PROJECT = fileURLToPath(new URL("../..", import.meta.url));
 const WRANGLER = join(PROJECT, "node_modules/wrangler/bin/wrangler.js");
@@ -74,26 +75,33 @@ describe("the page on deploying", () => {
     expect(existsSync(join(PROJECT, "host-agent/systemd/hub-agent.service"))).toBe(true);
   });
 
-  test.skipIf(!HAS_SQLITE)("shows a backup that holds the rows of a database in use", async () => {
-    const dir = await mkdtemp(join(tmpdir(), "hub-backup-"));
-    onTestFinished(() => rm(dir, { recursive: true }));
-    const command = codeBlocks("sh")
-      .join("")
-      .split("\n")
-      .find((line) => line.startsWith("sqlite3"))!
-      .replace("/var/lib/serveraihub", dir)
-      .replace("/var/backups", dir);
-    using db = new DatabaseSync(join(dir, "runs.db"));
-    db.exec("PRAGMA journal_mode = WAL; CREATE TABLE runs (run_id TEXT); INSERT INTO runs VALUES ('run_1');");
+  test(
+    "shows a backup that holds the rows of a database in use",
+    needs(HAS_SQLITE, "sqlite3 is not installed"),
+    async () => {
+      const dir = await mkdtemp(join(tmpdir(), "hub-backup-"));
+      onTestFinished(() => rm(dir, { recursive: true }));
+      const command = codeBlocks("sh")
+        .join("")
+        .split("\n")
+        .find((line) => line.startsWith("sqlite3"))!
+        .replace("/var/lib/serveraihub", dir)
+        .replace("/var/backups", dir);
+      using db = new DatabaseSync(join(dir, "runs.db"));
+      db.exec(
+        "PRAGMA journal_mode = WAL; CREATE TABLE runs (run_id TEXT); INSERT INTO runs VALUES ('run_1');",
+      );
 
-    execFileSync("/bin/sh", ["-c", command]);
+      execFileSync("/bin/sh", ["-c", command]);
 
-    using copy = new DatabaseSync(join(dir, "hub-runs.db"), { readOnly: true });
-    expect(copy.prepare("SELECT run_id FROM runs").all()).toMatchObject([{ run_id: "run_1" }]);
-  });
+      using copy = new DatabaseSync(join(dir, "hub-runs.db"), { readOnly: true });
+      expect(copy.prepare("SELECT run_id FROM runs").all()).toMatchObject([{ run_id: "run_1" }]);
+    },
+  );
 
-  test.skipIf(!NGINX || !HAS_OPENSSL)(
+  test(
     "shows an nginx in front of the edge that changes nothing of the API",
+    needs(NGINX !== undefined && HAS_OPENSSL, "nginx or openssl is not installed"),
     async () => {
       let urls: string[] = [];
       await using hub = await startHub({

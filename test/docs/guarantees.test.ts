@@ -3,27 +3,27 @@ import { join } from "node:path";
 
 import { expect, test } from "vitest";
 
+import { italicsOf, mentionsOf } from "../support/suite-checks.ts";
+
+// The names are looked for in the files' text. That each of these tests runs is checked at the end of a whole run:
+// test/support/suite-reporter.ts.
 const PROJECT = join(import.meta.dirname, "..", "..");
 const SECURITY = join(PROJECT, "test", "behaviour", "security");
-const DOCUMENT = readFileSync(join(PROJECT, "docs", "guarantees.md"), "utf8");
 
-/** The mentions of tests in the tables: a file, and the names in it, if it is not all of them. */
-const mentions = DOCUMENT.split("\n")
-  .filter((line) => line.startsWith("| ") && line.includes(".ts`"))
-  .flatMap((line) => line.split(" | ")[1]!.replace(/ \|$/, "").split(" · "))
-  .map((mention) => /^`(?<file>[^`]+\.ts)`(?:: (?<names>.+))?$/.exec(mention)?.groups ?? { file: mention });
+const readPage = (name: string) => readFileSync(join(PROJECT, "docs", name), "utf8");
 
-test("the guarantees name tests that are there", () => {
+test("docs/guarantees.md names tests that exist", () => {
+  const mentions = mentionsOf(readPage("guarantees.md"));
   expect(mentions.length).toBeGreaterThan(40);
   for (const { file, names } of mentions) {
-    const text = readFileSync(join(PROJECT, "test", file!), "utf8");
-    for (const name of names?.split("; ") ?? []) expect(text, file).toContain(name);
+    const text = readFileSync(join(PROJECT, "test", file), "utf8");
+    for (const name of names) expect(text, file).toContain(name);
   }
 });
 
-test("the page on security names tests that are there", () => {
-  const page = readFileSync(join(PROJECT, "docs", "security.md"), "utf8").replaceAll("\n", " ");
-  const names = [...page.matchAll(/(?<!\*)\*(?<name>[^*]+)\*(?!\*)/g)].map(({ groups }) => groups!["name"]!);
+test("docs/security.md names tests that exist", () => {
+  const page = readPage("security.md");
+  const names = italicsOf(page);
   const texts = readdirSync(SECURITY).map((file) => readFileSync(join(SECURITY, file), "utf8"));
   expect(names.length).toBeGreaterThan(20);
   for (const name of names)

@@ -15,6 +15,7 @@ import { RunStatus } from "../../host-agent/protocol/run.ts";
 import { parseKeys } from "../../handlers/keys.ts";
 import { until } from "../support/hub.ts";
 import { HAS_HTTPX, runPython, runShell } from "../support/shell.ts";
+import { needs } from "../support/needs.ts";
 
 const PROJECT = fileURLToPath(new URL("../..", import.meta.url));
 const README = readFileSync(join(PROJECT, "README.md"), "utf8");
@@ -61,8 +62,9 @@ describe("the README", () => {
     expect(await (await fetch(logUrl)).json()).toMatchObject({ chunk: "hello big world\n" });
   });
 
-  test.skipIf(!HAS_HTTPX)(
-    "shows a Python loop that misses no line (skipped without python3-httpx)",
+  test(
+    "shows a Python loop that misses no line",
+    needs(HAS_HTTPX, "python3-httpx is not installed"),
     async () => {
       await using hub = await startByCommand();
       const [loop] = codeBlocks("## Try it", "python");

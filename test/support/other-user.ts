@@ -12,5 +12,9 @@ export const CAN_BE_NOBODY =
     uid: NOBODY_UID,
   }).status === 0;
 
-/** For the name of a test that is skipped without. */
-export const WHY_NOT_NOBODY = "skipped when not root, or when nobody may not read the project's folder";
+/** Why a test is skipped that root alone can run. */
+export const ONLY_ROOT = "only root can act as several users";
+
+/** Why a test is skipped that starts a process as `nobody`. */
+export const WHY_NOT_NOBODY =
+  process.getuid?.() === 0 ? "the user nobody may not read the project's folder" : ONLY_ROOT;

@@ -18,11 +18,12 @@ export interface Ended {
   output: string;
 }
 
-/** A start of the Node adapter as a process of its own, whether it comes to serve or not. */
-export function spawnServer(env: Record<string, string>) {
+/** Starts the Node adapter as a separate process, as this user, whether it comes to serve or not. */
+export function spawnServer(env: Record<string, string>, uid?: number) {
   const child = spawn(process.execPath, [NODE_TS], {
     env: { PATH: process.env["PATH"] ?? "", HUB_PORT: "0", ...COMPILE_CACHE, ...env },
     stdio: ["ignore", "pipe", "pipe"],
+    ...(uid !== undefined && { uid, gid: uid }),
   });
   const output = { stdout: "", stderr: "" };
   child.stdout.on("data", (chunk) => (output.stdout += String(chunk)));
@@ -62,17 +63,19 @@ export async function startServerProcess(env: Record<string, string>) {
 /**
  * The Node adapter as a process of its own, so that it can be measured and
  * killed. `stop` sends `stopSignal`: with SIGKILL, a restart is a crash.
- * `onStart` learns the pid of each server.
+ * `onStart` learns the pid of each server, and `uid` is whom it runs as.
  */
 export function serverProcess({
   stopSignal,
   onStart = () => {},
+  uid,
 }: {
   stopSignal: StopSignal;
   onStart?: (pid: number) => void;
+  uid?: number;
 }): Deploy {
   return async ({ env }) => {
-    const server = spawnServer(env);
+    const server = spawnServer(env, uid);
     onStart(server.child.pid!);
     return { url: await announcedUrl(server), stop: async () => void (await end(server, stopSignal)) };
   };

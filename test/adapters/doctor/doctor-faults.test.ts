@@ -5,6 +5,7 @@ import { expect, test } from "vitest";
 
 import { makeAgentKey } from "../../../adapters/keys/agent-pair.ts";
 import { failuresOf, findings, install, type Installation, writeKeys, writeRecipe } from "./installation.ts";
+import { ONLY_ROOT } from "../../support/other-user.ts";
 
 const IS_ROOT = process.getuid?.() === 0;
 
@@ -258,7 +259,7 @@ const FAULTS: Fault[] = [
 test.concurrent.for(FAULTS)(
   "$name is red, and says what to do",
   async ({ put, says, advises, needsRoot }, { skip, onTestFinished: atEnd }) => {
-    if (needsRoot && !IS_ROOT) skip("only root can give a folder away");
+    if (needsRoot && !IS_ROOT) skip(ONLY_ROOT);
     const installation = await install(atEnd);
     const more = await put(installation);
 

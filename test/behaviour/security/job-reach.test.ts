@@ -8,6 +8,7 @@ import type { RunRecord } from "../../../host-agent/protocol/run.ts";
 import { startAgentProcess } from "../../support/deployments.ts";
 import { startHub, until } from "../../support/hub.ts";
 import { CAN_BE_NOBODY, WHY_NOT_NOBODY } from "../../support/other-user.ts";
+import { needs } from "../../support/needs.ts";
 
 /** What a job tries, each line ending as `can …` or `cannot …`. It opens for writing, and writes only into what is its own to lose. */
 const PROBE = `
@@ -90,8 +91,9 @@ describe("a hostile job", () => {
     expect((await probe({})).filter(isFixed)).toEqual(can.filter(isFixed));
   });
 
-  test.skipIf(!CAN_BE_NOBODY)(
-    `of a user of its own reaches nothing of the agent's, and all of the other jobs' (${WHY_NOT_NOBODY})`,
+  test(
+    "of a user of its own reaches nothing of the agent's, and all of the other jobs'",
+    needs(CAN_BE_NOBODY, WHY_NOT_NOBODY),
     async () => {
       expect(await probe({ HUB_RUN_AS: "nobody" })).toEqual([
         ...OF_THE_AGENT.map((what) => `cannot ${what}`),

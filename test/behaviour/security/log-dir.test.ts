@@ -24,6 +24,8 @@ import { logFileName } from "../../../host-agent/logs/log-name.ts";
 import { createLog } from "../../../host-agent/logs/log-file.ts";
 import { openLogFolder } from "../../../host-agent/logs/log-folder.ts";
 import { type Hub, startHub } from "../../support/hub.ts";
+import { ONLY_ROOT } from "../../support/other-user.ts";
+import { needs } from "../../support/needs.ts";
 
 const RUNS = "/api/v1/pipelines/runs";
 const IS_ROOT = process.getuid?.() === 0;
@@ -159,7 +161,7 @@ describe("a log_dir", () => {
     }
   });
 
-  describe.skipIf(!IS_ROOT)("of which another user could make a link (skipped when not root)", () => {
+  describe("of which another user could make a link", needs(IS_ROOT, ONLY_ROOT), () => {
     /** Ways in which another user can lead the path away. */
     const WAYS: [string, () => void][] = [
       ["is itself a link", () => foreignLink(victim, logs)],

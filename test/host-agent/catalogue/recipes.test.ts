@@ -10,6 +10,7 @@ import { describe, expect, onTestFinished, test } from "vitest";
 import { parseCatalogue } from "../../../host-agent/catalogue/recipes.ts";
 import { MAX_LINE_BYTES } from "../../../host-agent/recipes/qa-records.ts";
 import { type Hub, startHub, until } from "../../support/hub.ts";
+import { needs } from "../../support/needs.ts";
 
 const RECIPES_FILE = fileURLToPath(new URL("../../../host-agent/recipes/recipes.json", import.meta.url));
 const PROJECT = fileURLToPath(new URL("../../..", import.meta.url));
@@ -243,8 +244,9 @@ describe("build_all_extra_features", () => {
     expect(await unfinishedIn(hub.dir)).toEqual([]);
   });
 
-  test.skipIf(!existsSync(HALUEVAL))(
-    "builds the features of the 4,507 HaluEval records (skipped without HUB_TEST_DATA)",
+  test(
+    "builds the features of the 4,507 HaluEval records",
+    needs(existsSync(HALUEVAL), "HUB_TEST_DATA does not name a folder with the HaluEval data"),
     async () => {
       await using hub = await startShipped();
       const output = join(hub.dir, "halueval.jsonl");

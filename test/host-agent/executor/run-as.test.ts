@@ -7,6 +7,7 @@ import { describe, expect, test } from "vitest";
 import { processesOf } from "../../../host-agent/executor/process-tree.ts";
 import { type Hub, nodeEmbedded, startHub, until } from "../../support/hub.ts";
 import { CAN_BE_NOBODY, WHY_NOT_NOBODY } from "../../support/other-user.ts";
+import { needs } from "../../support/needs.ts";
 
 /** The fields of passwd(5), as this host has them. */
 const NOBODY = CAN_BE_NOBODY
@@ -21,7 +22,7 @@ async function startOpenHub(env: Record<string, string> = RUN_AS): Promise<Hub> 
   return hub;
 }
 
-describe.skipIf(!CAN_BE_NOBODY)(`HUB_RUN_AS (${WHY_NOT_NOBODY})`, () => {
+describe("HUB_RUN_AS", needs(CAN_BE_NOBODY, WHY_NOT_NOBODY), () => {
   test("starts runs as that user, with its name and home, one group, and a log that it can open again", async () => {
     await using hub = await startOpenHub();
     const run = await hub.runScript(

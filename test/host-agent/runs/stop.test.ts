@@ -15,12 +15,14 @@ import { openAdvisoryLock } from "../../../host-agent/store/advisory-lock.ts";
 import { ALL, type Hub, startHub, until } from "../../support/hub.ts";
 import { liveRun } from "../../support/runs.ts";
 import { CAN_BE_NOBODY, NOBODY_UID, WHY_NOT_NOBODY } from "../../support/other-user.ts";
+import { needs } from "../../support/needs.ts";
 
 const STOP_AS = fileURLToPath(new URL("fixtures/stop-as.ts", import.meta.url));
 const NOBODY = { uid: NOBODY_UID, gid: NOBODY_UID };
 
-test.skipIf(!CAN_BE_NOBODY)(
-  `a process of another user shields none of its run's others, and the record says that it goes on (${WHY_NOT_NOBODY})`,
+test(
+  "a process of another user shields none of its run's others, and the record says that it goes on",
+  needs(CAN_BE_NOBODY, WHY_NOT_NOBODY),
   async () => {
     const asNobody = "setpriv --reuid=65534 --regid=65534 --clear-groups sleep";
     const script = `sleep 601 & ${asNobody} 602 & ${asNobody} 603 & wait`;

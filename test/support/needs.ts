@@ -1,0 +1,17 @@
+import type { TestOptions } from "vitest";
+
+declare module "vitest" {
+  interface TaskMeta {
+    /** Why a test cannot run here; the reporter of skipped tests prints it. */
+    skipReason?: string;
+  }
+}
+
+/**
+ * Options of a test, or of a group of tests, which needs something of the
+ * host. Where `isMet` is false, the tests are skipped, and the end of the run
+ * prints `reason`: what is missing.
+ */
+export function needs(isMet: boolean, reason: string): TestOptions {
+  return isMet ? {} : { skip: true, meta: { skipReason: reason } };
+}
