@@ -1,3 +1,5 @@
+import { hash } from "node:crypto";
+
 import { defineConfig } from "vitest/config";
 import { BaseSequencer, type TestSpecification } from "vitest/node";
 
@@ -17,6 +19,9 @@ const LONG = [
 
 class LongFilesFirst extends BaseSequencer {
   override async sort(files: TestSpecification[]): Promise<TestSpecification[]> {
+    const { shuffle, seed } = this.ctx.config.sequence;
+    if (shuffle)
+      return files.toSorted((a, b) => (shuffledPlaceOf(a, seed) < shuffledPlaceOf(b, seed) ? -1 : 1));
     // oxlint-disable-next-line unicorn/no-array-sort -- the sequencer's own method, which returns another array
     const sorted = await super.sort(files);
     return sorted.toSorted((a, b) => placeOf(a) - placeOf(b));
@@ -26,6 +31,11 @@ class LongFilesFirst extends BaseSequencer {
 function placeOf({ moduleId }: TestSpecification): number {
   const place = LONG.findIndex((name) => moduleId.endsWith(`/test/${name}.test.ts`));
   return place < 0 ? LONG.length : place;
+}
+
+/** With --sequence.shuffle the seed alone decides: the same seed gives the same order. */
+function shuffledPlaceOf({ moduleId }: TestSpecification, seed: number): string {
+  return hash("sha256", `${seed} ${moduleId}`);
 }
 
 export default defineConfig({
