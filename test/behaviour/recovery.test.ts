@@ -3,7 +3,6 @@ import { once } from "node:events";
 import { mkdtemp, readFile, rm, truncate, writeFile } from "node:fs/promises";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
-import { DatabaseSync } from "node:sqlite";
 
 import { describe, expect, test } from "vitest";
 
@@ -11,26 +10,12 @@ import { identify, type ProcessIdentity } from "../../host-agent/executor/proces
 import { processesOf } from "../../host-agent/executor/process-tree.ts";
 import type { RunRecord } from "../../host-agent/protocol/run.ts";
 import { type Hub, startHub, until } from "../support/hub.ts";
+import { killedRow, launchingRow, RUNNING_ROW, rewriteRow } from "../support/runs.ts";
 
 const SCRIPTS = "/api/v1/scripts/runs";
 const INTERRUPTED = "Launch interrupted: the host-agent stopped before the command was started.";
 const RUN_SH = join(import.meta.dirname, "..", "..", "host-agent", "executor", "run.sh");
 const OTHER_BOOT = "00000000-0000-4000-8000-000000000000";
-
-/** A columns-to-values change of a stored run: what an agent that died there would have left. */
-type Row = Record<string, string | number | null>;
-
-/** An agent that has died in the middle of the launch, in this boot of the host. */
-const LAUNCHING: Row = {
-  status: "launching",
-  exit_code: null,
-  signal: null,
-  ended_at: null,
-  pid: null,
-  pid_start: null,
-  boot_id: null,
-  launcher: JSON.stringify({ ...identify(process.pid)!, startTime: "1" }),
-};
 
 describe("a launch that broke off", () => {
   test.for<[string, (hub: Hub, run: RunRecord) => Promise<void>]>([
@@ -51,7 +36,7 @@ describe("a launch that broke off", () => {
     await hub.restart(async () => {
       await writeFile(join(folder(hub, run), "exit"), " ".repeat(8));
       await breakOff(hub, run);
-      rewrite(hub, run, LAUNCHING);
+      rewriteRow(hub.stateDir, run.run_id, launchingRow());
     });
 
     const failed = await hub.run(run);
@@ -78,7 +63,7 @@ describe("a launch that broke off", () => {
     const { run, launch } = await launchWithKey(hub, `until [ -e ${go} ]; do sleep 0.02; done; exit 9`);
     await hub.restart(async () => {
       await change(join(folder(hub, run), "started"));
-      rewrite(hub, run, LAUNCHING);
+      rewriteRow(hub.stateDir, run.run_id, launchingRow());
     });
 
     const adopted = await hub.run(run);
@@ -95,7 +80,7 @@ describe("a launch that broke off", () => {
     await using hub = await startHub({ env: { HUB_KV: "memory:" } });
     const { run, launch } = await launchWithKey(hub, "exit 9");
     const ended = await hub.ended(run);
-    await hub.restart(() => rewrite(hub, run, LAUNCHING));
+    await hub.restart(() => rewriteRow(hub.stateDir, run.run_id, launchingRow()));
     expect(await hub.run(run)).toEqual(ended);
     expect((await launch()).json.run_id).toBe(run.run_id);
   });
@@ -107,8 +92,7 @@ describe("a launch that broke off", () => {
     await hub.restart(async () => {
       await truncate(join(folder(hub, run), "started"));
       await truncate(join(folder(hub, run), "exit"));
-      const launcher = JSON.stringify({ ...identify(process.pid)!, bootId: OTHER_BOOT, startTime: "1" });
-      rewrite(hub, run, { ...LAUNCHING, launcher });
+      rewriteRow(hub.stateDir, run.run_id, launchingRow({ bootId: OTHER_BOOT }));
     });
     expect(await hub.run(run)).toMatchObject({ status: "unknown", exit_code: null });
     const again = await launch();
@@ -123,7 +107,7 @@ describe("a launch that broke off", () => {
     await hub.ended(run);
     await hub.restart(async () => {
       await rm(folder(hub, run), { recursive: true });
-      rewrite(hub, run, { ...LAUNCHING, launcher: JSON.stringify(other.identity) });
+      rewriteRow(hub.stateDir, run.run_id, { ...launchingRow(), launcher: JSON.stringify(other.identity) });
     });
     expect(await hub.run(run)).toMatchObject({ status: "running", ended_at: null, pid: null });
     expect((await hub.get(`${SCRIPTS}?status=running`)).json.runs).toHaveLength(1);
@@ -133,8 +117,6 @@ describe("a launch that broke off", () => {
 });
 
 describe("a run whose process is gone", () => {
-  const RUNNING: Row = { status: "running", exit_code: null, signal: null, ended_at: null };
-
   test("with a restart of the host is unknown, or failed if its log says so", async () => {
     await using hub = await startHub();
     const silent = await hub.runScript("true");
@@ -143,7 +125,7 @@ describe("a run whose process is gone", () => {
     await hub.restart(async () => {
       for (const run of [silent, loud]) {
         await writeFile(join(folder(hub, run), "exit"), " ".repeat(8));
-        rewrite(hub, run, { ...RUNNING, boot_id: OTHER_BOOT });
+        rewriteRow(hub.stateDir, run.run_id, { ...RUNNING_ROW, boot_id: OTHER_BOOT });
       }
     });
     expect(await hub.run(silent)).toMatchObject({
@@ -176,7 +158,7 @@ describe("a run whose process is gone", () => {
         : { pid_start: String(Number(startTime) - 1), boot_id: bootId };
     // While the agent runs, so that the kill itself may be the first to look at it.
     await writeFile(join(folder(hub, run), "exit"), " ".repeat(8));
-    rewrite(hub, run, { ...RUNNING, pid, ...other });
+    rewriteRow(hub.stateDir, run.run_id, { ...RUNNING_ROW, pid, ...other });
 
     const answer = await hub.kill(run, { signal, grace_seconds: 0 });
     expect(answer.status).toBe(409);
@@ -192,7 +174,7 @@ describe("a run whose process is gone", () => {
     await hub.restart(async () => {
       for (const run of runs) {
         await writeFile(join(folder(hub, run), "exit"), " ".repeat(8));
-        rewrite(hub, run, RUNNING);
+        rewriteRow(hub.stateDir, run.run_id, RUNNING_ROW);
       }
       await rm(join(folder(hub, runs[0]!), "started"));
       await truncate(join(folder(hub, runs[1]!), "started"));
@@ -212,13 +194,7 @@ describe("a run whose process is gone", () => {
     for (const run of [stopped, other]) await hub.ended(run);
     await hub.restart(() => {
       for (const run of [stopped, other]) {
-        rewrite(hub, run, {
-          ...RUNNING,
-          stop_cause: "kill",
-          stop_signal: "SIGTERM",
-          stop_key_name: "acme-prod",
-          stop_sent: 0,
-        });
+        rewriteRow(hub.stateDir, run.run_id, killedRow("SIGTERM", "acme-prod"));
       }
     });
     expect(await hub.run(stopped)).toMatchObject({
@@ -235,7 +211,7 @@ describe("a run whose process is gone", () => {
     await hub.ended(run);
     await hub.restart(async () => {
       await writeFile(join(folder(hub, run), "exit"), " 1");
-      rewrite(hub, run, RUNNING);
+      rewriteRow(hub.stateDir, run.run_id, RUNNING_ROW);
     });
     expect(await hub.run(run)).toMatchObject({ status: "unknown", exit_code: null });
   });
@@ -319,16 +295,6 @@ function folder(hub: Hub, run: RunRecord): string {
 }
 
 /** Changes a run in the agent's store while no agent has it open. */
-function rewrite(hub: Hub, run: RunRecord, row: Row): void {
-  const db = new DatabaseSync(join(hub.stateDir, "runs.db"));
-  const sets = Object.keys(row).map((column) => `${column} = ?`);
-  const { changes } = db
-    .prepare(`UPDATE runs SET ${sets.join(", ")} WHERE run_id = ?`)
-    .run(...Object.values(row), run.run_id);
-  db.close();
-  expect(changes).toBe(1);
-}
-
 /** A process that is no run: it leads its own group and writes down each signal it gets. */
 async function startBystander() {
   const child = spawn(

@@ -5,24 +5,9 @@ import { memoryKV } from "../../adapters/node/kv-memory.ts";
 import { agentClient } from "../../handlers/agent-client.ts";
 import { httpTransport } from "../../handlers/agent-transport.ts";
 import { createApp } from "../../handlers/app.ts";
+import { runRecord } from "../support/runs.ts";
 
-const RUN = {
-  run_id: "run_0123456789ab",
-  source: "script",
-  spec: { path: "/job.sh", args: "" },
-  pid: "1",
-  log_path: "/job.log",
-  cmd: "/job.sh",
-  started_at: Math.floor(Date.now() / 1000),
-  ended_at: null,
-  status: "running",
-  status_reason: "The process is alive.",
-  exit_code: null,
-  signal: null,
-  spec_sha256: null,
-  label: null,
-  key_name: "dev",
-};
+const RUN = runRecord({ started_at: Math.floor(Date.now() / 1000), key_name: "dev" });
 
 /** An edge with a KV that counts, before an agent that answers everything with one run. */
 function countingEdge() {

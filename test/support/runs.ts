@@ -1,3 +1,8 @@
+import { join } from "node:path";
+import { DatabaseSync } from "node:sqlite";
+
+import { identify, type ProcessIdentity } from "../../host-agent/executor/process-identity.ts";
+import type { RunRecord } from "../../host-agent/protocol/run.ts";
 import type { NewRun, Run } from "../../host-agent/store/run.ts";
 
 let count = 0;
@@ -41,4 +46,62 @@ export function liveRun(given: Partial<Run> = {}): Run {
     logFile: undefined,
     ...given,
   };
+}
+
+/** The record of a run that is running, as the API shows it, with these changes. */
+export function runRecord(changes: Partial<RunRecord> = {}): RunRecord {
+  return {
+    run_id: "run_0123456789ab",
+    source: "script",
+    spec: { path: "/job.sh", args: "" },
+    pid: "77",
+    log_path: "/logs/job.log",
+    cmd: "/job.sh",
+    started_at: 1_800_000_000,
+    ended_at: null,
+    status: "running",
+    status_reason: "The process is alive.",
+    exit_code: null,
+    signal: null,
+    spec_sha256: null,
+    label: null,
+    key_name: "acme-prod",
+    ...changes,
+  };
+}
+
+/** Values of columns of the table `runs`: what an agent has left in the database of its state folder. */
+export type Row = Record<string, string | number | null>;
+
+/** A run that runs, as far as its agent knew. */
+export const RUNNING_ROW: Row = { status: "running", exit_code: null, signal: null, ended_at: null };
+
+/** A run whose agent died in the middle of the launch. Its agent is this process's number in an earlier life. */
+export function launchingRow(launcher: Partial<ProcessIdentity> = {}): Row {
+  const dead = { ...identify(process.pid)!, startTime: "1", ...launcher };
+  return {
+    status: "launching",
+    exit_code: null,
+    signal: null,
+    ended_at: null,
+    pid: null,
+    pid_start: null,
+    boot_id: null,
+    launcher: JSON.stringify(dead),
+  };
+}
+
+/** A run to which a kill by this key was about to send its signal when its agent died. */
+export function killedRow(signal: string, keyName: string): Row {
+  return { ...RUNNING_ROW, stop_cause: "kill", stop_signal: signal, stop_key_name: keyName, stop_sent: 0 };
+}
+
+/** Changes the row of one run in the database of a state folder. Throws unless exactly one row is changed. */
+export function rewriteRow(stateDir: string, runId: string, row: Row): void {
+  using db = new DatabaseSync(join(stateDir, "runs.db"));
+  const sets = Object.keys(row).map((column) => `${column} = ?`);
+  const { changes } = db
+    .prepare(`UPDATE runs SET ${sets.join(", ")} WHERE run_id = ?`)
+    .run(...Object.values(row), runId);
+  if (changes !== 1) throw new Error(`${changes} rows have the run_id ${runId}`);
 }

@@ -8,6 +8,7 @@ import { describe, expect, onTestFinished, test } from "vitest";
 
 import { startHub } from "../../support/hub.ts";
 import { BIN, cli, clientEnv, type Finished, listening, serve } from "./cli.ts";
+import { runRecord } from "../../support/runs.ts";
 
 const NOWHERE = "http://127.0.0.1:1";
 const RUN = "run_000000000000";
@@ -115,20 +116,9 @@ describe("a server that is not what it should be", () => {
   });
 
   test("a log without offsets is told in a sentence, with code 69", async () => {
-    const record = {
-      run_id: RUN,
-      source: "script",
-      spec: { path: "/x.sh" },
-      cmd: "",
-      log_path: "",
-      key_name: "k",
-      started_at: 1,
-      ended_at: null,
-      status: "running",
-      status_reason: "",
-      exit_code: null,
-    };
-    const url = await serve((_request, response) => void response.end(JSON.stringify(record)));
+    const url = await serve(
+      (_request, response) => void response.end(JSON.stringify(runRecord({ run_id: RUN }))),
+    );
 
     const told = await cli(url, ["logs", RUN, "-f"]);
 

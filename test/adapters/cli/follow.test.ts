@@ -5,6 +5,7 @@ import { describe, expect, test } from "vitest";
 
 import { startHub } from "../../support/hub.ts";
 import { cli, faulty, serve, startCli, PATIENTLY } from "./cli.ts";
+import { runRecord } from "../../support/runs.ts";
 
 describe("hub logs -f", () => {
   test("shows every byte once and in order over a network that cuts every other answer", async () => {
@@ -73,19 +74,7 @@ describe("hub logs -f", () => {
 
   test("does not hammer a server that answers at once with nothing", async () => {
     let asked = 0;
-    const record = {
-      run_id: "run_000000000001",
-      source: "script",
-      spec: { path: "/x.sh" },
-      cmd: "",
-      log_path: "",
-      key_name: "k",
-      started_at: 1,
-      ended_at: null,
-      status: "running",
-      status_reason: "",
-      exit_code: null,
-    };
+    const record = runRecord();
     const url = await serve((request, response) => {
       if (!request.url!.includes("/logs")) {
         const gone = asked >= 2;

@@ -4,6 +4,7 @@ import type { RunRecord } from "../../../host-agent/protocol/run.ts";
 import { createFacts, type Facts, type KillFact } from "./facts.ts";
 import { expectedLines, type Job, readLedger } from "./job.ts";
 import { type Case, judgeLaunch, judgeLog, judgeRecord, type Span } from "./judge.ts";
+import { runRecord } from "../../support/runs.ts";
 
 const RUN_ID = "run_0123456789ab";
 const STARTED = 1_800_000_000;
@@ -19,23 +20,16 @@ const JOB: Job = {
   source: "script",
   terminal: false,
 };
-const RECORD: RunRecord = {
+const RECORD = runRecord({
   run_id: RUN_ID,
-  source: "script",
-  spec: { path: "/job.sh", args: "" },
-  pid: "77",
   log_path: "/logs/j0.log",
-  cmd: "/job.sh",
   started_at: STARTED,
   ended_at: STARTED + 2,
   status: "failed",
   status_reason: "The command exited with code 9.",
   exit_code: 9,
-  signal: null,
-  spec_sha256: null,
-  label: null,
   key_name: "prover",
-};
+});
 const KILLED: Partial<RunRecord> = {
   status: "killed",
   status_reason: "/kill by prover sent SIGTERM.",

@@ -2,17 +2,16 @@ import { execFileSync } from "node:child_process";
 import { readFileSync, statSync } from "node:fs";
 import { rm, writeFile } from "node:fs/promises";
 import { join } from "node:path";
-import { DatabaseSync } from "node:sqlite";
 
 import { describe, expect, test } from "vitest";
 
 import { unixFetch } from "../../../adapters/node/unix-fetch.ts";
 import { sha256 } from "../../../host-agent/system/sha256.ts";
-import { identify } from "../../../host-agent/executor/process-identity.ts";
 import { auditFile, auditOf, entries } from "../../support/audit-log.ts";
 import { nodeRemote } from "../../support/deployments.ts";
 import { ALL, type Hub, OTHER, startHub, until } from "../../support/hub.ts";
 import { serverProcess } from "../../support/server-process.ts";
+import { launchingRow, rewriteRow } from "../../support/runs.ts";
 
 const SCRIPTS = "/api/v1/scripts/runs";
 const NOBODY = "run_000000000000";
@@ -109,12 +108,8 @@ describe("the audit log has a line", () => {
     await Promise.all([hub.ended(broken), hub.ended(old)]);
     await hub.restart(async () => {
       await rm(join(hub.stateDir, "runs", broken.run_id), { recursive: true });
-      using db = new DatabaseSync(join(hub.stateDir, "runs.db"));
-      const launcher = JSON.stringify({ ...identify(process.pid)!, startTime: "1" });
-      db.prepare(
-        "UPDATE runs SET status = 'launching', ended_at = NULL, pid = NULL, launcher = ? WHERE run_id = ?",
-      ).run(launcher, broken.run_id);
-      db.prepare("UPDATE runs SET ended_at = 1 WHERE run_id = ?").run(old.run_id);
+      rewriteRow(hub.stateDir, broken.run_id, launchingRow());
+      rewriteRow(hub.stateDir, old.run_id, { ended_at: 1 });
     });
     await until(() => linesOf(hub, "prune")[0]);
     expect(linesOf(hub, "taken_up")).toMatchObject([
