@@ -36,7 +36,7 @@ describe("an upgrade of the agent", () => {
     ["SIGTERM", "2 runs left running"],
     ["SIGKILL", ""],
   ])(
-    "by %s to it alone leaves its runs, their logs and their exit codes to the next one",
+    "stopped by %s, the old agent leaves its runs, logs and exit codes to the new one",
     LONG,
     async ([signal, lastWords]) => {
       const { deploy, agent, start } = upgradable();

@@ -50,7 +50,7 @@ interface Change {
   body?: string | Uint8Array;
 }
 
-describe("of every operation of the served document", () => {
+describe("bad input to every operation of the served OpenAPI document", () => {
   let hub: Hub;
   let operations: Operation[];
   let script: string;
@@ -80,7 +80,7 @@ describe("of every operation of the served document", () => {
   });
   afterAll(() => hub[Symbol.asyncDispose]());
 
-  test("each parameter, header and field is refused in each bad form, by its name and with the reason", async () => {
+  test("each bad form of a parameter, header or body field is refused with its name and the reason", async () => {
     const cases = operations.flatMap((operation) => [
       ...operation.parameters.flatMap((parameter) => parameterCases(operation, parameter)),
       ...(operation.fields ?? []).flatMap((field) => fieldCases(operation, field)),
@@ -91,11 +91,11 @@ describe("of every operation of the served document", () => {
     await expectCases(cases);
   });
 
-  test("what is missing, is there twice, or is known to nobody is refused by its name", async () => {
+  test("a missing, duplicate or unknown parameter or field is refused with its name", async () => {
     await expectCases(operations.flatMap(nameCases));
   });
 
-  test("a body that is empty, cut off, no object, of another type or too long is refused", async () => {
+  test("a body that is empty, cut off, not an object, of another type or too long is refused", async () => {
     const withBody = operations.filter(({ fields }) => fields);
     expect(withBody).toHaveLength(4);
     await expectCases(withBody.flatMap(bodyCases));
@@ -336,7 +336,7 @@ function fieldsOf({ properties, required = [] }: AnyJson): Field[] {
   return [...fields, ...params];
 }
 
-test("the reason is a sentence, for every kind of fault", async () => {
+test("each kind of validation fault has a readable reason", async () => {
   await using hub = await startHub();
   const faults = async (path: string, body: object) => {
     const { json } = await hub.post(path, body);

@@ -22,7 +22,7 @@ exit 9`;
 const LONG = { timeout: 60_000 };
 const ENDS: StopSignal[] = ["SIGKILL", "SIGKILL", "SIGTERM", "SIGKILL", "SIGINT", "SIGKILL", "SIGKILL"];
 
-describe("the server's end", () => {
+describe("a stop of the server", () => {
   test.concurrent.for<StopSignal>(["SIGKILL", "SIGTERM", "SIGINT"])(
     "by %s loses no run, no log byte, no exit code and no Idempotency-Key",
     LONG,
@@ -68,7 +68,7 @@ describe("the server's end", () => {
   );
 
   test.concurrent.for(["SIGTERM", "SIGINT"] as const)(
-    "by %s is graceful: it exits with 0 and says how many runs it leaves running",
+    "by %s is graceful: the server exits with 0 and prints how many runs go on",
     LONG,
     async (signal) => {
       const servers = serverProcesses();
@@ -91,55 +91,59 @@ describe("the server's end", () => {
     },
   );
 
-  test("by any signal at any moment of a stream of launches: each key ran exactly once", LONG, async () => {
-    const servers = serverProcesses();
-    await using hub = await startHub({ deploy: servers.deploy });
-    const ledger = join(hub.dir, "ledger");
-    const path = await hub.script("job.sh", `echo "$HUB_RUN_ID $2" >>"$1"`);
-    const acknowledged = new Map<string, string>();
-    const over = new AbortController();
+  test(
+    "by any signal at any moment of a stream of launches runs each Idempotency-Key exactly once",
+    LONG,
+    async () => {
+      const servers = serverProcesses();
+      await using hub = await startHub({ deploy: servers.deploy });
+      const ledger = join(hub.dir, "ledger");
+      const path = await hub.script("job.sh", `echo "$HUB_RUN_ID $2" >>"$1"`);
+      const acknowledged = new Map<string, string>();
+      const over = new AbortController();
 
-    /** Launches one key after the other, each until it is acknowledged. */
-    async function client(name: string): Promise<void> {
-      for (let i = 0; !over.signal.aborted; i++) {
-        const key = `${name}-${i}`;
-        const answer = await until(async () => {
-          const sent = hub.post(SCRIPTS, { path, args: `${ledger} ${key}` }, withKey(key));
-          return sent.catch(ignoreBrokenConnection);
-        });
-        expect(answer.status).toBe(201);
-        acknowledged.set(key, answer.json.run_id);
+      /** Launches one key after the other, each until it is acknowledged. */
+      async function client(name: string): Promise<void> {
+        for (let i = 0; !over.signal.aborted; i++) {
+          const key = `${name}-${i}`;
+          const answer = await until(async () => {
+            const sent = hub.post(SCRIPTS, { path, args: `${ledger} ${key}` }, withKey(key));
+            return sent.catch(ignoreBrokenConnection);
+          });
+          expect(answer.status).toBe(201);
+          acknowledged.set(key, answer.json.run_id);
+        }
       }
-    }
 
-    const clients = ["a", "b", "c"].map(client);
-    for (const signal of ENDS) {
-      const seen = acknowledged.size;
-      await until(() => acknowledged.size > seen || undefined);
-      await new Promise((resolve) => setTimeout(resolve, Math.random() * 40));
-      await servers.end(signal);
-      await hub.restart();
-    }
-    over.abort();
-    await Promise.all(clients);
-    const { runs } = (await hub.get(`${SCRIPTS}?limit=500`)).json as { runs: RunRecord[] };
-    await Promise.all(runs.map((run) => hub.ended(run)));
+      const clients = ["a", "b", "c"].map(client);
+      for (const signal of ENDS) {
+        const seen = acknowledged.size;
+        await until(() => acknowledged.size > seen || undefined);
+        await new Promise((resolve) => setTimeout(resolve, Math.random() * 40));
+        await servers.end(signal);
+        await hub.restart();
+      }
+      over.abort();
+      await Promise.all(clients);
+      const { runs } = (await hub.get(`${SCRIPTS}?limit=500`)).json as { runs: RunRecord[] };
+      await Promise.all(runs.map((run) => hub.ended(run)));
 
-    const ran = (await readFile(ledger, "utf8")).trim().split("\n");
-    expect(acknowledged.size).toBeGreaterThanOrEqual(ENDS.length);
-    expect(ran.toSorted()).toEqual([...acknowledged].map(([key, runId]) => `${runId} ${key}`).toSorted());
-    for (const run of runs) {
-      const hasRun = ran.some((line) => line.startsWith(run.run_id));
-      expect(await hub.run(run)).toMatchObject(
-        hasRun ? { status: "completed" } : { status: "failed", status_reason: INTERRUPTED },
-      );
-    }
-  });
+      const ran = (await readFile(ledger, "utf8")).trim().split("\n");
+      expect(acknowledged.size).toBeGreaterThanOrEqual(ENDS.length);
+      expect(ran.toSorted()).toEqual([...acknowledged].map(([key, runId]) => `${runId} ${key}`).toSorted());
+      for (const run of runs) {
+        const hasRun = ran.some((line) => line.startsWith(run.run_id));
+        expect(await hub.run(run)).toMatchObject(
+          hasRun ? { status: "completed" } : { status: "failed", status_reason: INTERRUPTED },
+        );
+      }
+    },
+  );
 });
 
 const INTERRUPTED = "Launch interrupted: the host-agent stopped before the command was started.";
 
-describe("a server of its own", () => {
+describe("a server in its own process", () => {
   test("names logs in its local time, and gives its secrets to no run", async () => {
     const servers = serverProcesses();
     const secret = "secret-of-the-server";

@@ -39,7 +39,7 @@ function openConnection(url: string) {
   };
 }
 
-test("a host out of file descriptors says so and to try again, takes no run for gone, and forgets no change of keys", async () => {
+test("a host without free file descriptors answers 503 with Retry-After, reports no live run as gone and misses no change of the keys", async () => {
   const pids: number[] = [];
   const deploy = serverProcess({ stopSignal: "SIGTERM", onStart: (pid) => pids.push(pid) });
   await using hub = await startHub({ deploy });

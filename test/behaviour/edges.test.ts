@@ -27,22 +27,25 @@ const SURFACES: Surface[] = ["pipelines", "scripts"];
 type Way = "in process" | "through the signed door";
 const WAYS: Way[] = ["in process", "through the signed door"];
 
-describe("two edges, each with a KV that lags and loses, before one agent", () => {
-  test.for(WAYS)("%s: a hundred launches with one key are one run on each surface", async (way) => {
-    await using world = await startWorld(way);
-    for (const surface of SURFACES) {
-      const answers = await world.burst(() => world.anyEdge(surface, "k"));
+describe("two edges before one agent, each with a KV that lags and loses entries", () => {
+  test.for(WAYS)(
+    "with %s, a hundred launches with one Idempotency-Key start one run on each surface",
+    async (way) => {
+      await using world = await startWorld(way);
+      for (const surface of SURFACES) {
+        const answers = await world.burst(() => world.anyEdge(surface, "k"));
 
-      expect(answers.map(({ status }) => status)).toEqual(answers.map(() => 201));
-      expect(new Set(answers.map(({ runId }) => runId)).size).toBe(1);
-      expect(answers.filter(({ replayed }) => !replayed)).toHaveLength(1);
-    }
-    const ledger = await world.ledger();
-    expect(ledger.toSorted()).toEqual(["pipelines", "scripts"]);
-  });
+        expect(answers.map(({ status }) => status)).toEqual(answers.map(() => 201));
+        expect(new Set(answers.map(({ runId }) => runId)).size).toBe(1);
+        expect(answers.filter(({ replayed }) => !replayed)).toHaveLength(1);
+      }
+      const ledger = await world.ledger();
+      expect(ledger.toSorted()).toEqual(["pipelines", "scripts"]);
+    },
+  );
 
   test.for(WAYS)(
-    "%s: of two bodies with one key one is launched, and the other always refused",
+    "with %s, of two bodies with one Idempotency-Key only one is launched and the other is always refused",
     async (way) => {
       await using world = await startWorld(way);
       for (const surface of SURFACES) {
@@ -60,7 +63,7 @@ describe("two edges, each with a KV that lags and loses, before one agent", () =
     },
   );
 
-  test("one of which throws on every call: still one run, and every answer is that run", async () => {
+  test("with a KV that throws on every call, concurrent launches start one run, and every answer has it", async () => {
     await using world = await startWorld("in process", {
       get: () => Promise.reject(new Error("the KV is down")),
       put: () => Promise.reject(new Error("the KV is down")),
@@ -74,7 +77,7 @@ describe("two edges, each with a KV that lags and loses, before one agent", () =
   });
 
   test.for(WAYS)(
-    "%s: launches while the agent is restarted again and again are one run a key",
+    "with %s, launches during repeated restarts of the agent start one run per Idempotency-Key",
     async (way) => {
       await using world = await startWorld(way);
       const keys = Array.from({ length: 10 }, (_, i) => `k${i}`);
@@ -110,7 +113,7 @@ describe("two edges, each with a KV that lags and loses, before one agent", () =
     },
   );
 
-  test("a run is remembered across a restart, at whichever edge and however late within the hour", async () => {
+  test("an Idempotency-Key returns its run after a restart, at either edge and at any time within the hour", async () => {
     await using world = await startWorld("in process");
     const random = seededRandom(1);
     const first = await world.anyEdge("scripts", "k");

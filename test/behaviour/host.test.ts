@@ -18,8 +18,8 @@ import { type Deploy, type Hub, nodeEmbedded, startHub, until } from "../support
 const PIPELINES = "/api/v1/pipelines/runs";
 const SCRIPTS = "/api/v1/scripts/runs";
 
-describe("settings that are left out", () => {
-  test("are those of the design", () => {
+describe("default settings", () => {
+  test("have the documented values", () => {
     const env = { XDG_STATE_HOME: "/state/home" };
     const { agent, ...node } = readNodeConfig(env);
     const door = readDoorConfig(env);
@@ -49,8 +49,8 @@ describe("settings that are left out", () => {
   });
 });
 
-describe("a fault of our own", () => {
-  test("is a bare 500: the log has the reason, the client an id to quote", async () => {
+describe("an internal error", () => {
+  test("answers a bare 500 with a request id, and the reason is only in the log", async () => {
     const entries: Record<string, unknown>[] = [];
     const app = createApp({
       agent: agentClient(() => expect.unreachable("the host was asked")),
@@ -78,7 +78,7 @@ describe("a fault of our own", () => {
   });
 });
 
-describe("on the host", () => {
+describe("the host", () => {
   let hub: Hub;
   let inner: string;
   beforeAll(async () => {
@@ -88,7 +88,7 @@ describe("on the host", () => {
   });
   afterAll(() => hub[Symbol.asyncDispose]());
 
-  test("the list without a path has the scripts of all roots, each once, also where a root lies in another", async () => {
+  test("the script list without a path has the scripts of all roots without duplicates, also with nested roots", async () => {
     await mkdir(inner, { recursive: true });
     await mkdir(join(hub.dir, "second"));
     const paths = [
@@ -105,7 +105,7 @@ describe("on the host", () => {
     expect((await hub.post(SCRIPTS, { path: paths[2] })).status).toBe(201);
   });
 
-  test("a path that can be of no script is refused with the rule that it breaks, whether it is there or not", async () => {
+  test("a path that cannot be a script is refused with the rule it breaks, whether it exists or not", async () => {
     for (const [path, rule] of [
       ["job.sh", "path: must be absolute"],
       ["~/job.sh", "path: must be absolute"],
@@ -121,7 +121,7 @@ describe("on the host", () => {
     }
   });
 
-  test("spec_sha256 is that of the script's bytes, and its folder is closed to others", async () => {
+  test("spec_sha256 is the SHA-256 of the script, and the folder of the run is closed to other users", async () => {
     const run = await hub.ended(await hub.runScript("cat; echo over"));
     const bytes = await readFile((run.spec as { path: string }).path);
 
@@ -130,7 +130,7 @@ describe("on the host", () => {
     expect(await hub.log(run), "its standard input is empty").toBe("over\n");
   });
 
-  test("a link in the place of the next log is neither followed nor written through", async () => {
+  test("a link with the name of the next log is neither followed nor written to", async () => {
     const victim = join(hub.dir, "victim");
     await writeFile(victim, "untouched");
     const path = await hub.script("linked.sh", "echo written");
@@ -158,7 +158,7 @@ describe("on the host", () => {
     expect(existsSync(missing)).toBe(false);
   });
 
-  test("a program that is being written (ETXTBSY) is a failed run at once, and starts when it is done", async () => {
+  test("a program that is being written (ETXTBSY) fails at once, and starts when the writer has closed it", async () => {
     const program = join(hub.dir, "busy");
     await copyFile("/bin/true", program);
     await chmod(program, 0o755);
@@ -172,7 +172,7 @@ describe("on the host", () => {
     expect(await hub.ended(again.json)).toMatchObject({ status: "completed" });
   });
 
-  test("the wrapper outlives the signals that a terminal or a session sends, and its command ignores none", async () => {
+  test("the wrapper survives the signals of a terminal or session, and its command ignores none of them", async () => {
     const run = await hub.runScript(
       "grep SigIgn /proc/self/status; until [ -e done ]; do sleep 0.02; done; exit 4",
     );
@@ -188,7 +188,7 @@ describe("on the host", () => {
     expect(ignored & 0b100_0000_0000_0111n).toBe(0n);
   });
 
-  test("the longest body and the longest args are taken", async () => {
+  test("the longest allowed body and args are accepted", async () => {
     const body = JSON.stringify({ recipe_id: "hello", args: "x".repeat(32_768) });
 
     const { status, json } = await hub.post(PIPELINES, body.padEnd(65_536, " "));

@@ -28,7 +28,7 @@ const limited = (action: string) => ({
 });
 
 describe("a log over its limit", () => {
-  test("ends with one clear line while the run goes on, and its file stays small", async () => {
+  test("ends with one clear line while the run goes on, and the file stays small", async () => {
     await using hub = await startHub(limited("truncate"));
     const go = join(hub.dir, "go");
     const run = await hub.runScript(
@@ -47,7 +47,7 @@ describe("a log over its limit", () => {
     expect(await readFile(run.log_path, "utf8")).toBe(FIRST_LINES + MARK);
   });
 
-  test("never gets shorter for a reader, whatever is cut, and every offset in it stays good", async () => {
+  test("never gets shorter for a reader, and every offset stays valid", async () => {
     await using hub = await startHub(limited("truncate"));
     const run = await hub.runScript(FLOOD);
     let last = 0;
@@ -73,7 +73,7 @@ describe("a log over its limit", () => {
     expect(beyond).toMatchObject({ status: 416, json: { size: SIZE } });
   });
 
-  test("stops the run when that is what the operator wants, and no other", async () => {
+  test("stops its run, and no other, with HUB_LOG_LIMIT_ACTION=stop", async () => {
     await using hub = await startHub(limited("stop"));
     const polite = await hub.runScript(`trap 'echo bye >&2; exit 0' TERM; ${FLOOD}`);
     const other = await hub.runScript("sleep 60");
@@ -85,7 +85,7 @@ describe("a log over its limit", () => {
     expect(await hub.run(other)).toMatchObject({ status: "running" });
   });
 
-  test("does not make a success of what cannot be seen: the reason says that the end was not kept", async () => {
+  test("reports in status_reason that the end of the log was not kept", async () => {
     await using hub = await startHub(limited("truncate"));
     const run = await hub.runScript(`head -c 9000 /dev/zero | tr '\\0' x; echo; echo 'Error: hidden'`);
     const { status, status_reason } = await hub.ended(run);
@@ -97,7 +97,7 @@ describe("a log over its limit", () => {
     expect((await stat(run.log_path)).size).toBe(SIZE);
   });
 
-  test("keeps the limit that it began with when the setting changes", async () => {
+  test("keeps the limit of its launch when the setting changes", async () => {
     await using hub = await startHub(limited("truncate"));
     const run = await hub.runScript(FLOOD);
     await until(async () => (await sizeOf(hub, run)) === SIZE || undefined);
@@ -105,7 +105,7 @@ describe("a log over its limit", () => {
     expect(await hub.log(run)).toBe(FIRST_LINES + MARK);
   });
 
-  test("is not looked for in another file that took its place", async () => {
+  test("is not read from another file that replaced it", async () => {
     await using hub = await startHub(limited("truncate"));
     const run = await hub.runScript("sleep 60");
     const other = join(hub.dir, "other");
@@ -119,7 +119,7 @@ describe("a log over its limit", () => {
   });
 });
 
-test("a run that is over its recipe's time is stopped by the next agent, too", async () => {
+test("a run that exceeds the time limit of its recipe is stopped after a restart of the agent", async () => {
   await using hub = await startHub({
     recipes: [{ ...SLEEP, timeout_seconds: 2 }],
   });
@@ -133,7 +133,7 @@ test("a run that is over its recipe's time is stopped by the next agent, too", a
   });
 });
 
-test("a run that shrugs off a kill is ended when its time is over, and counts as one that runs until then", async () => {
+test("a run that survives a kill is ended by its time limit, and counts as running until then", async () => {
   await using hub = await startHub({
     env: { HUB_MAX_RUNNING: "1" },
     recipes: [{ ...SLEEP, command: ["/bin/sh", "-c", "trap '' TERM; sleep 60"], timeout_seconds: 3_600 }],
@@ -164,7 +164,7 @@ test("a run that shrugs off a kill is ended when its time is over, and counts as
 });
 
 describe("retention", () => {
-  test("one run whose folder resists keeps no other from being forgotten", async () => {
+  test("a run folder that cannot be removed does not stop the pruning of other runs", async () => {
     await using hub = await startHub({ env: { HUB_KEEP_RUNS_DAYS: "2" } });
     const [odd, plain] = [await hub.runScript("echo odd"), await hub.runScript("echo plain")];
     await hub.ended(odd);
@@ -180,7 +180,7 @@ describe("retention", () => {
     expect(await readFile(folder(hub, odd), "utf8")).toBe("a file");
   });
 
-  test("forgets ended runs after their days with folder and log, and never one that runs", async () => {
+  test("prunes ended runs with folder and log after HUB_KEEP_RUNS_DAYS, and never a live run", async () => {
     await using hub = await startHub({ env: { HUB_KEEP_RUNS_DAYS: "2" } });
     const [old, young, alive] = [
       await hub.runScript("echo old"),
@@ -205,7 +205,7 @@ describe("retention", () => {
     expect(json.runs.map((run: RunRecord) => run.run_id)).toEqual([alive.run_id, young.run_id]);
   });
 
-  test("leaves a log alone that is not the one that was created for the run", async () => {
+  test("does not remove a log that was not created for the run", async () => {
     await using hub = await startHub({ env: { HUB_KEEP_RUNS_DAYS: "1" } });
     const replaced = await hub.runScript("echo mine");
     const linked = await hub.runScript("echo mine");
@@ -228,7 +228,7 @@ describe("retention", () => {
     expect(await readFile(precious, "utf8")).toBe("precious");
   });
 
-  test("keeps everything for ever with 0 days", async () => {
+  test("keeps all runs forever with HUB_KEEP_RUNS_DAYS=0", async () => {
     await using hub = await startHub({ env: { HUB_KEEP_RUNS_DAYS: "0" } });
     const run = await hub.runScript("echo kept");
     await hub.ended(run);
@@ -238,7 +238,7 @@ describe("retention", () => {
   });
 });
 
-test("a database of version 1 is taken over with its runs", async () => {
+test("a database of version 1 is migrated with all its runs", async () => {
   await using hub = await startHub();
   const run = await hub.runScript("echo hi; exit 4");
   const ended = await hub.ended(run);
@@ -262,7 +262,7 @@ test("a database of version 1 is taken over with its runs", async () => {
   expect(columns).toEqual(freshDb.prepare("SELECT name FROM pragma_table_xinfo('runs') ORDER BY name").all());
 });
 
-test("a database of a later version stops the start", async () => {
+test("a database of a later version refuses the start", async () => {
   await using hub = await startHub();
   const path = join(hub.dir, "later.db");
   new DatabaseSync(path).exec("PRAGMA user_version = 99");

@@ -17,7 +17,7 @@ const INTERRUPTED = "Launch interrupted: the host-agent stopped before the comma
 const RUN_SH = join(import.meta.dirname, "..", "..", "host-agent", "executor", "run.sh");
 const OTHER_BOOT = "00000000-0000-4000-8000-000000000000";
 
-describe("a launch that broke off", () => {
+describe("an interrupted launch", () => {
   test.for<[string, (hub: Hub, run: RunRecord) => Promise<void>]>([
     ["before its folder was made", (hub, run) => rm(folder(hub, run), { recursive: true })],
     ["before its wrapper had claimed it", (hub, run) => rm(join(folder(hub, run), "started"))],
@@ -29,7 +29,7 @@ describe("a launch that broke off", () => {
       "while its wrapper, since gone, was claiming it",
       (hub, run) => truncate(join(folder(hub, run), "started")),
     ],
-  ])("%s has failed, and its key starts a new run", async ([, breakOff]) => {
+  ])("%s has failed, and its Idempotency-Key starts a new run", async ([, breakOff]) => {
     await using hub = await startHub({ env: { HUB_KV: "memory:" } });
     const { run, launch } = await launchWithKey(hub, "true");
     await hub.ended(run);
@@ -57,26 +57,29 @@ describe("a launch that broke off", () => {
   test.for<[string, (started: string) => Promise<void>]>([
     ["whose wrapper runs", async () => {}],
     ["whose wrapper has not written its pid yet", (started) => truncate(started)],
-  ])("%s is adopted: it runs on, ends with its exit code, and its key replays it", async ([, change]) => {
-    await using hub = await startHub({ env: { HUB_KV: "memory:" } });
-    const go = join(hub.dir, "go");
-    const { run, launch } = await launchWithKey(hub, `until [ -e ${go} ]; do sleep 0.02; done; exit 9`);
-    await hub.restart(async () => {
-      await change(join(folder(hub, run), "started"));
-      rewriteRow(hub.stateDir, run.run_id, launchingRow());
-    });
+  ])(
+    "%s is adopted: the run goes on, ends with its exit code, and its Idempotency-Key replays it",
+    async ([, change]) => {
+      await using hub = await startHub({ env: { HUB_KV: "memory:" } });
+      const go = join(hub.dir, "go");
+      const { run, launch } = await launchWithKey(hub, `until [ -e ${go} ]; do sleep 0.02; done; exit 9`);
+      await hub.restart(async () => {
+        await change(join(folder(hub, run), "started"));
+        rewriteRow(hub.stateDir, run.run_id, launchingRow());
+      });
 
-    const adopted = await hub.run(run);
-    expect(adopted).toMatchObject({ status: "running", status_reason: "The process is alive." });
-    expect(processesOf(run.run_id).map(({ pid }) => String(pid))).toContain(adopted.pid);
-    const again = await launch();
-    expect(again.headers.get("idempotent-replayed")).toBe("true");
-    expect(again.json.run_id).toBe(run.run_id);
-    await writeFile(go, "");
-    expect(await hub.ended(run)).toMatchObject({ status: "failed", exit_code: 9 });
-  });
+      const adopted = await hub.run(run);
+      expect(adopted).toMatchObject({ status: "running", status_reason: "The process is alive." });
+      expect(processesOf(run.run_id).map(({ pid }) => String(pid))).toContain(adopted.pid);
+      const again = await launch();
+      expect(again.headers.get("idempotent-replayed")).toBe("true");
+      expect(again.json.run_id).toBe(run.run_id);
+      await writeFile(go, "");
+      expect(await hub.ended(run)).toMatchObject({ status: "failed", exit_code: 9 });
+    },
+  );
 
-  test("whose command has ended meanwhile has its exit code and its time", async () => {
+  test("whose command has ended since then has its exit code and end time", async () => {
     await using hub = await startHub({ env: { HUB_KV: "memory:" } });
     const { run, launch } = await launchWithKey(hub, "exit 9");
     const ended = await hub.ended(run);
@@ -85,7 +88,7 @@ describe("a launch that broke off", () => {
     expect((await launch()).json.run_id).toBe(run.run_id);
   });
 
-  test("with a power cut, and may have run, is unknown and never started again by its key", async () => {
+  test("that may have run before a power cut is unknown, and its Idempotency-Key never starts it again", async () => {
     await using hub = await startHub({ env: { HUB_KV: "memory:" } });
     const { run, launch } = await launchWithKey(hub, "true");
     await hub.ended(run);
@@ -100,7 +103,7 @@ describe("a launch that broke off", () => {
     expect(again.json.run_id).toBe(run.run_id);
   });
 
-  test("is left alone for as long as the agent that launches it lives", async () => {
+  test("is not touched while the agent that launches it is alive", async () => {
     await using hub = await startHub({ env: { HUB_KV: "memory:" } });
     await using other = await startBystander();
     const { run } = await launchWithKey(hub, "true");
@@ -116,8 +119,8 @@ describe("a launch that broke off", () => {
   });
 });
 
-describe("a run whose process is gone", () => {
-  test("with a restart of the host is unknown, or failed if its log says so", async () => {
+describe("a run whose process has gone", () => {
+  test("after a restart of the host is unknown, or failed if its log shows an error", async () => {
     await using hub = await startHub();
     const silent = await hub.runScript("true");
     const loud = await hub.runScript("echo 'ValueError: no such column'");
@@ -146,7 +149,7 @@ describe("a run whose process is gone", () => {
     ["SIGKILL", "started at another time"],
     ["SIGTERM", "belongs to another boot"],
     ["SIGKILL", "belongs to another boot"],
-  ] as const)("gives no %s to the process that has its pid now but %s", async ([signal, difference]) => {
+  ] as const)("sends no %s to the process with its pid that %s", async ([signal, difference]) => {
     await using hub = await startHub();
     await using bystander = await startBystander();
     const run = await hub.runScript("true");
@@ -167,7 +170,7 @@ describe("a run whose process is gone", () => {
     expect(await bystander.caught()).toBe("");
   });
 
-  test("before its wrapper had started the command has failed, and says so", async () => {
+  test("before its wrapper started the command has failed, and its record reports it", async () => {
     await using hub = await startHub();
     const runs = [await hub.runScript("true"), await hub.runScript("true")];
     for (const run of runs) await hub.ended(run);
@@ -188,7 +191,7 @@ describe("a run whose process is gone", () => {
     }
   });
 
-  test("by a signal that a dying agent sent for a kill and could not record is killed all the same", async () => {
+  test("by the signal of a kill that a dying agent could not record is killed", async () => {
     await using hub = await startHub();
     const [stopped, other] = [await hub.runScript("kill -TERM $$"), await hub.runScript("exit 3")];
     for (const run of [stopped, other]) await hub.ended(run);
@@ -205,7 +208,7 @@ describe("a run whose process is gone", () => {
     expect(await hub.run(other)).toMatchObject({ status: "failed", exit_code: 3 });
   });
 
-  test("and left half an exit record is unknown: half a record is none", async () => {
+  test("and that left half an exit record is unknown", async () => {
     await using hub = await startHub();
     const run = await hub.runScript("exit 12");
     await hub.ended(run);
@@ -217,7 +220,7 @@ describe("a run whose process is gone", () => {
   });
 });
 
-describe("a run that lives", () => {
+describe("a live run", () => {
   test("is running while its exit record is half-written", async () => {
     await using hub = await startHub();
     const go = join(hub.dir, "go");
@@ -250,7 +253,7 @@ describe("a run that lives", () => {
     expect(await hub.log(stays)).not.toContain(hub.stateDir);
   });
 
-  test("all records stay as they were when every run's folder is gone", async () => {
+  test("and an ended one keep their records when every run folder is gone", async () => {
     await using hub = await startHub();
     const runs = [await hub.runScript("true"), await hub.runScript("exit 9")];
     const ended = await Promise.all(runs.map((run) => hub.ended(run)));
@@ -261,7 +264,7 @@ describe("a run that lives", () => {
 });
 
 describe("the wrapper", () => {
-  test("starts nothing once the run is claimed, and of many only one starts it", async () => {
+  test("starts nothing once the run is claimed, and only one of many wrappers starts the command", async () => {
     const dir = await mkdtemp(join(tmpdir(), "run-"));
     const marker = join(dir, "marker");
     const wrap = async (): Promise<unknown> => {

@@ -13,8 +13,8 @@ import { startAgentProcess } from "../support/deployments.ts";
 import { until } from "../support/hub.ts";
 import { tempDir } from "../support/temp-dir.ts";
 
-describe("a key that the agent does not know", () => {
-  test("is a fault of ours: 502 and no word of it to the client, and the reason in the agent's log", async () => {
+describe("an agent that does not know the key of the edge", () => {
+  test("answers 502 without a reason to the client, and the reason is in the log of the agent", async () => {
     const dir = tempDir();
     const agent = await startAgentProcess({ dir, env: agentEnv(dir) });
     onTestFinished(() => agent.stop());
@@ -38,8 +38,8 @@ describe("a key that the agent does not know", () => {
   });
 });
 
-describe("the agent's own settings", () => {
-  test("its socket is for its own user; one that a dead agent left is replaced, a live one is not", async () => {
+describe("the settings of the agent", () => {
+  test("its socket is open to its own user only, and replaces that of a dead agent but not of a live one", async () => {
     const dir = tempDir();
     const setup = { dir, env: agentEnv(dir) };
     const first = await startAgentProcess(setup);
@@ -61,7 +61,7 @@ describe("the agent's own settings", () => {
     ["HUB_AGENT_NAME", "two words"],
     ["HUB_AGENT_TRUST", "/dev/null"],
     ["HUB_STATE_DIR", "/dev/null/state"],
-  ] as const)("%s=%s stops the start with a sentence that names it", async ([name, value]) => {
+  ] as const)("%s=%s refuses the start and names the setting", async ([name, value]) => {
     const dir = tempDir();
     const address = name === "HUB_AGENT_LISTEN" ? value : undefined;
     const env = { ...agentEnv(dir), [name]: value };
@@ -72,8 +72,8 @@ describe("the agent's own settings", () => {
   });
 });
 
-describe("the adapter's settings for a remote agent", () => {
-  test("a bad URL or key stops the start, and no word of a key is shown", async () => {
+describe("the settings of the edge for a remote agent", () => {
+  test("a bad URL or key refuses the start and shows no part of a key", async () => {
     const dir = tempDir();
     const key = await makeAgentKey();
     const url = { HUB_AGENT_URL: "unix:/run/agent.sock" };
@@ -99,7 +99,7 @@ describe("the adapter's settings for a remote agent", () => {
 });
 
 describe("agent-pair", () => {
-  test("trusts a new key beside the old ones, and prints the private one that goes with it", async () => {
+  test("trusts a new key in addition to the old ones, and prints its private key", async () => {
     const dir = tempDir();
     const env = { ...agentEnv(dir), HUB_AGENT_TRUST: join(dir, "new", "trusted.json") };
     const printed: string[] = [];

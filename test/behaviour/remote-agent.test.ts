@@ -64,7 +64,7 @@ const http = (status: string, type: string, body: string): Fault => ({
 });
 
 describe("an agent that is down", () => {
-  test("is told as 503 with Retry-After on every route, and all is well when it is back", async () => {
+  test("answers 503 with Retry-After on every route, and every route works again when it is back", async () => {
     await using world = await startFaultyHub();
     const { hub, line } = world;
     const run = await hub.runScript("sleep 60");
@@ -89,7 +89,7 @@ describe("an agent that is down", () => {
     expect(await hub.run(run)).toMatchObject({ status: "running" });
   });
 
-  test("does not keep the adapter from starting, nor from answering a replay that it remembers", async () => {
+  test("does not stop the edge from answering a replay that its KV knows", async () => {
     await using world = await startFaultyHub();
     const { hub, line } = world;
     const counted = await countedScript(hub);
@@ -118,7 +118,7 @@ describe("an agent that is down", () => {
   });
 });
 
-describe("an agent that answers nonsense", () => {
+describe("an agent with invalid answers", () => {
   const nonsense: [string, Fault][] = [
     ["something that is no HTTP", { answer: "SSH-2.0-OpenSSH_9.2\r\n" }],
     ["a page of HTML", http("200 OK", "text/html", "<h1>It works!</h1>")],
@@ -136,7 +136,7 @@ describe("an agent that answers nonsense", () => {
     ],
   ];
 
-  test("is told as 502 with Retry-After, whatever the nonsense, and nothing of it is shown", async () => {
+  test("answers 502 with Retry-After and shows nothing of the invalid answer", async () => {
     await using world = await startFaultyHub();
     const { hub, line } = world;
     const run = await hub.runScript("sleep 60");
@@ -159,7 +159,7 @@ describe("an agent that answers nonsense", () => {
     }
   });
 
-  test("is told as 503 when it is a gateway that says the agent is out of reach", async () => {
+  test("answers 503 when a gateway reports that the agent is unreachable", async () => {
     await using world = await startFaultyHub();
     const { hub, line } = world;
     for (const status of ["502 Bad Gateway", "503 Service Unavailable", "530 Origin DNS Error"]) {
@@ -171,8 +171,8 @@ describe("an agent that answers nonsense", () => {
   });
 });
 
-describe("a line that breaks", () => {
-  test("once: a read is asked again, wherever it broke", async () => {
+describe("a broken connection to the agent", () => {
+  test("once, at any point, is retried for a read", async () => {
     await using world = await startFaultyHub();
     const { hub, line } = world;
     const run = await hub.runScript("echo hello; sleep 60");
@@ -185,7 +185,7 @@ describe("a line that breaks", () => {
     expect(await hub.log(run)).toBe("hello\n");
   });
 
-  test("twice within the body: 502, and 503 when not even the request got through", async () => {
+  test("twice answers 502 if the body was cut, and 503 if the request never arrived", async () => {
     await using world = await startFaultyHub();
     const { hub, line } = world;
     const run = await hub.runScript("sleep 60");
@@ -201,7 +201,7 @@ describe("a line that breaks", () => {
     });
   });
 
-  test("during a launch without an Idempotency-Key starts one run all the same, and it is answered as new", async () => {
+  test("during a launch without an Idempotency-Key starts one run and answers 201 as for a new one", async () => {
     await using world = await startFaultyHub();
     const { hub, line } = world;
     const counted = await countedScript(hub);
@@ -219,7 +219,7 @@ describe("a line that breaks", () => {
     }
   });
 
-  test("during a kill: the run is killed once, and that is the answer", async () => {
+  test("during a kill kills the run once and answers with that kill", async () => {
     await using world = await startFaultyHub();
     const { hub, line } = world;
     const marks = join(hub.dir, "terms");
@@ -240,7 +240,7 @@ describe("a line that breaks", () => {
 });
 
 describe("an agent that is restarted", () => {
-  test("during a long poll: the run goes on, and the poll ends with bytes or with an honest 5xx", async () => {
+  test("during a long poll leaves the run alone, and the poll ends with bytes or a 5xx", async () => {
     await using world = await startFaultyHub();
     const { hub, line } = world;
     const go = join(hub.dir, "go");
@@ -259,7 +259,7 @@ describe("an agent that is restarted", () => {
     expect(await hub.log(run)).toBe("done\n");
   });
 
-  test("within a second of serving: the next launch waits for the next second, and starts one run", async () => {
+  test("within a second of a request delays the next launch to the next second and starts one run", async () => {
     await using world = await startFaultyHub();
     const { hub } = world;
     const counted = await countedScript(hub);
@@ -273,7 +273,7 @@ describe("an agent that is restarted", () => {
     expect((await hub.get(RUNS)).json.runs).toHaveLength(1);
   });
 
-  test("refuses once: the request is signed again and served; refused twice, it is 502", async () => {
+  test("and refuses a signature once is asked again; after two refusals the answer is 502", async () => {
     await using world = await startFaultyHub();
     const { hub, line } = world;
     const refused = http(
@@ -288,7 +288,7 @@ describe("an agent that is restarted", () => {
     expect((await hub.get(RUNS)).status).toBe(502);
   });
 
-  test("says how many runs it leaves, and they are there when it is back", async () => {
+  test("prints how many runs go on, and has them when it is back", async () => {
     await using world = await startFaultyHub();
     const { hub } = world;
     const run = await hub.runScript("sleep 60");
@@ -301,7 +301,7 @@ describe("an agent that is restarted", () => {
 });
 
 describe("an agent that is slow", () => {
-  test("is told as 504 with a time to come back, and is not asked twice", async () => {
+  test("answers 504 with Retry-After and is not asked again", async () => {
     const dir = tempDir();
     const path = join(dir, "line.sock");
     let connections = 0;
@@ -321,7 +321,7 @@ describe("an agent that is slow", () => {
 });
 
 describe("an agent that redirects", () => {
-  test("is not followed over TCP either: nothing that was signed for it goes elsewhere", async () => {
+  test("is not followed: no signed request goes to another server", async () => {
     const visits: (string | undefined)[] = [];
     const server = createHttpServer((incoming, outgoing) => {
       visits.push(incoming.url);

@@ -41,7 +41,7 @@ function linesOf(hub: Hub, name: string): string[] {
   return readFileSync(join(hub.dir, name), "utf8").trimEnd().split("\n");
 }
 
-test("two servers on one state folder that launch one script at the same time start each run, with a log of its own and a line in one audit chain", async () => {
+test("two servers on one state folder that launch one script at the same time start each run, with a separate log and a line in one audit chain", async () => {
   await using two = await startTwo();
   const { hub, urls } = two;
   const path = await hub.script("a.sh", "true");
@@ -58,7 +58,7 @@ test("two servers on one state folder that launch one script at the same time st
   expect(await auditOf(hub, "verify")).toMatchObject({ code: 0 });
 });
 
-test("one Idempotency-Key at two servers on one state folder at the same time is one run", async () => {
+test("one Idempotency-Key at two servers on one state folder at the same time starts one run", async () => {
   await using two = await startTwo();
   const { hub, urls } = two;
   const path = await hub.script("job.sh", `echo "$HUB_RUN_ID" >>${hub.dir}/ledger`);
@@ -76,7 +76,7 @@ test("one Idempotency-Key at two servers on one state folder at the same time is
   expect(linesOf(hub, "ledger").toSorted()).toEqual(ids.toSorted());
 });
 
-test("two servers on one state folder start no more runs together than HUB_MAX_RUNNING", async () => {
+test("two servers on one state folder together start no more concurrent runs than HUB_MAX_RUNNING", async () => {
   await using two = await startTwo({ HUB_MAX_RUNNING: "5" });
   const { hub, urls } = two;
   const path = await hub.script("job.sh", `until [ -e ${hub.dir}/go ]; do sleep 0.02; done`);
@@ -90,7 +90,7 @@ test("two servers on one state folder start no more runs together than HUB_MAX_R
   await Promise.all(started.map(({ json }) => hub.ended({ source: "script", run_id: json.run_id })));
 });
 
-test("a kill at two servers on one state folder at the same time sends one signal, whichever they ask for", async () => {
+test("two kills at two servers on one state folder at the same time send one signal", async () => {
   await using two = await startTwo();
   const { hub, urls } = two;
   const tell = (signal: string) => `trap 'echo "$HUB_RUN_ID" >>${hub.dir}/signals' ${signal}`;

@@ -47,7 +47,7 @@ async function end(child: ChildProcess): Promise<void> {
 }
 
 test(
-  "a run whose processes become zombies that nobody reaps is over once it is killed",
+  "a killed run whose processes become unreaped zombies has ended",
   needs(hasPython, "python3 with ctypes is not installed"),
   async () => {
     await using hub = await startHub({ deploy: withoutReaper });

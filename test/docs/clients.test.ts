@@ -60,7 +60,7 @@ describe("docs/clients.md", () => {
   });
 
   test(
-    "hub.sh launches once over a bad line, shows each byte once and exits as the run",
+    "hub.sh launches once over a bad connection, prints each byte once and exits with the exit code of the run",
     needs(HAS_CURL, "curl is not installed"),
     async () => {
       await using hub = await startHub({ recipes: RECIPES });
@@ -74,7 +74,7 @@ describe("docs/clients.md", () => {
   );
 
   test(
-    "hub.sh says what the API refused, and exits with 69",
+    "hub.sh prints the problem of a refused launch and exits with 69",
     needs(HAS_CURL, "curl is not installed"),
     async () => {
       await using hub = await startHub();
@@ -105,7 +105,7 @@ describe("docs/clients.md", () => {
     { beginning: "ask_urllib.py", isThere: HAS_PYTHON, program: "python3" },
     { beginning: "ask_httpx.py", isThere: HAS_HTTPX, program: "python3-httpx" },
   ])(
-    "hub.py with $beginning launches once over a bad line, shows each byte once and exits as the run",
+    "hub.py with $beginning launches once over a bad connection, prints each byte once and exits with the exit code of the run",
     async ({ beginning, isThere, program: needed }, context) => {
       context.skip(!isThere, `${needed} is not installed`);
       await using hub = await startHub({ recipes: RECIPES });
@@ -126,7 +126,7 @@ describe("docs/clients.md", () => {
     },
   );
 
-  test("the TypeScript client compiles against the served document, and does the same", async () => {
+  test("the TypeScript client compiles against the served document, launches once, prints each byte once and exits with the exit code of the run", async () => {
     await using hub = await startHub({ recipes: RECIPES });
     const folder = join(CLIENT, "generated/clients-page");
     await mkdir(folder, { recursive: true });
@@ -173,7 +173,7 @@ describe("docs/clients.md", () => {
   });
 
   test(
-    "the workflow is YAML with one step of ours",
+    "the workflow is valid YAML with one step that calls hub.sh",
     needs(HAS_YAML, "python3-yaml is not installed"),
     async () => {
       const json = await runPython(
@@ -189,7 +189,7 @@ describe("docs/clients.md", () => {
   );
 
   test(
-    "the Airflow task finds its run again, and fails with a run that failed",
+    "the Airflow task finds its run again and fails when the run fails",
     needs(HAS_PYTHON, "python3 is not installed"),
     async () => {
       await using hub = await startHub({ recipes: RECIPES });
@@ -213,7 +213,7 @@ except RuntimeError as error:
     },
   );
 
-  test("what is said to be tried is all that can be", () => {
+  test("every named code block of the page is tested", () => {
     const names = [...PAGE.matchAll(/^```\w+ (\S+)$/gm)].map(([, name]) => name);
     expect(names).toEqual([
       "env",
@@ -231,7 +231,7 @@ except RuntimeError as error:
 });
 
 test(
-  "the loop in the document's own description misses no line",
+  "the polling loop in the description of the OpenAPI document misses no line",
   needs(HAS_HTTPX, "python3-httpx is not installed"),
   async () => {
     await using hub = await startHub({ recipes: RECIPES });

@@ -28,9 +28,9 @@ function codeBlocks(language: string): string[] {
   );
 }
 
-describe("the page on deploying", () => {
+describe("docs/deploy.md", () => {
   test(
-    "names only wrangler commands, with options, that the pinned wrangler has",
+    "names only wrangler commands and options that the pinned wrangler has",
     { timeout: 120_000 },
     async () => {
       const lines = [...PAGE.matchAll(/npx wrangler (?<words>[^`\n]+)/g)].map(
@@ -65,7 +65,7 @@ describe("the page on deploying", () => {
     },
   );
 
-  test("names only npm scripts and files that are there", () => {
+  test("names only npm scripts and files that exist", () => {
     const { scripts } = JSON.parse(readFileSync(join(PROJECT, "package.json"), "utf8"));
     const edge = "edge";
     const names = [...PAGE.matchAll(/\bnpm (?:run (?:-s )?)?([a-z:]+)/g)].map((match) => match[1]!);
@@ -76,7 +76,7 @@ describe("the page on deploying", () => {
   });
 
   test(
-    "shows a backup that holds the rows of a database in use",
+    "shows a backup command that copies a database in use",
     needs(HAS_SQLITE, "sqlite3 is not installed"),
     async () => {
       const dir = await mkdtemp(join(tmpdir(), "hub-backup-"));
@@ -100,7 +100,7 @@ describe("the page on deploying", () => {
   );
 
   test(
-    "shows an nginx in front of the edge that changes nothing of the API",
+    "shows an nginx configuration that does not change the API of the edge",
     needs(NGINX !== undefined && HAS_OPENSSL, "nginx or openssl is not installed"),
     async () => {
       let urls: string[] = [];

@@ -58,8 +58,8 @@ const CHECK_STATUS = `if ended:
         record = client.get(f"/api/v1/scripts/runs/{run_id}").json()
         ended = record["status"] in ("completed", "failed", "killed")`;
 
-describe("the API document's examples", needs(HAS_CURL, "curl is not installed"), () => {
-  test("launch a pipeline: the record has the documented fields, types and order", async () => {
+describe("the examples of the API document", needs(HAS_CURL, "curl is not installed"), () => {
+  test("launch a pipeline whose record has the documented fields, types and order", async () => {
     await using hub = await startDocumentHub();
 
     const record = await curl(hub, LAUNCH_PIPELINE);
@@ -77,7 +77,7 @@ describe("the API document's examples", needs(HAS_CURL, "curl is not installed")
     expect(await hub.ended(record as never)).toMatchObject({ status: "completed", exit_code: 0 });
   });
 
-  test("launch a pipeline again: the same key is the same run", async () => {
+  test("launch a pipeline again and get the same run for the same Idempotency-Key", async () => {
     await using hub = await startDocumentHub();
 
     const first = await curl(hub, LAUNCH_PIPELINE);
@@ -122,7 +122,7 @@ describe("the API document's examples", needs(HAS_CURL, "curl is not installed")
     });
   });
 
-  test("show a first page of 4096 bytes of a log of 8192, and that there is more", async () => {
+  test("read a first page of 4096 bytes of a log of 8192 with more set", async () => {
     await using hub = await startDocumentHub();
     await writeScript(hub, "head -c 8192 /dev/zero | tr '\\0' x");
     const record = await curl(hub, LAUNCH_SCRIPT);
@@ -157,7 +157,7 @@ describe("the API document's examples", needs(HAS_CURL, "curl is not installed")
     expect(printed).toMatch(/^1\n2\n[^]*\n30000\nthe end: größe 한 😀\n$/u);
   });
 
-  test("import the OpenAPI document and filter it to /api/v1: the document's thirteen operations", async () => {
+  test("import the OpenAPI document and find the thirteen operations under /api/v1", async () => {
     await using hub = await startDocumentHub();
 
     const { paths } = await curl(hub, "curl https://hub.acme/openapi.json");
@@ -181,7 +181,7 @@ describe("the API document's examples", needs(HAS_CURL, "curl is not installed")
     }
   });
 
-  test("name the scopes and the statuses: there are no others", async () => {
+  test("name all scopes and statuses of the product", async () => {
     const lines = DOCUMENT.split("\n");
     const statuses = lines.slice(lines.indexOf("StatusMeaning") + 1).slice(0, RunStatus.options.length);
     const scopes = DOCUMENT.slice(DOCUMENT.indexOf("Scope names:"), DOCUMENT.indexOf("Dev mode:"));
@@ -195,35 +195,38 @@ describe("the API document's examples", needs(HAS_CURL, "curl is not installed")
   test.for([
     ["the keys file is missing", undefined],
     ["its keys are an empty array", { keys: [] }],
-  ] as const)("dev mode: without a key while %s, until a real keys file exists", async ([, content]) => {
-    await using hub = await startDocumentHub([]);
-    await rm(hub.keysFile);
-    if (content) await writeFile(hub.keysFile, JSON.stringify(content));
-    await hub.restart();
-    const withoutKey = LAUNCH_PIPELINE.replace(/-H "Authorization: .*\n/, "").replace("curl", "curl -s -i");
+  ] as const)(
+    "serve without a key in dev mode while %s, until a real keys file exists",
+    async ([, content]) => {
+      await using hub = await startDocumentHub([]);
+      await rm(hub.keysFile);
+      if (content) await writeFile(hub.keysFile, JSON.stringify(content));
+      await hub.restart();
+      const withoutKey = LAUNCH_PIPELINE.replace(/-H "Authorization: .*\n/, "").replace("curl", "curl -s -i");
 
-    const [head, body] = (await runShell(inThisWorld(hub, withoutKey), hub.env)).split("\r\n\r\n");
+      const [head, body] = (await runShell(inThisWorld(hub, withoutKey), hub.env)).split("\r\n\r\n");
 
-    expect(head).toMatch(/^HTTP\/1\.1 201 /);
-    expect(head).toMatch(/^hub-auth: dev\r?$/im);
-    const record = JSON.parse(body!);
-    expect(record).toMatchObject({ key_name: "dev" });
-    await hub.ended(record);
+      expect(head).toMatch(/^HTTP\/1\.1 201 /);
+      expect(head).toMatch(/^hub-auth: dev\r?$/im);
+      const record = JSON.parse(body!);
+      expect(record).toMatchObject({ key_name: "dev" });
+      await hub.ended(record);
 
-    await writeFile(hub.keysFile, KEYS_FILE.replace("sk_live_LONG_RANDOM_STRING", ALL.key));
-    const path = `/api/v1/pipelines/runs/${record.run_id}`;
-    await until(async () => (await hub.get(path)).status === 401 || undefined);
-    const withKey = { headers: { authorization: `Bearer ${ALL.key}` } };
-    expect((await hub.get(path, withKey)).json).toMatchObject({ key_name: "dev" });
-    const launched = await hub.post("/api/v1/pipelines/runs", { recipe_id: "countdown" }, withKey);
-    expect(launched.json).toMatchObject({ key_name: "acme-prod" });
-    expect(
-      (await hub.post(`/api/v1/pipelines/runs/${launched.json.run_id}/kill`, undefined, withKey)).status,
-    ).toBe(200);
-  });
+      await writeFile(hub.keysFile, KEYS_FILE.replace("sk_live_LONG_RANDOM_STRING", ALL.key));
+      const path = `/api/v1/pipelines/runs/${record.run_id}`;
+      await until(async () => (await hub.get(path)).status === 401 || undefined);
+      const withKey = { headers: { authorization: `Bearer ${ALL.key}` } };
+      expect((await hub.get(path, withKey)).json).toMatchObject({ key_name: "dev" });
+      const launched = await hub.post("/api/v1/pipelines/runs", { recipe_id: "countdown" }, withKey);
+      expect(launched.json).toMatchObject({ key_name: "acme-prod" });
+      expect(
+        (await hub.post(`/api/v1/pipelines/runs/${launched.json.run_id}/kill`, undefined, withKey)).status,
+      ).toBe(200);
+    },
+  );
 });
 
-test("docs/enterprise-api-v1.txt is the document as it was given", () => {
+test("docs/enterprise-api-v1.txt is unchanged", () => {
   expect(sha256(DOCUMENT)).toBe(ORIGINAL_SHA256);
 });
 

@@ -23,7 +23,7 @@ async function node(...args: string[]): Promise<string> {
   return stdout;
 }
 
-test("a client that is generated from the served document compiles, and launches, tails, lists and kills", async () => {
+test("a client generated from the served OpenAPI document compiles, and launches, follows, lists and kills runs", async () => {
   const endless = {
     recipe_id: "endless",
     title: "Endless",

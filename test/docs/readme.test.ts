@@ -26,7 +26,7 @@ const ADDRESS = "http://127.0.0.1:8787";
 const BETWEEN_BLOCKS = "\u001e";
 
 describe("the README", () => {
-  test("shows commands that work and answers that come, one after the other", async () => {
+  test("shows commands that work and the answers that they get", async () => {
     await using hub = await startByCommand();
     const blocks = codeBlocks("## Try it", "sh");
 
@@ -86,7 +86,7 @@ print(follow(client, f"/api/v1/pipelines/runs/{sys.argv[2]}")["status"])`,
     },
   );
 
-  test("starts with npm scripts that exist", () => {
+  test("names only npm scripts that exist", () => {
     const { scripts } = JSON.parse(readFileSync(join(PROJECT, "package.json"), "utf8"));
     const used = [...README.matchAll(/\bnpm (?:run (?:-s )?(\w+)|(start|test))\b/g)].map(
       ([, named, short]) => named ?? short!,
@@ -99,7 +99,7 @@ print(follow(client, f"/api/v1/pipelines/runs/{sys.argv[2]}")["status"])`,
     expect(scripts.start).toMatch(/node .*adapters\/node\/node\.ts$/);
   });
 
-  test("says on a start what it says here: address, mode, folders and a curl to try", async () => {
+  test("shows the output of a start: address, mode, folders and a curl command", async () => {
     await using hub = await startByCommand();
 
     const [shown] = codeBlocks("## Start", "text");
@@ -132,7 +132,7 @@ print(follow(client, f"/api/v1/pipelines/runs/{sys.argv[2]}")["status"])`,
     expect(JSON.parse(await readFile(keysFile, "utf8")).keys).toMatchObject([{ name: "other" }]);
   });
 
-  test("shows a recipes file that is taken as it stands, and a keys file that is with a key of one's own", async () => {
+  test("shows a recipes file that is accepted as it is, and a keys file that is accepted with a real key", async () => {
     const [keys] = codeBlocks("## Keys", "json");
     const [recipes] = codeBlocks("# Recipes", "json", RECIPES);
     const [simple] = codeBlocks("## Recipes", "json");
@@ -171,7 +171,7 @@ print(follow(client, f"/api/v1/pipelines/runs/{sys.argv[2]}")["status"])`,
     for (const row of shownRows) expect(CONFIGURATION).toContain(row);
   });
 
-  test("links to files that are there, as the other pages do", () => {
+  test("and the other pages link only to files that exist", () => {
     const pages = readdirSync(join(PROJECT, "docs")).filter((name) => name.endsWith(".md"));
     for (const page of ["README.md", ...pages.map((name) => `docs/${name}`)]) {
       const text = readFileSync(join(PROJECT, page), "utf8");

@@ -3,8 +3,8 @@ import { describe, expect, test } from "vitest";
 
 import { parseStrictJson } from "../../handlers/strict-json.ts";
 
-describe("a body", () => {
-  test("is read as JSON.parse reads it, unless it has a name twice or half a character", () => {
+describe("strict JSON", () => {
+  test("is parsed as by JSON.parse, except for duplicate names and lone surrogates", () => {
     fc.assert(
       fc.property(fc.json(), (text) => {
         expect(parseStrictJson(text)).toEqual(JSON.parse(text));
@@ -20,11 +20,11 @@ describe("a body", () => {
     ['[{"a":"\\ud83d"}]', "body.0.a: must be well-formed Unicode"],
     ['{"a":"\\ude00\\ud83d"}', "body.a: must be well-formed Unicode"],
     ['{"\\ud83d":1}', "body.?: the name of a field must be well-formed Unicode"],
-  ])("%s is refused: %s", ([text, detail]) => {
+  ])("refuses %s: %s", ([text, detail]) => {
     expect(() => parseStrictJson(text!)).toThrow(detail);
   });
 
-  test("may have one name in several objects, and whole characters that are escaped", () => {
+  test("accepts one name in several objects, and escaped surrogate pairs", () => {
     const text = String.raw`{"a":{"a":"\ud83d\ude00"},"b":[{"a":"\\ud800"},{"a":"}{,\"a\":"}]}`;
     expect(parseStrictJson(text)).toEqual(JSON.parse(text));
   });

@@ -63,7 +63,7 @@ export function authContract(deploy: Deploy): void {
       expect(status, because).toBe(200);
     }
 
-    test("without a key of the file every operation but the public ones is a 401 with a challenge", async () => {
+    test("every operation except the public ones answers 401 with a challenge without a valid key", async () => {
       const authorizations = [undefined, "Bearer wrong", `Bearer ${secretOf("yesterday")}`];
       for (const [method, path, scope] of OPERATIONS.filter(([, , needed]) => needed !== undefined)) {
         for (const authorization of authorizations) {
@@ -77,13 +77,13 @@ export function authContract(deploy: Deploy): void {
       }
     });
 
-    test("the public operations ask for no key, and mind no wrong one", async () => {
+    test("the public operations need no key and ignore a wrong one", async () => {
       for (const path of ["/healthz", "/openapi.json"]) {
         for (const key of [null, "wrong"]) expect((await hub.get(path, { key })).status).toBe(200);
       }
     });
 
-    test("a key opens the operations of its scope, and no other, for HEAD as for GET", async () => {
+    test("a key opens the operations of its scope and no others, for HEAD as for GET", async () => {
       const scoped = OPERATIONS.filter(([, , scope]) => scope !== undefined);
       for (const [, path, needed] of scoped.filter(([verb]) => verb === "GET")) {
         for (const { name, key, scopes } of KEYS.filter((entry) => "key" in entry).slice(0, 7)) {
@@ -113,7 +113,7 @@ export function authContract(deploy: Deploy): void {
       }
     });
 
-    test("a header of another form is a 401, whatever key stands in it", async () => {
+    test("an Authorization header of another form answers 401, even with a valid key in it", async () => {
       const key = secretOf("*");
       const forms = [
         "",
@@ -140,14 +140,14 @@ export function authContract(deploy: Deploy): void {
       }
     });
 
-    test("the word Bearer counts in capitals and small letters, the key as it is", async () => {
+    test("the word Bearer is case-insensitive, the key is case-sensitive", async () => {
       const key = secretOf("*");
       for (const word of ["bearer", "BEARER", "Bearer "]) await expectOpen(`${word} ${key}`, word);
       const { status } = await hub.get("/api/v1/scripts", { key: key.toUpperCase() });
       expect(status).toBe(401);
     });
 
-    test("a key counts until the end of its last day, or to its moment", async () => {
+    test("a key is valid until the end of its expiry day, or until its expiry time", async () => {
       for (const name of ["today", "in-an-hour"]) await expectOpen(`Bearer ${secretOf(name)}`, name);
       for (const name of ["yesterday", "just-over"]) {
         const { json } = await hub.get("/api/v1/scripts", { key: secretOf(name) });
@@ -155,7 +155,7 @@ export function authContract(deploy: Deploy): void {
       }
     });
 
-    test("a key of which only the SHA-256 is stored opens; the SHA-256 itself does not", async () => {
+    test("a key stored as its SHA-256 is accepted; the SHA-256 itself is not", async () => {
       await expectOpen("Bearer sk_test_hashed", "the key");
       const hash = sha256("sk_test_hashed");
       expect((await hub.get("/api/v1/scripts", { key: hash })).status).toBe(401);
@@ -163,7 +163,7 @@ export function authContract(deploy: Deploy): void {
   });
 
   describe("dev mode", () => {
-    test("without keys everybody is served, and told so", async () => {
+    test("without keys every caller is served, and each answer reports dev mode", async () => {
       await using hub = await startHub({ deploy, keys: [] });
       const launched = await hub.post("/api/v1/pipelines/runs", { recipe_id: "hello" });
       expect(launched.status).toBe(201);
@@ -178,12 +178,12 @@ export function authContract(deploy: Deploy): void {
       expect((await hub.get("/healthz")).json).toMatchObject({ status: "ok", mode: "dev" });
     });
 
-    test("with keys no answer says dev", async () => {
+    test("with keys no answer reports dev mode", async () => {
       await using hub = await startHub({ deploy, keys: [ALL] });
       expect((await hub.get("/api/v1/scripts")).headers.get("hub-auth")).toBeNull();
     });
 
-    test("HUB_ALLOW_OPEN=1 serves them too", async () => {
+    test("HUB_ALLOW_OPEN=1 also serves requests for other hosts and from other sites", async () => {
       await using hub = await startHub({ deploy, keys: [], env: { HUB_ALLOW_OPEN: "1" } });
       const headers = { host: "hub.example", "sec-fetch-site": "cross-site" };
       expect((await plainRequest(hub.url, headers)).status).toBe(422);
@@ -224,7 +224,7 @@ function plainRequest(
 /** Dev mode where the Hub listens on loopback: for people on this machine, not for pages in their browser. */
 export function localDevContract(deploy: Deploy): void {
   describe("dev mode on loopback", () => {
-    test("pages of other sites are refused, by their Host or by what the browser says of them", async () => {
+    test("requests from pages of other sites are refused by Host or by the headers of the browser", async () => {
       await using hub = await startHub({ deploy, keys: [] });
       const { port } = new URL(hub.url);
       const foreign = [

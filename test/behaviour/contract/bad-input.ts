@@ -24,7 +24,7 @@ export function badInputContract(deploy: Deploy): void {
     });
     afterAll(() => hub[Symbol.asyncDispose]());
 
-    test("a launch without a proper recipe_id is refused", async () => {
+    test("a launch with a missing or invalid recipe_id is refused", async () => {
       const ids = [
         "",
         " ",
@@ -45,7 +45,7 @@ export function badInputContract(deploy: Deploy): void {
       );
     });
 
-    test("a launch without a proper path is refused", async () => {
+    test("a launch with a missing or invalid path is refused", async () => {
       const outside = ["/etc/passwd", "/etc/profile.sh", "/", `${hub.root}-evil/x.sh`, `${hub.root}/../x.sh`];
       const within = [
         hub.root,
@@ -78,7 +78,7 @@ export function badInputContract(deploy: Deploy): void {
       );
     });
 
-    test("args that are no string, too long, or cannot be split are refused", async () => {
+    test("args that are not a string, are too long or cannot be split are refused", async () => {
       const path = await hub.script("args.sh", "true");
       const specs = { pipelines: { recipe_id: "hello" }, scripts: { path } };
       const texts = ["a\0b", "'open", '"open', "ends in \\", "x".repeat(32_769)];
@@ -90,7 +90,7 @@ export function badInputContract(deploy: Deploy): void {
       );
     });
 
-    test("terminal that is neither true nor false is refused", async () => {
+    test("a terminal field that is neither true nor false is refused", async () => {
       const specs = { pipelines: { recipe_id: "hello" }, scripts: { path: `${hub.root}/x.sh` } };
       const values = ["", "true", "yes", 0, 1, null, [], {}];
       await expectRefused(
@@ -101,7 +101,7 @@ export function badInputContract(deploy: Deploy): void {
       );
     });
 
-    test("fields that nobody knows are refused by name", async () => {
+    test("unknown body fields are refused by name", async () => {
       const bodies = {
         [`/api/v1/pipelines/runs`]: `"recipe_id": "hello"`,
         [`/api/v1/scripts/runs`]: `"path": "${await hub.script("known.sh", "true")}"`,
@@ -121,7 +121,7 @@ export function badInputContract(deploy: Deploy): void {
       );
     });
 
-    test("a kill with an improper signal or grace_seconds is refused", async () => {
+    test("a kill with an invalid signal or grace_seconds is refused", async () => {
       const signals = ["", "SIGHUP", "sigterm", "TERM", "SIGTERM\0", "SIGTERM\n", "9".repeat(5_000)];
       const seconds = ["", "10", -1, 1.5, 3_601, 1e308, null, true, [], {}, "9".repeat(30)];
       await expectRefused(
@@ -137,7 +137,7 @@ export function badInputContract(deploy: Deploy): void {
       );
     });
 
-    test("a body that is no JSON object is refused", async () => {
+    test("a body that is not a JSON object is refused", async () => {
       const bodies = [
         "",
         "null",
@@ -172,7 +172,7 @@ export function badInputContract(deploy: Deploy): void {
       );
     });
 
-    test("a body over 64 KiB is refused, whatever stands in it", async () => {
+    test("a body over 64 KiB is refused, whatever it contains", async () => {
       const body = JSON.stringify({ recipe_id: "hello", args: "x".repeat(65_536) });
       const answers = await Promise.all(POSTS.map((path) => hub.post(path, body)));
       for (const answer of answers)
@@ -224,7 +224,7 @@ export function badInputContract(deploy: Deploy): void {
       );
     });
 
-    test("an Idempotency-Key of 255 bytes is taken, also when they are not ASCII", async () => {
+    test("an Idempotency-Key of 255 bytes is accepted, also when it is not ASCII", async () => {
       const body = { recipe_id: "hello" };
       // fetch wants one character a byte: this is what a client sends for 127 times "é" in UTF-8.
       const key = Buffer.from("é".repeat(127)).toString("latin1");

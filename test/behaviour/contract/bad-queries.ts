@@ -14,7 +14,7 @@ import {
 
 /** Bad ids in the path and bad parameters of the query: each is refused by name, and nothing else happens. */
 export function badQueries(hub: () => Hub, deploy: Deploy): void {
-  test("a run_id of another form is refused, whatever is asked of it", async () => {
+  test("a malformed run_id is refused by every operation on a run", async () => {
     const forms = [
       "x",
       "run_",
@@ -61,7 +61,7 @@ export function badQueries(hub: () => Hub, deploy: Deploy): void {
     );
   });
 
-  test("a run that is not there is a 404, whatever is asked of it", async () => {
+  test("an unknown run answers 404 to every operation on a run", async () => {
     for (const surface of SURFACES) {
       const url = `/api/v1/${surface}/runs/${RUN}`;
       const answers = [await hub().get(url), await hub().get(`${url}/logs`), await hub().post(`${url}/kill`)];
@@ -92,7 +92,7 @@ export function badQueries(hub: () => Hub, deploy: Deploy): void {
     ...PROTOTYPE_NAMES,
   ];
 
-  test("a query parameter of a list with an improper value is refused", async () => {
+  test("an invalid query parameter of a run list is refused", async () => {
     const values = {
       status: [
         "RUNNING",
@@ -116,7 +116,7 @@ export function badQueries(hub: () => Hub, deploy: Deploy): void {
     );
   });
 
-  test("a query parameter of a log with an improper value is refused", async () => {
+  test("an invalid query parameter of a log page is refused", async () => {
     const values = {
       after: ["", "9007199254740993", ...NUMBERS],
       max_bytes: ["", "0", ...NUMBERS],
@@ -128,7 +128,7 @@ export function badQueries(hub: () => Hub, deploy: Deploy): void {
     );
   });
 
-  test("a path in the query that is no open folder or script is refused", async () => {
+  test("a path in the query that is not an allowed folder or script is refused", async () => {
     const forms = [
       "x.sh",
       "%00",
@@ -155,7 +155,7 @@ export function badQueries(hub: () => Hub, deploy: Deploy): void {
     await expectRefused(hub(), [{ names: "query.path", method: "GET", path: "/api/v1/scripts/content" }]);
   });
 
-  test("a parameter that is given twice or that nobody knows is refused by name", async () => {
+  test("a duplicate or unknown query parameter is refused by name", async () => {
     const known: Record<string, string> = { "/api/v1/scripts": "path", "/api/v1/scripts/content": "path" };
     for (const surface of SURFACES) {
       known[`/api/v1/${surface}/runs`] = "limit";
@@ -189,7 +189,7 @@ export function badQueries(hub: () => Hub, deploy: Deploy): void {
     ]);
   });
 
-  test("an empty status, limit, cursor or path means that it was left out", async () => {
+  test("an empty status, limit, cursor or path is the same as none", async () => {
     await using own = await startHub({ deploy });
     const run = await own.runScript("true");
     await own.ended(run);

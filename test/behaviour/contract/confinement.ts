@@ -35,12 +35,12 @@ export function confinementContract(deploy: Deploy): void {
       }
     }
 
-    test("a folder whose name begins with a root's name is outside", async () => {
+    test("a folder whose name only begins with the name of a root is outside the roots", async () => {
       await expectClosed(join(outside, "evil.sh"));
       expect((await list(outside)).status).toBe(403);
     });
 
-    test("a symbolic link that leads out of the roots is closed, to a file as to a folder", async () => {
+    test("a symbolic link to a file or folder outside the roots is refused", async () => {
       await symlink(join(outside, "evil.sh"), join(hub.root, "out.sh"));
       await symlink(outside, join(hub.root, "out"));
       await symlink("/etc/passwd", join(hub.root, "passwd.sh"));
@@ -51,7 +51,7 @@ export function confinementContract(deploy: Deploy): void {
       expect(all.filter((path) => /out|passwd|evil/.test(path.slice(hub.root.length)))).toEqual([]);
     });
 
-    test("a way through a link and back tells nothing of what is there outside", async () => {
+    test("a path that leaves the roots through a link and returns reveals nothing about what exists outside", async () => {
       await mkdir(join(outside, "below"));
       await writeFile(join(outside, "there.sh"), "true");
       await symlink(join(outside, "below"), join(hub.root, "through"));
@@ -61,7 +61,7 @@ export function confinementContract(deploy: Deploy): void {
       }
     });
 
-    test("a symbolic link inside the roots runs what it leads to", async () => {
+    test("a symbolic link inside the roots runs its target", async () => {
       const target = await hub.script("real-target.sh", 'echo "$0"');
       const link = join(hub.root, "link.sh");
       await symlink(target, link);
@@ -74,18 +74,18 @@ export function confinementContract(deploy: Deploy): void {
       expect((await read(link)).json.path).toBe(target);
     });
 
-    test("a link to a file that is no .sh file is closed, under whatever name", async () => {
+    test("a link to a file that is not a .sh file is refused, whatever the name of the link", async () => {
       await writeFile(join(hub.root, "secret.txt"), "secret");
       await symlink(join(hub.root, "secret.txt"), join(hub.root, "renamed.sh"));
       await expectClosed(join(hub.root, "renamed.sh"));
     });
 
-    test("a dangling link does not tell whether what it points at exists", async () => {
+    test("a dangling link does not reveal whether its target exists", async () => {
       await symlink(join(outside, "missing.sh"), join(hub.root, "dangling.sh"));
       await expectClosed(join(hub.root, "dangling.sh"));
     });
 
-    test("what is missing inside a root is a 404", async () => {
+    test("a missing script inside a root answers 404", async () => {
       const path = join(hub.root, "no", "such.sh");
       for (const { json } of [await read(path), await launch(path)]) {
         expect(json).toMatchObject({ status: 404, code: "script_not_found" });
@@ -93,7 +93,7 @@ export function confinementContract(deploy: Deploy): void {
       expect((await list(join(hub.root, "no"))).status).toBe(404);
     });
 
-    test("outside the roots, what exists and what does not answer alike to the byte", async () => {
+    test("outside the roots, existing and missing paths get the same answer byte for byte", async () => {
       const scripts = [join(outside, "evil.sh"), join(outside, "none.sh"), "/none/such.sh", "/etc/none.sh"];
       const others = ["/etc/passwd", "/etc/none", "/", "/none", join(hub.root, "..", "keys.json")];
       for (const ask of [read, list, launch]) {
@@ -105,7 +105,7 @@ export function confinementContract(deploy: Deploy): void {
       }
     });
 
-    test("dots in a path are resolved before it is judged", async () => {
+    test("dots in a path are resolved before the path is checked", async () => {
       const script = await hub.script("dots.sh", "true");
       await mkdir(join(hub.root, "sub"), { recursive: true });
       await expectClosed(`${hub.root}/../${outside.split("/").pop()}/evil.sh`);
@@ -113,7 +113,7 @@ export function confinementContract(deploy: Deploy): void {
       expect((await read(`${hub.root}//./dots.sh`)).json.path).toBe(script);
     });
 
-    test("a folder and a FIFO named .sh are closed, and hold nothing up", async () => {
+    test("a folder and a FIFO named .sh are refused without blocking", async () => {
       await mkdir(join(hub.root, "folder.sh"));
       execFileSync("mkfifo", [join(hub.root, "fifo.sh")]);
       await expectClosed(join(hub.root, "folder.sh"));
@@ -122,7 +122,7 @@ export function confinementContract(deploy: Deploy): void {
     });
 
     test(
-      "a file that the host may not read is closed",
+      "a script that the host may not read is refused",
       needs(process.getuid?.() !== 0, "root may read every file"),
       async () => {
         const path = await hub.script("closed.sh", "true");
@@ -131,7 +131,7 @@ export function confinementContract(deploy: Deploy): void {
       },
     );
 
-    test("the list leaves out hidden folders, node_modules and what is no .sh file", async () => {
+    test("the script list omits hidden folders, node_modules and files that are not .sh files", async () => {
       const tree = join(hub.root, "tree");
       for (const folder of ["a/b", ".hidden", "node_modules/x"])
         await mkdir(join(tree, folder), { recursive: true });
@@ -158,7 +158,7 @@ export function confinementContract(deploy: Deploy): void {
       });
     });
 
-    test("a link that leads in circles ends the list, not the host", async () => {
+    test("a circular link stops neither the script list nor the host", async () => {
       const circle = join(hub.root, "circle");
       await mkdir(circle);
       await symlink(circle, join(circle, "again"));
@@ -168,7 +168,7 @@ export function confinementContract(deploy: Deploy): void {
       await expectClosed(join(circle, "self.sh"));
     });
 
-    test("a list of more than 1000 scripts says that it is cut off", async () => {
+    test("a list of more than 1000 scripts reports that it is truncated", async () => {
       const many = join(hub.root, "many");
       await mkdir(many);
       const names = Array.from({ length: 1_001 }, (_, i) => `s${i}.sh`);
@@ -178,7 +178,7 @@ export function confinementContract(deploy: Deploy): void {
       expect(json.truncated).toBe(true);
     });
 
-    test("the source of a script is shown up to 1 MiB, and not beyond", async () => {
+    test("the source of a script is shown up to 1 MiB and refused above", async () => {
       const path = await hub.script("large.sh", "true");
       await truncate(path, 1_048_576);
       expect((await read(path)).json.content).toHaveLength(1_048_576);
@@ -186,13 +186,13 @@ export function confinementContract(deploy: Deploy): void {
       expect((await read(path)).json).toMatchObject({ status: 413, code: "script_too_large" });
     });
 
-    test("binary content is shown with replacement characters and its real size", async () => {
+    test("binary script content is shown with replacement characters and its real size", async () => {
       const path = join(hub.root, "binary.sh");
       await writeFile(path, Buffer.from([0x61, 0xff, 0x00, 0xc3, 0x62]));
       expect((await read(path)).json).toEqual({ path, content: "a\uFFFD\0\uFFFDb", size: 5 });
     });
 
-    test("a name with blanks, quotes and other letters is an ordinary name", async () => {
+    test("a script name with spaces, quotes and non-Latin letters works like any other", async () => {
       const path = await hub.script(`it's "o'clock" $(id) é日.sh`, 'echo "$0"');
       const { status, json } = await launch(path);
       expect(status).toBe(201);

@@ -25,7 +25,7 @@ export function dryRunContract(deploy: Deploy): void {
   describe("a dry run", () => {
     const shared = sharedHub({ deploy, recipes: FAULTY.map(([, fault]) => ({ ...TYPED, ...fault })) });
 
-    test("tells what a launch would come to, and starts and records nothing", async () => {
+    test("reports what a launch would do, and starts and records nothing", async () => {
       await using hub = await startHub({ deploy, recipes: [TYPED] });
 
       const { status, json, headers } = await hub.post(PIPELINES, {
@@ -57,7 +57,7 @@ export function dryRunContract(deploy: Deploy): void {
       expect(await readdir(join(hub.stateDir, "logs"))).toEqual([]);
     });
 
-    test("of a script says what the launch then does", async () => {
+    test("of a script reports what the launch then does", async () => {
       const hub = shared();
       const path = await hub.script("job.sh", "env -0");
       const { json: preview } = await hub.post(SCRIPTS, { path, args: "x", dry_run: true });
@@ -75,7 +75,7 @@ export function dryRunContract(deploy: Deploy): void {
       expect(seen).toEqual(expect.arrayContaining(preview.environment));
     });
 
-    test("uses no Idempotency-Key up", async () => {
+    test("does not consume its Idempotency-Key", async () => {
       const hub = shared();
       const headers = { "idempotency-key": "nightly" };
       const body = { recipe_id: "hello" };
@@ -90,19 +90,22 @@ export function dryRunContract(deploy: Deploy): void {
       expect(replayed.json.run_id).toBe(launched.json.run_id);
     });
 
-    test.for(FAULTY)("of a recipe with %s says why it would not start", async ([, { recipe_id }, reason]) => {
-      const hub = shared();
+    test.for(FAULTY)(
+      "of a recipe with %s reports why it would not start",
+      async ([, { recipe_id }, reason]) => {
+        const hub = shared();
 
-      const { status, json } = await hub.post(PIPELINES, { recipe_id, dry_run: true });
-      const launched = await hub.post(PIPELINES, { recipe_id });
+        const { status, json } = await hub.post(PIPELINES, { recipe_id, dry_run: true });
+        const launched = await hub.post(PIPELINES, { recipe_id });
 
-      expect(status).toBe(200);
-      const code = "launch_failed";
-      expect(json).toMatchObject({ would_start: false, code, reason: expect.stringMatching(reason) });
-      expect(launched).toMatchObject({ status: 422, json: { code } });
-    });
+        expect(status).toBe(200);
+        const code = "launch_failed";
+        expect(json).toMatchObject({ would_start: false, code, reason: expect.stringMatching(reason) });
+        expect(launched).toMatchObject({ status: 422, json: { code } });
+      },
+    );
 
-    test("says when there is no room now", async () => {
+    test("reports when the limit of concurrent runs is reached", async () => {
       const sleeper = { ...TYPED, command: ["/bin/sleep", "300"], params: [] };
       await using hub = await startHub({ deploy, recipes: [sleeper] });
       const { json: run } = await hub.post(PIPELINES, { recipe_id: "typed" });
@@ -120,7 +123,7 @@ export function dryRunContract(deploy: Deploy): void {
       expect(free.json).toMatchObject({ would_start: true, limits: { running: 0, host_running: 0 } });
     });
 
-    test("of what may not be launched is refused as the launch is", async () => {
+    test("of a launch that is not allowed is refused like the launch", async () => {
       const hub = shared();
       const refusals = await Promise.all([
         hub.post(PIPELINES, { recipe_id: "none", dry_run: true }),

@@ -27,7 +27,7 @@ export function httpContract(deploy: Deploy): void {
       }));
     }
 
-    test("another method than a path has is a 405 that says which it has", async () => {
+    test("an unsupported method answers 405 with the supported ones", async () => {
       for (const { path, methods } of [
         ...(await operations()),
         { path: "/openapi.json", methods: ["GET"] },
@@ -49,7 +49,7 @@ export function httpContract(deploy: Deploy): void {
       }
     });
 
-    test("HEAD answers as GET does, without the body", async () => {
+    test("HEAD answers like GET, without the body", async () => {
       const queries: Record<string, string> = {
         "/api/v1/scripts/content": `?path=${encodeURIComponent(script)}`,
       };
@@ -68,7 +68,7 @@ export function httpContract(deploy: Deploy): void {
       }
     });
 
-    test("an unknown route is a 404 problem", async () => {
+    test("an unknown route answers with a 404 problem", async () => {
       const paths = [
         "/",
         "/api",
@@ -97,7 +97,7 @@ export function httpContract(deploy: Deploy): void {
       }
     });
 
-    test("a sane X-Request-Id comes back, and another is replaced", async () => {
+    test("a valid X-Request-Id is returned and an invalid one is replaced", async () => {
       const send = async (id: string) => {
         const { headers, json } = await hub.get("/api/v1/none", { headers: { "x-request-id": id } });
         expect(json.request_id).toBe(headers.get("x-request-id"));
@@ -112,7 +112,7 @@ export function httpContract(deploy: Deploy): void {
       expect(one.headers.get("x-request-id")).not.toBe(two.headers.get("x-request-id"));
     });
 
-    test("every answer forbids sniffing, framing and keeping", async () => {
+    test("every answer forbids sniffing, framing and caching", async () => {
       const answers = [
         await hub.get("/healthz"),
         await hub.get("/openapi.json"),
@@ -132,7 +132,7 @@ export function httpContract(deploy: Deploy): void {
       }
     });
 
-    test("nothing that is sent can split an answer into two", async () => {
+    test("no input of a client can split an answer into two", async () => {
       const lines = [
         "%0d%0aset-cookie:%20a=b",
         "%0a%0aHTTP/1.1%20200%20OK",

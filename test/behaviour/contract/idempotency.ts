@@ -15,7 +15,7 @@ export function idempotencyContract(deploy: Deploy): void {
   describe("idempotency", () => {
     const shared = sharedHub({ deploy });
 
-    test("a hundred launches at once with one key are one run of one process", async () => {
+    test("a hundred concurrent launches with one Idempotency-Key start one run with one process", async () => {
       await using hub = await startHub({ deploy });
       const ledger = join(hub.dir, "ledger");
       const path = await hub.script("job.sh", `echo "$HUB_RUN_ID" >>"$1"; exec sleep 60`);
@@ -35,7 +35,7 @@ export function idempotencyContract(deploy: Deploy): void {
       expect(await readFile(ledger, "utf8")).toBe(`${runId}\n`);
     });
 
-    test("a replay is the run's record as it is now, with the headers of a launch", async () => {
+    test("a replay returns the current record of the run, with the headers of a launch", async () => {
       const hub = shared();
       const key = randomUUID();
       const path = await hub.script("job.sh", "exit 9");
@@ -53,7 +53,7 @@ export function idempotencyContract(deploy: Deploy): void {
       expect(again.headers.get("location")).toBe(`${SCRIPTS}/${first.json.run_id}`);
     });
 
-    test("the same request is the same however its JSON is written", async () => {
+    test("two bodies with the same JSON content are the same request", async () => {
       const hub = shared();
       const key = randomUUID();
       const first = await launch(hub, { recipe_id: "hello", args: "" }, key);
@@ -71,7 +71,7 @@ export function idempotencyContract(deploy: Deploy): void {
       }
     });
 
-    test("a key with another body is a 422 that starts nothing, and the first run stays the key's", async () => {
+    test("an Idempotency-Key with another body answers 422, starts nothing and keeps its first run", async () => {
       await using hub = await startHub({ deploy });
       const first = await launch(hub, { recipe_id: "hello", args: "a" }, "k");
 
@@ -85,7 +85,7 @@ export function idempotencyContract(deploy: Deploy): void {
       expect((await launch(hub, { recipe_id: "hello", args: "a" }, "k")).json.run_id).toBe(first.json.run_id);
     });
 
-    test("another API key, another surface, another key and no key are separate runs", async () => {
+    test("another API key, another surface, another Idempotency-Key or none start separate runs", async () => {
       const hub = shared();
       const key = randomUUID();
       const path = await hub.script("job.sh", "true");
@@ -102,7 +102,7 @@ export function idempotencyContract(deploy: Deploy): void {
       for (const { headers } of answers) expect(headers.get("idempotent-replayed")).toBeNull();
     });
 
-    test("a launch that was refused burns nothing: its key starts another body", async () => {
+    test("a refused launch does not consume its Idempotency-Key: another body starts with it", async () => {
       const hub = shared();
       const key = randomUUID();
       for (const body of [
@@ -121,7 +121,7 @@ export function idempotencyContract(deploy: Deploy): void {
       expect(launched.headers.get("idempotent-replayed")).toBeNull();
     });
 
-    test("launches at once with one key that cannot start are all told so, and free the key", async () => {
+    test("concurrent launches with one Idempotency-Key that cannot start all fail and release the key", async () => {
       const hub = shared();
       const key = randomUUID();
       const path = await hub.script("job.sh", "#!/no/such/interpreter\n");
@@ -134,7 +134,7 @@ export function idempotencyContract(deploy: Deploy): void {
       expect(launched.headers.get("idempotent-replayed")).toBeNull();
     });
 
-    test("a key is any 1 to 255 bytes, sent once", async () => {
+    test("an Idempotency-Key is any 1 to 255 bytes, sent once", async () => {
       await using hub = await startHub({ deploy });
       const runIds = new Set<string>();
       const keys = ["k".repeat(255), utf8("é".repeat(127)), '"quoted", x; y=z', "__proto__", "../..", "%00"];
@@ -165,7 +165,7 @@ export function idempotencyContract(deploy: Deploy): void {
       expect((await hub.get(PIPELINES)).json.runs).toHaveLength(6);
     });
 
-    test("a key is still the run's after a restart, also when the KV has forgotten all", async () => {
+    test("an Idempotency-Key still returns its run after a restart, also with an empty KV", async () => {
       await using hub = await startHub({ deploy, env: { HUB_KV: "memory:" } });
       const first = await launch(hub, { recipe_id: "hello" }, "k");
       await hub.restart();

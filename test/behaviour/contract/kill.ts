@@ -25,7 +25,7 @@ export function killContract(deploy: Deploy): void {
   describe("kill", () => {
     const shared = sharedHub({ deploy });
 
-    test("ends the whole tree: background jobs, daemons, other groups and sessions, cleaned environments", async () => {
+    test("a kill ends the whole process tree: background jobs, daemons, other groups and sessions, cleaned environments", async () => {
       const hub = shared();
       const member = `sh -c 'echo $$ >>"$0"; exec sleep 600' "$PWD/pids"`;
       const run = await hub.runScript(`
@@ -57,7 +57,7 @@ export function killContract(deploy: Deploy): void {
       expect([...pids, Number(run.pid)].filter(isLiving)).toEqual([]);
     });
 
-    test("a run that ignores SIGTERM is killed, yet not ended, until a grace period brings SIGKILL", async () => {
+    test("a run that ignores SIGTERM has status killed but has not ended until the grace period sends SIGKILL", async () => {
       await using hub = await startHub({ deploy });
       const run = await hub.runScript(`trap '' TERM; echo ready; ${LOOP}`);
       await said(hub, run, "ready");
@@ -74,7 +74,7 @@ export function killContract(deploy: Deploy): void {
       expect(processesOf(run.run_id)).toEqual([]);
     });
 
-    test("with a grace period from the start, what ends in time is not escalated", async () => {
+    test("a run that ends within the grace period of its kill gets no SIGKILL", async () => {
       const hub = shared();
       const run = await hub.runScript(`trap 'exit 3' TERM; echo ready; ${LOOP}`);
       await said(hub, run, "ready");
@@ -85,7 +85,7 @@ export function killContract(deploy: Deploy): void {
       expect(ended.status_reason).not.toContain("SIGKILL");
     });
 
-    test("with a grace period, only what ignores the signal is escalated, children too", async () => {
+    test("after the grace period only processes that ignored the signal get SIGKILL, children included", async () => {
       const hub = shared();
       const run = await hub.runScript(`(trap '' TERM; exec sleep 600) & echo ready; wait`);
       await said(hub, run, "ready");
@@ -95,7 +95,7 @@ export function killContract(deploy: Deploy): void {
       expect(processesOf(run.run_id)).toEqual([]);
     });
 
-    test("repeated, it sends no second signal, also when a grace period is added", async () => {
+    test("a repeated kill sends no second signal, also when it adds a grace period", async () => {
       const hub = shared();
       const run = await hub.runScript(COUNT_SIGNALS);
       const pid = Number((await said(hub, run, /pid (\d+)/))[1]);
@@ -122,7 +122,7 @@ export function killContract(deploy: Deploy): void {
       expect((await hub.kill(run)).json).toMatchObject({ status: "killed" });
     });
 
-    test("SIGKILL ends everything at once and keeps the exit code", async () => {
+    test("SIGKILL ends all processes at once and records exit code 137", async () => {
       const hub = shared();
       const run = await hub.runScript(`trap '' TERM INT; setsid sleep 600 & echo ready; ${LOOP}`);
       await said(hub, run, "ready");
@@ -133,7 +133,7 @@ export function killContract(deploy: Deploy): void {
       expect(processesOf(run.run_id)).toEqual([]);
     });
 
-    test("SIGINT reaches the command, whose own exit code stays", async () => {
+    test("SIGINT reaches the command, and the record has the exit code of the command", async () => {
       const hub = shared();
       const run = await hub.runScript(`trap 'echo interrupted; exit 7' INT; echo ready; ${LOOP}`);
       await said(hub, run, "ready");
@@ -143,7 +143,7 @@ export function killContract(deploy: Deploy): void {
       expect(await hub.log(run)).toMatch(/interrupted\n$/);
     });
 
-    test("what a SIGTERM handler writes is in the log, and its exit code in the record", async () => {
+    test("the output of a SIGTERM handler is in the log and its exit code is in the record", async () => {
       const hub = shared();
       const run = await hub.runScript(
         `trap 'echo cleaning up; sleep 0.2; echo "bye"; exit 42' TERM; echo ready; ${LOOP}`,
@@ -155,7 +155,7 @@ export function killContract(deploy: Deploy): void {
       expect(await hub.log(run)).toMatch(/cleaning up\nbye\n$/);
     });
 
-    test("a stopped job is let go on, so that it ends", async () => {
+    test("a kill continues a job stopped by SIGSTOP, so that it ends", async () => {
       const hub = shared();
       const run = await hub.runScript("setsid sleep 600 & wait");
       const members = await until(() => {
@@ -169,7 +169,7 @@ export function killContract(deploy: Deploy): void {
       expect(processesOf(run.run_id)).toEqual([]);
     });
 
-    test("of a run that has ended by itself is refused, and signals nothing that it left", async () => {
+    test("a kill of a run that ended by itself is refused and signals no process that the run left", async () => {
       const hub = shared();
       const run = await hub.runScript("sleep 600 & exit 0");
       const ended = await hub.ended(run);
@@ -183,7 +183,7 @@ export function killContract(deploy: Deploy): void {
       expect(processesOf(run.run_id)).toHaveLength(1);
     });
 
-    test("racing with the run's own end, the answer and the record agree and never change", async () => {
+    test("when a kill races with the end of the run, the answer and the record agree and never change", async () => {
       const hub = shared();
       const path = await hub.script("short.sh", "exit 0");
       const oneRace = async (delayMs: number) => {
@@ -202,7 +202,7 @@ export function killContract(deploy: Deploy): void {
       }
     });
 
-    test("while it is being launched, a run is killed all the same", async () => {
+    test("a run can be killed while it is being launched", async () => {
       await using hub = await startHub({ deploy });
       const path = await hub.script("long.sh", "sleep 600");
       for (let round = 0; round < 10; round++) {
@@ -219,7 +219,7 @@ export function killContract(deploy: Deploy): void {
       }
     });
 
-    test("is remembered across a restart, grace period included", async () => {
+    test("a kill and its grace period survive a restart", async () => {
       await using hub = await startHub({ deploy });
       const run = await hub.runScript(`trap '' TERM; echo ready; ${LOOP}`);
       await said(hub, run, "ready");
@@ -229,7 +229,7 @@ export function killContract(deploy: Deploy): void {
       expect(await hub.ended(run)).toMatchObject({ status: "killed", exit_code: 137 });
     });
 
-    test("tells who killed the run", async () => {
+    test("the record names the API key that killed the run", async () => {
       const hub = shared();
       const run = await hub.runScript("sleep 600");
 
@@ -290,7 +290,7 @@ export function killContract(deploy: Deploy): void {
       expect(await hub.ended(run)).toMatchObject({ status: "killed", exit_code: 137 });
     });
 
-    test("a process that has got the pid of a run that is gone is left alone", async () => {
+    test("a process that reuses the pid of an ended run is not signalled", async () => {
       await using hub = await startHub({ deploy });
       const stranger = spawn("sleep", ["600"], { stdio: "ignore", detached: true });
       try {
@@ -315,7 +315,7 @@ export function killContract(deploy: Deploy): void {
       }
     });
 
-    test("of a live run whose recorded pid belongs to another by now reaches the run only", async () => {
+    test("a kill of a live run whose recorded pid was reused signals only the run", async () => {
       await using hub = await startHub({ deploy });
       const stranger = spawn("sleep", ["600"], { stdio: "ignore", detached: true });
       try {
@@ -334,7 +334,7 @@ export function killContract(deploy: Deploy): void {
       }
     });
 
-    test("leaves other runs of the same script alone", async () => {
+    test("a kill does not affect other runs of the same script", async () => {
       const hub = shared();
       const path = await hub.script("twin.sh", "sleep 600");
       const [one, two] = await Promise.all([hub.post(SCRIPTS, { path }), hub.post(SCRIPTS, { path })]);

@@ -51,7 +51,7 @@ export function launchFailuresContract(deploy: Deploy): void {
       const withBroken = sharedHub({ deploy, recipes: broken });
 
       test.for(BROKEN)(
-        "%s is a clear problem, a failed run, and burns no Idempotency-Key",
+        "%s answers with a clear problem, records a failed run and does not consume the Idempotency-Key",
         async ([, recipe_id, , reason]) => {
           const hub = withBroken();
           const launch = () =>
@@ -98,7 +98,7 @@ export function launchFailuresContract(deploy: Deploy): void {
       );
     });
 
-    test("a script whose interpreter is missing is a clear problem, and runs with its key once that is there", async () => {
+    test("a script with a missing interpreter answers with a clear problem, and runs with the same Idempotency-Key once the interpreter exists", async () => {
       await using hub = await startHub({ deploy });
       const interpreter = join(hub.dir, "interpreter");
       const path = await hub.script("job.sh", `#!${interpreter} -e\necho done\n`);

@@ -10,7 +10,7 @@ const PIPELINES = "/api/v1/pipelines/runs";
 /** The limits of runs at the same time and of their duration, as every deployment keeps them. */
 export function launchLimitsContract(deploy: Deploy): void {
   describe("launch", () => {
-    test("a recipe runs at most max_running times at once, and again as soon as one has ended", async () => {
+    test("a recipe has at most max_running concurrent runs, and starts again as soon as one has ended", async () => {
       await using hub = await startHub({
         deploy,
         recipes: [
@@ -36,7 +36,7 @@ export function launchLimitsContract(deploy: Deploy): void {
       expect((await launch("e")).status, "nobody has asked for the ended run").toBe(201);
     });
 
-    test("HUB_MAX_RUNNING bounds all runs together; a refused launch keeps its key free", async () => {
+    test("HUB_MAX_RUNNING limits all concurrent runs, and a refused launch does not consume its Idempotency-Key", async () => {
       await using hub = await startHub({ deploy, env: { HUB_MAX_RUNNING: "2" } });
       const runs = [await hub.runScript("exec sleep 60"), await hub.runScript("exec sleep 60")];
       const launch = () =>
@@ -49,7 +49,7 @@ export function launchLimitsContract(deploy: Deploy): void {
       expect((await launch()).status).toBe(201);
     });
 
-    test("a run over its recipe's timeout_seconds is stopped and failed, and says so", async () => {
+    test("a run that exceeds the timeout_seconds of its recipe is stopped, and its record reports it", async () => {
       await using hub = await startHub({
         deploy,
         recipes: [

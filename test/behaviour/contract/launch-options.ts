@@ -21,7 +21,7 @@ export function launchOptionsContract(deploy: Deploy): void {
   describe("Prefer: wait", () => {
     const shared = sharedHub({ deploy });
 
-    test("answers a launch when the run ends", async () => {
+    test("a launch with Prefer: wait answers when the run ends", async () => {
       const hub = shared();
       const path = await hub.script("job.sh", "sleep 0.3; exit 3");
 
@@ -37,7 +37,7 @@ export function launchOptionsContract(deploy: Deploy): void {
       expect(json).toMatchObject({ status: "failed", exit_code: 3, ended_at: expect.any(Number) });
     });
 
-    test("answers after the time when the run goes on, and a replay waits too", async () => {
+    test("a launch with Prefer: wait answers at its deadline while the run goes on, and a replay waits too", async () => {
       const hub = shared();
       const go = join(hub.dir, "go");
       const path = await hub.script("job.sh", UNTIL_FILE);
@@ -57,7 +57,7 @@ export function launchOptionsContract(deploy: Deploy): void {
       expect((await read).headers.get("preference-applied")).toBe("wait=30");
     });
 
-    test("sees the end of a run that is killed", async () => {
+    test("a launch with Prefer: wait answers when the run is killed", async () => {
       const hub = shared();
       const run = await hub.runScript("sleep 300");
       const waiting = hub.get(`${SCRIPTS}/${run.run_id}`, { headers: { prefer: "wait=30" } });
@@ -81,7 +81,7 @@ export function launchOptionsContract(deploy: Deploy): void {
       ['foo="wait=5', null],
       [`${",".repeat(900)}${"x".repeat(200)}, wait=5`, null],
       [",,; =, wait=0", "wait=0"],
-    ])("%s is taken as %s", async ([prefer, applied]) => {
+    ])("a Prefer header of %s means %s", async ([prefer, applied]) => {
       const hub = shared();
       const run = await hub.runScript("sleep 0");
       await hub.ended(run);
@@ -92,7 +92,7 @@ export function launchOptionsContract(deploy: Deploy): void {
       expect(headers.get("preference-applied")).toBe(applied);
     });
 
-    test("leaves the run alone and the next requests unharmed when clients hang up", async () => {
+    test("clients that disconnect while they wait affect neither the run nor later requests", async () => {
       await using hub = await startHub({ deploy });
       const go = join(hub.dir, "go");
       const path = await hub.script("job.sh", UNTIL_FILE);
@@ -117,7 +117,7 @@ export function launchOptionsContract(deploy: Deploy): void {
   describe("a label", () => {
     const shared = sharedHub({ deploy });
 
-    test("stands in the record, and finds the run again, alone and with a status", async () => {
+    test("a label is in the record and selects runs in the list, alone and with a status", async () => {
       await using hub = await startHub({ deploy });
       const label = "nächtlich 🌙 #1, 100% & \"more\" \\ 'x'";
       const path = await hub.script("job.sh", "exit $1");
@@ -150,7 +150,7 @@ export function launchOptionsContract(deploy: Deploy): void {
       });
     });
 
-    test("of a run that is running is found with that status", async () => {
+    test("a label selects a running run together with the status running", async () => {
       const hub = shared();
       const path = await hub.script("job.sh", "sleep 300");
       const { json } = await hub.post(SCRIPTS, { path, label: "mine" });
@@ -170,7 +170,7 @@ export function launchOptionsContract(deploy: Deploy): void {
       ["has a line separator", "a\u2028b"],
       ["is no text", 5],
       ["is null", null],
-    ] as const)("that %s is refused", async ([, label]) => {
+    ] as const)("a label that %s is refused", async ([, label]) => {
       const hub = shared();
 
       const { status, json } = await hub.post(PIPELINES, { recipe_id: "hello", label });
@@ -179,7 +179,7 @@ export function launchOptionsContract(deploy: Deploy): void {
       expect(json).toMatchObject({ errors: [{ path: "body.label" }] });
     });
 
-    test("has up to 200 characters, outside the basic plane too", async () => {
+    test("a label has up to 200 characters, counted as code points", async () => {
       const hub = shared();
       const label = "😀".repeat(200);
 
@@ -189,7 +189,7 @@ export function launchOptionsContract(deploy: Deploy): void {
       expect(json.label).toBe(label);
     });
 
-    test("is part of what an Idempotency-Key stands for", async () => {
+    test("a different label with the same Idempotency-Key is a different request", async () => {
       await using hub = await startHub({ deploy, recipes: [TYPED] });
       const headers = { "idempotency-key": "k" };
       const send = (body: object, how = {}) =>

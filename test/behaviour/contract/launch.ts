@@ -36,7 +36,7 @@ export function launchContract(deploy: Deploy): void {
     /** Nothing is ever started there. */
     const idle = sharedHub({ deploy });
 
-    test("a recipe runs as a real process, and its log and exit code come back", async () => {
+    test("a recipe runs as a real process and returns its log and exit code", async () => {
       const hub = shared();
 
       const launched = await hub.post(PIPELINES, { recipe_id: "hello", args: "big 'wide world'" });
@@ -57,7 +57,7 @@ export function launchContract(deploy: Deploy): void {
       expect(await hub.log(launched.json)).toBe("hello big wide world\n");
     });
 
-    test("a record has the documented fields and the five further ones, while it runs and after", async () => {
+    test("a record has the documented fields and five more, during the run and after it", async () => {
       const hub = shared();
       const before = Math.floor(Date.now() / 1000);
       const path = await hub.script("job.sh", 'until [ -e "$1" ]; do sleep 0.02; done');
@@ -100,7 +100,7 @@ export function launchContract(deploy: Deploy): void {
       expect(ended.ended_at).toBeLessThanOrEqual(Date.now() / 1000);
     });
 
-    test("a script runs in its own folder: by its shebang when it is executable, else with bash", async () => {
+    test("a script runs in its own folder, by its shebang if it is executable, otherwise with bash", async () => {
       const hub = shared();
       await mkdir(join(hub.root, "deep folder"));
       const expected = `bash ${join(hub.root, "deep folder")} a b\n`;
@@ -124,7 +124,7 @@ export function launchContract(deploy: Deploy): void {
       expect((await output("empty-shebang.sh", sayWhoAndWhere("#!\n"), 0o755))[0]).toBe(expected);
     });
 
-    test("the command gets exactly the arguments that were asked for, none of them evaluated", async () => {
+    test("the command receives exactly the given arguments, and no shell evaluates them", async () => {
       const hub = shared();
       const path = await hub.script("argv.sh", PRINT_ARGV);
       const args = [
@@ -161,7 +161,7 @@ export function launchContract(deploy: Deploy): void {
       ["a double quote", 'say "hi'],
       ["an escaping backslash at the end", "a\\"],
       ["a NUL", "a\0b"],
-    ])("args with %s that goes nowhere are a 422 that names body.args", async ([, args]) => {
+    ])("args with an incomplete %s answer 422 and name body.args", async ([, args]) => {
       const hub = idle();
       const path = await hub.script("job.sh", "true");
       for (const [surface, spec] of [
@@ -175,7 +175,7 @@ export function launchContract(deploy: Deploy): void {
       }
     });
 
-    test("a run sees the built environment and its recipe's, and nothing of the server's", async () => {
+    test("a run gets the built environment and that of its recipe, and nothing of the server's environment", async () => {
       await using hub = await startHub({
         deploy,
         env: {
@@ -235,7 +235,7 @@ export function launchContract(deploy: Deploy): void {
       expect(names.filter((name) => name.startsWith("HUB_"))).toEqual(["HUB_RUN_ID"]);
     });
 
-    test("a log is named after the run's name and start, with a suffix for a second run in that second", async () => {
+    test("a log file is named after the run and its start time, with a suffix for a second run in the same second", async () => {
       await using hub = await startHub({ deploy });
       const path = await hub.script("my job.sh", "true");
       const runs = await Promise.all(
@@ -261,7 +261,7 @@ export function launchContract(deploy: Deploy): void {
       expect(runs.filter((run) => /__\d{8}_\d{6}\.log$/.test(run.log_path)).length).toBeGreaterThan(0);
     });
 
-    test("a recipe's cwd counts from the catalogue's folder and its log_dir from its cwd", async () => {
+    test("the cwd of a recipe is relative to the folder of the recipes file, and log_dir is relative to cwd", async () => {
       const recipe = { title: "Where", description: "Says where it is", command: ["pwd"] };
       await using hub = await startHub({
         deploy,
@@ -287,7 +287,7 @@ export function launchContract(deploy: Deploy): void {
       expect((await launch("local-program")).log).toBe("tool x\n");
     });
 
-    test("a changed catalogue is in force at once; a malformed one leaves the last good one in force", async () => {
+    test("a changed recipes file takes effect at once, and a malformed one leaves the last good one in effect", async () => {
       await using hub = await startHub({ deploy });
       const recipe = { title: "New", description: "", command: ["echo", "new"] };
       const replace = async (text: string) => {
@@ -326,7 +326,7 @@ export function launchContract(deploy: Deploy): void {
       expect((await hub.get("/healthz")).json).toMatchObject({ status: "ok", problems: [] });
     });
 
-    test("the very first requests, all at once, find the catalogue", async () => {
+    test("the first concurrent requests after a start all find the recipes", async () => {
       await using hub = await startHub({ deploy });
       const answers = await Promise.all(
         Array.from({ length: 20 }, () => hub.get("/api/v1/pipelines/recipes")),
@@ -334,7 +334,7 @@ export function launchContract(deploy: Deploy): void {
       expect(answers.map(({ json }) => json.recipes.length)).toEqual(answers.map(() => 1));
     });
 
-    test("an unknown recipe is a 404, also one named like a property of every object", async () => {
+    test("an unknown recipe answers 404, also one with a name of Object.prototype", async () => {
       const hub = shared();
       for (const recipe_id of ["nope", "constructor", "toString"]) {
         const { status, json } = await hub.post(PIPELINES, { recipe_id });

@@ -12,10 +12,10 @@ const GO = "until [ -e go ]; do sleep 0.02; done";
 
 /** Waiting for output, as every deployment does it. */
 export function logWaitContract(deploy: Deploy): void {
-  describe("wait", () => {
+  describe("waiting for log output", () => {
     const shared = sharedHub({ deploy });
 
-    test("answers as soon as there are bytes", async () => {
+    test("a waiting request answers as soon as the log has more bytes", async () => {
       await using hub = await startHub({ deploy });
       const run = await hub.runScript(`${GO}; echo news; sleep 600`);
       const started = performance.now();
@@ -27,7 +27,7 @@ export function logWaitContract(deploy: Deploy): void {
       expect(performance.now() - started).toBeLessThan(15_000);
     });
 
-    test("answers when the run ends, with the status already final", async () => {
+    test("a waiting request answers when the run ends, after its status is final", async () => {
       await using hub = await startHub({ deploy });
       const run = await hub.runScript(`${GO}; exit 3`);
       const started = performance.now();
@@ -40,7 +40,7 @@ export function logWaitContract(deploy: Deploy): void {
       expect(await hub.run(run)).toMatchObject({ status: "failed", exit_code: 3 });
     });
 
-    test("answers an empty page at its deadline, having cost next to nothing", async () => {
+    test("a waiting request answers an empty page at its deadline and uses almost no CPU time", async () => {
       const hub = shared();
       const run = await hub.runScript("sleep 600");
       const started = performance.now();
@@ -54,7 +54,7 @@ export function logWaitContract(deploy: Deploy): void {
       expect((await hub.run(run)).status).toBe("running");
     });
 
-    test("does not hold back what is there already, nor the end of a run that has ended", async () => {
+    test("wait delays neither existing bytes nor the end of a run that has ended", async () => {
       const hub = shared();
       const live = await hub.runScript("echo there; sleep 600");
       await until(async () => (await hub.get(logsOf(live))).json.size === 6 || undefined);
@@ -70,7 +70,7 @@ export function logWaitContract(deploy: Deploy): void {
       expect(performance.now() - started).toBeLessThan(15_000);
     });
 
-    test("serves many readers of one growing log, each of them every byte", async () => {
+    test("each of many readers of one growing log gets every byte", async () => {
       const hub = shared();
       const run = await hub.runScript('for i in $(seq 20); do echo "línea $i"; sleep 0.02; done');
 
@@ -99,8 +99,8 @@ function cpuSeconds(pid: number): number {
 
 /** What a platform that tells of clients which hang up makes possible; workerd behind its local proxy does not. */
 export function hangUpContract(deploy: Deploy): void {
-  describe("a held request", () => {
-    test("leaves nothing behind when the clients hang up", async () => {
+  describe("a waiting request", () => {
+    test("releases its file watcher when the client disconnects", async () => {
       await using hub = await startHub({ deploy });
       const run = await hub.runScript("sleep 600");
       const hangUp = new AbortController();

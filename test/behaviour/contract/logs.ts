@@ -19,7 +19,7 @@ export function logsContract(deploy: Deploy): void {
   describe("log pages", () => {
     const shared = sharedHub({ deploy });
 
-    test("from every start, by pages shorter and longer than a character, the chunks make up the file", async () => {
+    test("pages shorter and longer than a character add up to the file, from every start", async () => {
       await expectWholePages(shared(), [1, 2, 3, 4, 5, 7, 64]);
     });
 
@@ -41,7 +41,7 @@ export function logsContract(deploy: Deploy): void {
       expect([...(await hub.get(logsOf(run), RAW)).bytes]).toEqual([0x61, 0xff, 0xc3, 0x62]);
     });
 
-    test("a character that is not complete yet waits while the run lives", async () => {
+    test("an incomplete character is held back while the run is alive", async () => {
       await using hub = await startHub({ deploy });
       const run = await hub.runScript(String.raw`printf 'a\xf0\x9f'; ${GO}; printf '\x98\x80b'`);
       await until(async () => (await hub.get(logsOf(run))).json.size === 3 || undefined);
@@ -60,7 +60,7 @@ export function logsContract(deploy: Deploy): void {
     });
 
     test.for([1, 2, 3, 4096])(
-      "a character cut off by the end of the run is U+FFFD, by pages of %i",
+      "a character cut off by the end of the run becomes U+FFFD, with pages of %i bytes",
       async (max) => {
         const hub = shared();
         const run = await hub.ended(await hub.runScript(String.raw`printf 'a\xf0\x9f'`));
@@ -78,7 +78,7 @@ export function logsContract(deploy: Deploy): void {
       },
     );
 
-    test("a byte order mark, a NUL, a carriage return and an escape sequence stay as they are", async () => {
+    test("a byte order mark, a NUL, a carriage return and an escape sequence are returned unchanged", async () => {
       const hub = shared();
       const run = await hub.ended(await hub.runScript(String.raw`printf '\xef\xbb\xbfa\0b\r\n\033[31mred'`));
 
@@ -89,7 +89,7 @@ export function logsContract(deploy: Deploy): void {
       });
     });
 
-    test("a prompt without a newline can be read while the run waits", async () => {
+    test("a prompt without a newline is readable while the run waits for input", async () => {
       const hub = shared();
       const run = await hub.runScript("printf 'Name? '; sleep 600");
 
@@ -97,7 +97,7 @@ export function logsContract(deploy: Deploy): void {
       expect((await hub.run(run)).status).toBe("running");
     });
 
-    test("the defaults are byte 0 and 4,096 bytes; more than 1 MiB is lowered to that", async () => {
+    test("a log page starts at byte 0 and has 4,096 bytes by default, and 1 MiB at most", async () => {
       const hub = shared();
       const run = await hub.ended(await hub.runScript(`printf '%0${3 * MIB}d' 0`));
 
@@ -109,7 +109,7 @@ export function logsContract(deploy: Deploy): void {
       }
     });
 
-    test("an offset at the end is an empty page, one beyond it 416 with the size", async () => {
+    test("an offset at the end of the log answers an empty page, one beyond the end 416 with the size", async () => {
       const hub = shared();
       const run = await hub.ended(await hub.runScript("echo hello"));
 
@@ -122,7 +122,7 @@ export function logsContract(deploy: Deploy): void {
       }
     });
 
-    test("as text/plain the headers tell what the JSON tells, and HEAD gives them alone", async () => {
+    test("a text/plain page has the fields of the JSON page in its headers, and HEAD returns only these", async () => {
       const hub = shared();
       const run = await hub.ended(await hub.runScript("printf 'héllo'"));
       const path = `${logsOf(run)}?after=1&max_bytes=3`;
@@ -140,7 +140,7 @@ export function logsContract(deploy: Deploy): void {
       expect((await hub.get(`${logsOf(run)}?after=4`, RAW)).headers.get("hub-log-more")).toBe("false");
     });
 
-    test("a log of gigabytes pages at any offset with the right bytes", async () => {
+    test("a log of gigabytes is readable at any offset", async () => {
       await using hub = await startHub({ deploy, env: { HUB_MAX_LOG_BYTES: "0" } });
       const run = await hub.ended(await hub.runScript("echo start"));
       const size = 5_000_000_000;
@@ -180,7 +180,7 @@ export function logsContract(deploy: Deploy): void {
   describe("a log that was tampered with on the host", () => {
     const shared = sharedHub({ deploy });
 
-    test("is gone when it was removed, whatever stands in its place", async () => {
+    test("a removed log answers 410, whatever replaced it", async () => {
       const hub = shared();
       const run = await hub.ended(await hub.runScript("echo hello"));
       const secret = join(hub.dir, "secret");
@@ -204,7 +204,7 @@ export function logsContract(deploy: Deploy): void {
       expect((await hub.run(run)).status).toBe("completed");
     });
 
-    test("is told to be shorter when it was truncated, and read again from its start", async () => {
+    test("a truncated log answers 416 with its size, and is readable again from its start", async () => {
       await using hub = await startHub({ deploy });
       const run = await hub.runScript(`echo 'a long first line'; ${GO}; echo second`);
       const { offset } = await until(async () => {
@@ -223,7 +223,7 @@ export function logsContract(deploy: Deploy): void {
       expect(await hub.log(run)).toBe("second\n");
     });
 
-    test("is gone for a reader that waits on it, too", async () => {
+    test("a log removed while a reader waits for it answers 410", async () => {
       const hub = shared();
       const run = await hub.runScript("sleep 600");
       const answer = hub.get(`${logsOf(run)}?wait=30`);
@@ -289,7 +289,7 @@ async function expectWholePages(hub: Hub, sizes: Iterable<number>): Promise<void
 
 /** Thousands of pages: the pager is the agent's, whatever stands in front of it. */
 export function everyPageSizeContract(deploy: Deploy): void {
-  test("with every page size from every start, the chunks make up the file and no character is split", async () => {
+  test("pages of every size from every start add up to the file and split no character", async () => {
     await using hub = await startHub({ deploy });
     await expectWholePages(
       hub,

@@ -29,10 +29,10 @@ async function countRuns(hub: Hub): Promise<number> {
 
 /** The typed parameters of a recipe, as every deployment takes them. */
 export function paramsContract(deploy: Deploy): void {
-  describe("parameters", () => {
+  describe("recipe parameters", () => {
     const shared = sharedHub({ deploy, recipes: [TYPED, STRICT] });
 
-    test("stand in the recipe list with all that a form needs, and nothing of the command", async () => {
+    test("the recipe list has all that a form needs for its parameters, and nothing of the command", async () => {
       const hub = shared();
 
       const { json } = await hub.get("/api/v1/pipelines/recipes");
@@ -52,7 +52,7 @@ export function paramsContract(deploy: Deploy): void {
       expect(JSON.stringify(json)).not.toContain("printf");
     });
 
-    test("become words before args, in the recipe's order, defaults included", async () => {
+    test("parameters become arguments before args, in the order of the recipe, with defaults", async () => {
       const hub = shared();
 
       expect(await wordsOf(hub, {})).toEqual(["--mode", "fast"]);
@@ -82,7 +82,7 @@ export function paramsContract(deploy: Deploy): void {
       ]);
     });
 
-    test("a value that begins with a dash is never a word of its own", async () => {
+    test("a parameter value that begins with a dash is never a separate argument", async () => {
       const hub = shared();
 
       const words = await wordsOf(hub, { params: { ratio: -1.5, name: "--force", text: "-rf" } });
@@ -110,20 +110,23 @@ export function paramsContract(deploy: Deploy): void {
       [{ text: ["a"] }, "text", "must be a string, a number or a boolean"],
       [{ other: 1 }, "other", UNKNOWN],
       [{ constructor: "x" }, "constructor", UNKNOWN],
-    ] as const)("%j is refused with a message that names it", async ([params, name, message]) => {
-      const hub = shared();
+    ] as const)(
+      "the parameters %j are refused with a message that names the wrong one",
+      async ([params, name, message]) => {
+        const hub = shared();
 
-      const before = await countRuns(hub);
-      const { status, json } = await hub.post(PIPELINES, { recipe_id: "typed", params });
+        const before = await countRuns(hub);
+        const { status, json } = await hub.post(PIPELINES, { recipe_id: "typed", params });
 
-      expect(status).toBe(422);
-      expect(json.code).toBe("invalid_request");
-      expect(json.errors).toEqual([{ path: `body.params.${name}`, message }]);
-      expect(json.detail).toContain(`body.params.${name}: `);
-      expect(await countRuns(hub)).toBe(before);
-    });
+        expect(status).toBe(422);
+        expect(json.code).toBe("invalid_request");
+        expect(json.errors).toEqual([{ path: `body.params.${name}`, message }]);
+        expect(json.detail).toContain(`body.params.${name}: `);
+        expect(await countRuns(hub)).toBe(before);
+      },
+    );
 
-    test("each of several wrong ones is named, as are a missing one and one by a name of the language", async () => {
+    test("each wrong parameter is named, also a missing one and one with a name of Object.prototype", async () => {
       const hub = shared();
 
       const several = await hub.post(PIPELINES, { recipe_id: "typed", params: { limit: "x", force: 1 } });

@@ -84,7 +84,7 @@ export function statusContract(deploy: Deploy): void {
       expect(ended_at).toBeLessThanOrEqual(Date.now() / 1000);
     });
 
-    test("a background process that keeps the log open does not hold the status back", async () => {
+    test("a background process that keeps the log open does not delay the final status", async () => {
       const hub = shared();
       const run = await hub.runScript("sleep 600 & exit 0");
 
@@ -92,7 +92,7 @@ export function statusContract(deploy: Deploy): void {
       expect(processesOf(run.run_id)).toHaveLength(1);
     });
 
-    test("is told only once the log is complete", async () => {
+    test("a final status appears only once the log is complete", async () => {
       const hub = shared();
       const length = 204_800;
       const oneRun = async () => {
@@ -110,7 +110,7 @@ export function statusContract(deploy: Deploy): void {
       }
     });
 
-    test("never changes again, whatever happens to the files of the run", async () => {
+    test("a final status never changes again, whatever happens to the files of the run", async () => {
       await using hub = await startHub({ deploy });
       const completed = await hub.ended(await hub.runScript("echo fine"));
       const failed = await hub.ended(await hub.runScript("exit 4"));
@@ -133,7 +133,7 @@ export function statusContract(deploy: Deploy): void {
   });
 
   describe("status of a run that is alive", () => {
-    test("is running, with nothing told of its end", async () => {
+    test("a live run has status running and no end time or exit code", async () => {
       await using hub = await startHub({ deploy });
       const run = await hub.runScript("sleep 600");
 
@@ -147,7 +147,7 @@ export function statusContract(deploy: Deploy): void {
       });
     });
 
-    test("is running while the command outlives its killed wrapper, and then never completed", async () => {
+    test("a run whose wrapper was killed is running while its command lives, and is never completed", async () => {
       await using hub = await startHub({ deploy });
       const run = await hub.runScript(`kill -KILL $PPID; ${GO}; exit 0`);
 
@@ -162,7 +162,7 @@ export function statusContract(deploy: Deploy): void {
       expect(await hub.ended(run)).toMatchObject({ status: "unknown", exit_code: null });
     });
 
-    test("is running while it is stopped, and also when only its wrapper is", async () => {
+    test("a run stopped by SIGSTOP is running, also when only its wrapper is stopped", async () => {
       await using hub = await startHub({ deploy });
       const run = await hub.runScript(`${GO}; exit 6`);
       const wrapper = Number(run.pid);
@@ -178,7 +178,7 @@ export function statusContract(deploy: Deploy): void {
   });
 
   describe("listing", () => {
-    test("filters by each status, having looked at what the runs are now", async () => {
+    test("the run list filters by the current status of each run", async () => {
       await using hub = await startHub({ deploy });
       const killed = await hub.runScript("sleep 600");
       await hub.kill(killed);
@@ -203,7 +203,7 @@ export function statusContract(deploy: Deploy): void {
       expect((await hub.get(`${SCRIPTS}?status=&limit=`)).json.runs).toHaveLength(5);
     });
 
-    test("pages newest first through 120 runs, none lost and none twice, while new ones start", async () => {
+    test("the run list pages newest first through 120 runs, without a loss or a duplicate, while new runs start", async () => {
       await using hub = await startHub({ deploy, recipes: [TRUE] });
       const launched: string[] = [];
       for (let i = 0; i < 120; i++) launched.push(await launchTrue(hub));
@@ -224,7 +224,7 @@ export function statusContract(deploy: Deploy): void {
       expect((await hub.get(`${PIPELINES}?limit=500`)).json).toMatchObject({ next_cursor: null });
     });
 
-    test("runs that have ended count against no limit, however fast they follow each other", async () => {
+    test("ended runs count against no limit, however fast they follow each other", async () => {
       const one = { ...TRUE, recipe_id: "one", max_running: 1 };
       await using hub = await startHub({ deploy, recipes: [one, TRUE], env: { HUB_MAX_RUNNING: "2" } });
       for (const recipe_id of ["one", "true"]) {
@@ -236,7 +236,7 @@ export function statusContract(deploy: Deploy): void {
       }
     });
 
-    test("pages through the runs of one status", async () => {
+    test("the run list pages through the runs of one status", async () => {
       await using hub = await startHub({ deploy, recipes: [TRUE] });
       const completed: string[] = [];
       for (let i = 0; i < 7; i++) {
@@ -260,7 +260,7 @@ export function statusContract(deploy: Deploy): void {
       expect(seen).toEqual(completed.toReversed());
     });
 
-    test("keeps the surfaces apart: a run of the one is unknown to the other", async () => {
+    test("a run of one surface is unknown to the other", async () => {
       await using hub = await startHub({ deploy });
       const script = await hub.runScript("sleep 600");
       const pipeline = (await hub.post(PIPELINES, { recipe_id: "hello" })).json as RunRecord;

@@ -16,7 +16,7 @@ export function terminalContract(deploy: Deploy): void {
   describe("terminal mode", () => {
     const shared = sharedHub({ deploy });
 
-    test("gives a terminal to a recipe that asks for it and to a launch that does, and to no other", async () => {
+    test("only a recipe or a launch that requests a terminal gets one", async () => {
       const recipe = { title: "T", description: "", command: ["/bin/sh", "-c", TTY] };
       const recipes = [
         { recipe_id: "with", ...recipe, terminal: true },
@@ -40,7 +40,7 @@ export function terminalContract(deploy: Deploy): void {
       }
     });
 
-    test("lines of a program that buffers into files appear at once", async () => {
+    test("a program that buffers its output to files shows each line at once in a terminal", async () => {
       const hub = shared();
       const run = await hub.runScript("(echo 'one line'; sleep 600) | grep one", { terminal: true });
 
@@ -48,7 +48,7 @@ export function terminalContract(deploy: Deploy): void {
       expect((await hub.run(run)).status).toBe("running");
     });
 
-    test("the bytes in the log are the bytes of the command", async () => {
+    test("the log has exactly the bytes that the command wrote to its terminal", async () => {
       const hub = shared();
       const script = String.raw`printf 'a\nb\r\nc\td\xff\xc3\xe4\0\033[1mé한😀 no newline'`;
       const run = await hub.ended(await hub.runScript(script, { terminal: true }));
@@ -69,12 +69,12 @@ export function terminalContract(deploy: Deploy): void {
       ["kill -TERM $$", { status: "failed", exit_code: 143, signal: "SIGTERM" }],
       ["kill -KILL $$", { status: "failed", exit_code: 137, signal: "SIGKILL" }],
       ["echo 'Traceback (most recent call last):'", { status: "failed", exit_code: 0, signal: null }],
-    ])("%s ends as it does without a terminal", async ([script, expected]) => {
+    ])("a command that ends with %s has the same end with a terminal", async ([script, expected]) => {
       const hub = shared();
       expect(await hub.ended(await hub.runScript(script, { terminal: true }))).toMatchObject(expected);
     });
 
-    test("arguments, working folder and environment are those of a run without a terminal", async () => {
+    test("a run with a terminal has the same arguments, working folder and environment as without", async () => {
       const hub = shared();
       const script = `printf '<%s>' "$@"; pwd; env | grep -v -e ^HUB_RUN_ID= -e ^SHLVL= -e ^_= | sort`;
       const args = `a 'b c' '$HOME' ";" '' "quo'te" -- -x`;
@@ -85,7 +85,7 @@ export function terminalContract(deploy: Deploy): void {
       expect(run.cmd.replace(/\/job\w+/, "")).toBe(plain.cmd.replace(/\/job\w+/, ""));
     });
 
-    test("loses no byte of 20 runs of 20 KB at once", async () => {
+    test("20 concurrent runs with a terminal lose no byte of 20 KB each", async () => {
       const hub = shared();
       const path = await hub.script("burst.sh", `printf %0${BURST_BYTES}d 0`);
       const runs = await Promise.all(
@@ -105,7 +105,7 @@ export function terminalContract(deploy: Deploy): void {
       expect(new Set(runs.map((run) => run.log_path)).size).toBe(20);
     });
 
-    test("a kill reaches the whole tree", async () => {
+    test("a kill reaches the whole process tree of a run with a terminal", async () => {
       const hub = shared();
       const run = await hub.runScript(
         `trap 'echo bye; exit 12' TERM; setsid sleep 600 & env -i /bin/sleep 600 & echo ready; while :; do sleep 0.02; done`,
@@ -119,7 +119,7 @@ export function terminalContract(deploy: Deploy): void {
       expect(processesOf(run.run_id)).toEqual([]);
     });
 
-    test("a run goes on over a restart of the server", async () => {
+    test("a run with a terminal goes on during a restart of the server", async () => {
       await using hub = await startHub({ deploy });
       const run = await hub.runScript(
         "echo before; until [ -e go ]; do sleep 0.02; done; echo after; exit 8",

@@ -96,8 +96,8 @@ async function complaint(work: () => unknown): Promise<string | undefined> {
   }
 }
 
-describe("a file that is anything but right is read, or refused in words", () => {
-  test("the keys file, and never with a key in the words or an open door", async () => {
+describe("a file with random damage is read or refused with a reason", () => {
+  test("a damaged keys file never shows a key in the reason and never opens access", async () => {
     await fc.assert(
       fc.asyncProperty(spoilt(KEYS), async (text) => {
         const said = await complaint(async () => {
@@ -112,7 +112,7 @@ describe("a file that is anything but right is read, or refused in words", () =>
     );
   });
 
-  test("the recipes file", async () => {
+  test("a damaged recipes file is read or refused with a reason", async () => {
     expect(parseCatalogue(JSON.stringify(RECIPES), "/recipes").recipes.size).toBe(1);
     await fc.assert(
       fc.asyncProperty(spoilt(RECIPES), async (text) => {
@@ -129,7 +129,7 @@ describe("a file that is anything but right is read, or refused in words", () =>
     );
   });
 
-  test("the trust file", async () => {
+  test("a damaged trust file is read or refused with a reason", async () => {
     await fc.assert(
       fc.asyncProperty(spoilt(TRUST), async (text) => {
         expect(await complaint(() => parseTrustFile(text))).not.toBe("");

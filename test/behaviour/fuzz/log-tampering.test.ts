@@ -51,7 +51,7 @@ function tamper(path: string, there: Buffer | undefined, how: Tampering): Buffer
   return how.kind === "replace" ? Buffer.from(how.bytes) : undefined;
 }
 
-test("a log that is changed, cut, replaced or removed between its pages gives the bytes that are there or a clear problem", async () => {
+test("a log that is changed, cut, replaced or removed between two pages answers with its current bytes or a clear problem", async () => {
   const dir = mkdtempSync(join(tmpdir(), "tamper-"));
   onTestFinished(() => rmSync(dir, { recursive: true }));
   const path = join(dir, "log");

@@ -87,7 +87,7 @@ const MORE = [
   "-rf",
 ];
 
-test("a path of any pieces opens what its real path says, inside the roots, and never anything else", async () => {
+test("a path of random pieces opens only the file at its real path, and only inside the roots", async () => {
   const { top, root } = makeTree();
   const scripts = openScripts([root]);
   const piece = fc.oneof(

@@ -56,7 +56,7 @@ async function listRuns(hub: Hub): Promise<RunRecord[]> {
   return (await hub.get(`${RUNS}?limit=100`)).json.runs;
 }
 
-test("whatever a torn write leaves in a run's folder or in kv.db, the start succeeds and no run that had ended changes", async () => {
+test("after any torn write in a run folder or kv.db, the start succeeds and no ended run changes", async () => {
   await using hub = await startHub();
   const codes = [0, 9, 77];
   for (const code of codes) await hub.ended(await hub.runScript(`exit ${code}`));
@@ -111,7 +111,7 @@ const tornRuns: fc.Arbitrary<TornRun[]> = fc.tuple(
   ),
 );
 
-test("whatever a torn write leaves of a run that the agent has not seen the end of, the record has the true code or none", async () => {
+test("after any torn write in the folder of an unfinished run, the record has the true exit code or none", async () => {
   await using hub = await startHub();
   const path = await hub.script("wait.sh", 'until [ -e "$1" ]; do sleep 0.1; done; exit "$2"');
   let launches = 0;
@@ -167,7 +167,7 @@ function folderOf(hub: Hub, { run_id }: RunRecord): RunFolder {
   return runFolder(hub.stateDir, run_id);
 }
 
-test("whatever a torn write leaves of runs.db, the start is refused in a sentence or every run that is listed is true", async () => {
+test("after any torn write in runs.db, the start is refused with a reason or every listed run is true", async () => {
   await using hub = await startHub();
   for (const code of [0, 9, 77]) await hub.ended(await hub.runScript(`exit ${code}`));
   const before = await listRuns(hub);
@@ -197,7 +197,7 @@ test("whatever a torn write leaves of runs.db, the start is refused in a sentenc
   );
 });
 
-test("whatever stands in door.mark, the door opens, and later than what it let in", async () => {
+test("after any damage to door.mark, the door of the agent opens, and accepts no earlier request again", async () => {
   await using hub = await startHub();
   const path = join(hub.dir, "door.mark");
   const second = 1_800_000_000;

@@ -6,7 +6,7 @@ import type { Model } from "./model.ts";
 import { World } from "./world.ts";
 
 test(
-  "launch, replay, look, kill, restart, crash and the passing of time, in any order, go as the model says",
+  "launches, replays, reads, kills, restarts, crashes and elapsed time in random order match the model",
   { timeout: 120_000 },
   async () => {
     await fc.assert(

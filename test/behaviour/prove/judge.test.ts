@@ -96,7 +96,7 @@ describe("the judge of the crash harness", () => {
     ],
     ["ended by a clock that was moved", { record: { ended_at: STARTED + 62 } }],
     ["had no room for its last line", { ledger: [RAN[0]!, `end ${RUN_ID} j0 1`], log: "j0 line 1 of 2\n" }],
-  ])("has nothing to say of a run that %s", ([, story]) => {
+  ])("accepts a run that %s", ([, story]) => {
     expect(judged(story)).toEqual([]);
   });
 
@@ -165,12 +165,12 @@ describe("the judge of the crash harness", () => {
       /lacks lines/,
       { terminal: true, log: WHOLE.slice(0, -8) },
     ],
-  ])("sees %s", ([, expected, story]) => {
+  ])("reports %s", ([, expected, story]) => {
     expect(judged(story).join("\n")).toMatch(expected);
   });
 });
 
-describe("what a client of the crash harness has seen", () => {
+describe("the records that a client of the crash harness has seen", () => {
   test.for<[string, RegExp, Partial<RunRecord>[]]>([
     ["a run that runs again", /is running again/, [{}, { status: "running", ended_at: null }]],
     ["a status that changes after the end", /changed after its end/, [{}, { status: "unknown" }]],
@@ -179,13 +179,13 @@ describe("what a client of the crash harness has seen", () => {
     ["a run that runs and has ended", /is running and ended at/, [{ status: "running" }]],
     ["a run that failed and has not ended", /is failed and ended at null/, [{ ended_at: null }]],
     ["an end before the start", /ended before it started/, [{ ended_at: STARTED - 1 }]],
-  ])("shows %s", ([, expected, records]) => {
+  ])("reveal %s", ([, expected, records]) => {
     const facts = createFacts();
     for (const record of records) facts.see({ ...RECORD, ...record });
     expect(facts.violations.join("\n")).toMatch(expected);
   });
 
-  test("is no matter when a run is killed, ends, and stays as it is", () => {
+  test("reveal no fault when a run is killed, ends and does not change again", () => {
     const facts = createFacts();
     for (const record of [
       { status: "running", ended_at: null },

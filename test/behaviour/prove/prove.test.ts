@@ -7,7 +7,7 @@ import { kindsOfHarm } from "./saboteur.ts";
 const SHORT = { rounds: 28, seed: 4, lanes: ["embedded", "remote"] } as const;
 
 test(
-  "whatever dies, stops, fills up or gets lost: every acknowledged launch ran once, every record and log is true",
+  "through crashes, stops, full disks and lost answers every acknowledged launch runs once, and every record and log is true",
   { timeout: 120_000 },
   async () => {
     const { counts, violations } = await prove(SHORT);

@@ -14,7 +14,7 @@ const AUTH = `Authorization: Bearer ${ALL.key}\r\n`;
 const JSON_TYPE = "Content-Type: application/json\r\n";
 const RUN = "run_a1b2c3d4e5f6";
 
-describe("a stranger at the public port", () => {
+describe("a client without a key", () => {
   let hub: Hub;
   beforeAll(async () => {
     hub = await startHub();
@@ -29,7 +29,7 @@ describe("a stranger at the public port", () => {
     );
   };
 
-  test("who sends two Idempotency-Keys is told so, and nothing starts", async () => {
+  test("that sends two Idempotency-Keys is refused, and nothing starts", async () => {
     for (const headers of [
       "Idempotency-Key: a\r\nIdempotency-Key: b\r\n",
       "Idempotency-Key: a\r\nidempotency-KEY: a\r\n",
@@ -46,7 +46,7 @@ describe("a stranger at the public port", () => {
     expect((await launchWith("Idempotency-Key: a, b\r\n")).status, "one key may hold a comma").toBe(201);
   });
 
-  test("no detour in a path leads past the keys, on any route with any verb", async () => {
+  test("finds no path that avoids the check of keys, on any route with any method", async () => {
     const { paths } = await servedDocument(hub.url);
     const routes = Object.keys(paths)
       .filter((path) => path.startsWith("/api/"))
@@ -66,7 +66,7 @@ describe("a stranger at the public port", () => {
     }
   });
 
-  test("a body that is deep, wide, huge in numbers or compressed is refused, and the next one is served", async () => {
+  test("is refused a body that is deep, wide, huge in numbers or compressed, and the next request is served", async () => {
     const wide = Object.fromEntries(Array.from({ length: 5_000 }, (_, i) => [`k${i}`, 1]));
     const bodies = [
       "[".repeat(65_000),
@@ -90,7 +90,7 @@ describe("a stranger at the public port", () => {
     expect((await hub.get("/healthz")).status).toBe(200);
   });
 
-  test("connections that stay half open are cut off, and keep nobody out meanwhile", async () => {
+  test("is cut off when its connections stay half open, and blocks no other client", async () => {
     const sockets = await Promise.all(
       Array.from({ length: 300 }, () => open(hub.url, `GET ${RUNS} HTTP/1.1\r\nHost: a`)),
     );
@@ -99,7 +99,7 @@ describe("a stranger at the public port", () => {
     await until(() => sockets.every((socket) => socket.closed) || undefined, 20_000);
   });
 
-  test("what a client names itself, or a request, stands on one line of the log and in no header", async () => {
+  test("puts its names for itself and its requests on one line of the log and in no header", async () => {
     for (const id of ["a\x1b[31mred", "a\u0085b", "a".repeat(200), "x\ty"]) {
       const answer = await rawRequest(hub.url, `GET /healthz HTTP/1.1\r\n${HOST}X-Request-Id: ${id}\r\n\r\n`);
       // Node itself refuses what no header may hold.
@@ -130,7 +130,7 @@ describe("a stranger at the public port", () => {
 });
 
 describe("an Idempotency-Key", () => {
-  test("tells another client nothing of a run, and is shared by keys of one name only", async () => {
+  test("reveals no run to another client, and is shared only by keys of one name", async () => {
     const renewed = { ...ALL, key: "sk_test_all_renewed_0123456789" };
     await using hub = await startHub({ keys: [ALL, OTHER, renewed] });
     const launch = (key: string) =>
@@ -147,8 +147,8 @@ describe("an Idempotency-Key", () => {
   });
 });
 
-describe("dev mode, from a page in a browser of this machine", () => {
-  test("is closed to pages that say where they are from, however they ask", async () => {
+describe("dev mode, for a page in a browser on this machine", () => {
+  test("refuses pages whose browser names their origin, with every kind of request", async () => {
     await using hub = await startHub({ keys: [] });
     const { host, port } = new URL(hub.url);
     const post = (headers: string, target = `${RUNS}/${RUN}/kill`) =>

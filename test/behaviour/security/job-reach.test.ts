@@ -86,13 +86,13 @@ async function probe(env: Record<string, string>): Promise<string[]> {
 }
 
 describe("a hostile job", () => {
-  test("of the agent's own user reaches all that the agent and the other jobs have", async () => {
+  test("with the user of the agent reaches everything of the agent and of other jobs", async () => {
     const can = [...OF_THE_AGENT, ...OF_OTHER_JOBS].map((what) => `can ${what}`);
     expect((await probe({})).filter(isFixed)).toEqual(can.filter(isFixed));
   });
 
   test(
-    "of a user of its own reaches nothing of the agent's, and all of the other jobs'",
+    "with a separate user reaches nothing of the agent and everything of other jobs",
     needs(CAN_BE_NOBODY, WHY_NOT_NOBODY),
     async () => {
       expect(await probe({ HUB_RUN_AS: "nobody" })).toEqual([
@@ -102,7 +102,7 @@ describe("a hostile job", () => {
     },
   );
 
-  test("gains nothing by a forged claim; what it puts in the place of its log is its log", async () => {
+  test("gains nothing by a forged claim, and a file that replaces its log becomes its log", async () => {
     await using hub = await startHub();
     const run = await hub.runScript(
       `dir=$(tr '\\0' '\\n' </proc/$PPID/cmdline | grep '/runs/run_')

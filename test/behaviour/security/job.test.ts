@@ -14,7 +14,7 @@ import { serverProcess } from "../../support/server-process.ts";
 const RUNS = "/api/v1/scripts/runs";
 
 describe("a hostile job that runs as the user of the service", () => {
-  test("can write a false exit code for itself: the record believes it", async () => {
+  test("can write a false exit code for itself, and the record shows it", async () => {
     await using hub = await startHub();
     const run = await hub.runScript(
       `dir=$(tr '\\0' '\\n' </proc/$PPID/cmdline | grep '/runs/run_'); printf '  0\\n' 1<>"$dir/exit"; exec sleep 60`,
@@ -27,7 +27,7 @@ describe("a hostile job that runs as the user of the service", () => {
     expect((await hub.kill(run)).status).toBe(409);
   });
 
-  test("can hide a daemon from a kill: a session, an environment and parents of its own", async () => {
+  test("can hide a daemon from a kill with a separate session, environment and parent", async () => {
     await using hub = await startHub();
     const pidFile = join(hub.dir, "daemon");
     const run = await hub.runScript(
@@ -46,7 +46,7 @@ describe("a hostile job that runs as the user of the service", () => {
     }
   });
 
-  test("who bears another run's id is killed with it, and harms nobody else", async () => {
+  test("that uses the id of another run is killed with that run, and harms no other", async () => {
     await using hub = await startHub();
     const victim = await hub.runScript("sleep 60");
     const forger = await hub.runScript(
@@ -65,7 +65,7 @@ describe("a hostile job that runs as the user of the service", () => {
     expect(await hub.ended(forger)).toMatchObject({ status: "killed" });
   });
 
-  test("can kill the agent, which loses nothing by it", async () => {
+  test("can kill the agent, which loses no run, log or exit code", async () => {
     const pids: number[] = [];
     const deploy = serverProcess({ stopSignal: "SIGTERM", onStart: (pid) => pids.push(pid) });
     await using hub = await startHub({ deploy });
@@ -82,7 +82,7 @@ describe("a hostile job that runs as the user of the service", () => {
     expect(await hub.log(run)).toBe("done\n");
   });
 
-  test("cannot order anything from an agent of its own process: nothing it can read signs for it", async () => {
+  test("cannot send orders to an agent in a separate process: it can read no signing key", async () => {
     await using hub = await startHub();
     const agent = await startAgentProcess({
       dir: hub.dir,
@@ -103,8 +103,8 @@ describe("a hostile job that runs as the user of the service", () => {
   });
 });
 
-describe("what a client can put into a launch", () => {
-  test("words that look like options, assignments or file names of a shell are words", async () => {
+describe("the input of a launch", () => {
+  test("arguments that look like options, assignments or file names of a shell stay arguments", async () => {
     await using hub = await startHub();
     const path = await hub.script(
       "words.sh",
@@ -120,7 +120,7 @@ describe("what a client can put into a launch", () => {
     );
   });
 
-  test("the loader and the shell of a run take no orders from the service's environment", async () => {
+  test("the loader and the shell of a run ignore the environment of the service", async () => {
     const env = {
       LD_PRELOAD: "",
       BASH_ENV: "/nowhere/x.sh",
@@ -136,7 +136,7 @@ describe("what a client can put into a launch", () => {
     expect(await hub.log(run)).toBe("own\n");
   });
 
-  test("more than execve takes is a clear problem and no fault of ours", async () => {
+  test("more than execve accepts answers with a clear problem, not with a server error", async () => {
     await using hub = await startHub({
       recipes: [
         {
@@ -156,7 +156,7 @@ describe("what a client can put into a launch", () => {
     expect(json.detail).toContain("E2BIG");
   });
 
-  test("a log written to slow down its reader takes no time to judge", () => {
+  test("a log written to slow down the error markers is checked in linear time", () => {
     const markers = DEFAULT_ERROR_MARKERS.map((source) => new RegExp(source, "u"));
     const hostile = [
       "a",

@@ -12,7 +12,7 @@ const RUNS = "/api/v1/scripts/runs";
 const PROMISED_MS = 1_000;
 const STAYS: TestKey = { name: "stays", key: "sk_test_stays_0123456789abcdef", scopes: ["*"] };
 
-describe("a key that is revoked", () => {
+describe("a revoked key", () => {
   let hub: Hub;
   let run: { run_id: string; source: "script" };
   let go: string;
@@ -44,7 +44,7 @@ describe("a key that is revoked", () => {
     );
   };
 
-  test("reads nothing more with a request that was held meanwhile, be it for a log or for the end", async () => {
+  test("reads nothing more with a request that was waiting for a log or for the end of a run", async () => {
     const held = [
       hub.get(`${runUrl()}/logs?wait=20`),
       hub.get(`${runUrl()}/logs?wait=20`, { headers: { accept: "text/plain" } }),
@@ -64,7 +64,7 @@ describe("a key that is revoked", () => {
     expect(await kept).toMatchObject({ status: 200, json: { chunk: "secret news\n" } });
   });
 
-  test("has launched what it launched: the answer that waits for the end says so", async () => {
+  test("keeps its launched run, and a waiting answer reports that run", async () => {
     const path = await hub.script("wait.sh", 'until test -e "$1"; do sleep 0.02; done');
     const launched = hub.post(RUNS, { path, args: go }, { headers: { prefer: "wait=20" } });
     await until(async () => (await hub.get(`${RUNS}?status=running`, { key: STAYS.key })).json.runs[1]);
@@ -75,7 +75,7 @@ describe("a key that is revoked", () => {
     expect(await launched).toMatchObject({ status: 201, json: { status: "completed" } });
   });
 
-  test("starts nothing with a body that trickles in behind it", async () => {
+  test("starts nothing with a body that arrives slowly", async () => {
     const before = (await hub.get(RUNS, { key: STAYS.key })).json.runs.length;
     const body = JSON.stringify({ path: await hub.script("late.sh", "true") });
     const { hostname, port } = new URL(hub.url);
@@ -96,7 +96,7 @@ describe("a key that is revoked", () => {
     await finish();
   });
 
-  test("is refused on a connection that it has opened, which goes on to serve others", async () => {
+  test("is refused on its open connection, which still serves other keys", async () => {
     const agent = new Agent({ keepAlive: true, maxSockets: 1 });
     const ask = (key: string) =>
       new Promise<{ status: number; port: number }>((resolve, reject) => {
@@ -118,7 +118,7 @@ describe("a key that is revoked", () => {
   });
 });
 
-describe("a keys file that changes all the time", () => {
+describe("a keys file that changes continuously", () => {
   /** Ways to write a file, of which only the first is right. */
   const WRITES: ((hub: Hub, keys: TestKey[]) => Promise<void>)[] = [
     async (hub, keys) => replaceKeys(hub, keys),
@@ -140,7 +140,7 @@ describe("a keys file that changes all the time", () => {
     },
   ];
 
-  test("keeps no good key out, lets no other in, and none that was revoked more than a second ago", async () => {
+  test("refuses no valid key, and accepts none that is unknown or was revoked more than a second ago", async () => {
     await using hub = await startHub({ keys: [STAYS, ALL] });
     /** When a key was taken away; Infinity while it is there. */
     const revokedAt = new Map([

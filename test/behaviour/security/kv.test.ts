@@ -101,14 +101,14 @@ const STORES: [string, (dir: string) => { kv: KV; forge(key: string, value: stri
   ],
 ];
 
-describe.for(STORES)("a KV %s that others write into", ([, open]) => {
+describe.for(STORES)("a KV %s with forged entries", ([, open]) => {
   let world: World;
   beforeAll(async () => {
     world = await startWorld(open);
   });
   afterAll(() => world[Symbol.asyncDispose]());
 
-  test("starts nothing twice, shows nobody another's run, and fails no launch", async () => {
+  test("starts no launch a second time, reveals no run of another client and fails no launch", async () => {
     const theirs = (await world.launch(VICTIM, PIPELINES, { recipe_id: "job", args: SECRET }, "k")).json;
     const script = (await world.launch(VICTIM, SCRIPTS, { path: world.script, args: SECRET }, "k")).json;
     const old = (await world.launch(CLIENT, PIPELINES, { recipe_id: "job", args: "old" }, "old")).json;
@@ -138,7 +138,7 @@ describe.for(STORES)("a KV %s that others write into", ([, open]) => {
     }
   });
 
-  test("gives nobody another's run for a host that is out of reach, but one that is made up can look like his own", async () => {
+  test("reveals no run of another client while the agent is unreachable, but can show a made-up run as the client's own", async () => {
     const theirs = (await world.launch(VICTIM, PIPELINES, { recipe_id: "job", args: SECRET }, "k2")).json;
     const body = { recipe_id: "job", args: "away" };
     const mine = entryFor(body, world.time);
@@ -160,7 +160,7 @@ describe.for(STORES)("a KV %s that others write into", ([, open]) => {
     expect(await world.starts("away")).toBe(0);
   });
 
-  test("keeps no Idempotency-Key from a new launch after its hour, whatever date stands there", async () => {
+  test("blocks no Idempotency-Key from a new launch after its hour, whatever date the entry has", async () => {
     const body = { recipe_id: "job", args: "late" };
     const first = await world.launch(CLIENT, PIPELINES, body, "late");
     const mine = entryFor(body, world.time);
@@ -172,7 +172,7 @@ describe.for(STORES)("a KV %s that others write into", ([, open]) => {
   });
 });
 
-describe("a key ring in a KV that others write into", () => {
+describe("a keys file in a KV with forged entries", () => {
   const GOOD = { name: "acme", key: "sk_live_good_0123456789", scopes: ["scripts:read"] };
   const FORGED = "sk_live_forged_0123456789";
   const forged = { name: "forged", key: FORGED, scopes: ["*"] };
@@ -204,7 +204,7 @@ describe("a key ring in a KV that others write into", () => {
     "a deep pit": `{"keys": ${"[".repeat(300_000)}`,
   };
 
-  test("takes nothing of what is not a keys file, and nobody in: with good keys before those stay", async () => {
+  test("is ignored if it is not a keys file: the last good keys stay, and no other key is accepted", async () => {
     for (const [what, text] of Object.entries(WRONG)) {
       const store = { text: keys(GOOD), time: 0 };
       const warm = ringOf(store);
@@ -220,7 +220,7 @@ describe("a key ring in a KV that others write into", () => {
     }
   });
 
-  test("lets nobody in with a key whose day is over, and with no more than its scopes", async () => {
+  test("accepts no expired key, and no key beyond its scopes", async () => {
     const ring = ringOf({ text: keys(GOOD, { ...forged, expires: "1969-12-30" }), time: 0 });
     expect(await answerTo(ring, FORGED)).toBe("unauthenticated");
     expect(await answerTo(ring, GOOD.key, "scripts:write")).toBe("insufficient_scope");
@@ -229,7 +229,7 @@ describe("a key ring in a KV that others write into", () => {
     }
   });
 
-  test("belongs to whoever can write it: a keys file of the right form is the keys", async () => {
+  test("is in effect if it is well-formed: who can write to the KV controls the keys", async () => {
     const store = { text: keys(GOOD), time: 0 };
     const ring = ringOf(store);
     await answerTo(ring, GOOD.key);

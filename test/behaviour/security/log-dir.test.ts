@@ -101,7 +101,7 @@ function foreignLink(target: string, path: string): void {
   lchownSync(path, NOBODY, NOBODY);
 }
 
-describe("a name that the next log may get", () => {
+describe("an existing file with the name of the next log", () => {
   /** What somebody put there, for every second of the next minute. */
   const TRAPS: [string, (path: string) => void][] = [
     ["a link to a file of another", (path) => symlinkSync(join(victim, "file"), path)],
@@ -112,7 +112,7 @@ describe("a name that the next log may get", () => {
     ["a file", (path) => writeFileSync(path, "there before\n")],
   ];
 
-  test.for(TRAPS)("and is %s is left alone: the log gets another one", async ([what, trap]) => {
+  test.for(TRAPS)("which is %s is not touched: the log gets another name", async ([what, trap]) => {
     prepare();
     mkdirSync(logs);
     const paths = Array.from({ length: what === "a FIFO" ? 5 : 60 }, (_, second) =>
@@ -135,7 +135,7 @@ describe("a name that the next log may get", () => {
 });
 
 describe("a log_dir", () => {
-  test("behind the operator's own links is where they lead", async () => {
+  test("that is reached through links of the operator is at their target", async () => {
     prepare();
     mkdirSync(join(hub.dir, "shared", "real"));
     symlinkSync("../shared/real/./deep/..", logs);
@@ -146,7 +146,7 @@ describe("a log_dir", () => {
     expect(readdirSync(join(hub.dir, "shared", "real"))).toContain(json.log_path.split("/").at(-1));
   });
 
-  test("that is a link to nowhere, to itself or to a file is a clear problem, and burns no key", async () => {
+  test("that is a link to nothing, to itself or to a file answers with a clear problem and does not consume the Idempotency-Key", async () => {
     for (const target of [join(victim, "missing", "folder"), logs, join(victim, "file")]) {
       prepare();
       symlinkSync(target, logs);
@@ -161,7 +161,7 @@ describe("a log_dir", () => {
     }
   });
 
-  describe("of which another user could make a link", needs(IS_ROOT, ONLY_ROOT), () => {
+  describe("that another user could replace by a link", needs(IS_ROOT, ONLY_ROOT), () => {
     /** Ways in which another user can lead the path away. */
     const WAYS: [string, () => void][] = [
       ["is itself a link", () => foreignLink(victim, logs)],
@@ -174,7 +174,7 @@ describe("a log_dir", () => {
         },
       ],
       [
-        "lies behind a link behind the operator's own",
+        "is reached through another user's link behind the operator's link",
         () => {
           foreignLink(victim, join(hub.dir, "shared", "away"));
           symlinkSync("away", logs);
@@ -183,7 +183,7 @@ describe("a log_dir", () => {
       ["is a link to a folder to be made", () => foreignLink(join(victim, "new"), logs)],
     ];
 
-    test.for(WAYS)("is not written to when it %s, and a dry run says so", async ([way, lead]) => {
+    test.for(WAYS)("is not written to when it %s, and a dry run reports it", async ([way, lead]) => {
       prepare();
       lead();
       const inside = readdirSync(victim);
@@ -197,7 +197,7 @@ describe("a log_dir", () => {
       expect(existsSync(join(victim, "logs")) ? readdirSync(join(victim, "logs")) : []).toEqual([]);
     });
 
-    test("is not written to behind the operator's own link where others can replace it, but in a sticky folder", async () => {
+    test("is not written to through a link of the operator that others can replace, but is in a sticky folder", async () => {
       prepare();
       const shared = join(hub.dir, "shared");
       mkdirSync(join(hub.dir, "real"), { recursive: true });
@@ -215,7 +215,7 @@ describe("a log_dir", () => {
       }
     });
 
-    test("is not written to behind a link that comes and goes on the way to it, in a loop", async () => {
+    test("is not written to through a link that is made and removed in a loop", async () => {
       prepare();
       const moving = join(hub.dir, "shared", "moving");
       mkdirSync(join(moving, "logs"), { recursive: true });
@@ -243,7 +243,7 @@ describe("a log_dir", () => {
     });
   });
 
-  test("that is led away between two launches takes the old log out of reach, and never to a file of that name", async () => {
+  test("that is replaced by a link between two launches makes the old log unreadable, and no other file of that name readable", async () => {
     prepare();
     const { json: run } = await launch("before");
     await hub.ended(run);

@@ -11,7 +11,7 @@ import { startServerProcess } from "../../support/server-process.ts";
 const RUNS = "/api/v1/scripts/runs";
 
 describe("secrets", () => {
-  test("are in no answer, log, file or environment, whatever is asked and however it fails", async () => {
+  test("are in no answer, log, file or environment, whatever the request and its failure", async () => {
     const canary = {
       key: "sk_canary_plain_0123456789",
       wrong: "sk_canary_wrong_0123456789",
@@ -112,7 +112,7 @@ describe("secrets", () => {
     }
   });
 
-  test("a presented key is looked up by its digest, and compared with nothing", () => {
+  test("a presented key is looked up by its digest and never compared as text", () => {
     for (const folder of ["handlers", "adapters", "host-agent"]) {
       for (const [file, text] of Object.entries(sources(folder))) {
         // Clients: what they compare is on the side of whoever has the key.

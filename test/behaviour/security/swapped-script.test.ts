@@ -12,8 +12,8 @@ import { startHub, until } from "../../support/hub.ts";
 
 const RUNS = "/api/v1/scripts/runs";
 
-describe("a script that is swapped while it is launched", () => {
-  test("for a link out of the roots, in a loop: what runs is refused, stopped or the approved one", async () => {
+describe("a script that is replaced while it is launched", () => {
+  test("by a link out of the roots, in a loop, is refused, stopped, or runs as approved", async () => {
     await using hub = await startHub();
     const outside = join(hub.dir, "outside.sh");
     const mark = join(hub.dir, "outside-finished");
@@ -45,7 +45,7 @@ describe("a script that is swapped while it is launched", () => {
     expect(existsSync(mark), "no script from outside came to its end").toBe(false);
   });
 
-  test("in place, while it is looked at: it is refused, and what has begun is stopped", async () => {
+  test("in place, during its check, is refused, and its started run is stopped", async () => {
     await using hub = await startHub();
     const mark = join(hub.dir, "finished");
     // So long that the look takes more than one turn of the event loop.
@@ -70,7 +70,7 @@ describe("a script that is swapped while it is launched", () => {
     await hub.ended(again.json);
   });
 
-  test("in place, in a loop: it is launched or refused, and what was refused does not go on", async () => {
+  test("in place, in a loop, is launched or refused, and a refused run does not go on", async () => {
     await using hub = await startHub();
     const path = await hub.script("edited.sh", "word=one; sleep 0.5; echo $word");
     const editor = spawn(
@@ -104,7 +104,7 @@ describe("a script that is swapped while it is launched", () => {
     for (const run of refused) expect(await hub.log(run)).not.toMatch(/^(?:one|two)$/m);
   });
 
-  test("in place, behind its launch: it runs as it is when the shell comes to it, under the hash that was approved", async () => {
+  test("in place, after its check, runs with the new text under the approved hash", async () => {
     await using hub = await startHub();
     const go = join(hub.dir, "go");
     // Further on than what a shell reads ahead.

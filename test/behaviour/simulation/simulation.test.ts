@@ -26,7 +26,7 @@ afterEach(() => {
 });
 
 describe("a launch over many edges, lagging KVs, lost answers, crashes and retries", () => {
-  test(`happens exactly once in each of ${SCHEDULES} schedules`, { timeout: 120_000 }, async () => {
+  test(`runs exactly once in each of ${SCHEDULES} schedules`, { timeout: 120_000 }, async () => {
     const met: Partial<Outcome["met"]> = {};
     for (let seed = 1; seed <= SCHEDULES; seed++) {
       const outcome = await playSchedule(seed, dir);
@@ -39,7 +39,7 @@ describe("a launch over many edges, lagging KVs, lost answers, crashes and retri
     for (const [name, times] of Object.entries(met)) expect(times, name).toBeGreaterThan(SCHEDULES / 500);
   });
 
-  test("is the same for the same seed", async () => {
+  test("has the same schedule for the same seed", async () => {
     const first = await playSchedule(11, join(dir, "first"));
     expect(await playSchedule(11, join(dir, "second"))).toEqual(first);
   });

@@ -17,7 +17,7 @@ import { hasEnvironmentEntry, processesOf } from "../../../host-agent/executor/p
 import { until } from "../../support/hub.ts";
 
 describe("the identity of a process", () => {
-  test("holds as long as the process lives, and not a moment longer", async () => {
+  test("is valid exactly as long as the process lives", async () => {
     const child = spawn("sleep", ["600"], { stdio: "ignore" });
     const identity = identify(child.pid!)!;
 
@@ -28,7 +28,7 @@ describe("the identity of a process", () => {
     expect(identify(identity.pid)).toBe(undefined);
   });
 
-  test("is not that of another process with its pid, nor of one before a reboot", () => {
+  test("differs from that of another process with the same pid, and from one before a reboot", () => {
     const self = identify(process.pid)!;
 
     expect(isAlive(self)).toBe(true);
@@ -38,7 +38,7 @@ describe("the identity of a process", () => {
     for (const pid of [0, -1, 2 ** 22 + 1, Number.NaN]) expect(isAlive({ ...self, pid })).toBe(false);
   });
 
-  test("of a zombie is that of nobody, though the kernel still answers kill -0", async () => {
+  test("of a zombie counts as ended, although kill -0 still succeeds", async () => {
     // The shell becomes a sleep, which never asks for the exit code of the shell's child.
     const parent = spawn("sh", ["-c", "sleep 0.01 & echo $!; exec sleep 600"], {
       stdio: ["ignore", "pipe", "ignore"],
@@ -56,7 +56,7 @@ describe("the identity of a process", () => {
     await end(parent);
   });
 
-  test("is read right whatever the program is called", async () => {
+  test("is read correctly for any program name", async () => {
     const folder = await mkdtemp(join(tmpdir(), "identity-"));
     const name = join(folder, "a) Z 1 (b\n");
     await symlink("/bin/sleep", name);
@@ -74,7 +74,7 @@ describe("the identity of a process", () => {
 });
 
 describe("the processes of a run", () => {
-  test("are those with its id in their environment, and not those with a longer one", async () => {
+  test("have its id in their environment; a longer id does not match", async () => {
     const children = ["run_aaaaaaaaaaaa", "run_aaaaaaaaaaaab"].map((id) =>
       spawn("sleep", ["600"], {
         stdio: "ignore",

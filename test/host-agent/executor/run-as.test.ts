@@ -23,7 +23,7 @@ async function startOpenHub(env: Record<string, string> = RUN_AS): Promise<Hub> 
 }
 
 describe("HUB_RUN_AS", needs(CAN_BE_NOBODY, WHY_NOT_NOBODY), () => {
-  test("starts runs as that user, with its name and home, one group, and a log that it can open again", async () => {
+  test("starts runs as that user, with its name, home and one group, and a log that the run can reopen", async () => {
     await using hub = await startOpenHub();
     const run = await hub.runScript(
       `id -u; id -G; echo "$USER $LOGNAME $HOME"; echo again >>/dev/stderr; exit 7`,
@@ -33,7 +33,7 @@ describe("HUB_RUN_AS", needs(CAN_BE_NOBODY, WHY_NOT_NOBODY), () => {
     expect(await hub.log(run)).toBe(`${uid}\n${gid}\nnobody nobody ${home}\nagain\n`);
   });
 
-  test("lets a run into its own folder, and into nothing else of the state", async () => {
+  test("opens to a run its own folder and no other part of the state folder", async () => {
     await using hub = await startOpenHub();
     const other = await hub.runScript("sleep 60");
     const run = await hub.runScript(
@@ -50,7 +50,7 @@ describe("HUB_RUN_AS", needs(CAN_BE_NOBODY, WHY_NOT_NOBODY), () => {
     expect((await stat(hub.stateDir)).mode & 0o777).toBe(0o700);
   });
 
-  test("kills the whole tree of such a run, daemons too, and keeps its exit code over a restart", async () => {
+  test("lets a kill reach the whole process tree, and an exit code survive a restart", async () => {
     await using hub = await startOpenHub();
     const run = await hub.runScript("setsid sleep 60 & sleep 60");
     await until(() => processesOf(run.run_id).length >= 3 || undefined);
@@ -79,7 +79,7 @@ describe("HUB_RUN_AS", needs(CAN_BE_NOBODY, WHY_NOT_NOBODY), () => {
     expect(answer.json.detail).toContain("nobody");
   });
 
-  test("is not held up or misled by what a run puts into its folder", async () => {
+  test("is neither blocked nor misled by files that a run puts into its folder", async () => {
     await using hub = await startOpenHub();
     const secret = join(hub.dir, "secret");
     await writeFile(secret, "  0\n");
@@ -100,7 +100,7 @@ describe("HUB_RUN_AS", needs(CAN_BE_NOBODY, WHY_NOT_NOBODY), () => {
     }
   });
 
-  test("works in terminal mode, too", async () => {
+  test("works in terminal mode", async () => {
     await using hub = await startOpenHub();
     const run = await hub.runScript("id -un; test -t 1 && echo terminal; exit 3", { terminal: true });
     expect(await hub.ended(run)).toMatchObject({ exit_code: 3 });
@@ -111,7 +111,7 @@ describe("HUB_RUN_AS", needs(CAN_BE_NOBODY, WHY_NOT_NOBODY), () => {
     ["nobody-of-that-name", "there is no user"],
     ["nobody:no-such-group", "there is no group"],
     ["root", "that is root itself"],
-  ])("%s stops the start", async ([value, message]) => {
+  ])("%s refuses the start", async ([value, message]) => {
     await using hub = await startHub();
     const env = { ...hub.env, HUB_RUN_AS: value!, HUB_STATE_DIR: join(hub.dir, "other") };
     await expect(nodeEmbedded({ dir: hub.dir, env })).rejects.toThrow(message);

@@ -13,7 +13,7 @@ import { serverProcess } from "../../support/server-process.ts";
 const RUNS = "/api/v1/scripts/runs";
 
 describe("the process that starts runs", () => {
-  test("has no environment, and ends with its server, by whatever that ends", async () => {
+  test("has no environment, and ends with its server, however the server ends", async () => {
     for (const stopSignal of ["SIGKILL", "SIGTERM"] as const) {
       const pids: number[] = [];
       const deploy = serverProcess({ stopSignal, onStart: (pid) => pids.push(pid) });
@@ -29,7 +29,7 @@ describe("the process that starts runs", () => {
     }
   });
 
-  test("is replaced when it was killed: the launch is refused, has started nothing, and starts with the same key", async () => {
+  test("is replaced when it was killed: the launch is refused, starts nothing, and its Idempotency-Key can start it", async () => {
     await using hub = await startHub();
     const ledger = join(hub.dir, "ledger");
     const path = await hub.script("job.sh", `echo ran >> ${ledger}`);
@@ -50,7 +50,7 @@ describe("the process that starts runs", () => {
     expect(await readFile(ledger, "utf8")).toBe("ran\n");
   });
 
-  test("loses nothing when it is killed at any moment: each key ran exactly once", async () => {
+  test("loses no launch when it is killed at any moment: each Idempotency-Key runs exactly once", async () => {
     await using hub = await startHub();
     const ledger = join(hub.dir, "ledger");
     const path = await hub.script("job.sh", `echo "$1" >> ${ledger}`);
@@ -75,7 +75,7 @@ describe("the process that starts runs", () => {
     expect((await readFile(ledger, "utf8")).trim().split("\n").toSorted()).toEqual(keys.toSorted());
   });
 
-  test("that does not answer is ended, and its orders are as unknown as after a crash", async () => {
+  test("is ended when it does not answer, and its launches are unknown as after a crash", async () => {
     const spawner = openSpawner(200);
     spawner.warmUp();
     const stuck = await until(() => identify(spawnerOf(process.pid)));

@@ -38,7 +38,7 @@ describe("terminal mode", () => {
     },
   );
 
-  test("the log has the command's own newlines, also when what sets the terminal up is killed at first", async () => {
+  test("the log has the newlines of the command, also when the process that prepares the terminal is killed", async () => {
     const recipe = { recipe_id: "lines", title: "Lines", description: "", terminal: true };
     const command = ["/bin/sh", "-c", String.raw`printf 'a\nb\n'`];
     await using hub = await startHub({
@@ -53,14 +53,14 @@ describe("terminal mode", () => {
     expect(await hub.log(run)).toBe("a\nb\n");
   });
 
-  test("a command that writes to a log without room goes on, and keeps its exit code", async () => {
+  test("a command whose log is on a full disk goes on and keeps its exit code", async () => {
     await using full = await open("/dev/full", "w");
     const command = ["/bin/sh", "-c", "echo lost; sleep 0.1; echo lost; exit 9"];
     const child = spawn(process.execPath, [TERMINAL_JS, ...command], { stdio: ["ignore", full.fd, full.fd] });
     expect(await once(child, "exit")).toEqual([9, null]);
   });
 
-  test("60 runs in it at once have their whole log when they are called over, though the server stalls meanwhile", async () => {
+  test("60 concurrent runs have their complete log when they are reported as ended, although the server stalls", async () => {
     await using hub = await startHub();
     const path = await hub.script("burst.sh", `printf %0${BURST_BYTES}d 0`);
     await Promise.all(Array.from({ length: 60 }, () => hub.post(RUNS, { path, terminal: true })));
@@ -79,7 +79,7 @@ describe("terminal mode", () => {
     expect(new Set([...found.values()].map(String))).toEqual(new Set([`completed,${BURST_BYTES}`]));
   });
 
-  test("what a command writes and is gone is kept, though the terminal's reader stalls meanwhile", async () => {
+  test("the last output of a command is kept, although the reader of the terminal stalls", async () => {
     const dir = await mkdtemp(join(tmpdir(), "terminal-"));
     onTestFinished(() => rm(dir, { recursive: true }));
     // It listens for signals as soon as it has started the command, before it has read a byte.
@@ -101,7 +101,7 @@ describe("terminal mode", () => {
     );
   });
 
-  test("a run in it survives kill -9 of the server, with its log and exit code", async () => {
+  test("a run survives kill -9 of the server, with its log and exit code", async () => {
     await using hub = await startHub({ deploy: serverProcess({ stopSignal: "SIGKILL" }) });
     const run = await hub.runScript("echo before; until [ -e go ]; do sleep 0.02; done; echo after; exit 8", {
       terminal: true,
@@ -113,7 +113,7 @@ describe("terminal mode", () => {
     expect(await hub.log(run)).toBe("before\nafter\n");
   });
 
-  test("a run in it whose server was killed can still be killed as a whole tree", async () => {
+  test("a run whose server was killed can be killed with its whole process tree", async () => {
     await using hub = await startHub({ deploy: serverProcess({ stopSignal: "SIGKILL" }) });
     const run = await hub.runScript("setsid sleep 600 & echo ready; wait", { terminal: true });
     await until(async () => (await hub.log(run)) === "ready\n" || undefined);

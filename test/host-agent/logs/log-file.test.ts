@@ -34,7 +34,7 @@ const READ_WITHOUT_DESCRIPTORS = `
   await report();
 `;
 
-test("neither log, process nor exit code is taken for gone because the host is out of file descriptors", async () => {
+test("no log, process or exit code counts as gone while the host has no free file descriptors", async () => {
   const folder = await mkdtemp(join(tmpdir(), "log-"));
   await writeFile(join(folder, "log"), "hello\n");
   await writeFile(join(folder, "log.exit"), "  3\n");

@@ -53,8 +53,8 @@ afterAll(() => rmSync(dir, { recursive: true }));
 
 const decode = (bytes: Uint8Array) => new TextDecoder("utf-8", { ignoreBOM: true }).decode(bytes);
 
-describe("pages of any size", () => {
-  test("of any bytes from any start on make up the log, go on, and split no character", async () => {
+describe("log pages of any size", () => {
+  test("add up to the log from any start, make progress, and split no character", async () => {
     await fc.assert(
       fc.asyncProperty(fc.oneof(logBytes, anyBytes), fc.nat(30), async (log, limit) => {
         writeFileSync(path, log);
@@ -67,7 +67,7 @@ describe("pages of any size", () => {
     );
   });
 
-  test("of a log that grows leave out only a character that may still become whole", () => {
+  test("of a growing log hold back only a character that may still be completed", () => {
     fc.assert(
       fc.property(logBytes, logBytes, (first, rest) => {
         const whole = Uint8Array.from([...first, ...rest]);

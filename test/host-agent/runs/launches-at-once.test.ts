@@ -14,7 +14,7 @@ import { until } from "../../support/hub.ts";
 
 const ROOM = 3;
 
-test("of launches at one time those that there is room for start, and each other one is refused by itself", async () => {
+test("concurrent launches start up to the limit, and each launch above it is refused separately", async () => {
   const host = await startHost();
   const outcomes = await Promise.all(["a", "b", "c", "d", "e"].map((token) => host.launch(token, "wait")));
 
@@ -23,7 +23,7 @@ test("of launches at one time those that there is room for start, and each other
   expect(summary(await host.launch("d", "quick"))).toBe("new");
 });
 
-test("a launch at the same time as its own retries is one run, and another request with its key is refused", async () => {
+test("a launch concurrent with its retries starts one run, and a different request with its key is refused", async () => {
   const host = await startHost();
   const outcomes = await Promise.all([
     host.launch("a", "quick"),
@@ -39,7 +39,7 @@ test("a launch at the same time as its own retries is one run, and another reque
   expect((await host.ledger()).toSorted()).toEqual([runId(outcomes[0]), runId(outcomes[3])].toSorted());
 });
 
-test("launches at one time have a log each, though their names and second are the same", async () => {
+test("concurrent launches have separate logs, although their names and seconds are the same", async () => {
   const host = await startHost();
   const outcomes = await Promise.all(["a", "b", "c"].map((token) => host.launch(token, "quick")));
 
@@ -48,7 +48,7 @@ test("launches at one time have a log each, though their names and second are th
   expect(new Set(logs).size).toBe(3);
 });
 
-test("when the one write for all of them fails, none starts and none is known, and each may be tried again", async () => {
+test("when the one write for concurrent launches fails, none starts or is recorded, and each can be retried", async () => {
   const host = await startHost();
   host.breakCallbacks();
   const failed = await Promise.all([

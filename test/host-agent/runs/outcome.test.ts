@@ -30,7 +30,7 @@ describe("the error markers", () => {
     "./job.sh: line 4: 12345 Killed                  python train.py",
     "Aborted (core dumped)",
     "Bus error",
-  ])("take %j for a failure", (line) => {
+  ])("report %j as a failure", (line) => {
     expect(findErrorLine(`before\n${line}\nafter\n`, markers)).toBe(line);
     expect(findErrorLine(`before\r\n${line}`, markers)).toBe(line);
   });
@@ -60,16 +60,16 @@ describe("the error markers", () => {
     "features: 12 found, 3 not found",
     "handled a Traceback (most recent call last)",
     "",
-  ])("do not take %j for one", (line) => {
+  ])("do not report %j as a failure", (line) => {
     expect(findErrorLine(`before\n${line}\nafter\n`, markers)).toBe(undefined);
   });
 
-  test("count in the last 20 lines that are not blank, and nowhere else", () => {
+  test("match only in the last 20 lines that are not blank", () => {
     expect(findErrorLine(`Error: boom\n${"line\n\n".repeat(19)}`, markers)).toBe("Error: boom");
     expect(findErrorLine(`Error: boom\n${"line\n\n".repeat(20)}`, markers)).toBe(undefined);
   });
 
-  test("take no time worth speaking of for a log without line ends", () => {
+  test("need little time for a log without line ends", () => {
     const started = performance.now();
     for (const piece of ["a", "a.", "Error", "thread '", ": line 1: ", "FATAL "]) {
       findErrorLine(piece.repeat(8_192 / piece.length), markers);
@@ -78,10 +78,10 @@ describe("the error markers", () => {
   });
 });
 
-describe("an ending", () => {
+describe("the status of an ended run", () => {
   const ending: Ending = { exitCode: 0, logTail: "", rebooted: false, markers };
 
-  test("without an exit code is never taken for a success", () => {
+  test("without an exit code is never completed", () => {
     for (const logTail of ["", "done\n", "completed with exit code 0\n", "Error: boom\n"]) {
       for (const rebooted of [false, true]) {
         const { status, exitCode, signal } = classify({ ...ending, exitCode: undefined, logTail, rebooted });
@@ -91,11 +91,11 @@ describe("an ending", () => {
     }
   });
 
-  test("by a reboot says so", () => {
+  test("after a reboot reports the reboot", () => {
     expect(classify({ ...ending, exitCode: undefined, rebooted: true }).statusReason).toContain("restarted");
   });
 
-  test("quotes the line that decided, on one line and cut short", () => {
+  test("quotes the line that decided it, on one line and shortened", () => {
     const { status, statusReason } = classify({
       ...ending,
       logTail: `Error: \u001b[31m${"x".repeat(5_000)}\n`,
@@ -105,7 +105,7 @@ describe("an ending", () => {
     expect(statusReason).not.toMatch(/\p{Cc}/u);
   });
 
-  test("of a run over its time is failed, and tells the limit", () => {
+  test("is failed with the limit after a time limit", () => {
     const stop = {
       cause: "timeout",
       signal: "SIGTERM",
@@ -125,7 +125,7 @@ describe("an ending", () => {
     });
   });
 
-  test("by 128+n names signal n, and nothing else does", () => {
+  test("names signal n for exit code 128+n and for no other code", () => {
     expect([130, 137, 139, 143].map(signalOfExitCode)).toEqual(["SIGINT", "SIGKILL", "SIGSEGV", "SIGTERM"]);
     expect([0, 1, 127, 128, 200, 255].map(signalOfExitCode)).toEqual(Array(6).fill(undefined));
   });

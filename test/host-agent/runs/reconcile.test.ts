@@ -71,14 +71,14 @@ function startLaunch() {
   };
 }
 
-test("a launch that was over before somebody came to look at it is not taken for one that broke off", async () => {
+test("a launch that finished before it is reconciled is not treated as interrupted", async () => {
   const { reconcile, start, run, folder } = startLaunch();
   start(run.runId, self);
   expect(await reconcile(run)).toMatchObject({ status: "running", launchToken: run.launchToken });
   expect(readStarted(folder), "its wrapper may still claim it").toBeUndefined();
 });
 
-test("a kill that was sent after somebody had read the run counts, also in the middle of the look at it", async () => {
+test("a kill that was sent after the run was read counts, also during the reconcile", async () => {
   for (const moment of ["before", "within"]) {
     const { store, reconcile, start, run, folder, onMarkers } = startLaunch();
     const read = start(run.runId);
@@ -102,7 +102,7 @@ test("a kill that was sent after somebody had read the run counts, also in the m
   }
 });
 
-test("a run that cannot be looked at keeps no other from being reconciled", async () => {
+test("a run that cannot be examined does not stop the reconcile of other runs", async () => {
   const { store, reconcileAll, start, launch, folder } = startLaunch();
   const broken = launch("run_000000000002", "x".repeat(300));
   const last = launch("run_000000000003", "log");

@@ -21,7 +21,7 @@ const STOP_AS = fileURLToPath(new URL("fixtures/stop-as.ts", import.meta.url));
 const NOBODY = { uid: NOBODY_UID, gid: NOBODY_UID };
 
 test(
-  "a process of another user shields none of its run's others, and the record says that it goes on",
+  "a process of another user protects no other process of its run, and the record reports that it goes on",
   needs(CAN_BE_NOBODY, WHY_NOT_NOBODY),
   async () => {
     const asNobody = "setpriv --reuid=65534 --regid=65534 --clear-groups sleep";
@@ -53,7 +53,7 @@ test(
   },
 );
 
-test("a kill reaches the daemons that a run is starting at that very moment", async () => {
+test("a kill reaches the daemons that a run starts at the same moment", async () => {
   await using hub = await startHub();
   const path = await hub.script("daemons.sh", "for i in {1..40}; do setsid sleep 61 & done; wait");
   for (let round = 0; round < 8; round++) {
@@ -65,7 +65,7 @@ test("a kill reaches the daemons that a run is starting at that very moment", as
   }
 });
 
-test("a kill of a run that another agent is just starting says so, and is not carried out later", async () => {
+test("a kill of a run that another agent is starting answers 503 and is not carried out later", async () => {
   await using hub = await startHub();
   const run = await hub.runScript("sleep 60");
   // As another agent on this state folder would have it, which is alive.
@@ -87,7 +87,7 @@ test("a kill of a run that another agent is just starting says so, and is not ca
 /** Tells each signal, and goes on. */
 const TELLS_SIGNALS = `trap 'echo term' TERM; trap 'echo int' INT; trap 'echo barrier' USR1; echo ready; while :; do sleep 0.02; done`;
 
-test("a kill of a run to which its time limit has sent SIGTERM sends a signal of its own", async () => {
+test("a kill of a run that its time limit has sent SIGTERM sends its own signal", async () => {
   const recipe = { recipe_id: "timed", title: "Timed", description: "", timeout_seconds: 1 };
   await using hub = await startHub({ recipes: [{ ...recipe, command: ["/bin/bash", "-c", TELLS_SIGNALS] }] });
   const { json: run } = await hub.post("/api/v1/pipelines/runs", { recipe_id: "timed" });
@@ -104,7 +104,7 @@ test("a kill of a run to which its time limit has sent SIGTERM sends a signal of
 test.for<[string, StopEvent]>([
   ["a limit that was noticed", { type: "round", now: Date.now(), exceeded: "timeout" }],
   ["a kill that was read", { type: "kill", signal: "SIGTERM", keyName: "late", deadline: undefined }],
-])("%s before a kill, by another agent, takes nothing of it back and sends nothing", async ([, late]) => {
+])("%s before a kill, by another agent, changes nothing of that kill and sends nothing", async ([, late]) => {
   await using hub = await startHub();
   const run = await hub.runScript(TELLS_SIGNALS);
   await until(async () => (await hub.log(run)).includes("ready") || undefined);

@@ -24,7 +24,7 @@ const TIMED = {
   timeout_seconds: 3_600,
 };
 
-test("what fails for one run keeps no other from its limits, nor what is old from being forgotten", async () => {
+test("a failure for one run stops neither the limits of other runs nor the pruning of old ones", async () => {
   await using hub = await startHub({ recipes: [TIMED], env: { HUB_MAX_LOG_BYTES: String(LIMIT) } });
   const launchTimed = async (): Promise<RunRecord> =>
     (await hub.post("/api/v1/pipelines/runs", { recipe_id: "timed" })).json;
@@ -73,7 +73,7 @@ test("what fails for one run keeps no other from its limits, nor what is old fro
   expect(await hub.ended(second)).toMatchObject({ signal: "SIGTERM" });
 });
 
-test("a run that ignores SIGTERM when its time is over gets SIGKILL after the grace, and says both", async () => {
+test("a run that ignores the SIGTERM of its time limit gets SIGKILL after the grace period, and its record reports both", async () => {
   const stubborn = { ...TIMED, command: ["/bin/sh", "-c", "trap '' TERM; while :; do sleep 0.1; done"] };
   await using hub = await startHub({ recipes: [{ ...stubborn, timeout_seconds: 1 }] });
   const { json: run } = await hub.post("/api/v1/pipelines/runs", { recipe_id: "timed" });

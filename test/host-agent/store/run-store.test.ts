@@ -26,7 +26,7 @@ function firstVersion(path: string): void {
       ('run_000000000002', 'pipeline', '{}', 'b', '/b.log', 'k', 'running', 'r', 3, NULL, 't2', 'f', '{}')`);
 }
 
-test("a database of the first version is taken up with all its runs", async () => {
+test("a database of the first version is migrated with all its runs", async () => {
   const path = await temporaryPath();
   firstVersion(path);
 
@@ -44,7 +44,7 @@ test("a database of the first version is taken up with all its runs", async () =
   expect(store.callbacks.due(Number.MAX_SAFE_INTEGER, 10)).toEqual([]);
 });
 
-test("a launch that failed has ended no sooner than it started, also by a clock that was set back", async () => {
+test("a failed launch ends no earlier than it started, also when the clock was set back", async () => {
   const path = await temporaryPath();
   firstVersion(path);
   const store = openRunStore(path);
@@ -54,7 +54,7 @@ test("a launch that failed has ended no sooner than it started, also by a clock 
   expect(failed).toMatchObject({ status: "failed", startedAt: 3, endedAt: 3 });
 });
 
-test("a database is migrated once, and opens again as it is", async () => {
+test("a migrated database opens again without changes", async () => {
   const path = await temporaryPath();
   firstVersion(path);
   openRunStore(path).close();
@@ -65,7 +65,7 @@ test("a database is migrated once, and opens again as it is", async () => {
   expect(db.prepare("PRAGMA user_version").get()).toEqual({ user_version: MIGRATIONS.length });
 });
 
-test("a database of a later version is refused and left as it is", async () => {
+test("a database of a later version is refused and not changed", async () => {
   const path = await temporaryPath();
   firstVersion(path);
   const later = MIGRATIONS.length + 1;
@@ -78,7 +78,7 @@ test("a database of a later version is refused and left as it is", async () => {
   expect(db.prepare("SELECT * FROM runs").all()[0]).not.toHaveProperty("label");
 });
 
-test("a step that fails leaves the database as it was", async () => {
+test("a failed migration step leaves the database unchanged", async () => {
   const path = await temporaryPath();
   firstVersion(path);
   using db = new DatabaseSync(path);
