@@ -45,7 +45,7 @@ export default defineConfig({
     hookTimeout: 30_000,
     // Every test file starts real processes, and much of its time is waiting for them.
     maxWorkers: 4,
-    // Files follow each other in one process: to start one for each, and load everything anew, takes longer than most of them.
+    // Files follow each other in one process: to start one for each, and load everything again, takes longer than most of them.
     isolate: false,
     // Of a Hub in a test's own process, too, the spawner finds its code compiled.
     env: COMPILE_CACHE,

@@ -75,7 +75,7 @@ const CONTROLS = ["a NUL", "a newline", "a newline at the end", "CR and LF"];
 
 /** The bad forms that a field takes all the same, because to it they are good ones. */
 export const TAKES: Record<string, { has(form: string): boolean }> = {
-  // `?status=&limit=` stands in the API document.
+  // The API document uses `?status=&limit=`.
   "query.status": only("empty"),
   "query.limit": only("empty"),
   "query.cursor": only("empty"),

@@ -11,7 +11,7 @@ import { serverProcesses, type StopSignal } from "../support/server-process.ts";
 
 const SCRIPTS = "/api/v1/scripts/runs";
 
-/** Writes numbered lines until the file $1 is there, then the time, and exits with 9. */
+/** Writes numbered lines until the file $1 exists, then the time, and exits with 9. */
 const COUNT_UNTIL = `
 i=0
 until [ -e "$1" ]; do echo "line $((i += 1))"; sleep 0.01; done
@@ -169,7 +169,7 @@ describe("a server in its own process", () => {
   });
 });
 
-/** A server that is killed breaks connections off, and refuses them until it is there again. */
+/** A killed server breaks its connections, and refuses new ones until it is back. */
 function ignoreBrokenConnection(error: unknown): undefined {
   if (!(error instanceof TypeError)) throw error;
 }

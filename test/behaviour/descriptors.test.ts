@@ -18,7 +18,7 @@ interface Answer {
   json: Record<string, unknown>;
 }
 
-/** Requests over one connection, which is there already when the descriptors run out. */
+/** Requests over one connection, which is open before the descriptors run out. */
 function openConnection(url: string) {
   const agent = new Agent({ keepAlive: true, maxSockets: 1 });
   return {

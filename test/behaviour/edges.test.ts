@@ -201,7 +201,7 @@ async function startWorld(way: Way, secondKV?: KV) {
     return { options, stop: () => agent.stop(), start: async () => void (agent = await serve()) };
   }
 
-  /** One edge of its own, with the namespace as its place in the world sees it. */
+  /** A separate edge, with the KV namespace as its location sees it. */
   function edge(kv: KV) {
     return createApp({
       agent: agentClient(httpTransport(host.options)),

@@ -152,9 +152,9 @@ describe("the host", () => {
       const name = logFileName("dangling", new Date(Date.now() + second * 1_000));
       await symlink(missing, join(hub.stateDir, "logs", name));
     }
-    const { json: beside } = await hub.post(SCRIPTS, { path: dangling });
-    await hub.ended(beside);
-    expect(await hub.log(beside)).toBe("written\n");
+    const { json: renamed } = await hub.post(SCRIPTS, { path: dangling });
+    await hub.ended(renamed);
+    expect(await hub.log(renamed)).toBe("written\n");
     expect(existsSync(missing)).toBe(false);
   });
 

@@ -16,7 +16,7 @@ const MARK = logEndMark(LIMIT).toString();
 const SIZE = LIMIT + MARK.length;
 const DAY_MS = 86_400_000;
 
-/** Writes numbered lines of 64 bytes for ever, faster than anybody looks. */
+/** Writes numbered lines of 64 bytes forever, faster than the agent looks. */
 const FLOOD = `i=0; while :; do printf '%063d\\n' $((i += 1)); sleep 0.0005; done`;
 /** What FLOOD has written when the log is full. */
 const FIRST_LINES = Array.from({ length: LIMIT / 64 }, (_, i) => `${String(i + 1).padStart(63, "0")}\n`).join(
@@ -299,7 +299,7 @@ function open(hub: Hub): DatabaseSync {
   return new DatabaseSync(join(hub.stateDir, "runs.db"));
 }
 
-/** Makes a run as old as so many days; one that has not ended began then. */
+/** Makes a run this many days old; a live run began then. */
 function age(hub: Hub, run: RunRecord, days: number): void {
   using db = open(hub);
   const then = Date.now() - days * DAY_MS;

@@ -1,6 +1,6 @@
 // bare-spawner.ts LOG: the least that a launch can be, for comparison: spawn of /bin/true with its output in a log.
 //
-// It is a process of its own, because a fork costs what its parent weighs: in the bench's own process the baseline
+// It is a separate process, because a fork costs what its parent weighs: in the bench's own process the baseline
 // would get slower with every answer that the bench has read.
 import { spawn } from "node:child_process";
 import { once } from "node:events";

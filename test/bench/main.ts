@@ -1,4 +1,4 @@
-// npm run bench: speed and memory of the product beside a baseline that is measured in the same run.
+// npm run bench: speed and memory of the product compared with a baseline that is measured in the same run.
 //
 // Leave a minute between two runs: ext4 steps over the inodes that were just deleted, one by one, and a run deletes
 // some thousands of them at its end, so that each folder of the next one costs a millisecond more.
@@ -135,7 +135,7 @@ function listsOf({ url, headers }: Server, filter: string): Promise<number> {
   });
 }
 
-/** So many ended pipeline runs, of every status, in place of those that are there. */
+/** Replaces all runs by this number of ended pipeline runs, of every status. */
 function fillRuns({ stateDir }: Server, count: number): void {
   const db = new DatabaseSync(join(stateDir, "runs.db"));
   db.exec("DELETE FROM runs WHERE source = 'pipeline'");

@@ -31,7 +31,7 @@ const env = {
   HUB_SCRIPT_ROOTS: dir,
   HUB_MAX_RUNNING: "5000",
 };
-console.log(`${cpus().length} cores; the agent has a process of its own, edge and load share another\n`);
+console.log(`${cpus().length} cores; the agent has a separate process, edge and load share another\n`);
 await measureSignatures();
 await measureAgent("a Unix socket", `unix:${join(dir, "agent.sock")}`);
 await measureAgent("TCP", "127.0.0.1:0");

@@ -14,7 +14,7 @@ const NODE_ADAPTER = fileURLToPath(new URL("../../adapters/node/node.ts", import
 const KEY = "sk_bench_0123456789abcdef0123456789abcdef";
 const TRUE_SCRIPT = "#!/bin/sh\nexec /bin/true\n";
 
-/** A server of the product, in a process of its own, on a state folder of its own. */
+/** A server of the product, in a separate process, on a separate state folder. */
 export async function startServer() {
   const dir = await mkdtemp(join(tmpdir(), "hub-bench-"));
   const port = await freePort();

@@ -24,7 +24,7 @@ const HAS_CURL = spawnSync("curl", ["--version"]).status === 0;
 const HAS_PYTHON = spawnSync(PYTHON, ["--version"]).status === 0;
 const HAS_YAML = spawnSync(PYTHON, ["-c", "import yaml"]).status === 0;
 
-/** More than a page of log, the last line after a pause, and an exit code of its own. */
+/** More than a page of log, the last line after a pause, and its own exit code. */
 const JOB = 'echo "args: $*"; seq 1 20000; sleep 1; echo "the end: größe 한 😀"; exit 3';
 const RECIPES = [
   {

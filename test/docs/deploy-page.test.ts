@@ -156,7 +156,7 @@ describe("docs/deploy.md", () => {
   );
 });
 
-/** nginx with the page's server, on other ports and with a certificate of its own, in the foreground. */
+/** nginx with the page's server, on other ports and with a separate certificate, in the foreground. */
 async function startNginx(
   dir: string,
   snippet: string,

@@ -236,7 +236,7 @@ function typesOf(record: object): Record<string, string> {
   return Object.fromEntries(types) as Record<string, string>;
 }
 
-/** A Hub like the document's: its recipes, and a home of its own to write to. */
+/** A Hub like the document's: its recipes, and a separate home to write to. */
 async function startDocumentHub(keys = [ALL]): Promise<Hub> {
   const home = await realpath(await mkdtemp(join(tmpdir(), "hub-home-")));
   onTestFinished(() => rm(home, { recursive: true, force: true }));

@@ -13,7 +13,7 @@ const CLIENT = fileURLToPath(new URL("../client/", import.meta.url));
 const require = createRequire(join(CLIENT, "package.json"));
 const folderOf = (name: string) => dirname(require.resolve(`${name}/package.json`));
 
-/** What a program printed; what it printed before it failed stands in the error. */
+/** What a program printed; the error of a failed program has its output. */
 async function node(...args: string[]): Promise<string> {
   const { stdout } = await promisify(execFile)(process.execPath, args, { cwd: CLIENT }).catch(
     (error: Error & { stdout: string }) => {

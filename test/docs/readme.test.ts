@@ -165,7 +165,7 @@ print(follow(client, f"/api/v1/pipelines/runs/{sys.argv[2]}")["status"])`,
       .join("\n");
     const variables = new Set(sources.match(/\bHUB_[A-Z_]+\b/g));
     expect([...variables].filter((name) => !CONFIGURATION.includes(`\`${name}\``))).toEqual([]);
-    // What the README has of the table stands in the page as it does here.
+    // The rows that the README has are the same in the page.
     const shownRows = section("## Configuration").match(/^\| `HUB_.*$/gm) ?? [];
     expect(shownRows.length).toBeGreaterThan(4);
     for (const row of shownRows) expect(CONFIGURATION).toContain(row);
@@ -225,7 +225,7 @@ async function temporaryHome() {
   return { path, [Symbol.asyncDispose]: () => rm(path, { recursive: true, force: true }) };
 }
 
-/** The service as `npm start` starts it, in dev mode, with a home of its own. */
+/** The service as `npm start` starts it, in dev mode, with a separate home. */
 async function startByCommand() {
   const home = await temporaryHome();
   onTestFinished(() => home[Symbol.asyncDispose]());

@@ -37,7 +37,7 @@ export function openLog(path: string, now: () => number = Date.now) {
   return openAuditLog(path, { now, log: () => {}, knownHead: undefined, exclusively: (work) => work() });
 }
 
-/** A log in a folder of its own, both gone when the test has ended. */
+/** A log in a separate folder; both are removed when the test has ended. */
 export async function tempLog(now?: () => number) {
   const dir = await mkdtemp(join(tmpdir(), "audit-"));
   const path = join(dir, "audit.log");

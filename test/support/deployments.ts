@@ -16,7 +16,7 @@ import { type Deploy, type Setup, until } from "./hub.ts";
 
 const MAIN_TS = fileURLToPath(new URL("../../host-agent/main.ts", import.meta.url));
 
-/** An agent in a process of its own, and its key. */
+/** An agent in a separate process, and its key. */
 export interface AgentProcess {
   child: ChildProcess;
   /** As HUB_AGENT_URL takes it. */
@@ -74,7 +74,7 @@ export function remoteEnv({ dir, env }: Setup, url: string): Record<string, stri
   return { ...env, HUB_PORT: "0", HUB_AGENT_URL: url, HUB_AGENT_KEY: join(dir, "agent_key.json") };
 }
 
-/** Starts the agent in this process; `given` is the key it trusts, where it is not to have one of its own. */
+/** Starts the agent in this process; `given` is the key it trusts; without it, the agent gets a new one. */
 export async function startAgentHere({ dir, env }: Setup, listen: string, given?: PrivateKey) {
   const key = await keyOf(dir, given);
   const config = readDoorConfig({

@@ -1,7 +1,7 @@
 import { once } from "node:events";
 import { connect, createServer, type Socket } from "node:net";
 
-/** What happens to one request on its way: it is cut off, its answer is cut off after so many bytes, or somebody else answers. */
+/** What happens to one request: it is cut off, its answer is cut off after this number of bytes, or another server answers. */
 export type Fault = "cut" | { cutAnswerAfter: number } | { answer: string };
 
 /** A line of bytes between an edge and the agent's Unix socket, on which a test can do harm. */

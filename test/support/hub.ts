@@ -12,7 +12,7 @@ import { processesOf } from "../../host-agent/executor/process-tree.ts";
 import type { RunRecord } from "../../host-agent/protocol/run.ts";
 import { type AnyJson, checkedAnswer } from "./openapi-check.ts";
 
-/** What a deployment is set up with: folders of its own, and the HUB_* variables that point at them. */
+/** What a deployment is set up with: its own folders, and the HUB_* variables that point at them. */
 export interface Setup {
   dir: string;
   env: Record<string, string>;
@@ -76,7 +76,7 @@ const HELLO = {
 };
 
 /**
- * A whole Hub of its own for one test: real HTTP, real agent, real processes,
+ * A whole separate Hub for one test: real HTTP, real agent, real processes,
  * real files. Every answer is checked against the served OpenAPI document.
  * Disposing it ends what its runs left and fails if a run's process survives.
  */

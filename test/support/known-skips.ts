@@ -2,7 +2,7 @@ import { ONLY_ROOT } from "./other-user.ts";
 
 /** A test that cannot run on every host, and why it cannot. */
 export interface KnownSkip {
-  /** The file from test/, then the groups and the test; a group stands for all its tests. */
+  /** The file from test/, then the groups and the test; a group means all its tests. */
   name: string;
   /** The reason that the test gives itself. */
   reason: string;

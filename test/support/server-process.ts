@@ -45,7 +45,7 @@ async function announcedUrl({ child, output, exitCode }: ReturnType<typeof spawn
   return promise;
 }
 
-/** The Node adapter as a process of its own, ready to serve. Disposing it ends it. */
+/** The Node adapter as a separate process, ready to serve. Disposing it ends it. */
 export async function startServerProcess(env: Record<string, string>) {
   const server = spawnServer(env);
   const url = await announcedUrl(server);
@@ -61,7 +61,7 @@ export async function startServerProcess(env: Record<string, string>) {
 }
 
 /**
- * The Node adapter as a process of its own, so that it can be measured and
+ * The Node adapter as a separate process, so that it can be measured and
  * killed. `stop` sends `stopSignal`: with SIGKILL, a restart is a crash.
  * `onStart` learns the pid of each server, and `uid` is whom it runs as.
  */

@@ -16,7 +16,7 @@ import type { Deploy } from "./hub.ts";
 
 /** A start of workerd costs as much as several more Workers in one that starts; each takes 10 MB. */
 const WORKERS = 12;
-/** What the Hubs of most tests are set up with; another gets a workerd of its own. */
+/** What the Hubs of most tests are set up with; another gets a separate workerd. */
 const USUAL = { devMode: false, rates: { HUB_FAILED_AUTH_PER_MINUTE: "0" } };
 
 type Batch = Awaited<ReturnType<typeof startBatch>>;
@@ -25,7 +25,7 @@ type BatchWorker = Batch["unused"][number];
 /**
  * The same as `workerd`, for a file of many tests: Hubs share the process of
  * workerd, and nothing else in it. Each gets a Worker that nobody has called
- * yet, with an isolate, bindings, port and KV of its own. A Hub that is started
+ * yet, with a separate isolate, bindings, port and KV. A Hub that is started
  * again gets the next one, which finds in KV what the one before left there.
  */
 export async function sharedWorkerd() {

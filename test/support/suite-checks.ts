@@ -8,7 +8,7 @@ export interface ReportedTest {
   name: string;
   /** Whether it ran, to whichever end. */
   hasRun: boolean;
-  /** Why it did not, where it says so. */
+  /** Why it did not, if the test gives a reason. */
   reason?: string | undefined;
 }
 

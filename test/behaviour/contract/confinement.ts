@@ -13,7 +13,7 @@ const RUNS = "/api/v1/scripts/runs";
 export function confinementContract(deploy: Deploy): void {
   describe("script confinement", () => {
     let hub: Hub;
-    /** A folder beside the root, whose name begins with the root's. */
+    /** A folder next to the root, whose name begins with the name of the root. */
     let outside: string;
     beforeAll(async () => {
       hub = await startHub({ deploy });

@@ -58,7 +58,7 @@ export function httpContract(deploy: Deploy): void {
         .map(({ path }) => path);
       for (const path of [...gets, "/openapi.json", "/api/v1/none", "/api/v1/scripts/runs/x"]) {
         const url = path + (queries[path] ?? "");
-        // Compressed on its way, an answer has the length of what is sent, and only once that is known.
+        // A compressed answer has the length of the compressed bytes, and only if it is known.
         const how = { headers: { "accept-encoding": "identity" } };
         const get = await hub.get(url, how);
         const head = await hub.ask("HEAD", url, how);

@@ -80,7 +80,7 @@ export function launchFailuresContract(deploy: Deploy): void {
           });
           expect(failed.ended_at).not.toBeNull();
 
-          const mended = {
+          const repaired = {
             recipe_id,
             title: "Job",
             description: "",
@@ -89,7 +89,7 @@ export function launchFailuresContract(deploy: Deploy): void {
             command: ["true"],
           };
           const others = broken.filter((recipe) => recipe.recipe_id !== recipe_id);
-          await writeFile(hub.recipesFile, JSON.stringify({ recipes: [mended, ...others] }));
+          await writeFile(hub.recipesFile, JSON.stringify({ recipes: [repaired, ...others] }));
           const launched = await launch();
           expect(launched.status).toBe(201);
           expect(launched.headers.get("idempotent-replayed")).toBeNull();

@@ -13,7 +13,7 @@ function ids({ runs }: { runs: { run_id: string }[] }): string[] {
   return runs.map(({ run_id }) => run_id);
 }
 
-/** A run that ends when the file is there. */
+/** A run that ends when the file exists. */
 const UNTIL_FILE = 'until [ -e "$1" ]; do sleep 0.02; done; exit 3';
 
 /** The options of a launch, as every deployment takes them. */

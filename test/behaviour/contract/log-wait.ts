@@ -97,7 +97,7 @@ function cpuSeconds(pid: number): number {
   return (Number(fields[11]) + Number(fields[12])) / 100;
 }
 
-/** What a platform that tells of clients which hang up makes possible; workerd behind its local proxy does not. */
+/** For platforms that report the disconnect of a client; workerd behind its local proxy does not. */
 export function hangUpContract(deploy: Deploy): void {
   describe("a waiting request", () => {
     test("releases its file watcher when the client disconnects", async () => {

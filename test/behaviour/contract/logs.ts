@@ -287,7 +287,7 @@ async function expectWholePages(hub: Hub, sizes: Iterable<number>): Promise<void
   }
 }
 
-/** Thousands of pages: the pager is the agent's, whatever stands in front of it. */
+/** Thousands of pages. The agent makes the pages, so one deployment is enough. */
 export function everyPageSizeContract(deploy: Deploy): void {
   test("pages of every size from every start add up to the file and split no character", async () => {
     await using hub = await startHub({ deploy });

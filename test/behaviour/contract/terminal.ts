@@ -92,7 +92,7 @@ export function terminalContract(deploy: Deploy): void {
         Array.from({ length: 20 }, async () => {
           const { json } = await hub.post("/api/v1/scripts/runs", { path, terminal: true });
           const ended = await hub.ended(json);
-          // At once: whoever is told that it is over need not come again for the rest.
+          // At once: a client that sees the end need not ask again for the rest.
           expect(statSync(ended.log_path).size).toBe(BURST_BYTES);
           return ended;
         }),

@@ -31,7 +31,7 @@ const tampering: fc.Arbitrary<Tampering> = fc.oneof(
   fc.constantFrom({ kind: "unlink" as const }, { kind: "link" as const }),
 );
 
-/** What is there after it: the bytes of a log, or nothing that could be one. */
+/** What exists after it: the bytes of a log, or nothing that could be one. */
 function tamper(path: string, there: Buffer | undefined, how: Tampering): Buffer | undefined {
   // Never through a link, which is for the reader to see.
   if (how.kind === "append") {

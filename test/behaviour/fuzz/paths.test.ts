@@ -21,7 +21,7 @@ import { openScripts } from "../../../host-agent/catalogue/scripts.ts";
 /** What a listing of the root shows, in its order. */
 const OPEN = ["a.sh", "in.sh", "sub/b.sh"];
 
-/** A root with folders, scripts and links to everywhere, beside what must stay closed. */
+/** A root with folders, scripts and links to everywhere, next to files that must stay closed. */
 function makeTree() {
   const top = realpathSync(mkdtempSync(join(tmpdir(), "paths-")));
   onTestFinished(() => rmSync(top, { recursive: true }));

@@ -94,7 +94,7 @@ interface TornRun {
   endsMeanwhile: boolean;
 }
 
-/** One run of each kind, each torn in a way of its own. */
+/** One run of each kind, each torn in a different way. */
 const tornRuns: fc.Arbitrary<TornRun[]> = fc.tuple(
   ...(["started", "exit"] as const).flatMap((file) =>
     (["running", "launching"] as const).flatMap((row) =>
@@ -156,7 +156,7 @@ async function expectTheTruth(
     return expect([exit_code, status]).toEqual([code, code === 0 ? "completed" : "failed"]);
   }
   expect(["unknown", "failed"]).toContain(status);
-  // Whatever was torn before, a run that goes on ends with a write of its own.
+  // Whatever was torn before, a live run ends with its own write.
   expect(endsMeanwhile).toBe(true);
 }
 

@@ -271,7 +271,7 @@ class Crash implements Command {
       if (answers[i]) expect(answers[i].status).toBe(200);
       const { json } = await world.ask("GET", `${RUNS}/${run.id}`);
       expect(answers[i] ? ["killed"] : ["running", "killed"]).toContain(world.see(json).status);
-      // Whoever had no answer asks again.
+      // A client without an answer asks again.
       const again = await kill(world, run, order);
       expect([again.status, world.see(again.json).status]).toEqual([200, "killed"]);
       noteKill(run, order);

@@ -24,7 +24,7 @@ interface Reply {
   json: AnyJson;
 }
 
-/** The real server as a process of its own, which can be killed; with real runs and a clock that can be moved. */
+/** The real server in a separate process, which can be killed, with real runs and a clock that can be moved. */
 export class World {
   readonly dir = mkdtempSync(join(tmpdir(), "lifecycle-"));
   constructor() {

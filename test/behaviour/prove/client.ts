@@ -11,10 +11,10 @@ export const runsPath = (source: Source) => `/api/v1/${source}s/runs`;
 const RETRY_PAUSE_MS = 20;
 const PATIENCE_MS = 40_000;
 
-/** What the API may answer while things go wrong; anything else is a fault of its own. */
+/** What the API may answer while things go wrong; any other answer is a fault. */
 const MAY_PASS = new Set([429, 502, 503, 504]);
 
-/** A client that launches jobs one after the other, looks after them, and kills some. */
+/** A client that launches jobs one after the other, follows them, and kills some. */
 export async function runClient(world: World, facts: Facts, jobs: JobFacts[], random: Random): Promise<void> {
   for (const job of jobs) {
     const twice = job.key !== undefined && random.chance(0.3);
@@ -62,7 +62,7 @@ function acknowledge(facts: Facts, { job, acknowledged, earlier }: JobFacts, { h
   acknowledged.add(json.run_id);
   if (acknowledged.size > 1) facts.violate(`${job.id} has two runs: ${[...acknowledged].join(", ")}`);
   if (earlier.has(json.run_id)) facts.violate(`${job.id} was replayed after its time: ${json.run_id}`);
-  // A stale answer is the launch's own record, and says so.
+  // A stale answer is the record of the launch, and reports that it is stale.
   if (!headers.has("hub-stale")) facts.see(json as RunRecord);
 }
 

@@ -4,7 +4,7 @@ import { mkdirSync, statfsSync } from "node:fs";
 const ROOM_KB = 2_000_000;
 const FILL_TRIES = 20;
 
-/** The disk that the state lies on, which can be made full. */
+/** The disk of the state folder, which can be made full. */
 export interface Disk {
   kind: "tmpfs" | "RLIMIT_FSIZE";
   /** Makes it full; `pids` are the servers, for which it looks full where it cannot be. True when it is. */
@@ -13,7 +13,7 @@ export interface Disk {
   remove(): void;
 }
 
-/** A file system of its own at `path`; where mounting is not allowed, a folder and a limit on the servers' files. */
+/** A separate file system at `path`; where mounting is not allowed, a folder and a limit on the servers' files. */
 export function openDisk(path: string): Disk {
   mkdirSync(path, { mode: 0o700 });
   const isMounted = mount("-t", "tmpfs", "-o", `size=${ROOM_KB}k,mode=0700`, "none", path);

@@ -91,11 +91,14 @@ describe("the judge of the crash harness", () => {
       { record: { exit_code: 137, signal: "SIGKILL" }, ledger: RAN.slice(0, 1), harm: "job SIGKILL" },
     ],
     [
-      "never ran for want of room, and says so",
+      "never ran because the disk was full, and reports it",
       { record: { status_reason: NEVER_STARTED, exit_code: null }, ledger: [], diskFull: true },
     ],
     ["ended by a clock that was moved", { record: { ended_at: STARTED + 62 } }],
-    ["had no room for its last line", { ledger: [RAN[0]!, `end ${RUN_ID} j0 1`], log: "j0 line 1 of 2\n" }],
+    [
+      "had no disk space for its last line",
+      { ledger: [RAN[0]!, `end ${RUN_ID} j0 1`], log: "j0 line 1 of 2\n" },
+    ],
   ])("accepts a run that %s", ([, story]) => {
     expect(judged(story)).toEqual([]);
   });
@@ -161,7 +164,7 @@ describe("the judge of the crash harness", () => {
     ["a log with the lines of another", /did not write/, { log: `j7 done\n${WHOLE}` }],
     ["pages that are not the file", /pages are not the file/, { onDisk: `${WHOLE}more\n` }],
     [
-      "a terminal's log that lacks a line, with room on the disk",
+      "a terminal's log that lacks a line, with free disk space",
       /lacks lines/,
       { terminal: true, log: WHOLE.slice(0, -8) },
     ],

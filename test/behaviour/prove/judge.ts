@@ -6,7 +6,7 @@ import { expectedLines, type LedgerEntry } from "./job.ts";
 const SHELL_SAYS = /^(?:Killed|Terminated|Hangup|Interrupt)?$/;
 /** What the record of a run says whose command the host could not start. */
 const NEVER_STARTED = /^The command was never started: |^The host cannot start anything now \(ENOSPC\); /;
-/** Of one that nobody was told of: its launcher died before. */
+/** The reason of a run that no client learned of, because its launcher died before. */
 const INTERRUPTED = /^Launch interrupted: /;
 const SIGNALS = new Map([
   [129, "SIGHUP"],
@@ -78,7 +78,7 @@ export function judgeRecord(
   if (status === "killed" && !mayBeKilled(run_id, facts)) wrong("nobody killed it");
 
   if (exit_code === null) {
-    // Whoever is killed may have to be killed with the wrapper.
+    // A killed process may have to be killed with the wrapper.
     const isByForce = kill?.order.signal === "SIGKILL" || kill?.order.grace_seconds !== undefined;
     const isCodeLost = harm.has("wrapper SIGKILL") || (status === "killed" && isByForce);
     const lackedRoom = NEVER_STARTED.test(status_reason) && (diskFull || harm.has("wrapper SIGTERM"));
@@ -99,7 +99,7 @@ export function judgeRecord(
   if (signal !== (SIGNALS.get(exit_code) ?? null)) wrong("its signal does not go with its exit code");
   if (status === "killed") return undefined;
   const own = exit_code === 0 ? "completed" : "failed";
-  // A child of the job that was killed is told of in the log, which then ends with an error.
+  // The log reports a killed child of the job, and then ends with an error.
   const mayEndInError = (harm.has("job SIGKILL") || harm.has("job SIGTERM")) && status === "failed";
   if (status !== own && !mayEndInError) wrong("does not go with its exit code");
   return undefined;
@@ -121,7 +121,7 @@ export function judgeLog(
 ): void {
   if (log !== onDisk)
     facts.violate(`${run_id}: the pages are not the file: ${JSON.stringify([log, onDisk])}`);
-  // A terminal does not tell its command that there was no room.
+  // A terminal does not report a full disk to its command.
   const mayLackLines = (entry.linesLost ?? 0) > 0 || (job.terminal && diskFull);
   if (mayLackLines) return;
   const expected = expectedLines(job);
@@ -132,7 +132,7 @@ export function judgeLog(
   const isWhole = entry.linesLost === 0;
   if (isWhole && said.join("\n") !== expected.join("\n"))
     facts.violate(`${run_id}: its log lacks lines: ${JSON.stringify(log)}`);
-  // Of one that was cut short the first lines are there, in their order.
+  // A shortened log has the first lines, in their order.
   if (!isWhole && expected.slice(0, said.length).join("\n") !== said.join("\n"))
     facts.violate(`${run_id}: its log is not what it wrote: ${JSON.stringify(log)}`);
   if ((rest !== "" || other.length > 0) && !facts.harmed.has(run_id) && !facts.kills.has(run_id))

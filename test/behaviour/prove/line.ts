@@ -1,7 +1,7 @@
 import { once } from "node:events";
 import { connect, createServer, type Socket } from "node:net";
 
-/** What happens to the next request on its way to the agent. */
+/** What happens to the next request to the agent. */
 export type LineFault =
   | { kind: "cut" }
   | { kind: "cut answer"; after: number }
@@ -83,7 +83,7 @@ export async function openLine(path: string, agentPath: string) {
   await once(server, "listening");
 
   return {
-    /** Harms the next request that comes; `onEffect` is told once that has made a difference. */
+    /** Harms the next request that comes; `onEffect` is called once that has made a difference. */
     harm: (fault: LineFault, onEffect: () => void) => void faults.push({ fault, onEffect }),
     heal: () => void (faults.length = 0),
     async close(): Promise<void> {

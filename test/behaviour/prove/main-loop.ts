@@ -1,6 +1,6 @@
 import { offsetClock } from "./clock.ts";
 
-/** Starts a server with the clock that the command line names, says so, and stops it on SIGTERM. */
+/** Starts a server with the clock that the command line names, prints that it serves, and stops it on SIGTERM. */
 export async function serveUntilStopped(
   serve: (now: () => number) => Promise<{ stop(): Promise<void> }>,
 ): Promise<void> {

@@ -9,7 +9,7 @@ export interface ProveOptions {
   /** In all, over all lanes. */
   rounds: number;
   seed: number;
-  /** Each lane is a product of its own; they run at the same time. */
+  /** Each lane is a separate product; they run at the same time. */
   lanes: readonly Topology[];
   onRound?(done: number, violations: number): void;
 }

@@ -15,7 +15,7 @@ export function seededRandom(seed: number) {
     between: (least: number, most: number) => least + Math.floor(next() * (most - least + 1)),
     chance: (probability: number) => next() < probability,
     pick: <T>(values: readonly T[]): T => values[Math.floor(next() * values.length)]!,
-    /** A generator of its own, so that what runs at the same time does not take each other's choices. */
+    /** A separate generator, so that concurrent work does not take each other's numbers. */
     fork: () => seededRandom(Math.floor(next() * 4_294_967_296)),
   };
 }

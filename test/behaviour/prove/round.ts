@@ -14,7 +14,7 @@ import type { World } from "./world.ts";
 const CLIENTS = 3;
 const KEY_LIFE_MS = 3_600_000;
 const STUCK_AFTER_MS = 40_000;
-/** For what a dead job has left of its own pause. */
+/** Enough for the rest of the pause of a dead job. */
 const LEFT_BEHIND_MS = 2_000;
 
 export interface Round {
@@ -47,7 +47,7 @@ export async function playRound(round: Round, before: JobFacts[]): Promise<JobFa
   ]);
   world.line?.heal();
   await allEnded(world, facts);
-  // What was still on its way to an agent when its client gave up has arrived by now.
+  // A request that was in flight when its client stopped waiting has arrived by now.
   await sleep(20);
   const records = await allEnded(world, facts);
   const span = { from, to: Date.now(), offsets: world.takeClockOffsets() };

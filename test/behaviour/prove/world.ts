@@ -34,7 +34,7 @@ const START_PATIENCE_MS = 30_000;
 export type World = Awaited<ReturnType<typeof createWorld>>;
 
 /**
- * The product as it is deployed, on a disk of its own, with a service manager
+ * The product as it is deployed, on a separate disk, with a service manager
  * that starts again what dies: the API with its agent embedded, or with a remote
  * one behind a line that can be harmed.
  */

@@ -189,7 +189,7 @@ function open(url: string, text: string): Promise<Socket> {
   });
 }
 
-/** The status lines of the answers, each request on a connection of its own. */
+/** The status lines of the answers, each request on a separate connection. */
 async function answersTo(url: string, requests: string[]): Promise<string> {
   const answers = await Promise.all(
     requests.map((request) => rawRequest(url, request, { isEnough: hasHead })),

@@ -40,7 +40,7 @@ describe("a hostile job that runs as the user of the service", () => {
       await until(async () => (await isOrphan(pid)) || undefined);
       await hub.kill(run, { signal: "SIGKILL" });
       expect((await hub.ended(run)).status).toBe("killed");
-      expect(existsSync(`/proc/${pid}`), "only a cgroup or a user of its own would hold it").toBe(true);
+      expect(existsSync(`/proc/${pid}`), "only a cgroup or a separate user would contain it").toBe(true);
     } finally {
       process.kill(pid, "SIGKILL");
     }

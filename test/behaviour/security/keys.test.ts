@@ -142,7 +142,7 @@ describe("a keys file that changes continuously", () => {
 
   test("refuses no valid key, and accepts none that is unknown or was revoked more than a second ago", async () => {
     await using hub = await startHub({ keys: [STAYS, ALL] });
-    /** When a key was taken away; Infinity while it is there. */
+    /** When a key was taken away; Infinity while it is in the file. */
     const revokedAt = new Map([
       [ALL.key, Infinity],
       [OTHER.key, 0],

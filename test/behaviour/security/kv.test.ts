@@ -44,7 +44,7 @@ const FORGERIES: [string, (forger: { mine: Json; theirs: Json; script: Json; old
     ({ mine, script }) => entry(mine, { ...mine["run"], run_id: script["run_id"] }),
   ],
   ["a run of another request", ({ mine, old }) => entry(mine, old)],
-  ["a run that is not there", ({ mine }) => entry(mine, { ...mine["run"], run_id: "run_000000000000" })],
+  ["a run that does not exist", ({ mine }) => entry(mine, { ...mine["run"], run_id: "run_000000000000" })],
   ["an id that is a path", ({ mine }) => entry(mine, { ...mine["run"], run_id: "../health" })],
   ["an id of an object", ({ mine }) => entry(mine, { ...mine["run"], run_id: "__proto__" })],
   ["a source of an object", ({ mine }) => entry(mine, { ...mine["run"], source: "constructor" })],
@@ -78,7 +78,7 @@ const STORES: [string, (dir: string) => { kv: KV; forge(key: string, value: stri
       const file = join(dir, "kv.db");
       return {
         kv: sqliteKV(file),
-        // As whoever can write the file.
+        // As anyone who can write the file.
         async forge(key, value) {
           using db = new DatabaseSync(file);
           db.prepare("INSERT OR REPLACE INTO kv VALUES (?, ?, ?)").run(key, value, Number.MAX_SAFE_INTEGER);
@@ -192,7 +192,7 @@ describe("a keys file in a KV with forged entries", () => {
     "an end that is no date": keys({ ...forged, expires: "never" }),
     "an end that is a number": keys({ ...forged, expires: 9e15 }),
     "one key twice": keys(GOOD, { ...GOOD, scopes: ["*"] }, forged),
-    "a good key beside a wrong one": keys(forged, { name: "x" }),
+    "a good key next to a wrong one": keys(forged, { name: "x" }),
     "an entry that is null": keys(forged, null),
     "a prototype that is a list of keys": `{"__proto__": ${keys(forged)}}`,
     "a prototype in the entry": `{"keys": [{"__proto__": ${JSON.stringify(forged)}}]}`,
@@ -347,7 +347,7 @@ async function startWorld(open: (typeof STORES)[number][1]) {
   });
 }
 
-/** The entry of a launch, but for its run: whoever knows the request can make one, as handlers/idempotency.ts does. */
+/** The entry of a launch, except for its run: anyone who knows the request can make one, as handlers/idempotency.ts does. */
 function entryFor(body: object, time: number): Json {
   const sorted = Object.entries(body).toSorted(([a], [b]) => (a < b ? -1 : 1));
   return { fingerprint: sha256(JSON.stringify(sorted)), expires_at: Math.floor(time / 1_000) + 3_600 };

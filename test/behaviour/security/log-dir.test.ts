@@ -125,9 +125,9 @@ describe("an existing file with the name of the next log", () => {
 
     expect(status).toBe(201);
     await hub.ended(json);
-    expect(paths, "a name of its own").not.toContain(json.log_path);
+    expect(paths, "a separate name").not.toContain(json.log_path);
     expect(await hub.log(json)).toBe(`written by ${what.replaceAll(" ", "-")}\n`);
-    // Also for whoever has not looked before: the name may be taken at the last moment.
+    // Also without a look before: the name may be taken at the last moment.
     expect(() => createLog(paths[0]!)).toThrow("EEXIST");
     expect(paths.map(sizeAndInode)).toEqual(before);
     expectUntouched();
@@ -230,7 +230,7 @@ describe("a log_dir", () => {
           try {
             createLog(join(moving, "logs", `${tries}.log`))[Symbol.dispose]();
           } catch {
-            // The link was there, or nothing was.
+            // Either the link existed or nothing did.
           }
         }
         expect([...seen]).not.toContain(closed);

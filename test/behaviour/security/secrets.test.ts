@@ -115,7 +115,7 @@ describe("secrets", () => {
   test("a presented key is looked up by its digest and never compared as text", () => {
     for (const folder of ["handlers", "adapters", "host-agent"]) {
       for (const [file, text] of Object.entries(sources(folder))) {
-        // Clients: what they compare is on the side of whoever has the key.
+        // Clients: they compare on the side of the owner of the key.
         if (/\/(?:cli|console|api-docs|dist)\//.test(file)) continue;
         const compared =
           text.match(/\b(?:presented\w*|\w+\.key|secret)(?:\([^)]*\))?\s*[!=]={1,2}(?![=\s]*undefined).*/g) ??

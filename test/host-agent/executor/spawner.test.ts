@@ -89,7 +89,7 @@ describe("the process that starts runs", () => {
   });
 });
 
-/** In the middle of whatever it does; there may be none at this moment. */
+/** At any point of its work; none may exist at this moment. */
 function killSpawner(): void {
   for (const pid of spawnersOf(process.pid)) process.kill(pid, "SIGKILL");
 }

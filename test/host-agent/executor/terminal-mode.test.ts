@@ -32,7 +32,7 @@ describe("terminal mode", () => {
   );
 
   test.for(["1.52.0", "1.52.1", "1.100.0", "2.0.0", process.versions.uv])(
-    "is there on libuv %s",
+    "is available on libuv %s",
     async (uv) => {
       expect(await missingForTerminal(uv)).toBe(undefined);
     },
@@ -65,13 +65,13 @@ describe("terminal mode", () => {
     const path = await hub.script("burst.sh", `printf %0${BURST_BYTES}d 0`);
     await Promise.all(Array.from({ length: 60 }, () => hub.post(RUNS, { path, terminal: true })));
 
-    // The embedded server goes by the same loop.
+    // The embedded server uses the same loop.
     runInThisContext(STALL);
     const found = new Map<string, [status: string, size: number]>();
     await until(async () => {
       const runs = (await hub.get(`${RUNS}?limit=100`)).json.runs as RunRecord[];
       for (const { run_id, log_path, status, ended_at } of runs) {
-        // At once: whoever is told that it is over need not come again for the rest.
+        // At once: a client that sees the end need not ask again for the rest.
         if (ended_at !== null && !found.has(run_id)) found.set(run_id, [status, statSync(log_path).size]);
       }
       return found.size === 60 || undefined;

@@ -11,7 +11,7 @@ const MIB = 1_048_576;
 describe("the server's memory", () => {
   test.for([
     ["one line of 200 MB", "head -c 200000000 /dev/zero | tr '\\0' x"],
-    ["a second of yes", "timeout 1 yes 'a line that goes on for ever'; exit 0"],
+    ["a second of yes", "timeout 1 yes 'a line that goes on forever'; exit 0"],
   ] as const)("does not grow with %s in a log", async ([, script]) => {
     let server = 0;
     const deploy = serverProcess({ stopSignal: "SIGTERM", onStart: (pid) => (server = pid) });

@@ -12,13 +12,13 @@ import { ApiProblem } from "../../../host-agent/protocol/problem.ts";
 import type { LaunchAnswer, LaunchOrder } from "../../../host-agent/protocol/launch.ts";
 import { until } from "../../support/hub.ts";
 
-const ROOM = 3;
+const LIMIT = 3;
 
 test("concurrent launches start up to the limit, and each launch above it is refused separately", async () => {
   const host = await startHost();
   const outcomes = await Promise.all(["a", "b", "c", "d", "e"].map((token) => host.launch(token, "wait")));
 
-  expect(outcomes.map(summary)).toEqual([...Array(ROOM).fill("new"), "too_many_runs", "too_many_runs"]);
+  expect(outcomes.map(summary)).toEqual([...Array(LIMIT).fill("new"), "too_many_runs", "too_many_runs"]);
   await host.release();
   expect(summary(await host.launch("d", "quick"))).toBe("new");
 });
@@ -78,7 +78,7 @@ async function startHost() {
       stateDir: join(dir, "state"),
       scriptRoots: [scripts],
       recipesFile: join(dir, "none.json"),
-      maxRunning: ROOM,
+      maxRunning: LIMIT,
       callbacks: { hosts: [parseCallbackHost("hooks.example")!], secret: "0123456789abcdef0123456789abcdef" },
     },
     { PATH: process.env["PATH"] },

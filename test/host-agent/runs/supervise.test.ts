@@ -42,8 +42,8 @@ test("a failure for one run stops neither the limits of other runs nor the pruni
     // A child that the run has left behind writes on.
     await appendFile(left!.log_path, "x".repeat(3 * LIMIT));
     using opened = open(hub, {
-      change: { of: first.run_id, message: "no room for the first" },
-      remove: { of: stuck!.run_id, message: "no room for the old one" },
+      change: { of: first.run_id, message: "disk full for the first" },
+      remove: { of: stuck!.run_id, message: "disk full for the old one" },
     });
     const { store } = opened;
     const executor = localExecutor({ stateDir: hub.stateDir, env: {}, runUser: undefined });
@@ -66,7 +66,7 @@ test("a failure for one run stops neither the limits of other runs nor the pruni
   });
 
   expect(failure).toBeInstanceOf(AggregateError);
-  expect(String(failure)).toMatch(/2 things failed.*no room for the first.*no room for the old one/);
+  expect(String(failure)).toMatch(/2 things failed.*disk full for the first.*no room for the old one/);
   expect(signalled).toEqual([undefined, true]);
   expect(pruned).toEqual([old!.run_id]);
   expect((await stat(left!.log_path)).size).toBe(LIMIT + logEndMark(LIMIT).length);
