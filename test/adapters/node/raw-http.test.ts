@@ -9,6 +9,7 @@ const HOST = "Host: localhost\r\n";
 const AUTH = `Authorization: Bearer ${ALL.key}\r\n`;
 const JSON_TYPE = "Content-Type: application/json\r\n";
 
+/** Nothing is started there, in whatever order the tests run; a test that launches has its own Hub. */
 let hub: Hub;
 beforeAll(async () => {
   hub = await startHub();
@@ -91,6 +92,7 @@ test.for([
     "one answer: what stands in the body is no request",
   ).toHaveLength(1);
   expect((await hub.get("/healthz")).status, "the server still serves").toBe(200);
+  expect((await hub.get(RUNS)).json.runs, "nothing in it was started").toEqual([]);
 });
 
 test("no request that a careless reader sees in another one has started anything", async () => {
@@ -165,8 +167,9 @@ test("a body that does not come leaves the server free for others", async () => 
 });
 
 test("lines that end in a bare LF are ends of lines or a 400, and never hide a request", async () => {
+  await using own = await startHub();
   const launch = smuggled("Content-Length: 21");
-  const answer = await rawRequest(hub.url, `GET /healthz HTTP/1.1\n${HOST}Content-Length: 0\n\n${launch}`, {
+  const answer = await rawRequest(own.url, `GET /healthz HTTP/1.1\n${HOST}Content-Length: 0\n\n${launch}`, {
     isEnough: (all) => / 201 /.test(all) || all.startsWith("HTTP/1.1 400 "),
   });
   expect([["400"], ["200", "201"]]).toContainEqual(
@@ -175,6 +178,7 @@ test("lines that end in a bare LF are ends of lines or a 400, and never hide a r
 });
 
 test("nothing that a client sends becomes a header of an answer", async () => {
+  await using own = await startHub();
   const forged = "%0d%0aX-Forged:%20yes%0d%0a%0d%0a";
   for (const [method, target] of [
     ["GET", `/${forged}`],
@@ -184,17 +188,18 @@ test("nothing that a client sends becomes a header of an answer", async () => {
     ["GET", `/api/v1/scripts/content?path=/${forged}`],
     ["DELETE", `${RUNS}/${forged}`],
   ]) {
-    const { text, headers } = await send(`${method} ${target} HTTP/1.1\r\n${HOST}${AUTH}\r\n`);
+    const { text, headers } = await rawRequest(own.url, `${method} ${target} HTTP/1.1\r\n${HOST}${AUTH}\r\n`);
     expect(headers.get("x-forged"), target).toBeNull();
     expect(text.split("\r\n\r\n", 1)[0], target).not.toMatch(/forged/i);
   }
   const body = JSON.stringify({ recipe_id: "hello", label: "a", args: "'\r\nX-Forged: yes'" });
-  const launched = await send(
+  const launched = await rawRequest(
+    own.url,
     `POST ${RUNS} HTTP/1.1\r\n${HOST}${AUTH}${JSON_TYPE}Prefer: wait=0\r\nContent-Length: ${body.length}\r\n\r\n${body}`,
   );
   expect(launched.status).toBe(201);
   expect(launched.headers.get("x-forged")).toBeNull();
-  await hub.ended(JSON.parse(launched.body));
+  await own.ended(JSON.parse(launched.body));
 });
 
 /** A launch whose body an odd framing of the request before it hides. */
