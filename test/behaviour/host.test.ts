@@ -80,29 +80,28 @@ describe("an internal error", () => {
 
 describe("the host", () => {
   let hub: Hub;
-  let inner: string;
   beforeAll(async () => {
     const busy = { recipe_id: "busy", title: "Busy", description: "Is being written", command: ["./busy"] };
     hub = await startHub({ deploy: withInnerRoot, recipes: [busy] });
-    inner = join(hub.root, "inner");
   });
   afterAll(() => hub[Symbol.asyncDispose]());
 
   test("the script list without a path has the scripts of all roots without duplicates, also with nested roots", async () => {
-    await mkdir(inner, { recursive: true });
-    await mkdir(join(hub.dir, "second"));
+    await using own = await startHub({ deploy: withInnerRoot });
+    await mkdir(join(own.root, "inner"), { recursive: true });
+    await mkdir(join(own.dir, "second"));
     const paths = [
-      await hub.script("outer.sh", "true"),
-      await hub.script("inner/both.sh", "true"),
-      join(hub.dir, "second/other.sh"),
+      await own.script("outer.sh", "true"),
+      await own.script("inner/both.sh", "true"),
+      join(own.dir, "second/other.sh"),
     ];
     await writeFile(paths[2]!, "true");
 
-    const { json } = await hub.get("/api/v1/scripts");
+    const { json } = await own.get("/api/v1/scripts");
 
     const listed = json.scripts.map((script: { path: string }) => script.path);
     expect(listed.toSorted()).toEqual(paths.toSorted());
-    expect((await hub.post(SCRIPTS, { path: paths[2] })).status).toBe(201);
+    expect((await own.post(SCRIPTS, { path: paths[2] })).status).toBe(201);
   });
 
   test("a path that cannot be a script is refused with the rule it breaks, whether it exists or not", async () => {

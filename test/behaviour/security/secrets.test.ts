@@ -1,4 +1,4 @@
-import { readdirSync, readFileSync } from "node:fs";
+import { readdirSync, readFileSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
 
 import { describe, expect, test } from "vitest";
@@ -40,7 +40,7 @@ describe("secrets", () => {
       });
       const path = await hub.script(
         "environment.sh",
-        `tr '\\0' '\\n' </proc/$$/environ; tr '\\0' '\\n' </proc/$PPID/environ; sleep 0.3`,
+        `tr '\\0' '\\n' </proc/$$/environ; tr '\\0' '\\n' </proc/$PPID/environ; until [ -e "${hub.dir}/go" ]; do sleep 0.02; done`,
       );
       const callback_url = `http://127.0.0.1:9/hook?token=${canary.callback}`;
       let answers = "";
@@ -66,6 +66,7 @@ describe("secrets", () => {
           return []; // It has ended since.
         }
       });
+      writeFileSync(join(hub.dir, "go"), "");
       for (const key of [canary.key, canary.wrong]) {
         for (const route of [
           "/healthz",
