@@ -66,7 +66,7 @@ test("a failure for one run stops neither the limits of other runs nor the pruni
   });
 
   expect(failure).toBeInstanceOf(AggregateError);
-  expect(String(failure)).toMatch(/2 things failed.*disk full for the first.*no room for the old one/);
+  expect(String(failure)).toMatch(/2 things failed.*disk full for the first.*disk full for the old one/);
   expect(signalled).toEqual([undefined, true]);
   expect(pruned).toEqual([old!.run_id]);
   expect((await stat(left!.log_path)).size).toBe(LIMIT + logEndMark(LIMIT).length);
