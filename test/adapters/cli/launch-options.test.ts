@@ -106,7 +106,9 @@ test("--dry-run shows what would start, starts nothing, and its code says whethe
   expect(JSON.parse(json.stdout) as LaunchPreview).toMatchObject({ dry_run: true, would_start: true });
   expect(no).toMatchObject({
     code: 69,
-    stdout: expect.stringMatching(/^starts +no: Cannot start it: there is no program/),
+    stdout: expect.stringMatching(
+      /^starts +no: Cannot start it: program "[^"]+" was not found or is not executable/,
+    ),
   });
   expect(script).toMatchObject({ code: 0, stdout: expect.stringContaining("sha256") });
   expect(both.code).toBe(64);

@@ -218,7 +218,7 @@ const FAULTS: Fault[] = [
   {
     name: "a recipe whose program is missing",
     put: (installation) => writeRecipe(installation, { command: ["no-such-program"] }),
-    says: /Recipe hello: there is no program "no-such-program"/,
+    says: /Recipe hello: program "no-such-program" was not found or is not executable/,
     advises: /Install it/,
   },
   {

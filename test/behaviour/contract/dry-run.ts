@@ -15,7 +15,11 @@ async function countRuns(hub: Hub): Promise<number> {
 }
 
 const FAULTY = [
-  ["no program", { recipe_id: "no-program", command: ["no-such-program"] }, /no program "no-such-program"/],
+  [
+    "no program",
+    { recipe_id: "no-program", command: ["no-such-program"] },
+    /program "no-such-program" was not found or is not executable/,
+  ],
   ["no folder", { recipe_id: "no-cwd", cwd: "gone" }, /working folder does not exist/],
   ["a log folder that is a file", { recipe_id: "no-logs", log_dir: "recipes.json" }, /Cannot start it/],
 ] as const;

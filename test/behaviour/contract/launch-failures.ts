@@ -22,14 +22,24 @@ const BROKEN = [
     { cwd: "recipes.json", command: ["true"] },
     "working folder",
   ],
-  ["a missing program", "no-program", { command: ["no-such-program"] }, 'no program "no-such-program"'],
+  [
+    "a missing program",
+    "no-program",
+    { command: ["no-such-program"] },
+    'program "no-such-program" was not found or is not executable',
+  ],
   [
     "a program that is not executable",
     "no-x",
     { command: ["./recipes.json"] },
-    'no program "./recipes.json"',
+    'program "./recipes.json" was not found or is not executable',
   ],
-  ["a folder as the program", "folder", { command: ["/tmp"] }, 'no program "/tmp"'],
+  [
+    "a folder as the program",
+    "folder",
+    { command: ["/tmp"] },
+    'program "/tmp" was not found or is not executable',
+  ],
   [
     "a log folder that cannot be made",
     "no-logs",

@@ -42,7 +42,7 @@ export function launchLimitsContract(deploy: Deploy): void {
       const launch = () =>
         hub.post(PIPELINES, { recipe_id: "hello" }, { headers: { "idempotency-key": "k" } });
 
-      expectTooMany(await launch(), "2 runs");
+      expectTooMany(await launch(), "limit of 2 concurrent runs");
       expect((await hub.get(PIPELINES)).json.runs).toEqual([]);
 
       await hub.kill(runs[0]!, { signal: "SIGKILL" });
