@@ -16,11 +16,13 @@ const ROOMS: Record<string, string[]> = {
   executor: ["system", "protocol", "logs"],
   store: ["system", "protocol", "executor/executor.ts"],
   catalogue: ["system", "protocol"],
-  callbacks: ["system", "protocol", "store"],
-  audit: ["system", "protocol", "store"],
+  callbacks: ["system", "protocol"],
+  audit: ["system", "protocol"],
   door: ["system", "protocol"],
   runs: ["system", "protocol", "store", "logs", "catalogue", "executor/executor.ts"],
 };
+/** What a room may import types of, in addition. */
+const TYPES_OF: Record<string, string[]> = { callbacks: ["store"], audit: ["store"] };
 /** Rooms that run anywhere, or look at no file or process themselves. */
 const WITHOUT_NODE = new Set(["runs", "protocol"]);
 /** The shipped recipes and the unit are no modules of the agent. */
@@ -54,13 +56,18 @@ test("the linter refuses each import that a room may not have, and no other", as
       "../../test/support/hub.ts",
       "./own.ts",
     ];
-    write(dir, `host-agent/${room}/probe.ts`, specifiers);
-    const isAllowed = (specifier: string): boolean =>
+    const mayImport = (specifier: string, places: string[]): boolean =>
       specifier === "./own.ts" ||
       (specifier === "node:fs" && !WITHOUT_NODE.has(room)) ||
-      allowed.some((place) => specifier === `../${place}` || specifier.startsWith(`../${place}/`));
-    for (const specifier of specifiers) {
-      if (!isAllowed(specifier)) expected.push(`host-agent/${room}/probe.ts ${specifier}`);
+      places.some((place) => specifier === `../${place}` || specifier.startsWith(`../${place}/`));
+    for (const [file, places] of [
+      ["probe.ts", allowed],
+      ["types.ts", [...allowed, ...(TYPES_OF[room] ?? [])]],
+    ] as const) {
+      const path = `host-agent/${room}/${file}`;
+      write(dir, path, specifiers, file === "types.ts");
+      for (const specifier of specifiers)
+        if (!mayImport(specifier, [...places])) expected.push(`${path} ${specifier}`);
     }
   }
   const handlers = ["node:fs", "cloudflare:workers", "../adapters/node/node.ts", "../host-agent/agent.ts"];
@@ -70,11 +77,16 @@ test("the linter refuses each import that a room may not have, and no other", as
   expect((await refusals(dir)).toSorted()).toEqual(expected.toSorted());
 });
 
-function write(dir: string, path: string, specifiers: string[]): void {
-  const lines = specifiers.map((specifier, i) => `import { a as a${i} } from "${specifier}";`);
-  const used = specifiers.map((_, i) => `a${i}`).join(", ");
+function write(dir: string, path: string, specifiers: string[], asTypes = false): void {
+  const lines = specifiers.map(
+    (specifier, i) => `import ${asTypes ? "type " : ""}{ A as A${i} } from "${specifier}";`,
+  );
+  const names = specifiers.map((_, i) => `A${i}`);
+  const uses = asTypes
+    ? `export type Used = ${names.join(" | ")};`
+    : `export const used = [${names.join(", ")}];`;
   mkdirSync(dirname(join(dir, path)), { recursive: true });
-  writeFileSync(join(dir, path), `${lines.join("\n")}\nexport const used = [${used}];\n`);
+  writeFileSync(join(dir, path), `${lines.join("\n")}\n${uses}\n`);
 }
 
 /** The file and specifier of each import that is refused. */
