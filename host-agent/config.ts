@@ -53,29 +53,29 @@ const AgentEnv = z.object({
   XDG_STATE_HOME: z.string().optional(),
 });
 
-/** Where the agent keeps its state and what it may run. All paths are absolute. */
+/** Where the agent keeps its state, and what it may run. All paths are absolute. */
 export interface AgentConfig {
   stateDir: string;
   scriptRoots: string[];
   recipesFile: string;
   maxRunning: number;
-  /** A log shows at most so many bytes of its run; undefined for no limit. */
+  /** The limit of a log in bytes; undefined for no limit. */
   maxLogBytes?: number | undefined;
-  /** What becomes of a run whose log is over the limit: it goes on, or is stopped. */
+  /** What happens to a run whose log is over the limit: it continues, or is stopped. */
   logLimitAction?: LogLimitAction;
-  /** Ended runs are kept for so many days; undefined for ever. */
+  /** Ended runs are kept for this number of days; undefined for no limit. */
   keepRunsDays?: number | undefined;
   /** `user` or `user:group` that runs are started as; undefined for the agent's own. */
   runAs?: string | undefined;
   /** Where changes are recorded; undefined for audit.log in the state folder. */
   auditFile?: string | undefined;
-  /** Who may be told the ends of runs; nobody without a secret to sign with. */
+  /** Receivers of the ends of runs; without a secret to sign with nothing is sent. */
   callbacks: { hosts: CallbackHost[]; secret: string | undefined };
 }
 
 export type LogLimitAction = "truncate" | "stop";
 
-/** An agent of its own, behind its door. */
+/** The settings of a separate agent, with its door. */
 export interface DoorConfig {
   agent: AgentConfig;
   /** The tag that requests must be signed with. */
@@ -118,7 +118,7 @@ export function readAgentConfig(env: Env): AgentConfig {
   };
 }
 
-/** 24 to 64 bytes in base64, as Standard Webhooks has it. No error shows any of it. */
+/** 24 to 64 bytes in base64, as in Standard Webhooks. No error message contains any of it. */
 const CALLBACK_SECRET = /^whsec_(?=(?:[A-Za-z\d+/]{4})*(?:[A-Za-z\d+/]{2}==|[A-Za-z\d+/]{3}=)?$).{32,88}$/;
 
 function readCallbackSecret(env: Env, hosts: readonly CallbackHost[]): string | undefined {
@@ -126,14 +126,14 @@ function readCallbackSecret(env: Env, hosts: readonly CallbackHost[]): string | 
   if (!secret) {
     if (hosts.length === 0) return undefined;
     throw new ConfigError(
-      "HUB_CALLBACK_SECRET: must be set where HUB_CALLBACK_HOSTS is; `echo whsec_$(openssl rand -base64 32)` makes one",
+      "HUB_CALLBACK_SECRET: must be set together with HUB_CALLBACK_HOSTS; `echo whsec_$(openssl rand -base64 32)` makes one",
     );
   }
   if (CALLBACK_SECRET.test(secret)) return secret;
   throw new ConfigError("HUB_CALLBACK_SECRET: must be whsec_ and 24 to 64 bytes in base64");
 }
 
-/** The agent's name, as both of its sides are set up with it. */
+/** The agent's name: the same setting for the edge and the agent. */
 export const AgentName = z
   .string()
   .regex(/^[\w.-]{1,64}$/, "must be 1-64 letters, digits, or any of _ . -")
@@ -150,7 +150,7 @@ const DoorEnv = z.object({
   HUB_AGENT_TRUST: z.string().min(1, "must not be empty").optional(),
 });
 
-/** Reads the settings of an agent of its own. Throws ConfigError. */
+/** Reads the settings of a separate agent. Throws ConfigError. */
 export function readDoorConfig(env: Env): DoorConfig {
   const agent = readAgentConfig(env);
   const values = parseEnv(DoorEnv, env);

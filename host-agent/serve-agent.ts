@@ -3,7 +3,7 @@ import type { DoorConfig, Env } from "./config.ts";
 import { type OpenDoor, serveAtDoor } from "./door/serve.ts";
 import type { Log } from "./system/log-line.ts";
 
-/** An agent that listens behind its door; `stop` closes both and lets the runs go on. */
+/** An agent that listens behind its door; `stop` closes both and lets the runs continue. */
 export type ServingAgent = OpenDoor & Pick<Agent, "recipesProblem" | "countAlive">;
 
 /** Starts an agent behind its door; `now` is the clock of its runs, not of the door. Throws ConfigError when a setting or a file forbids it. */

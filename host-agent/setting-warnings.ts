@@ -3,7 +3,7 @@ import { distance } from "fastest-levenshtein";
 import type { Env } from "./config.ts";
 import { statsOf } from "./system/file-version.ts";
 
-/** All that the programs of the Hub read from their environment. */
+/** All settings that the programs of the Hub read from their environment. */
 const SETTINGS = [
   "HUB_AGENT_KEY",
   "HUB_AGENT_LISTEN",
@@ -36,9 +36,9 @@ const SETTINGS = [
 const GROUP_AND_OTHERS = 0o077;
 
 /**
- * What in the settings forbids no start and is hardly meant, a sentence each:
- * names that are none, script roots that are missing or everything, and
- * `secretFiles`, by the setting that names them, that others may open.
+ * Settings that do not prevent a start but are probably mistakes, a sentence each:
+ * unknown names, script roots that do not exist or are `/`, and
+ * `secretFiles`, by the setting that names them, that other users may open.
  */
 export function settingWarnings(env: Env, secretFiles: Readonly<Record<string, string>>): string[] {
   const unknown = Object.keys(env).filter((name) => name.startsWith("HUB_") && !SETTINGS.includes(name));
@@ -48,13 +48,13 @@ export function settingWarnings(env: Env, secretFiles: Readonly<Record<string, s
     ...unknown.map((name) => `${name} is not a setting${suggestion(name)}`),
     ...roots
       .filter((root) => statsOf(root) === undefined)
-      .map((root) => `HUB_SCRIPT_ROOTS: ${root} is not there; nothing in it can be launched`),
+      .map((root) => `HUB_SCRIPT_ROOTS: ${root} does not exist; nothing in it can be launched`),
     ...roots
       .filter((root) => /^\/+$/.test(root))
       .map((root) => `HUB_SCRIPT_ROOTS: ${root} lets every script of this host be launched`),
     ...files
       .filter(([, path]) => isOpen(path))
-      .map(([name, path]) => `${name}: ${path} is open to other users; chmod 600 closes it`),
+      .map(([name, path]) => `${name}: ${path} is open to other users; close it with chmod 600`),
   ];
 }
 

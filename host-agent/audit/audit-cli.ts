@@ -10,19 +10,19 @@ import type { AuditHead } from "../store/run-store.ts";
 
 const HELP = `Usage: npm run audit -- <command> [FILE] [options]
 
-  verify              Check every line; says which one was changed, removed, inserted or moved
+  verify              Check every line; report which one was changed, removed, inserted or moved
   head                Print the last line's number and hash: keep it elsewhere, for --head
 
-  --head SEQ:HASH     A line that was once the last one: it must be there still
-  --after HASH        The hash of the line before the first, for a file that goes on with another one
+  --head SEQ:HASH     A line that was once the last one: it must still exist
+  --after HASH        The hash of the line before the first one, for a file that continues another file
   --help              Show this
 
 Without FILE: HUB_AUDIT_FILE, or audit.log in HUB_STATE_DIR; then the last line is also compared with the one
-that the host-agent has noted in its database. Exit code: 0 intact, 1 not, 64 wrong usage, 66 no such file.`;
+that the host-agent noted in its database. Exit code: 0 intact, 1 not intact, 64 wrong usage, 66 file not found.`;
 
 const WHERE = "Name the file, or set HUB_AUDIT_FILE or HUB_STATE_DIR as for the service";
 const WHAT_NOW =
-  "Keep the file as it is. A backup, or a line that was kept elsewhere (audit head), tells what stood there; runs.db has the runs themselves.";
+  "Keep the file as it is. A backup, or a line that was kept elsewhere (audit head), shows the original; runs.db has the runs themselves.";
 
 const EX_USAGE = 64; // sysexits(3)
 const EX_NOINPUT = 66;
@@ -36,7 +36,7 @@ try {
   if (!isUsage && code !== "ENOENT" && code !== "EACCES") throw error;
   const { path, message } = error as NodeJS.ErrnoException;
   console.error(
-    isUsage ? message : `${path} ${code === "ENOENT" ? "is not there" : "may not be read"}. ${WHERE}`,
+    isUsage ? message : `${path} ${code === "ENOENT" ? "does not exist" : "cannot be read"}. ${WHERE}`,
   );
   process.exitCode = isUsage ? EX_USAGE : EX_NOINPUT;
 }
@@ -67,7 +67,7 @@ function run(args: string[]): number {
   }
   if (verdict.tornBytes > 0) {
     console.error(
-      `${path}: its last line is not complete (${verdict.tornBytes} bytes); the next entry says so`,
+      `${path}: its last line is not complete (${verdict.tornBytes} bytes); the next entry will record that`,
     );
   }
   const { seq, hash } = verdict.head;
@@ -77,7 +77,7 @@ function run(args: string[]): number {
   return 0;
 }
 
-/** What the host-agent noted last; only of its own file. */
+/** The line that the host-agent noted last; known for its configured file only. */
 function notedHead(file: string | undefined, stateDir: string): AuditHead | undefined {
   const path = join(stateDir, "runs.db");
   if (file !== undefined || !existsSync(path)) return undefined;

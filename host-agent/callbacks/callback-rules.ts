@@ -4,7 +4,7 @@ import ipaddr from "ipaddr.js";
 
 import { invalidField } from "../protocol/problem.ts";
 
-/** One host that may be called back, as the operator listed it. */
+/** One host of HUB_CALLBACK_HOSTS. */
 export interface CallbackHost {
   protocol: "https:" | "http:";
   /** As URL has it: lower case, punycode, IPv6 in brackets. */
@@ -14,7 +14,7 @@ export interface CallbackHost {
   mayBePrivate: boolean;
 }
 
-/** A URL that may be called back, and the entry of the list that says so. */
+/** An allowed URL, and the entry of the list that allows it. */
 export interface AllowedUrl {
   url: URL;
   host: CallbackHost;
@@ -25,7 +25,7 @@ export type CallbackRules = ReturnType<typeof callbackRules>;
 const ENTRY =
   /^(?:(?<scheme>https?):\/\/)?(?<host>\[[\da-f:.]+\]|[^\s:/?#@[\]\\+*%]+)(?::(?<port>\d{1,5}))?(?<flag>\+private)?$/i;
 
-/** Reads one entry of HUB_CALLBACK_HOSTS: `[http(s)://]host[:port][+private]`. Undefined when it is none. */
+/** Reads one entry of HUB_CALLBACK_HOSTS: `[http(s)://]host[:port][+private]`. Undefined for anything else. */
 export function parseCallbackHost(entry: string): CallbackHost | undefined {
   const { scheme = "https", host, port, flag } = ENTRY.exec(entry)?.groups ?? {};
   const url =
@@ -35,17 +35,17 @@ export function parseCallbackHost(entry: string): CallbackHost | undefined {
     protocol: url.protocol as CallbackHost["protocol"],
     hostname: url.hostname,
     port: url.port,
-    // An address stands for itself, and this name for the machine itself.
+    // The operator listed exactly this address; `localhost` is the machine itself.
     mayBePrivate: flag !== undefined || isAddress(url.hostname) || url.hostname === "localhost",
   };
 }
 
-/** Which URLs may be called back: those of the listed hosts, by the listed scheme and port, and no others. */
+/** Allows the URLs of the listed hosts, by the listed scheme and port, and no others. */
 export function callbackRules(hosts: readonly CallbackHost[]) {
-  /** The listed host of a URL; undefined when there is none. */
+  /** The URL with its listed host; undefined when no listed host matches. */
   function match(text: string): AllowedUrl | undefined {
     const url = URL.parse(text);
-    // The very URL is parsed once more for the request, so there is no second reading of it.
+    // The parsed URL is what is requested: nothing parses the text again.
     if (url === null || url.username !== "" || url.password !== "" || url.hash !== "") return undefined;
     const host = hosts.find(
       ({ protocol, hostname, port }) =>
@@ -56,10 +56,13 @@ export function callbackRules(hosts: readonly CallbackHost[]) {
 
   return {
     match,
-    /** Throws `invalid_request` for a URL that may not be called back; says nothing of which may. */
+    /** Throws `invalid_request` for a URL that is not allowed; the message does not reveal the allowed hosts. */
     check(text: string): void {
       if (hosts.length === 0) {
-        throw invalidField("body.callback_url", "is not taken: this Hub has no hosts that it may call back");
+        throw invalidField(
+          "body.callback_url",
+          "is not accepted: the operator has allowed no callback hosts",
+        );
       }
       if (match(text)) return;
       throw invalidField(

@@ -11,14 +11,14 @@ import {
 } from "../protocol/signature.ts";
 import type { FetchHandler } from "../system/http-listener.ts";
 
-/** Far above any order of the edge: its own bodies are at most 64 KiB. */
+/** Far above any request of the edge, whose bodies are at most 64 KiB. */
 const MAX_BODY_BYTES = 1_048_576;
-/** So many refusals a second are logged one by one; the others are counted, or anybody could fill the disk. */
+/** This many refusals a second are logged one by one; the others are counted, or anybody could fill the disk. */
 const LOGGED_PER_SECOND = 200;
 const MAX_LOGGED_LENGTH = 200;
 
 export interface DoorOptions {
-  /** What lies behind the door. */
+  /** What admitted requests are passed to. */
   agent: FetchHandler;
   /** The agent's name: the tag that a signature must bear. */
   name: string;
@@ -29,9 +29,9 @@ export interface DoorOptions {
 }
 
 /**
- * Lets a request through to the agent when it is signed by a trusted key, for
- * this agent, just now, for the first time, body included. All others get one
- * and the same answer; why, only the log says.
+ * Passes a request to the agent when it is signed by a trusted key, for
+ * this agent, just now, for the first time, body included. All others get the
+ * same answer; only the log has the reason.
  */
 export function createDoor({ agent, name, trusted, nonces, log, now }: DoorOptions): FetchHandler {
   const logRefusal = refusalLog(log, now);
@@ -58,7 +58,7 @@ export function createDoor({ agent, name, trusted, nonces, log, now }: DoorOptio
     try {
       admitted = await admit(request);
     } catch (error) {
-      // A refusal, or a fault of ours: nobody comes in by it either way.
+      // A refusal, or an error of ours: the request is not admitted either way.
       logRefusal(request, error);
       return dullAnswer();
     }
@@ -77,7 +77,7 @@ function takeNonce(nonces: NonceMemory, nonce: string, created: number): void {
   if (taken === "before") throw new Refusal("before_start");
 }
 
-/** A Request with GET has no body to be looked at, whatever came over the wire. */
+/** A Request with GET has no body to check, whatever was sent. */
 function claimsBodyOfGet({ method, headers }: Request): boolean {
   if (method !== "GET" && method !== "HEAD") return false;
   return headers.has("transfer-encoding") || Number(headers.get("content-length") ?? 0) !== 0;
@@ -109,7 +109,7 @@ function refusalLog(log: Log, now: () => number) {
       level: reason === "internal" ? "error" : "warn",
       event: "refused",
       reason,
-      detail: reason === "internal" ? "something went wrong here" : REFUSALS[reason],
+      detail: reason === "internal" ? "an error inside the agent" : REFUSALS[reason],
       method,
       url: url.slice(0, MAX_LOGGED_LENGTH),
       ...(cause instanceof Error && { cause: cause.message.slice(0, MAX_LOGGED_LENGTH) }),

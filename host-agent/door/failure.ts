@@ -1,22 +1,22 @@
 import { isExhausted } from "../system/exhaustion.ts";
 import { ApiProblem } from "../protocol/problem.ts";
 
-/** The result codes of SQLite (sqlite.org/rescode.html) that say "not now": BUSY, READONLY, IOERR, FULL. */
+/** The result codes of SQLite (sqlite.org/rescode.html) of failures that may pass: BUSY, READONLY, IOERR, FULL. */
 const SQLITE_NOT_NOW = new Set([5, 8, 10, 13]);
 
-/** What to tell the caller of whatever was thrown here. What is no ApiProblem is our own fault: its cause is for the log only. */
+/** The problem to answer for an error. Anything but an ApiProblem is an internal error: its cause is for the log only. */
 export function failureOf(thrown: unknown): ApiProblem {
   if (thrown instanceof ApiProblem) return thrown;
   const errcode = (thrown as { errcode?: number } | null)?.errcode;
   if (errcode !== undefined && SQLITE_NOT_NOW.has(errcode & 0xff)) {
-    return new ApiProblem("host_unavailable", "The host cannot write its state now; try again", {
+    return new ApiProblem("host_unavailable", "The host cannot write its state now. Try again", {
       retryAfterSeconds: 10,
       cause: thrown,
     });
   }
   if (isExhausted(thrown)) {
     const { code } = thrown as NodeJS.ErrnoException;
-    return new ApiProblem("host_unavailable", `The host is short of something now (${code}); try again`, {
+    return new ApiProblem("host_unavailable", `The host lacks a resource now (${code}). Try again`, {
       retryAfterSeconds: 10,
       cause: thrown,
     });

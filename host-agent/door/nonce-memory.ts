@@ -3,27 +3,27 @@ import { constants, readFileSync, writeSync } from "node:fs";
 import { MAX_AGE_SECONDS, MAX_SKEW_SECONDS } from "../protocol/signature.ts";
 import { openFile } from "../system/open-file.ts";
 
-/** The mark is always written over itself with the same length: that needs no room on the disk. */
+/** The mark is always overwritten with the same length: that needs no new disk space. */
 const MARK_DIGITS = 15;
 
 export type NonceMemory = ReturnType<typeof openNonceMemory>;
 
 /**
- * Remembers the nonces of all signatures that may still be young enough, and
- * nothing older. It refuses what was created before the time that it can speak
- * for, and so it forgets nothing by a restart: the file at `path` keeps the
- * highest creation time that an agent ever accepted, and the next agent begins
- * behind it, and not before its own start. It is written at most once a second.
+ * Remembers the nonces of all signatures that are not too old yet, and
+ * nothing older. Signatures that were created before this memory began are refused,
+ * so a restart lets no replay in: the file at `path` keeps the
+ * highest creation time that an agent ever accepted, and the memory of the next agent begins
+ * after it, and not before its own start. The file is written at most once a second.
  */
 export function openNonceMemory(path: string, now: () => number = Date.now) {
   const nowSeconds = () => Math.floor(now() / 1000);
-  // A mark further ahead than a signer's clock may be is from a clock that has been put right since.
+  // A mark further ahead than the allowed skew is from a clock that was corrected since.
   let mark = Math.min(readMark(path), nowSeconds() + MAX_SKEW_SECONDS);
-  /** Nothing created before this is known here. */
+  /** Creation times before this are outside the memory. */
   let notBefore = Math.max(nowSeconds(), mark + 1);
   const nonces = new Map<number, Set<string>>();
   const file = openFile(path, constants.O_WRONLY | constants.O_CREAT, 0o600);
-  // So that an empty file is a damaged one, and never that of an agent which accepted nothing.
+  // An empty file is then always a damaged one.
   raiseMark(mark);
 
   function raiseMark(created: number): void {
@@ -38,7 +38,7 @@ export function openNonceMemory(path: string, now: () => number = Date.now) {
 
   return {
     /**
-     * Takes a nonce of a valid signature: `new` once, `seen` ever after, and
+     * Takes a nonce of a valid signature: `new` the first time, `seen` every later time, and
      * `before` when it may have been seen before this memory began. Throws
      * when the mark cannot be written; then the nonce is not taken.
      */
@@ -58,7 +58,7 @@ export function openNonceMemory(path: string, now: () => number = Date.now) {
   };
 }
 
-/** The highest creation time that was accepted, in epoch seconds; one that is not readable stands for any time. */
+/** The highest creation time that was accepted, in epoch seconds; Infinity for a damaged file. */
 function readMark(path: string): number {
   let text: string;
   try {

@@ -12,7 +12,10 @@ import { createServer } from "./server.ts";
 import { openTrustedKeys } from "./trusted-keys.ts";
 import { freeSocketPath } from "./unix-socket.ts";
 
-/** Tight: only our own edges have any business here. */
+// What belongs in this folder: authentication of the edge - who may call the agent (door.ts, trusted-keys.ts, nonce-memory.ts) -
+// and the wire: the agent's routes over HTTP (server.ts) on a port or a Unix socket. May import system/ and protocol/.
+
+/** Tight: only our own edges connect here. */
 const BOUNDS: HttpBounds = {
   headersTimeoutMs: 5_000,
   requestTimeoutMs: 15_000,
@@ -22,7 +25,7 @@ const BOUNDS: HttpBounds = {
 };
 const STOP_GRACE_MS = 3_000;
 
-/** Where the door is, and who may come in. */
+/** Where the agent listens, and whom it trusts. */
 export interface DoorSettings {
   /** The tag that requests must be signed with. */
   name: string;
@@ -31,14 +34,14 @@ export interface DoorSettings {
   stateDir: string;
 }
 
-/** What the door has recorded: that its trusted keys changed, or that it refused a request. */
+/** What the door records: a change of its trusted keys, or a refused request. */
 interface DoorEvent {
   event: "trusted_keys" | "refused";
   outcome: string;
   [detail: string]: string | null;
 }
 
-/** The agent behind the door, as far as the door uses it. */
+/** The agent, as far as its door uses it. */
 export interface GuardedAgent {
   operations: Operations;
   audit: { record(event: DoorEvent): void; recordRefusal(event: DoorEvent): void };
@@ -48,16 +51,16 @@ export interface GuardedAgent {
 
 /** An open door. */
 export interface OpenDoor {
-  /** Where, in the form of HUB_AGENT_URL. */
+  /** Where it listens, in the form of HUB_AGENT_URL. */
   url: string;
   keyIds: string[];
-  /** Takes no more requests, finishes those under way, and closes the agent. */
+  /** Accepts no more requests, finishes those in progress, and closes the agent. */
   stop(): Promise<void>;
 }
 
 /**
- * Starts an agent and lets signed requests through to it. The trusted keys and the
- * address are looked at before the agent starts. Throws ConfigError when a setting or a file forbids it.
+ * Starts an agent and passes signed requests to it. The trusted keys and the
+ * address are checked before the agent starts. Throws ConfigError for a setting or a file that forbids the start.
  */
 export async function serveAtDoor<A extends GuardedAgent>(
   { name, listen: address, trustFile, stateDir }: DoorSettings,

@@ -55,7 +55,7 @@ const KillBody = z.strictObject({
 const ScriptsQuery = z.object({ path: HostPath.optional() });
 const ContentQuery = z.object({ path: HostPath });
 
-/** A request on its way to its route. */
+/** A request, as its route sees it. */
 interface AgentRequest {
   method: string;
   url: string;
@@ -92,7 +92,10 @@ export function createServer(agent: Agent, log: Log): FetchHandler {
       return ok(await agent.killRun(source, runId(request), order, who));
     })
     .all("*", () => {
-      throw new ApiProblem("route_not_found", "The host-agent has no such route; is it of another version?");
+      throw new ApiProblem(
+        "route_not_found",
+        "The host-agent does not have this route. Is it another version?",
+      );
     });
 
   return async (request) => {
@@ -153,7 +156,7 @@ function parse<S extends z.ZodType>(place: string, schema: S, value: unknown): z
   });
 }
 
-/** The one place where a throw becomes an answer. What is our own fault, or has a cause, is told to the log. */
+/** The one place where an error becomes an answer. An internal error, and one with a cause, is logged. */
 function problemAnswer(thrown: unknown, log: Log): Response {
   const { code, message, status, extras } = failureOf(thrown);
   const { errors, size, retryAfterSeconds, cause } = extras;

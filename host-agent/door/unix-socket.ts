@@ -5,19 +5,19 @@ import { connect } from "node:net";
 import { ConfigError } from "../system/config-error.ts";
 
 /**
- * Makes a path free to listen on: removes the socket that a dead agent left
- * there. Throws ConfigError when a live process answers on it, or when it is
- * something else than a socket.
+ * Frees a path to listen on: removes the socket that a dead agent left
+ * behind. Throws ConfigError when a live process answers on it, or when it is
+ * not a socket.
  */
 export async function freeSocketPath(path: string): Promise<void> {
   const stats = lstatSync(path, { throwIfNoEntry: false });
   if (!stats) return;
-  if (!stats.isSocket()) throw new ConfigError(`HUB_AGENT_LISTEN: ${path} is there and is no socket`);
+  if (!stats.isSocket()) throw new ConfigError(`HUB_AGENT_LISTEN: ${path} exists and is not a socket`);
   if (await answers(path)) throw new ConfigError(`HUB_AGENT_LISTEN: another process listens on ${path}`);
   unlinkSync(path);
 }
 
-/** False only when nobody can be listening: a process that is busy or not ours counts as alive. */
+/** False only when nothing can be listening: a process that is busy or not ours counts as alive. */
 async function answers(path: string): Promise<boolean> {
   const socket = connect(path);
   try {

@@ -4,9 +4,12 @@ import type { RecipeList } from "./recipe.ts";
 import type { KillOrder, RunList, RunRecord, RunStatus, Source } from "./run.ts";
 import type { ScriptContent, ScriptList } from "./script.ts";
 
+// What belongs in this folder: what the edge and the agent share - operations, their data, problems and signatures. It runs anywhere, and may
+// import nothing of ours but itself.
+
 /**
- * What the host-agent does for the API, whether it is a function call away or
- * behind HTTP. Every method throws an ApiProblem when it cannot do what was asked.
+ * What the host-agent does for the API, called as a function or
+ * over HTTP. Every method throws an ApiProblem when it cannot do its work.
  */
 export interface Agent {
   health(): Promise<AgentHealth>;
@@ -16,7 +19,7 @@ export interface Agent {
   readScript(path: string): Promise<ScriptContent>;
   /** Starts a run, at most once for each launch token. */
   launch(order: LaunchOrder): Promise<LaunchAnswer>;
-  /** What a launch would come to. Starts and records nothing. */
+  /** What a launch would do. Starts and records nothing. */
   previewLaunch(order: PreviewOrder): Promise<LaunchPreview>;
   listRuns(query: RunsQuery): Promise<RunList>;
   getRun(source: Source, runId: string, wait?: WaitQuery): Promise<RunRecord>;
@@ -34,7 +37,7 @@ export interface RunsQuery {
   cursor?: string | undefined;
 }
 
-/** Who asks for something, for the records. */
+/** The caller, for the records. */
 export interface Caller {
   keyName: string;
   requestId?: string | undefined;
@@ -42,13 +45,13 @@ export interface Caller {
 
 /** When to answer with a run's record. */
 export interface WaitQuery {
-  /** Answer when the run has ended, or after so long. */
+  /** Answer when the run has ended, or after this time. */
   waitSeconds?: number;
-  /** Aborts when nobody waits for the answer any more. */
+  /** Aborts when the client stopped waiting for the answer. */
   signal?: AbortSignal | undefined;
 }
 
-/** Which bytes of a log to read, and for how long to wait for some. */
+/** Which bytes of a log to read, and how long to wait for the first of them. */
 export interface LogQuery {
   after: number;
   maxBytes: number;

@@ -25,14 +25,14 @@ export const CallbackUrl = z
   .min(1, "must not be empty")
   .max(MAX_CALLBACK_URL_LENGTH, `must be at most ${MAX_CALLBACK_URL_LENGTH} characters`);
 
-/** What a launch may say beside what is to run. */
+/** What a launch may have in addition to what is to run. */
 export const LaunchOptions = z.object({
   label: Label.optional(),
   callback_url: CallbackUrl.optional(),
 });
 export type LaunchOptions = z.infer<typeof LaunchOptions>;
 
-/** Whatever is launched, and for whom. */
+/** What is launched, and for whom. */
 const PipelineLaunch = LaunchOptions.extend({
   source: z.literal("pipeline"),
   spec: PipelineSpec,
@@ -46,7 +46,7 @@ const ScriptLaunch = LaunchOptions.extend({
   request_id: RequestId.optional(),
 }).strict();
 
-/** What a preview is asked for: a launch without the identity of one. */
+/** A launch to preview: it has no identity. */
 export const PreviewOrder = z.discriminatedUnion("source", [PipelineLaunch, ScriptLaunch]);
 export type PreviewOrder = z.infer<typeof PreviewOrder>;
 
@@ -55,21 +55,21 @@ const LaunchIdentity = {
   fingerprint: z.string().regex(/^[0-9a-f]{64}$/),
 };
 
-/** What the edge asks the agent to launch; `launch_token` is the identity of the launch, not of the attempt. */
+/** A launch, as the edge sends it; `launch_token` identifies the launch, not the attempt. */
 export const LaunchOrder = z.discriminatedUnion("source", [
   PipelineLaunch.extend(LaunchIdentity),
   ScriptLaunch.extend(LaunchIdentity),
 ]);
 export type LaunchOrder = z.infer<typeof LaunchOrder>;
 
-/** What a launch would come to, had it not been a dry run. */
+/** What a launch would do without `dry_run`. */
 export const LaunchPreview = z
   .object({
     dry_run: z.literal(true),
     source: Source,
     would_start: z.boolean().meta({ description: "Whether this launch would start a run now." }),
     reason: z.string().nullable().meta({
-      description: "Why it would not, in one sentence; null when it would.",
+      description: "Why it would not start, in one sentence; null when it would.",
       example: null,
     }),
     code: z.string().nullable().meta({
@@ -83,7 +83,7 @@ export const LaunchPreview = z
     cmd: z.string().meta({ description: "The command line as the record would show it." }),
     cwd: z.string().meta({ description: "The folder it would start in." }),
     log_path_pattern: z.string().meta({
-      description: "Where its log would lie, with the local time of the launch.",
+      description: "The path of its log, with the local time of the launch.",
       example: "/home/mark/serveraihub/eval/logs/build_all_extra_features__YYYYMMDD_HHMMSS.log",
     }),
     environment: z.array(z.string()).meta({
@@ -96,13 +96,13 @@ export const LaunchPreview = z
       .meta({ description: "SHA-256 of the script's bytes as they are now; null for a recipe." }),
     limits: z
       .object({
-        timeout_seconds: z.int().nullable().meta({ description: "It would be stopped after this long." }),
-        max_running: z.int().nullable().meta({ description: "At most so many runs of this recipe at once." }),
+        timeout_seconds: z.int().nullable().meta({ description: "It would be stopped after this time." }),
+        max_running: z.int().nullable().meta({ description: "The limit of concurrent runs of this recipe." }),
         running: z.int().nullable().meta({ description: "Runs of this recipe now; null for a script." }),
-        host_max_running: z.int().meta({ description: "At most so many runs on the host at once." }),
+        host_max_running: z.int().meta({ description: "The limit of concurrent runs on the host." }),
         host_running: z.int().meta({ description: "Runs on the host now." }),
       })
-      .meta({ description: "What would hold it back or end it." }),
+      .meta({ description: "The limits that could refuse or stop it." }),
   })
   .meta({ id: "LaunchPreview" });
 export type LaunchPreview = z.infer<typeof LaunchPreview>;

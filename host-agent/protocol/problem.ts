@@ -1,4 +1,4 @@
-/** Every failure that a caller can be told about, and the status and title it is told with. */
+/** Every failure that a caller can receive, with its status and title. */
 export const PROBLEMS = {
   malformed_request: { status: 400, title: "The request is malformed" },
   unauthenticated: { status: 401, title: "A valid API key is needed" },
@@ -34,7 +34,7 @@ export const PROBLEMS = {
 
 export type ProblemCode = keyof typeof PROBLEMS;
 
-/** True for a string that is one of our codes; own keys only, so `constructor` is none. */
+/** True for one of our codes; own keys only, so `constructor` is not one. */
 export function isProblemCode(code: unknown): code is ProblemCode {
   return typeof code === "string" && Object.hasOwn(PROBLEMS, code);
 }
@@ -45,7 +45,7 @@ export interface FieldError {
   message: string;
 }
 
-/** What a problem may tell beside its code and detail. */
+/** What a problem may have in addition to its code and detail. */
 export interface ProblemExtras {
   errors?: FieldError[];
   /** The log's size in bytes, with `offset_beyond_end`. */

@@ -29,14 +29,14 @@ export const ParamName = z
   .regex(PARAM_NAME, "must be 1-64 letters, digits, dashes or underscores, starting with a letter");
 export const ParamFlag = z.string().regex(PARAM_FLAG, "must look like --limit or -n");
 
-/** What clients may know of a recipe's parameter: enough to draw a form of it. */
+/** A recipe's parameter, as clients see it: enough to draw a form of it. */
 export const Param = z
   .object({
     name: ParamName.meta({ description: "Its name in `params` of a launch.", example: "limit" }),
-    flag: ParamFlag.meta({ description: "The option that it becomes.", example: "--limit" }),
+    flag: ParamFlag.meta({ description: "The option of the command that it becomes.", example: "--limit" }),
     type: ParamType,
     required: z.boolean(),
-    description: z.string().optional().meta({ example: "Stop after so many records." }),
+    description: z.string().optional().meta({ example: "Stop after this number of records." }),
     enum: z.array(z.string()).optional().meta({ description: "The values of an `enum`." }),
     default: ParamValue.optional().meta({ description: "The value of a launch that gives none." }),
     pattern: z.string().optional().meta({
@@ -54,13 +54,13 @@ export const Recipe = z
     title: z.string(),
     description: z.string(),
     terminal: z.boolean().meta({ description: "Runs under a pseudo-terminal." }),
-    timeout_seconds: z.int().nullable().meta({ description: "The run is stopped after this long." }),
-    max_running: z.int().nullable().meta({ description: "At most so many runs of it at once." }),
+    timeout_seconds: z.int().nullable().meta({ description: "A run is stopped after this time." }),
+    max_running: z.int().nullable().meta({ description: "The limit of concurrent runs of this recipe." }),
     args_help: z.string().nullable().meta({
-      description: "What `args` may hold, in the operator's words.",
+      description: "What `args` may contain, in the operator's words.",
       example: "--limit N  stop after N records",
     }),
-    params: z.array(Param).meta({ description: "What `params` of a launch may hold." }),
+    params: z.array(Param).meta({ description: "The parameters that `params` of a launch may have." }),
   })
   .meta({ id: "Recipe" });
 export type Recipe = z.infer<typeof Recipe>;

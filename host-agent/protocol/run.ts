@@ -8,7 +8,7 @@ export type Source = z.infer<typeof Source>;
 
 export const RunStatus = z
   .enum(STATUSES)
-  .meta({ id: "RunStatus", description: "Where a run stands. Only `running` ever changes again." });
+  .meta({ id: "RunStatus", description: "The state of a run. Only `running` changes later." });
 export type RunStatus = z.infer<typeof RunStatus>;
 
 export const Signal = z.enum(SIGNALS);
@@ -16,18 +16,18 @@ export type Signal = z.infer<typeof Signal>;
 
 export const RunId = z.string().regex(RUN_ID, "must look like run_a1b2c3d4e5f6");
 
-/** The record of a run: what the host knows about it at the moment of the answer. */
+/** The record of a run: what the host knows about it at the time of the answer. */
 export const RunRecord = z
   .object({
     run_id: RunId.meta({ example: "run_a1b2c3d4e5f6" }),
     source: Source,
-    spec: z.union([PipelineSpec, ScriptSpec]).meta({ description: "What was asked for." }),
+    spec: z.union([PipelineSpec, ScriptSpec]).meta({ description: "What the client launched." }),
     pid: z
       .string()
       .nullable()
       .meta({ description: "Process id on the host; null if nothing was ever started.", example: "3505615" }),
     log_path: z.string().meta({
-      description: "Where the log lies on the host.",
+      description: "The path of the log on the host.",
       example: "/home/mark/serveraihub/eval/logs/build_all_extra_features__20260515_104444.log",
     }),
     cmd: z.string().meta({
@@ -38,7 +38,7 @@ export const RunRecord = z
     ended_at: z
       .int()
       .nullable()
-      .meta({ description: "Epoch seconds; null until the process is really gone.", example: null }),
+      .meta({ description: "Epoch seconds; null until the process has ended.", example: null }),
     status: RunStatus,
     status_reason: z.string().meta({
       description: "Why the status is what it is, in one sentence.",
@@ -81,16 +81,17 @@ export const KillOrder = z
   .strictObject({
     signal: Signal.default("SIGTERM").meta({ description: "What to send to the whole process tree." }),
     grace_seconds: z.int().min(0).max(MAX_GRACE_SECONDS).optional().meta({
-      description: "SIGKILL whatever is left after so many seconds. Without it nothing follows the signal.",
+      description:
+        "SIGKILL the remaining processes after this number of seconds. Without it nothing follows the signal.",
       example: 10,
     }),
   })
   .meta({ id: "KillOrder" });
 export type KillOrder = z.infer<typeof KillOrder>;
 
-/** The edge's id of the request that an order comes from: it goes into the audit log. */
+/** The edge's id of the client's request; it goes into the audit log. */
 export const RequestId = z.string().regex(/^[\w.:-]{1,128}$/);
 
-/** For how long a request may wait for a run's end. */
+/** The longest time that a request may wait for a run's end. */
 export const MAX_RUN_WAIT_SECONDS = 60;
 export const DEFAULT_LIST_LIMIT = 50;

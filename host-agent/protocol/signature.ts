@@ -10,7 +10,7 @@ import {
 } from "http-message-sig";
 import * as z from "zod";
 
-/** What every signature covers (RFC 9421, section 2.2), and what it covers beside that when there is a body. */
+/** What every signature covers (RFC 9421, section 2.2), and what it covers in addition when a request has a body. */
 const HEAD_COMPONENTS = ["@method", "@authority", "@path", "@query"];
 const BODY_COMPONENTS = ["content-digest", "content-type"];
 const PARAMETERS = ["created", "nonce", "keyid", "tag", "alg"];
@@ -19,9 +19,9 @@ const ALGORITHM = "ed25519";
 const NONCE_BYTES = 16;
 const NONCE = /^[\w-]{16,64}$/;
 
-/** A signature is accepted for so long after it was made. */
+/** A signature is accepted for this time after it was made. */
 export const MAX_AGE_SECONDS = 60;
-/** So far may the signer's clock run ahead of ours. */
+/** The signer's clock may be ahead of ours by this much. */
 export const MAX_SKEW_SECONDS = 5;
 
 const Base64Url32Bytes = z.string().regex(/^[\w-]{43}$/, "must be 32 bytes in base64url");
@@ -31,7 +31,9 @@ const publicPart = { kty: z.literal("OKP"), crv: z.literal("Ed25519"), x: Base64
 /** A public Ed25519 key as a JWK (RFC 8037). One with a private part in it is refused: the agent holds no secret. */
 export const PublicKey = z.object({
   ...publicPart,
-  d: z.undefined("must not be there: this is a private key, and only public ones belong here").optional(),
+  d: z
+    .undefined("must not be present: this is a private key, and only public keys belong in this file")
+    .optional(),
 });
 export type PublicKey = z.infer<typeof PublicKey>;
 
@@ -39,7 +41,7 @@ export type PublicKey = z.infer<typeof PublicKey>;
 export const PrivateKey = z.object({ ...publicPart, d: Base64Url32Bytes });
 export type PrivateKey = z.infer<typeof PrivateKey>;
 
-/** Why a request is not let in, for the operator's log alone. */
+/** Why a request is refused, for the operator's log only. */
 export const REFUSALS = {
   unsigned: "it has no signature",
   malformed_signature: "its signature headers are malformed",
@@ -48,19 +50,19 @@ export const REFUSALS = {
   unknown_key: "its key is not trusted",
   too_old: `it was signed more than ${MAX_AGE_SECONDS} seconds ago`,
   from_the_future: `it was signed more than ${MAX_SKEW_SECONDS} seconds ahead of our clock`,
-  before_start: "it was signed before this agent started, or while an earlier one was at work",
-  bad_signature: "its signature does not fit what it says",
+  before_start: "it was signed before this agent started, or while an earlier agent was running",
+  bad_signature: "its signature does not match its content",
   replayed: "its nonce has been seen before",
   missing_digest: "its body is not covered by its signature",
   digest_mismatch: "its body is not the one that was signed",
   body_too_large: "its body is too large",
-  body_cut_off: "its body broke off",
-  state_unwritable: "the mark that outlives a restart cannot be written",
+  body_cut_off: "its body ended early",
+  state_unwritable: "the replay mark of the state folder cannot be written",
 } as const;
 
 export type RefusalReason = keyof typeof REFUSALS;
 
-/** A request that is not let in. */
+/** A refused request. */
 export class Refusal extends Error {
   override readonly name = "Refusal";
   readonly reason: RefusalReason;
@@ -77,7 +79,7 @@ export type RequestHead = Pick<Request, "method" | "url" | "headers">;
 /** Signs a request whose body is the given bytes: returns its headers, signature included. */
 export type SignRequest = (head: RequestHead, body?: Uint8Array<ArrayBuffer>) => Promise<Headers>;
 
-/** What a valid signature says. */
+/** What a valid signature states. */
 export interface Claims {
   keyId: string;
   nonce: string;
@@ -125,7 +127,7 @@ export async function requestSigner(
   };
 }
 
-/** Imports public keys, once for all the requests that they will verify. Throws when one is not a key at all. */
+/** Imports public keys, once for all the requests that they will verify. Throws for a key that is not valid. */
 export async function importTrustedKeys(keys: readonly PublicKey[]): Promise<TrustedKeys> {
   const imported = keys.map(async ({ kty, crv, x, kid }) => {
     const key = await crypto.subtle.importKey("jwk", { kty, crv, x }, { name: "Ed25519" }, true, ["verify"]);
@@ -136,7 +138,7 @@ export async function importTrustedKeys(keys: readonly PublicKey[]): Promise<Tru
 
 /**
  * Verifies the signature of a request before its body is read; `checkBody` does
- * the rest. Throws Refusal. Whether the nonce is new is for the caller to say.
+ * the rest. Throws Refusal. The caller checks whether the nonce is new.
  */
 export async function verifyHead(
   request: RequestHead,
@@ -151,7 +153,7 @@ export async function verifyHead(
       label: LABEL,
       policy: {
         algorithms: [ALGORITHM],
-        // All but the algorithm is judged below, where it gets a reason of its own.
+        // Everything but the algorithm is checked below, where each fault has its own reason.
         requiredComponents: [],
         requiredParameters: PARAMETERS,
         clockSkew: Number.MAX_SAFE_INTEGER,
@@ -181,7 +183,7 @@ export async function verifyHead(
   }
 }
 
-/** Holds a body against what was signed; an empty body needs no digest. Throws Refusal. */
+/** Compares a body with what was signed; an empty body needs no digest. Throws Refusal. */
 export async function checkBody(claims: Claims, body: Uint8Array<ArrayBuffer>): Promise<void> {
   if (claims.digest === undefined && body.length === 0) return;
   if (claims.digest === undefined) throw new Refusal("missing_digest");
@@ -194,7 +196,7 @@ export async function contentDigest(body: Uint8Array<ArrayBuffer>): Promise<stri
   return `sha-256=:${btoa(String.fromCharCode(...digest))}:`;
 }
 
-/** Told field by field, because a platform's own request object need not be an instance of the global Request. */
+/** Field by field, because a platform's request object need not be an instance of the global Request. */
 function describe({ method, url, headers }: RequestHead) {
   const names = ["signature", "signature-input", ...BODY_COMPONENTS];
   const fields = names.flatMap((name) => {
@@ -204,7 +206,7 @@ function describe({ method, url, headers }: RequestHead) {
   return { kind: "request", method, targetUri: url, fields } as const;
 }
 
-/** The covered components that are what their name says, with no parameter that would change their meaning. */
+/** The names of the covered components without a parameter that would change their meaning. */
 function plainNames(components: readonly ComponentDescriptor[]): string[] {
   return components.filter((c) => Object.keys(c.parameters).length === 0).map((c) => c.name);
 }

@@ -7,7 +7,7 @@ const BUFFER_CHARACTERS = 65_536;
 export type AtomicOutput = Awaited<ReturnType<typeof openAtomicOutput>>;
 
 /**
- * A text file that appears whole or not at all: written beside `path`, on the
+ * A text file that appears whole or not at all: written next to `path`, on the
  * disk before it takes the name. Makes the folder when it is missing. Throws
  * the error of the file system.
  */
@@ -28,7 +28,7 @@ export async function openAtomicOutput(path: string) {
       pending += `${line}\n`;
       if (pending.length >= BUFFER_CHARACTERS) await flush();
     },
-    /** Gives the file its name, replacing one that was there. */
+    /** Gives the file its name, replacing an existing one. */
     async commit(): Promise<void> {
       await flush();
       await file.sync();

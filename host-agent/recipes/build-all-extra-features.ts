@@ -13,7 +13,7 @@ import { readRecords } from "./qa-records.ts";
 const USAGE = `usage: build-all-extra-features.ts [--input FILE] [--limit N] [--output FILE] [--help]
 
   --input FILE   JSONL, one record a line: {"id", "question", "answer"} or the HaluEval form
-                 {"ID", "user_query", "chatgpt_response"}; default: the sample data beside this program
+                 {"ID", "user_query", "chatgpt_response"}; default: the sample data next to this program
   --limit N      stop after N records; default: all
   --output FILE  where the features go, a name that ends in .jsonl; default: a file named after the input and the run in
                  $FEATURES_DIR, or in ~/serveraihub/features
@@ -21,7 +21,7 @@ const USAGE = `usage: build-all-extra-features.ts [--input FILE] [--limit N] [--
 
 const SAMPLE_DATA = fileURLToPath(new URL("data/questions.jsonl", import.meta.url));
 const PROGRESS_EVERY = 500;
-/** Bad lines beyond these are counted but not told one by one. */
+/** Bad lines after these are counted, but not reported one by one. */
 const FAULTS_SHOWN = 20;
 const EXIT_FAILED = 1;
 const EXIT_USAGE = 2;
@@ -68,7 +68,7 @@ function readOptions(args: string[]): Options | undefined {
   }
   const input = resolve(values.input ?? SAMPLE_DATA);
   const output = resolve(values.output ?? defaultOutput(input));
-  // Whoever may launch this recipe chooses the name: it must not become a script, or anything else that is run.
+  // Anyone who may launch this recipe chooses the name: it must not become a script, or another program.
   if (!output.endsWith(".jsonl"))
     throw new UsageError(`--output must end in .jsonl, but it is ${values.output}`);
   return { input, limit, output };
@@ -90,7 +90,7 @@ function parseOptions(args: string[]) {
   }
 }
 
-/** In the operator's home and not beside this program, which may be installed read-only; another for each run. */
+/** In the operator's home, because this program may be installed read-only; a separate file for each run. */
 function defaultOutput(input: string): string {
   const folder = process.env["FEATURES_DIR"] || join(homedir(), "serveraihub", "features");
   const runId = process.env["HUB_RUN_ID"];

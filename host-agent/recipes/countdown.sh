@@ -1,5 +1,5 @@
 #!/bin/sh
-# countdown.sh [--seconds N] - one line a second, then "done"; ends at once when it is told to.
+# countdown.sh [--seconds N] - one line a second, then "done"; ends at once on a signal.
 seconds=10
 
 usage() {

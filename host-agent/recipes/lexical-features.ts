@@ -3,7 +3,7 @@ export interface QaRecord {
   id: string;
   question: string;
   answer: string;
-  /** What the data set says of the answer, where it says something. */
+  /** The label that the data set gives the answer, if any. */
   label: string | null;
   /** How many spans of the answer the data set marks as hallucinated. */
   marked_spans: number | null;
@@ -20,7 +20,7 @@ export interface LexicalFeatures {
   answer_tokens: number;
   /** Different tokens of the answer / its tokens. */
   type_token_ratio: number | null;
-  /** Tokens that stand in the answer exactly once / its tokens. */
+  /** Tokens that occur in the answer exactly once / its tokens. */
   hapax_ratio: number | null;
   /** Mean number of characters of the answer's tokens. */
   mean_word_length: number | null;

@@ -1,7 +1,7 @@
 /**
- * Gathers the items of one turn of the event loop, and hands them to `work`
- * together at its end. Each call gets its own item's result, which `work` gives
- * in the order of the items; when `work` throws, each call rejects with that.
+ * Collects the items of one turn of the event loop, and passes them to `work`
+ * together at its end. Each call resolves with the result of its item: `work` returns
+ * the results in the order of the items. When `work` throws, each call rejects with that error.
  */
 export function atEndOfTurn<Item, Result>(
   work: (items: readonly Item[]) => readonly Result[],

@@ -2,7 +2,7 @@ import { type Stats, statSync } from "node:fs";
 
 export const MISSING = "missing";
 
-/** Changes whenever the file may have: also when it becomes unreadable, or is replaced within a clock tick. */
+/** Differs whenever the file may have changed: also when it becomes unreadable, or is replaced within a clock tick. */
 export function fileVersion(path: string): string {
   try {
     const stats = statSync(path, { bigint: true, throwIfNoEntry: false });
@@ -12,7 +12,7 @@ export function fileVersion(path: string): string {
   }
 }
 
-/** What is at `path`; undefined for nothing, and where this user may not look. */
+/** The stats of `path`; undefined when nothing exists there, or this user may not look. */
 export function statsOf(path: string): Stats | undefined {
   try {
     return statSync(path, { throwIfNoEntry: false });

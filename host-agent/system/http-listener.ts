@@ -12,13 +12,13 @@ import { getRequestListener } from "@hono/node-server";
 /** A server as a function (Fetch standard): it answers every request and never rejects. */
 export type FetchHandler = (request: Request) => Promise<Response>;
 
-/** What one HTTP server puts up with. */
+/** The limits of one HTTP server. */
 export interface HttpBounds {
   /** Headers must arrive within this time, or the connection is closed with a 408. */
   headersTimeoutMs: number;
-  /** The same for a whole request; the answer may take any time. */
+  /** A whole request must arrive within this time; the answer may take any time. */
   requestTimeoutMs: number;
-  /** Idle connections are kept so long. */
+  /** Idle connections are kept this long. */
   keepAliveTimeoutMs: number;
   maxHeaderBytes: number;
   /** Further connections are dropped; unbounded when left out. */
@@ -29,9 +29,9 @@ export interface HttpBounds {
 export type ListenAddress = { host: string; port: number } | { path: string };
 
 const IDLE_SWEEP_INTERVAL_MS = 50;
-/** So many requests of one connection may wait for their answers: a client that pipelines more is not reading them. */
+/** Most requests of one connection that may wait for their answers: a client that pipelines more does not read them. */
 const MAX_UNANSWERED = 16;
-/** A connection on which nothing moves is closed after so long: longer than any request is held. */
+/** A connection without traffic is closed after this time, which is longer than any request waits. */
 const STALLED_AFTER_MS = 120_000;
 
 /** A server of node:http that is bounded in time and size, and has no listeners yet. */
@@ -50,9 +50,9 @@ export function boundedServer(bounds: HttpBounds, options: ServerOptions = {}): 
 }
 
 /**
- * The same listener, for connections that read their answers: node:http hands over
+ * The same listener, for connections that read their answers: node:http passes
  * all the requests of one packet at once, and an answer that nobody reads
- * stays in memory. A connection with more than MAX_UNANSWERED is cut off.
+ * stays in memory. A connection with more than MAX_UNANSWERED requests is closed.
  */
 export function ofReaders(
   listener: (incoming: IncomingMessage, outgoing: ServerResponse) => void,
@@ -64,12 +64,12 @@ export function ofReaders(
     unanswered.set(socket, count);
     outgoing.once("close", () => unanswered.set(socket, unanswered.get(socket)! - 1));
     if (count > MAX_UNANSWERED) socket.destroy();
-    // Also what the packet still holds of a connection that was cut off comes here.
+    // The remaining requests of the packet also come here after the connection was closed.
     if (!socket.destroyed) listener(incoming, outgoing);
   };
 }
 
-/** Such a server for a fetch handler. `malformed` answers what cannot even be made a Request. */
+/** A bounded server for a fetch handler. `malformed` answers what is not a valid Request. */
 export function httpServer(fetch: FetchHandler, bounds: HttpBounds, malformed: () => Response): Server {
   const listener = getRequestListener(fetch, { errorHandler: malformed });
   return boundedServer(bounds).on(
@@ -82,7 +82,7 @@ export function httpServer(fetch: FetchHandler, bounds: HttpBounds, malformed: (
 
 /**
  * Listens on a host and port, or on a Unix socket that only this user may
- * connect to; resolves with the port that was given, 0 for a socket.
+ * connect to; resolves with the port that was assigned, 0 for a socket.
  */
 export function listen(server: Server, address: ListenAddress): Promise<number> {
   return new Promise((resolve, reject) => {
@@ -98,7 +98,7 @@ export function listen(server: Server, address: ListenAddress): Promise<number> 
   });
 }
 
-/** Takes no more connections, gives the requests under way `graceMs`, and closes what is left. */
+/** Accepts no more connections, gives the requests in progress `graceMs`, and closes the rest. */
 export async function close(server: Server, graceMs: number): Promise<void> {
   const closed = new Promise<void>((resolve) => server.close(() => resolve()));
   server.closeIdleConnections();

@@ -1,21 +1,20 @@
 import { mkdirSync, realpathSync, statfsSync } from "node:fs";
 import { dirname, resolve } from "node:path";
 
-/** The file systems that the kernel makes up (statfs(2)), in which nobody can make a folder. */
+/** Virtual file systems of the kernel (statfs(2)), in which nobody can create a folder. */
 const KERNEL_FILE_SYSTEMS = new Map([
   [0x9f_a0, "proc"],
   [0x62_65_65_72, "sysfs"],
 ]);
 
 /**
- * Makes a folder, and those above it, for this user only or with another mode. Throws for one in
- * /proc or /sys, where mkdir(2) says ENOENT of a folder that is there and
- * mkdirSync would try for ever.
+ * Creates a folder and its missing parents, for this user only or with another mode. Throws for a path in
+ * /proc or /sys, where mkdir(2) reports ENOENT for a folder that exists and
+ * mkdirSync would retry forever.
  */
 export function makeFolder(path: string, mode = 0o700): void {
   const kind = KERNEL_FILE_SYSTEMS.get(statfsSync(nearestFolder(resolve(path))).type);
-  if (kind !== undefined)
-    throw new Error(`it lies in ${kind}, which is the kernel's; name a folder on a disk`);
+  if (kind !== undefined) throw new Error(`it is on a ${kind} filesystem; choose a directory on disk`);
   mkdirSync(path, { recursive: true, mode });
 }
 

@@ -2,15 +2,15 @@ import { ConfigError } from "./config-error.ts";
 import { openLogger } from "./logger.ts";
 import type { Log } from "./log-line.ts";
 
-/** What serves, as the process around it sees it. */
+/** A running server, as the process around it sees it. */
 export interface Service {
-  /** What is said on stdout once it serves. */
+  /** Printed on stdout once it serves. */
   banner: string;
-  /** What an operator should hear of, a sentence each: said before the banner, and in the log. */
+  /** What an operator should know, a sentence each: printed before the banner, and logged. */
   warnings: readonly string[];
-  /** How many runs are alive; undefined when they are another process's. */
+  /** How many runs are alive; undefined when another process has them. */
   countAlive(): Promise<number | undefined>;
-  /** Takes no more requests, finishes those under way, and lets the runs go on. */
+  /** Accepts no more requests, finishes those in progress, and lets the runs continue. */
   stop(): Promise<void>;
 }
 
@@ -19,9 +19,9 @@ const SIGNALS = ["SIGTERM", "SIGINT"] as const;
 const EX_CONFIG = 78; // sysexits(3)
 
 /**
- * Makes this process a service: from its start, which a ConfigError ends in
- * sentences, until the first SIGTERM or SIGINT, which stops it once. A signal
- * that comes again meanwhile ends the process at once.
+ * Makes this process a service: from its start, which a ConfigError ends with a
+ * message, until the first SIGTERM or SIGINT, which stops it once. A second
+ * signal ends the process at once.
  */
 export async function runService(start: (log: Log) => Promise<Service>): Promise<void> {
   const logger = openLogger(STDERR);
@@ -34,7 +34,7 @@ export async function runService(start: (log: Log) => Promise<Service>): Promise
       process.once(signal, () => (stopping ??= stop(service, signal)));
     }
     for (const warning of service.warnings) logger.log({ level: "warn", event: "start", warning });
-    // Last, so that whoever reads it may already send a signal.
+    // Last: a program that has read it may send a signal.
     console.log([...service.warnings.map((warning) => `Warning: ${warning}`), service.banner].join("\n"));
   } catch (error) {
     if (!(error instanceof ConfigError)) throw error;
@@ -44,7 +44,7 @@ export async function runService(start: (log: Log) => Promise<Service>): Promise
 }
 
 async function stop(service: Service, signal: string): Promise<void> {
-  // A run that cannot be looked at is no reason to go on.
+  // A failed look at the runs does not delay the stop.
   const runs = await service.countAlive().then(describeRuns, () => "runs left running");
   await service.stop();
   console.log(`Stopped by ${signal}; ${runs}.`);

@@ -271,9 +271,9 @@ test("settings that are hardly meant are told of at the start, before the banner
   const warnings = [
     "HUB_PROT is not a setting; did you mean HUB_PORT?",
     "HUB_NONSENSE is not a setting",
-    `HUB_SCRIPT_ROOTS: ${missing} is not there; nothing in it can be launched`,
+    `HUB_SCRIPT_ROOTS: ${missing} does not exist; nothing in it can be launched`,
     "HUB_SCRIPT_ROOTS: / lets every script of this host be launched",
-    `HUB_KEYS_FILE: ${hub.keysFile} is open to other users; chmod 600 closes it`,
+    `HUB_KEYS_FILE: ${hub.keysFile} is open to other users; close it with chmod 600`,
     "all API keys have expired: nobody is let in. `npm run keys -- create` makes another",
   ];
   const said = await until(() => server.output.stdout.match(/^Warning: .*$/gm) ?? undefined);

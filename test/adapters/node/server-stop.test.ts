@@ -119,7 +119,7 @@ describe("a start", () => {
         HUB_KEYS_FILE: "/nowhere/keys.json",
       });
       expect(await exitCode).toBe(78);
-      expect(output.stderr).toMatch(/^Cannot start\.\nHUB_STATE_DIR: .*the kernel's/);
+      expect(output.stderr).toMatch(/^Cannot start\.\nHUB_STATE_DIR: .*choose a directory on disk/);
     },
   );
 
@@ -146,7 +146,7 @@ describe("a start", () => {
   });
 
   test.for([
-    [{ HUB_STATE_DIR: "/proc/hub" }, /^Cannot start\.\nHUB_STATE_DIR: .*the kernel's/],
+    [{ HUB_STATE_DIR: "/proc/hub" }, /^Cannot start\.\nHUB_STATE_DIR: .*choose a directory on disk/],
     [
       { HUB_STATE_DIR: "/dev/null" },
       /^Cannot start\.\nHUB_STATE_DIR: \/dev\/null is a file; name a folder\n$/,

@@ -17,7 +17,7 @@ const SCRIPTS = "/api/v1/scripts/runs";
 const NOBODY = "run_000000000000";
 
 describe("the audit log has a line", () => {
-  test("for the keys that are in force, and for each change of their file, broken and gone ones too", async () => {
+  test("for the keys in force, and for each change of their file, also when it is broken or removed", async () => {
     await using hub = await startHub();
     const problems = async () => String((await hub.get("/healthz")).json.problems);
     const ofKeys = () => linesOf(hub, "keys");
@@ -57,7 +57,7 @@ describe("the audit log has a line", () => {
     ]);
   });
 
-  test("for a launch and a kill that were refused, one each, with who asked and why not", async () => {
+  test("for a refused launch and a refused kill, one each, with the caller and the reason", async () => {
     await using hub = await startHub({ env: { HUB_MAX_RUNNING: "1" } });
     const path = await hub.script("long.sh", "sleep 60");
     const ask = (id: string, url: string, body?: object) =>
@@ -94,7 +94,7 @@ describe("the audit log has a line", () => {
     ]);
   });
 
-  test("for whoever is kept out because there are no good keys", async () => {
+  test("for a request that is refused because the keys file cannot be used", async () => {
     await using hub = await startHub({ keys: [] });
     await writeFile(hub.keysFile, "{");
     await until(async () => (await hub.get(SCRIPTS)).status === 503 || undefined);
@@ -102,7 +102,7 @@ describe("the audit log has a line", () => {
     expect(linesOf(hub, "refused")[0]).toMatchObject({ outcome: "keys_unavailable", key_name: null });
   });
 
-  test("for a launch that broke off and was taken up, and for a run that is forgotten", async () => {
+  test("for an interrupted launch that was recovered, and for a pruned run", async () => {
     await using hub = await startHub({ env: { HUB_KEEP_RUNS_DAYS: "1" } });
     const [broken, old] = [await hub.runScript("true"), await hub.runScript("true")];
     await Promise.all([hub.ended(broken), hub.ended(old)]);
@@ -121,7 +121,7 @@ describe("the audit log has a line", () => {
     expect(await auditOf(hub, "verify")).toMatchObject({ code: 0 });
   });
 
-  test("for whoever the agent's door turned away, and for each change of whom it trusts", async () => {
+  test("for a request that the agent's door refused, and for each change of the trusted keys", async () => {
     await using hub = await startHub({ deploy: nodeRemote });
     const stranger = unixFetch(join(hub.dir, "agent.sock"));
     const knock = async () => (await stranger(new Request("http://host-agent/health"))).status;
@@ -143,7 +143,7 @@ describe("the audit log has a line", () => {
   });
 });
 
-test("what the disk had no room for is counted, /healthz says so meanwhile, and nothing else is held up", async () => {
+test("audit lines that a full disk does not take are counted, /healthz reports it meanwhile, and no request is delayed", async () => {
   const pids: number[] = [];
   const deploy = serverProcess({ stopSignal: "SIGTERM", onStart: (pid) => pids.push(pid) });
   await using hub = await startHub({ deploy });

@@ -9,7 +9,7 @@ import { verifyAuditLog } from "../../../host-agent/audit/audit-verify.ts";
 import { auditCommand, auditFile, auditOf, openLog, tempLog } from "../../support/audit-log.ts";
 import { startHub } from "../../support/hub.ts";
 
-describe("verify", () => {
+describe("verifying the audit log", () => {
   test.for<[string, (lines: string[]) => string[], RegExp]>([
     ["a changed line", (l) => l.with(4, l[4]!.replace("event 5", "event X")), /: line 5: was changed/],
     [
@@ -39,7 +39,7 @@ describe("verify", () => {
     ],
     ["a changed last line", (l) => l.with(9, l[9]!.replace("event 10", "event X")), /: line 10: was changed/],
     ["a line made to look torn", (l) => l.with(4, l[4]!.slice(0, 20)), /: line 5: was changed/],
-  ])("finds %s and says which", async ([, tamper, message]) => {
+  ])("finds %s and reports its line", async ([, tamper, message]) => {
     const log = await tempLog();
     for (let i = 1; i <= 10; i++) log.audit.record({ event: `event ${i}`, outcome: "ok" });
     const head = log.audit.head();
@@ -55,7 +55,7 @@ describe("verify", () => {
     expect(`: ${verifyAuditLog(log.path, { head }).fault}`).toMatch(message);
   });
 
-  test("finds whatever byte is flipped, line removed, doubled or moved, and whatever is cut off, with a torn line among them", async () => {
+  test("finds each flipped byte, each removed, duplicate or moved line, and each cut, with a torn line among them", async () => {
     const log = await tempLog();
     for (let i = 1; i <= 4; i++) log.audit.record({ event: `event ${i}`, outcome: "ok" });
     appendFileSync(log.path, '{"seq":5,"time":"20');
@@ -91,7 +91,7 @@ describe("verify", () => {
     writeFileSync(log.path, whole);
   });
 
-  test("of a file that goes on with another one takes the line before from --after, and knows an older --head", async () => {
+  test("starts a file that continues another one at the line of --after, and compares it with an older --head", async () => {
     const log = await tempLog();
     for (let i = 1; i <= 6; i++) log.audit.record({ event: `event ${i}`, outcome: "ok" });
     const lines = readFileSync(log.path, "utf8").trimEnd().split("\n");
@@ -125,7 +125,7 @@ describe("verify", () => {
     expect(await auditCommand(["head", log.path, "--head", "6"])).toMatchObject({ code: 64 });
   });
 
-  test("knows the last line without being told, from the database", async () => {
+  test("takes the last line from the database without --head", async () => {
     await using hub = await startHub();
     await hub.ended(await hub.runScript("true"));
     await hub.restart();
@@ -140,7 +140,7 @@ describe("verify", () => {
     expect(await auditCommand(["verify", join(hub.dir, "none")], hub.env)).toMatchObject({ code: 66 });
   });
 
-  test("takes a line torn anywhere for one, once the next entry has healed it, and goes on", async () => {
+  test("accepts a line torn at any byte, once the next entry explains it, and continues", async () => {
     const log = await tempLog();
     for (let i = 1; i <= 3; i++) log.audit.record({ event: `event ${i}`, outcome: "ok" });
     const whole = readFileSync(log.path);
@@ -163,7 +163,7 @@ describe("verify", () => {
     next.close();
   });
 
-  test("finds two agents that write to one file by turns in one chain", async () => {
+  test("finds one chain in a file to which two agents write alternately", async () => {
     const log = await tempLog();
     const other = openLog(log.path);
     for (let i = 0; i < 20; i++) (i % 3 ? log.audit : other).record({ event: "turn", outcome: "ok" });

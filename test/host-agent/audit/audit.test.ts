@@ -16,7 +16,7 @@ describe.for([
   ["embedded", nodeEmbedded],
   ["remote", nodeRemote],
 ] as const)("the audit log, with the agent %s,", ([, deploy]) => {
-  test("has each launch, replay and kill with who, what and how it came out, and no secret", async () => {
+  test("has each launch, replay and kill with its caller, its object and its outcome, and no secret", async () => {
     await using hub = await startHub({ deploy, env: { HUB_KV: "memory:" } });
     const path = await hub.script("secret.sh", "sleep 60");
     const secrets = { args: "--password hunter2", idempotency: "idem-secret-key" };
@@ -66,7 +66,7 @@ describe.for([
   });
 });
 
-test("what is refused and changed at the edge is in the same file when the agent is embedded", async () => {
+test("refusals and changes of the edge are in the same audit log when the agent is embedded", async () => {
   await using hub = await startHub({
     keys: [ALL, { ...OTHER, scopes: ["pipelines:read"] }],
   });
@@ -101,7 +101,7 @@ test("what is refused and changed at the edge is in the same file when the agent
   );
 });
 
-test("no launch and no line is lost by kill -9, and the chain goes on", async () => {
+test("kill -9 loses no launch and no line of the audit log, and the chain continues", async () => {
   await using hub = await startHub({ deploy: serverProcess({ stopSignal: "SIGKILL" }) });
   const path = await hub.script("a.sh", "true");
   const ids: string[] = [];
@@ -123,7 +123,7 @@ test("no launch and no line is lost by kill -9, and the chain goes on", async ()
   expect(await auditOf(hub, "verify")).toMatchObject({ code: 0 });
 });
 
-test("of a flood of refusals a hundred a minute have lines, the others are counted", async () => {
+test("a flood of refusals gets a hundred audit lines a minute, and the others are counted", async () => {
   let time = 0;
   const log = await tempLog(() => time);
   for (let i = 0; i < 1_000; i++) log.audit.recordRefusal({ event: "refused", outcome: "unauthenticated" });

@@ -9,7 +9,7 @@ const PIPELINES = "/api/v1/pipelines/runs";
 
 const env = (hosts: string) => ({ HUB_CALLBACK_HOSTS: hosts, HUB_CALLBACK_SECRET: SECRET });
 
-describe("a callback goes to no address that was not meant", () => {
+describe("a callback goes to no address but the allowed ones", () => {
   test.for([
     ["http://hooks.example.com/"],
     ["https://hooks.example.com:8443/"],
@@ -49,13 +49,13 @@ describe("a callback goes to no address that was not meant", () => {
     expect((await hub.get(PIPELINES)).json.runs).toEqual([]);
   });
 
-  test("where no host is listed every URL is refused, and says so", async () => {
+  test("every URL is refused when no host is listed, and the message gives that reason", async () => {
     await using hub = await startHub();
 
     const { json } = await hub.post(PIPELINES, { recipe_id: "hello", callback_url: "https://example.com/" });
 
     expect(json.errors).toEqual([
-      { path: "body.callback_url", message: "is not taken: this Hub has no hosts that it may call back" },
+      { path: "body.callback_url", message: "is not accepted: the operator has allowed no callback hosts" },
     ]);
   });
 
@@ -87,10 +87,10 @@ describe("a callback goes to no address that was not meant", () => {
     expect(hub.log).toMatchObject([{ result: "the name resolves to an address that is not public" }]);
   });
 
-  test("a name is resolved once, and the connection goes to what was checked", async () => {
+  test("a name is resolved once, and the connection goes to the checked address", async () => {
     const { received, port } = await receiver(answerWith(200), { tls: true });
     const resolve = vi.fn<Resolve>(toLoopback);
-    // Flagged, so that an address of this machine may stand for a checked one.
+    // Flagged, so that an address of this machine is allowed.
     const hub = startCallbacks([`localhost:${port}+private`], { resolve });
     addRun(hub.runs, `https://localhost:${port}/`);
 
@@ -100,7 +100,7 @@ describe("a callback goes to no address that was not meant", () => {
     expect(resolve).toHaveBeenCalledTimes(1);
   });
 
-  test("a name that resolves to a private address is called where the operator flags it so", async () => {
+  test("a name that resolves to a private address is called when the operator flags it +private", async () => {
     const { received, port } = await receiver();
     const resolve = toLoopback;
     const url = `http://ci.corp.example:${port}/`;
@@ -116,7 +116,7 @@ describe("a callback goes to no address that was not meant", () => {
     expect(received).toHaveLength(1);
   });
 
-  test("public addresses are told from others", () => {
+  test("public addresses are distinguished from others", () => {
     expect(["93.184.216.34", "8.8.8.8", "2606:2800:220:1::1"].map(isPublicAddress)).toEqual([
       true,
       true,
@@ -179,7 +179,7 @@ describe("a callback goes to no address that was not meant", () => {
   });
 
   test.for(["0177.0.0.1", "127.1", "2130706433", "0x7f000001", "8.8.8.08", "2606:2800::1%eth0.", ""])(
-    "%j is not a public address, for it is not one as getaddrinfo(3) returns it",
+    "%j is not a public address, because getaddrinfo(3) never returns it",
     (text) => expect(isPublicAddress(text)).toBe(false),
   );
 });

@@ -41,7 +41,7 @@ describe("the settings of callbacks", () => {
     },
   );
 
-  test("no hosts need no secret", () => {
+  test("no secret is needed without hosts", () => {
     expect(readAgentConfig({}).callbacks).toEqual({ hosts: [], secret: undefined });
   });
 });

@@ -83,7 +83,7 @@ describe("a callback", () => {
     expect(wary.log).toMatchObject([{ result: "DEPTH_ZERO_SELF_SIGNED_CERT" }]);
   });
 
-  test("is repeated with growing pauses for a day, each time with the same id, signed anew", async () => {
+  test("is repeated with growing pauses for a day, each time with the same id, signed again", async () => {
     const { received, origin } = await receiver(answerWith(503));
     const hub = startCallbacks([origin]);
     const runId = addRun(hub.runs, origin);
@@ -140,7 +140,7 @@ describe("a callback", () => {
     expect(target.received).toEqual([]);
   });
 
-  test("waits for the end of its run, and goes on in the next agent when one stops in the middle", async () => {
+  test("waits for the end of its run, and continues in the next agent when one stops in the middle", async () => {
     const dir = await mkdtemp(join(tmpdir(), "hub-callback-"));
     onTestFinished(() => rm(dir, { recursive: true }));
     const path = join(dir, "runs.db");
@@ -167,7 +167,7 @@ describe("a callback", () => {
     expect(await second.next()).toBe(Infinity);
   });
 
-  test("is taken by one of two agents on one database", async () => {
+  test("is sent by only one of two agents on one database", async () => {
     const dir = await mkdtemp(join(tmpdir(), "hub-callback-"));
     onTestFinished(() => rm(dir, { recursive: true }));
     const { received, origin } = await receiver();
@@ -181,7 +181,7 @@ describe("a callback", () => {
     expect(new Set(ids).size).toBe(8);
   });
 
-  test("of a receiver that hangs holds up no other", async () => {
+  test("to a receiver that hangs delays no other callback", async () => {
     const hanging = await receiver(() => {});
     const { received, origin } = await receiver();
     const hub = startCallbacks([hanging.origin, origin]);
@@ -194,7 +194,7 @@ describe("a callback", () => {
     expect(hanging.received.length).toBeLessThanOrEqual(4);
   });
 
-  test("is not sent where the operator has set up none, or has taken the host away", async () => {
+  test("is not sent when the operator has set up none, or has removed the host", async () => {
     const { received, origin } = await receiver();
     const off = startCallbacks([origin], { secret: undefined });
     addRun(off.runs, origin);

@@ -10,7 +10,7 @@ function fileWith(...params: object[]): string {
 
 describe("the parameters of a recipes file", () => {
   test.for([
-    ["a type that there is not", { name: "a", type: "date" }],
+    ["an unknown type", { name: "a", type: "date" }],
     ["a name that is none", { name: "a b", type: "string" }],
     ["a flag that is none", { name: "a", type: "string", flag: "a" }],
     ["an enum without values", { name: "a", type: "enum" }],
@@ -30,7 +30,7 @@ describe("the parameters of a recipes file", () => {
     expect(() => parseCatalogue(fileWith(param as object), "/")).toThrow(/recipes\[0\]\.params\[0\]/);
   });
 
-  test("may not have two of a name, or two of a flag", () => {
+  test("may not have a duplicate name or flag", () => {
     const a = { name: "a", type: "string" };
     expect(() => parseCatalogue(fileWith(a, a), "/")).toThrow("name a is a duplicate");
     expect(() => parseCatalogue(fileWith(a, { name: "b", flag: "--a", type: "string" }), "/")).toThrow(

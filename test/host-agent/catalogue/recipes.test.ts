@@ -16,7 +16,7 @@ const RECIPES_FILE = fileURLToPath(new URL("../../../host-agent/recipes/recipes.
 const PROJECT = fileURLToPath(new URL("../../..", import.meta.url));
 const SAMPLE_RECORDS = 40;
 
-/** The HaluEval data beside the checkout, or in the folder that HUB_TEST_DATA names. */
+/** The HaluEval data next to the checkout, or in the folder that HUB_TEST_DATA names. */
 const HALUEVAL = join(
   process.env["HUB_TEST_DATA"] ?? join(PROJECT, "..", "shared", "data", "halueval"),
   "general_data.jsonl",
@@ -127,7 +127,7 @@ describe("build_all_extra_features", () => {
     expect(readRows(output)).toHaveLength(SAMPLE_RECORDS);
   });
 
-  test("names each bad line, counts it and goes on", async () => {
+  test("reports each bad line, counts it and continues", async () => {
     await using hub = await startShipped();
     const input = join(hub.dir, "in put.jsonl");
     const output = join(hub.dir, "out.jsonl");
@@ -265,7 +265,7 @@ describe("build_all_extra_features", () => {
   );
 });
 
-/** A Hub with the shipped recipes and a home of its own, in which they write. */
+/** A Hub with the shipped recipes and a separate home, in which they write. */
 async function startShipped(): Promise<Hub> {
   const home = await realpath(await mkdtemp(join(tmpdir(), "hub-home-")));
   onTestFinished(() => rm(home, { recursive: true, force: true }));

@@ -16,7 +16,7 @@ describe("splitting args", () => {
     );
   });
 
-  test("takes what a shell would act on for ordinary characters", () => {
+  test("takes the special characters of a shell as ordinary ones", () => {
     const unquoted = fc.string({
       unit: oneOf(";|&$`*?[]{}()<>~#!=%^a1-é한😀\r\v\f"),
       minLength: 1,
@@ -55,7 +55,7 @@ describe("splitting args", () => {
     expect(() => splitArgs(text)).toThrow(reason);
   });
 
-  test("of the longest args takes no time to speak of, whatever they are made of", () => {
+  test("of the longest args is fast, whatever their characters", () => {
     for (const piece of ["a", "a ", "\\a", "''", '"\\""', " "]) {
       const text = piece.repeat(32_768 / piece.length);
       expect(splitArgs(text).join("").length).toBeLessThanOrEqual(text.length);

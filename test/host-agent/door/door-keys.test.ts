@@ -9,7 +9,7 @@ import { openTrustedKeys } from "../../../host-agent/door/trusted-keys.ts";
 import { refusal, startDoor } from "./real-door.ts";
 
 describe("the trusted keys", () => {
-  test("may be several, so that one can take the place of the other without a gap", async () => {
+  test("may be several, so that one can replace the other without a gap", async () => {
     await using door = await startDoor();
     const next = await makeAgentKey();
     expect(await refusal(door, await door.sign({ key: next }))).toBe("unknown_key");
@@ -24,7 +24,7 @@ describe("the trusted keys", () => {
     expect(await door.send(await door.sign({ key: next }))).toMatch(/^HTTP\/1.1 200 /);
   });
 
-  test("stay the last good ones while the file is malformed or gone", async () => {
+  test("stay the last good ones while the file is malformed or removed", async () => {
     await using door = await startDoor();
     const broken = ["{", "{}", '{"keys":[{}]}', JSON.stringify({ keys: [door.key] })];
     for (const text of broken) {
@@ -39,7 +39,7 @@ describe("the trusted keys", () => {
     expect(await refusal(door, await door.sign())).toBe("unknown_key");
   });
 
-  test("must be there and well-formed at the start, and never private", async () => {
+  test("must exist and be well-formed at the start, and never be private", async () => {
     await using door = await startDoor();
     const bad: [string, RegExp][] = [
       ["{", /JSON/],

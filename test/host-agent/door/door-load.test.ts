@@ -14,7 +14,7 @@ import { until } from "../../support/hub.ts";
 const MEBIBYTE = 1_048_576;
 const SIGNED_REQUESTS = 20;
 
-/** An agent in a process of its own on a TCP port, a signed client, and a crowd of strangers. */
+/** An agent in a separate process on a TCP port, a signed client, and many strangers. */
 async function startBesieged() {
   const dir = mkdtempSync(join(tmpdir(), "siege-"));
   const env = {
@@ -65,7 +65,7 @@ async function startBesieged() {
 
 const HEAD = "POST /agent/v1/runs HTTP/1.1\r\nhost: x\r\ncontent-type: application/json\r\n";
 
-describe("the agent's door under siege", () => {
+describe("the agent's door under attack", () => {
   test("serves signed requests while a thousand connections never finish their headers", async () => {
     await using siege = await startBesieged();
     await siege.serveSigned();
@@ -78,7 +78,7 @@ describe("the agent's door under siege", () => {
     expect(siege.memoryBytes() - before).toBeLessThan(100 * MEBIBYTE);
   });
 
-  test("serves signed requests while strangers drip bytes into headers and bodies, and gives them up", async () => {
+  test("serves signed requests while strangers send headers and bodies byte by byte, and closes those connections", async () => {
     await using siege = await startBesieged();
     const slow = await Promise.all([
       ...Array.from({ length: 100 }, () => siege.stranger("GET / HTTP/1.1\r\nhost: x\r\n")),
@@ -97,7 +97,7 @@ describe("the agent's door under siege", () => {
     }
   });
 
-  test("takes in none of the many bodies of ten megabytes that nobody signed", async () => {
+  test("reads none of many unsigned bodies of ten megabytes", async () => {
     await using siege = await startBesieged();
     await siege.serveSigned();
     const before = siege.memoryBytes();

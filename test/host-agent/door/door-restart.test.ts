@@ -6,7 +6,7 @@ import { describe, expect, test } from "vitest";
 import { refusal, START_MS, startDoor } from "./real-door.ts";
 
 describe("the door after a restart of the agent", () => {
-  test("refuses what was let in before, within the same second and with the signer's clock ahead", async () => {
+  test("refuses a request that was admitted before, within the same second and with the signer's clock ahead", async () => {
     await using door = await startDoor();
     const before = await door.sign({ at: START_MS + 900 });
     const ahead = await door.sign({ at: START_MS + 4_000 });
@@ -20,7 +20,7 @@ describe("the door after a restart of the agent", () => {
     expect(door.served).toHaveLength(2);
   });
 
-  test("refuses what was signed before the start, though no agent has seen it", async () => {
+  test("refuses a request that was signed before the start, though no agent has seen it", async () => {
     await using door = await startDoor();
     const early = await door.sign({ at: START_MS });
 
@@ -30,7 +30,7 @@ describe("the door after a restart of the agent", () => {
     expect(await door.send(await door.sign())).toMatch(/^HTTP\/1.1 200 /);
   });
 
-  test("takes requests of the second after the last one that was let in", async () => {
+  test("admits requests of the second after the last admitted one", async () => {
     await using door = await startDoor();
     await door.send(await door.sign());
 
@@ -41,7 +41,7 @@ describe("the door after a restart of the agent", () => {
     expect(await door.send(await door.sign())).toMatch(/^HTTP\/1.1 200 /);
   });
 
-  test("is not locked for longer than the skew by a mark that is damaged or from a clock gone wrong", async () => {
+  test("is not locked for longer than the skew by a damaged mark, or by one from a wrong clock", async () => {
     for (const text of ["", "garbage", "999999999999999\n"]) {
       await using door = await startDoor();
       await door.restart(() => writeFileSync(join(door.dir, "door.mark"), text));

@@ -22,7 +22,7 @@ import {
 } from "./real-door.ts";
 
 describe("the door of the agent", () => {
-  test("lets in what a trusted key has signed, with a body and without", async () => {
+  test("admits a request that a trusted key has signed, with a body and without", async () => {
     await using door = await startDoor();
 
     expect(await door.send(await door.sign())).toMatch(/^HTTP\/1.1 200 /);
@@ -34,7 +34,7 @@ describe("the door of the agent", () => {
     expect(door.log).toEqual([]);
   });
 
-  test("refuses what is not signed at all", async () => {
+  test("refuses a request that is not signed at all", async () => {
     await using door = await startDoor();
     const wire = await door.sign();
 
@@ -51,7 +51,7 @@ describe("the door of the agent", () => {
     expect(await refusal(door, withoutHeader(wire, "signature-input"))).toBe("malformed_signature");
   });
 
-  test("refuses a request that it has let in before, and one of two at the same time", async () => {
+  test("refuses a request that it has admitted before, and one of two at the same time", async () => {
     await using door = await startDoor();
     const wire = await door.sign();
     const twice = await door.sign();
@@ -115,7 +115,7 @@ describe("the door of the agent", () => {
     expect(await door.send(wire)).toMatch(/^HTTP\/1.1 200 /);
   });
 
-  test("refuses what is older than a minute, or more than five seconds ahead", async () => {
+  test("refuses a signature that is older than a minute, or more than five seconds ahead", async () => {
     await using door = await startDoor();
     door.clock.now = START_MS + 600_000;
     const signedAt = (seconds: number) => door.sign({ at: door.clock.now + seconds * 1000 });
@@ -208,7 +208,7 @@ describe("the door of the agent", () => {
     expect(await door.send(await signed(all, parameters))).toMatch(/^HTTP\/1.1 200 /);
   });
 
-  test("refuses a body that a signature without a body got on its way, with any method", async () => {
+  test("refuses a body that was added to a request signed without one, with any method", async () => {
     await using door = await startDoor();
     const bare = await door.sign({ body: undefined });
     const get = await door.sign({ method: "GET", body: undefined });
@@ -217,7 +217,7 @@ describe("the door of the agent", () => {
     expect(await refusal(door, { ...get, body: BODY })).toBe("missing_digest");
   });
 
-  test("refuses headers that stand there twice", async () => {
+  test("refuses duplicate headers", async () => {
     await using door = await startDoor();
     for (const name of ["signature", "signature-input", "content-digest", "content-type"]) {
       const wire = await door.sign();
@@ -236,7 +236,7 @@ describe("the door of the agent", () => {
     expect(door.served).toEqual([]);
   });
 
-  test("refuses whatever else stands in the signature headers, and never fails over it", async () => {
+  test("refuses any other content of the signature headers, and never fails on it", async () => {
     await using door = await startDoor();
     const wire = await door.sign();
     const printable = fc.string({
@@ -286,7 +286,7 @@ describe("the door of the agent", () => {
     expect(door.log.filter(({ reason }) => reason === "internal")).toEqual([]);
   });
 
-  test("refuses a body of more than a mebibyte, signed or not, and serves on", async () => {
+  test("refuses a body of more than a mebibyte, signed or not, and continues to serve", async () => {
     await using door = await startDoor();
     const huge = "x".repeat(1_048_577);
 
@@ -298,7 +298,7 @@ describe("the door of the agent", () => {
     expect(await door.send(await door.sign({ body: huge.slice(1) }))).toMatch(/^HTTP\/1.1 200 /);
   });
 
-  test("takes a zip, a bomb and junk for what they are, unpacks nothing and serves on", async () => {
+  test("treats a zip, a bomb and junk as plain bytes, unpacks nothing and continues to serve", async () => {
     await using door = await startDoor();
     const bomb = gzipSync(Buffer.alloc(20 * 1_048_576));
     const zip = Buffer.concat([Buffer.from("PK\x03\x04\x14\0\b\0\b\0", "latin1"), bomb]);
@@ -345,7 +345,7 @@ describe("the door of the agent", () => {
     expect(door.nonces.count()).toBe(0);
   });
 
-  test("a clock that is set back and forth does not let a request in twice", async () => {
+  test("a clock that is set back and forth does not admit a replay", async () => {
     await using door = await startDoor();
     const wire = await door.sign();
     await door.send(wire);

@@ -20,7 +20,7 @@ export const START_MS = 1_800_000_000_000;
 /** The body of a request when a test names no other. */
 export const BODY = '{"source":"pipeline","spec":{"recipe_id":"hello"}}';
 
-/** A request as it goes over the wire; the order of the headers is kept, and a name may stand there twice. */
+/** A request as it goes over the wire; the order of the headers is kept, and a name may be a duplicate. */
 export interface Wire {
   method: string;
   target: string;
@@ -146,7 +146,7 @@ export async function startDoor() {
 /** What a test can do with a started door. */
 export type Door = Awaited<ReturnType<typeof startDoor>>;
 
-/** Sends bytes over a connection of its own, and reads until the other side closes or has sent one whole answer. */
+/** Sends bytes over a separate connection, and reads until the other side closes or has sent one whole answer. */
 function exchange(port: number, text: string): Promise<string> {
   return new Promise((resolve, reject) => {
     let answer = "";

@@ -10,7 +10,7 @@ import { makeAgentKey, trustKey } from "../../../adapters/keys/agent-pair.ts";
 
 const TRUSTED_KEYS = new URL("../../../host-agent/door/trusted-keys.ts", import.meta.url).href;
 
-test("a key that is taken out while there are no descriptors goes as soon as there are, and it is told of once", async () => {
+test("a key that is removed while the host has no descriptors is refused as soon as it has some, and the fault is reported once", async () => {
   const dir = await mkdtemp(join(tmpdir(), "trusted-keys-"));
   onTestFinished(() => rm(dir, { recursive: true, force: true }));
   const file = join(dir, "trusted_keys.json");

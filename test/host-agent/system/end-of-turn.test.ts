@@ -2,8 +2,8 @@ import { describe, expect, test } from "vitest";
 
 import { atEndOfTurn } from "../../../host-agent/system/end-of-turn.ts";
 
-describe("what is handed over at the end of a turn", () => {
-  test("is all of that turn, in order, and each call gets its own result", async () => {
+describe("work at the end of a turn", () => {
+  test("gets all items of that turn, in order, and each call gets its own result", async () => {
     const turns: number[][] = [];
     const double = atEndOfTurn<number, number>((numbers) => {
       turns.push([...numbers]);
@@ -26,7 +26,7 @@ describe("what is handed over at the end of a turn", () => {
     expect(await half(4)).toBe(2);
   });
 
-  test("takes what is asked for while a turn is worked off to the next one", async () => {
+  test("leaves an item that arrives while a turn is worked off to the next turn", async () => {
     const later: Promise<number>[] = [];
     const same = atEndOfTurn<number, number>((numbers) => {
       if (numbers[0] === 1) later.push(same(2));

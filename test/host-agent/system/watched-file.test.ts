@@ -52,7 +52,7 @@ const SAME_LOOKS: Change = {
   },
 };
 
-/** Each row: what happens to the file, one look after each change, and all that was reported; the value at the end. */
+/** Each row: the changes of the file, each followed by one look; all that was reported; the value at the end. */
 const TRANSITIONS: { steps: Change[]; reported: string[]; value: string }[] = [
   { steps: [good("one")], reported: ["loaded one"], value: "one" },
   { steps: [good("one"), NOTHING], reported: ["loaded one"], value: "one" },

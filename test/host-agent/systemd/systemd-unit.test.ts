@@ -33,7 +33,7 @@ function setting(unit: string, name: string): string | undefined {
 
 describe("the systemd unit", () => {
   test(
-    "passes systemd-analyze verify without a word",
+    "passes systemd-analyze verify without a message",
     needs(HAS_ANALYZE, "systemd-analyze is not installed"),
     async () => {
       const dir = await mkdtemp(join(tmpdir(), "hub-unit-"));
@@ -41,12 +41,12 @@ describe("the systemd unit", () => {
       await writeFile(path, await unitOfThisPlace());
       const { stdout, stderr } = await promisify(execFile)("systemd-analyze", ["verify", path]);
       await rm(dir, { recursive: true });
-      // It also loads the units of the machine, which are not ours to mend.
+      // It also loads the units of the machine, which are not ours to fix.
       expect(`${stdout}${stderr}`.split("\n").filter((line) => line.includes("hub-agent"))).toEqual([]);
     },
   );
 
-  test("stops the agent alone, starts it again, and gives it the folder that it looks for", async () => {
+  test("stops the agent alone, starts it again, and gives it the state folder that it expects", async () => {
     const unit = await readFile(UNIT, "utf8");
     expect(setting(unit, "KillMode")).toBe("process");
     expect(setting(unit, "Restart")).toBe("always");
