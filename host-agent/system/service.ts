@@ -2,6 +2,9 @@ import { ConfigError } from "./config-error.ts";
 import { openLogger } from "./logger.ts";
 import type { Log } from "./log-line.ts";
 
+// What belongs in this folder: what speaks to the operating system and to Node and knows no run - processes, files, sockets,
+// the log. A file here serves at least two rooms. May import nothing of ours.
+
 /** A running server, as the process around it sees it. */
 export interface Service {
   /** Printed on stdout once it serves. */
