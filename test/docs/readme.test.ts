@@ -14,28 +14,36 @@ import { PROBLEMS } from "../../host-agent/protocol/problem.ts";
 import { RunStatus } from "../../host-agent/protocol/run.ts";
 import { parseKeys } from "../../handlers/keys.ts";
 import { until } from "../support/hub.ts";
-import { HAS_HTTPX, runPython, runShell } from "../support/shell.ts";
 import { needs } from "../support/needs.ts";
+import { HAS_HTTPX, runPython, runShell } from "../support/shell.ts";
 
 const PROJECT = fileURLToPath(new URL("../..", import.meta.url));
 const README = readFileSync(join(PROJECT, "README.md"), "utf8");
+const API = readFileSync(join(PROJECT, "docs/api.md"), "utf8");
+const KEYS = readFileSync(join(PROJECT, "docs/keys.md"), "utf8");
 const RECIPES = readFileSync(join(PROJECT, "docs/recipes.md"), "utf8");
 const CONFIGURATION = readFileSync(join(PROJECT, "docs/configuration.md"), "utf8");
 const ADDRESS = "http://127.0.0.1:8787";
-/** Stands between the outputs of two blocks (ASCII record separator). */
+/** Separates the outputs of two blocks (ASCII record separator). */
 const BETWEEN_BLOCKS = "\u001e";
+const STEPS = ["## A first launch", "## Follow a log", "## Stop a run", "## Retry safely"];
 
-describe("the README", () => {
-  test("shows commands that work and the answers that they get", async () => {
+describe("the README with its pages", () => {
+  test("shows curl commands that work in their order, and answers of the shape that the service gives", async () => {
     await using hub = await startByCommand();
-    const blocks = codeBlocks("## Try it", "sh");
+    const blocks = [
+      ...STEPS.flatMap((heading) => codeBlocks(heading, "sh")),
+      ...codeBlocks("## Scripts", "sh", API),
+    ];
 
     const text = blocks.join(`printf '${BETWEEN_BLOCKS}'\n`).replaceAll(ADDRESS, hub.url);
     const outputs = (await runShell(text, hub.env)).split(BETWEEN_BLOCKS);
 
     expect(outputs).toHaveLength(blocks.length);
     const [first, , pages, raw, stopped, retried, script] = outputs as [string, ...string[]];
-    const [shownRecord, shownPage] = codeBlocks("## Try it", "json").map((block) => JSON.parse(block));
+    const [shownRecord, shownPage] = STEPS.flatMap((heading) => codeBlocks(heading, "json")).map((block) =>
+      JSON.parse(block),
+    );
     expect(shapeOf(JSON.parse(first))).toEqual(shapeOf(shownRecord));
     expect(JSON.parse(first)).toMatchObject({ spec: shownRecord.spec, status: "running", key_name: "dev" });
 
@@ -63,11 +71,11 @@ describe("the README", () => {
   });
 
   test(
-    "shows a Python loop that misses no line",
+    "shows a Python loop that misses no line of a log",
     needs(HAS_HTTPX, "python3-httpx is not installed"),
     async () => {
       await using hub = await startByCommand();
-      const [loop] = codeBlocks("## Try it", "python");
+      const [loop] = codeBlocks("## Follow a log in a program", "python", API);
       const answer = await fetch(`${hub.url}/api/v1/pipelines/runs`, {
         method: "POST",
         headers: { "content-type": "application/json" },
@@ -86,7 +94,28 @@ print(follow(client, f"/api/v1/pipelines/runs/{sys.argv[2]}")["status"])`,
     },
   );
 
-  test("names only npm scripts that exist", () => {
+  test("shows an alias for hub that launches a recipe in a clone and exits with the code of its run", async () => {
+    await using hub = await startByCommand();
+    const [alias] = codeBlocks("## Console and command line", "sh");
+    const [command] = codeBlocks("## Console and command line", "console")[0]!.split("\n");
+    const env = { ...hub.env, HUB_URL: hub.url };
+
+    const lines = `shopt -s expand_aliases\n${alias}\n${command!.replace("$ ", "")}\necho "exit $?"`;
+    const printed = await runShell(lines, env, PROJECT);
+
+    expect(alias!.trim()).toMatch(/^alias hub=/);
+    expect(printed).toMatch(/^exit 0$/m);
+  });
+
+  test("shows no sh block outside the sections that these tests cover", () => {
+    const sections = [...STEPS, "## Start", "## Keys", "## Console and command line"];
+    const tried = sections.flatMap((heading) => codeBlocks(heading, "sh"));
+
+    expect(codeBlocksOf(README, "sh")).toHaveLength(tried.length);
+    expect(codeBlocksOf(API, "sh")).toEqual(codeBlocks("## Scripts", "sh", API));
+  });
+
+  test("names npm scripts that exist", () => {
     const { scripts } = JSON.parse(readFileSync(join(PROJECT, "package.json"), "utf8"));
     const used = [...README.matchAll(/\bnpm (?:run (?:-s )?(\w+)|(start|test))\b/g)].map(
       ([, named, short]) => named ?? short!,
@@ -99,7 +128,7 @@ print(follow(client, f"/api/v1/pipelines/runs/{sys.argv[2]}")["status"])`,
     expect(scripts.start).toMatch(/node .*adapters\/node\/node\.ts$/);
   });
 
-  test("shows the output of a start: address, mode, folders and a curl command", async () => {
+  test("shows what the service prints on start: address, mode, folders and a curl command to try", async () => {
     await using hub = await startByCommand();
 
     const [shown] = codeBlocks("## Start", "text");
@@ -113,7 +142,7 @@ print(follow(client, f"/api/v1/pipelines/runs/{sys.argv[2]}")["status"])`,
     expect(JSON.parse(await runShell(command!, hub.env))).toMatchObject({ status: "running" });
   });
 
-  test("shows keys commands that work", async () => {
+  test("shows commands that create, list and revoke an API key", async () => {
     await using home = await temporaryHome();
     const keysFile = join(home.path, "keys.json");
     const env = { ...plainEnv(home.path), HUB_KEYS_FILE: keysFile };
@@ -132,10 +161,9 @@ print(follow(client, f"/api/v1/pipelines/runs/{sys.argv[2]}")["status"])`,
     expect(JSON.parse(await readFile(keysFile, "utf8")).keys).toMatchObject([{ name: "other" }]);
   });
 
-  test("shows a recipes file that is accepted as it is, and a keys file that is accepted with a real key", async () => {
-    const [keys] = codeBlocks("## Keys", "json");
-    const [recipes] = codeBlocks("# Recipes", "json", RECIPES);
-    const [simple] = codeBlocks("## Recipes", "json");
+  test("shows recipes files and a keys file that the parsers accept", async () => {
+    const [keys] = codeBlocks("## The file", "json", KEYS);
+    const [simple, recipes] = codeBlocks("# Recipes", "json", RECIPES);
 
     expect(
       await parseKeys(keys!.replace("LONG_RANDOM_STRING", "of_the_reader_0123456789"), () => "digest"),
@@ -148,10 +176,10 @@ print(follow(client, f"/api/v1/pipelines/runs/{sys.argv[2]}")["status"])`,
   });
 
   test("names every status, every problem with its HTTP status, and every variable", () => {
-    const statuses = [...section("### Statuses").matchAll(/^\| `(\w+)` \|/gm)].map((match) => match[1]);
+    const statuses = [...section("## Statuses", API).matchAll(/^\| `(\w+)` \|/gm)].map((match) => match[1]);
     expect(statuses).toEqual(RunStatus.options);
 
-    const rows = section("### Errors").split("\n");
+    const rows = section("## Errors", API).split("\n");
     const shown = Object.keys(PROBLEMS).map((code) => [
       code,
       rows.find((row) => row.includes(`\`${code}\``))?.split("|")[1],
@@ -165,20 +193,34 @@ print(follow(client, f"/api/v1/pipelines/runs/{sys.argv[2]}")["status"])`,
       .join("\n");
     const variables = new Set(sources.match(/\bHUB_[A-Z_]+\b/g));
     expect([...variables].filter((name) => !CONFIGURATION.includes(`\`${name}\``))).toEqual([]);
-    // The rows that the README has are the same in the page.
-    const shownRows = section("## Configuration").match(/^\| `HUB_.*$/gm) ?? [];
+    // The rows of the README are copies of rows of the page.
+    const shownRows = section("## Settings").match(/^\| `HUB_.*$/gm) ?? [];
     expect(shownRows.length).toBeGreaterThan(4);
     for (const row of shownRows) expect(CONFIGURATION).toContain(row);
   });
 
-  test("and the other pages link only to files that exist", () => {
+  test("has at most 250 lines in the README", () => {
+    expect(README.split("\n").length).toBeLessThanOrEqual(250);
+  });
+
+  test("begins each page with the name of its one reader", () => {
+    for (const name of readdirSync(join(PROJECT, "docs")).filter((file) => file.endsWith(".md"))) {
+      const [, , line] = readFileSync(join(PROJECT, "docs", name), "utf8").split("\n");
+      expect(line, name).toMatch(/^For (?:clients|operators|security reviewers|maintainers|everyone): /);
+    }
+  });
+
+  test("links to files and headings that exist", () => {
     const pages = readdirSync(join(PROJECT, "docs")).filter((name) => name.endsWith(".md"));
     for (const page of ["README.md", ...pages.map((name) => `docs/${name}`)]) {
       const text = readFileSync(join(PROJECT, page), "utf8");
-      const targets = [...text.matchAll(/\]\((?!https?:)([^)#]+)(?:#[^)]*)?\)/g)].map((match) => match[1]!);
-      const isThere = (target: string) => existsSync(join(PROJECT, dirname(page), target));
+      const links = [...text.matchAll(/\]\((?!https?:)([^)#]*)(?:#([^)]*))?\)/g)];
+      const broken = links.filter(([, target, anchor]) => {
+        const path = target === "" ? join(PROJECT, page) : join(PROJECT, dirname(page), target!);
+        return !existsSync(path) || (anchor !== undefined && !anchorsOf(path).includes(anchor));
+      });
       expect(
-        targets.filter((target) => !isThere(target)),
+        broken.map(([link]) => link),
         page,
       ).toEqual([]);
     }
@@ -196,8 +238,23 @@ function section(heading: string, page = README): string {
 }
 
 function codeBlocks(heading: string, language: string, page = README): string[] {
+  return codeBlocksOf(section(heading, page), language);
+}
+
+function codeBlocksOf(text: string, language: string): string[] {
   const fence = new RegExp(`^\`\`\`${language}\\n([^]*?)^\`\`\`$`, "gm");
-  return [...section(heading, page).matchAll(fence)].map((match) => match[1]!);
+  return [...text.matchAll(fence)].map((match) => match[1]!);
+}
+
+/** The anchors of a page's headings, as GitHub makes them. */
+function anchorsOf(path: string): string[] {
+  const headings = readFileSync(path, "utf8").matchAll(/^#+ (.+)$/gm);
+  return [...headings].map(([, heading]) =>
+    heading!
+      .toLowerCase()
+      .replaceAll(/[^\p{L}\p{N} _-]/gu, "")
+      .replaceAll(" ", "-"),
+  );
 }
 
 /** The names at the beginning of a banner's lines. */
@@ -205,12 +262,12 @@ function factsOf(banner: string): string[] {
   return [...banner.matchAll(/^ {2}(\w+) +(?=\S)/gm)].map(([, name]) => name!);
 }
 
-/** The names of the fields, in order: what they hold is another in each run. */
+/** The names of the fields, in order; their values differ from run to run. */
 function shapeOf(record: Record<string, unknown>): string[] {
   return Object.keys(record);
 }
 
-/** The JSON objects that several curls printed one after the other. */
+/** The JSON objects that several curl commands printed one after the other. */
 function jsonValues(text: string): Record<string, unknown>[] {
   return JSON.parse(`[${text.replaceAll(/\}\s*\{/g, "},{")}]`) as Record<string, unknown>[];
 }
@@ -225,7 +282,7 @@ async function temporaryHome() {
   return { path, [Symbol.asyncDispose]: () => rm(path, { recursive: true, force: true }) };
 }
 
-/** The service as `npm start` starts it, in dev mode, with a separate home. */
+/** The service as `npm start` starts it, in dev mode, with a home folder that only it uses. */
 async function startByCommand() {
   const home = await temporaryHome();
   onTestFinished(() => home[Symbol.asyncDispose]());
