@@ -7,7 +7,7 @@ import { join } from "node:path";
 const [major = 0, minor = 0] = process.versions.node.split(".").map(Number);
 if (major < 24 || (major === 24 && minor < 16)) {
   process.stderr.write(
-    `hub: needs Node 24.16 or newer, but this is ${process.version}; in a clone, \`npx hub\` brings its own\n`,
+    `hub: needs Node 24.16 or newer, but this is ${process.version}. Install a newer Node, or use the one in node_modules/.bin of a clone\n`,
   );
   process.exitCode = 69;
 } else {

@@ -1,7 +1,7 @@
+import type { RetryOptions } from "../client/retry.ts";
 import type { Api } from "./api.ts";
 import { chooseHost, type Env, hostsPath } from "./hosts.ts";
 import type { Output } from "./output.ts";
-import type { RetryOptions } from "./retry.ts";
 
 /** What every command takes. */
 export interface GlobalOptions {
@@ -41,10 +41,9 @@ export function createContext({
     retries(purpose: keyof typeof RETRY_SECONDS, signal?: AbortSignal): RetryOptions {
       return { seconds: options.retry ?? RETRY_SECONDS[purpose], signal, warn: output.warn };
     },
-    /** A command line that reaches the same Hub as this one, called in the same way. */
+    /** A command line that reaches the same Hub as this one. */
     commandLine(words: string): string {
-      const hub = env["npm_command"] === "exec" ? "npx hub" : "hub";
-      return options.host === undefined ? `${hub} ${words}` : `${hub} --host ${options.host} ${words}`;
+      return options.host === undefined ? `hub ${words}` : `hub --host ${options.host} ${words}`;
     },
   };
 }

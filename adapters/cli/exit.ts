@@ -13,12 +13,10 @@ export const EXIT = {
   killed: 143,
 } as const;
 
-/** A failure that is told in one sentence on stderr, perhaps with another that says what to do, and the code to exit with. */
+/** A failure that is reported in one sentence on stderr, and the code to exit with. */
 export class CliError extends Error {
   override readonly name = "CliError";
   readonly exitCode: number;
-  /** What to do, without a full stop; told once, when nothing is tried any more. */
-  readonly advice: string | undefined = undefined;
 
   constructor(message: string, exitCode: number = EXIT.unavailable, cause?: unknown) {
     super(message, { cause });

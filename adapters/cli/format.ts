@@ -1,6 +1,7 @@
 import { styleText } from "node:util";
 
 import type { RunRecord } from "../../host-agent/protocol/run.ts";
+import { runDuration } from "../client/units.ts";
 import { printable } from "./printable.ts";
 
 const STATUS_COLOURS = {
@@ -19,32 +20,6 @@ export function localTime(epochSeconds: number): string {
   const date = new Date(epochSeconds * 1000);
   const day = `${date.getFullYear()}-${two(date.getMonth() + 1)}-${two(date.getDate())}`;
   return `${day} ${two(date.getHours())}:${two(date.getMinutes())}:${two(date.getSeconds())}`;
-}
-
-/** `42s`, `3m07s`, `2h05m`, `3d04h`. */
-export function duration(seconds: number): string {
-  const whole = Math.max(0, Math.floor(seconds));
-  if (whole < 60) return `${whole}s`;
-  if (whole < 3_600) return `${Math.floor(whole / 60)}m${two(whole % 60)}s`;
-  if (whole < 86_400) return `${Math.floor(whole / 3_600)}h${two((whole % 3_600) / 60)}m`;
-  return `${Math.floor(whole / 86_400)}d${two((whole % 86_400) / 3_600)}h`;
-}
-
-/** `512 B`, `34.1 kB`, `1.2 GB`: powers of 1000. */
-export function byteCount(bytes: number): string {
-  const units = ["B", "kB", "MB", "GB", "TB"];
-  let value = bytes;
-  let unit = 0;
-  while (value >= 1000 && unit < units.length - 1) {
-    value /= 1000;
-    unit++;
-  }
-  return `${unit === 0 ? value : value.toFixed(1)} ${units[unit]}`;
-}
-
-/** How long a run took, or has been running for by this machine's clock. */
-export function runDuration(run: RunRecord, nowMs: number): string {
-  return duration((run.ended_at ?? nowMs / 1000) - run.started_at);
 }
 
 /** The recipe or the path that was launched. */

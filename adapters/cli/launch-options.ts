@@ -36,7 +36,6 @@ export function launchBody(
     ...(flags.terminal && { terminal: true }),
     ...(flags.label !== undefined && { label: flags.label }),
     ...(flags.callback !== undefined && { callback_url: flags.callback }),
-    ...(flags.dryRun && { dry_run: true }),
   };
 }
 

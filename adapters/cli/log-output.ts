@@ -1,6 +1,6 @@
 import type { RunRecord } from "../../host-agent/protocol/run.ts";
+import type { LogBytes } from "../client/log-bytes.ts";
 import type { Context } from "./context.ts";
-import type { Page } from "./log-pages.ts";
 import { terminalFilter } from "./printable.ts";
 
 /**
@@ -13,7 +13,7 @@ export function openLogOutput({ output, json }: Context, run: RunRecord, raw: bo
   const decoder = new TextDecoder("utf-8", { ignoreBOM: true });
 
   return {
-    async write({ bytes, offset, size, more }: Page): Promise<void> {
+    async write({ bytes, offset, size, more }: LogBytes): Promise<void> {
       if (json) {
         return output.jsonLine({ run_id: run.run_id, offset, size, chunk: decoder.decode(bytes), more });
       }

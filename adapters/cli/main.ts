@@ -1,5 +1,6 @@
 import { CommanderError } from "commander";
 
+import { HubError } from "../client/hub-error.ts";
 import { CliError, EXIT } from "./exit.ts";
 import { openOutput } from "./output.ts";
 import { createProgram } from "./program.ts";
@@ -29,8 +30,13 @@ try {
 /** Every failure is told in a sentence; the parser has told its own already. */
 function tell(error: unknown): number {
   if (error instanceof CommanderError) return error.exitCode === 0 ? EXIT.ok : EXIT.usage;
+  if (error instanceof HubError) {
+    const { advice } = error.facts;
+    output.warn(advice === undefined ? error.message : `${error.message}. ${advice}`);
+    return EXIT.unavailable;
+  }
   if (error instanceof CliError) {
-    output.warn(error.advice === undefined ? error.message : `${error.message}. ${error.advice}`);
+    output.warn(error.message);
     return error.exitCode;
   }
   output.warn(

@@ -1,5 +1,6 @@
-import type { Param, RecipeList } from "../../host-agent/protocol/recipe.ts";
-import { type Api, ApiError } from "./api.ts";
+import type { Param } from "../../host-agent/protocol/recipe.ts";
+import { isProblem } from "../client/hub-error.ts";
+import type { Api } from "./api.ts";
 import { usageError } from "./exit.ts";
 
 /**
@@ -18,7 +19,7 @@ export async function readParams(
     const at = text.indexOf("=");
     if (at < 1) throw usageError(`--param ${JSON.stringify(text)} must look like name=value`);
     const name = text.slice(0, at);
-    if (values.has(name)) throw usageError(`--param ${name} is given twice`);
+    if (values.has(name)) throw usageError(`--param ${name} is a duplicate`);
     values.set(name, valueOf(text.slice(at + 1), types.get(name)));
   }
   return Object.fromEntries(values);
@@ -26,10 +27,10 @@ export async function readParams(
 
 async function paramsOf(api: Api, recipeId: string): Promise<readonly Param[]> {
   try {
-    const { recipes } = await api.json<RecipeList>("GET", "/api/v1/pipelines/recipes", ["recipes"]);
+    const { recipes } = await api.listRecipes();
     return recipes.find(({ recipe_id }) => recipe_id === recipeId)?.params ?? [];
   } catch (error) {
-    if (error instanceof ApiError && error.code === "insufficient_scope") return [];
+    if (isProblem(error, "insufficient_scope")) return [];
     throw error;
   }
 }

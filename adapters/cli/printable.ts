@@ -1,10 +1,6 @@
-/**
- * What a terminal must not get from a stranger: every control but tab and line
- * feed, and the marks that turn the direction of text.
- */
-const UNSAFE = /[[\p{Cc}\p{Bidi_Control}]--[\t\n]]/gv;
-/** Likewise of what JSON.stringify leaves. */
-const UNSAFE_IN_JSON = /[[\p{Cc}\p{Bidi_Control}]--[\n]]/gv;
+import { codePointName, UNSAFE_CHARACTERS } from "../client/unsafe-characters.ts";
+
+const UNSAFE = new RegExp(`[${UNSAFE_CHARACTERS}]`, "gu");
 const ESCAPE = "\u001b";
 /** Select Graphic Rendition (ECMA-48, 8.3.117): colours and weight, which move nothing. */
 const SGR = new RegExp(`${ESCAPE}\\[[0-9;:]{0,64}m`, "g");
@@ -66,13 +62,16 @@ function visible(char: string): string {
   const code = char.charCodeAt(0);
   if (code === 0x7f) return "^?";
   if (code < 0x20) return `^${String.fromCharCode(code + 0x40)}`;
-  return `<U+${code.toString(16).toUpperCase().padStart(4, "0")}>`;
+  return `<${codePointName(char)}>`;
 }
 
-/** JSON that is also safe to show: what JSON.stringify leaves of the unsafe characters is escaped. */
+/** JSON that is also safe to show: the unsafe characters that JSON.stringify leaves are escaped. */
 export function safeJson(value: unknown, indent?: number): string {
-  return JSON.stringify(value, null, indent).replaceAll(
-    UNSAFE_IN_JSON,
-    (char) => `\\u${char.charCodeAt(0).toString(16).padStart(4, "0")}`,
-  );
+  return JSON.stringify(value, null, indent).replaceAll(UNSAFE, escaped);
+}
+
+/** `\u202e`; a character outside the first plane is a pair. */
+function escaped(char: string): string {
+  const units = Array.from({ length: char.length }, (_, i) => char.charCodeAt(i));
+  return units.map((unit) => `\\u${unit.toString(16).padStart(4, "0")}`).join("");
 }

@@ -1,6 +1,7 @@
 import { Command, InvalidArgumentError, Option } from "commander";
 
 import { MAX_GRACE_SECONDS, SIGNALS, SOURCES, STATUSES } from "../../host-agent/protocol/limits.ts";
+import { RECIPE, RUN, SCRIPT, SHELLS } from "./argument-names.ts";
 import type { KillFlags } from "./commands/kill-run.ts";
 import type { RunsFlags } from "./commands/list-runs.ts";
 import type { LogsFlags } from "./commands/logs.ts";
@@ -17,12 +18,6 @@ export interface ProgramDeps {
   /** Told the code to exit with. */
   exit(code: number): void;
 }
-
-export const SHELLS = ["bash", "zsh", "fish"];
-/** What may be completed by asking: the names of arguments in the commands below. */
-export const RUN = "run";
-export const RECIPE = "recipe";
-export const SCRIPT = "path";
 
 /** The whole command line: every command with its arguments, flags and example. Code is loaded by the one that runs. */
 export function createProgram({ env, output, words, exit }: ProgramDeps): Command {

@@ -1,5 +1,5 @@
 import type { RunRecord } from "../../host-agent/protocol/run.ts";
-import { byteCount, runDuration } from "./format.ts";
+import { byteCount, runDuration } from "../client/units.ts";
 import type { Output } from "./output.ts";
 import { printable } from "./printable.ts";
 

@@ -1,8 +1,8 @@
 import type { RunRecord } from "../../host-agent/protocol/run.ts";
+import { followLog, waitForEnd } from "../client/follow-log.ts";
 import type { Api } from "./api.ts";
 import type { Context } from "./context.ts";
 import { EXIT, exitCodeOf } from "./exit.ts";
-import { followLog, waitForEnd } from "./follow.ts";
 import { outcome } from "./format.ts";
 import { interruptible } from "./interruption.ts";
 import { openLogOutput } from "./log-output.ts";

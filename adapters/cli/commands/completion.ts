@@ -1,13 +1,11 @@
 import type { Command, Option } from "commander";
 
-import type { RecipeList } from "../../../host-agent/protocol/recipe.ts";
-import type { ScriptList } from "../../../host-agent/protocol/script.ts";
 import type { Context } from "../context.ts";
 import { EXIT } from "../exit.ts";
+import { RECIPE, RUN, SCRIPT } from "../argument-names.ts";
 import { whatRan } from "../format.ts";
 import { readHosts } from "../hosts.ts";
 import { printable } from "../printable.ts";
-import { RECIPE, RUN, SCRIPT } from "../program.ts";
 import { listRuns } from "../runs.ts";
 
 interface Candidate {
@@ -108,14 +106,14 @@ async function asked(context: Context, before: readonly string[], program: Comma
 }
 
 async function namesFor(context: Context, argument: string): Promise<Candidate[]> {
-  const call = { timeoutSeconds: TIMEOUT_SECONDS };
+  const bounds = { timeoutSeconds: TIMEOUT_SECONDS };
   const api = await context.api();
   if (argument === RECIPE) {
-    const { recipes } = await api.json<RecipeList>("GET", "/api/v1/pipelines/recipes", ["recipes"], call);
+    const { recipes } = await api.listRecipes(bounds);
     return recipes.map(({ recipe_id, title }) => ({ value: recipe_id, about: title }));
   }
   if (argument === SCRIPT) {
-    const { scripts } = await api.json<ScriptList>("GET", "/api/v1/scripts", ["scripts"], call);
+    const { scripts } = await api.listScripts(undefined, bounds);
     return scripts.map(({ path }) => ({ value: path, about: "" }));
   }
   if (argument !== RUN) return [];

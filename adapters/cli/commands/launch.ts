@@ -1,15 +1,15 @@
 import { joinArgv } from "../../../host-agent/protocol/argv.ts";
 import type { LaunchPreview } from "../../../host-agent/protocol/launch.ts";
 import type { RunRecord } from "../../../host-agent/protocol/run.ts";
-import { type Api, ApiError } from "../api.ts";
+import { HubError } from "../../client/hub-error.ts";
+import { withRetries } from "../../client/retry.ts";
+import type { Api } from "../api.ts";
 import type { Context } from "../context.ts";
-import { CliError, EXIT, usageError } from "../exit.ts";
+import { EXIT, usageError } from "../exit.ts";
 import { interruptible } from "../interruption.ts";
 import { inFlags, launchBody, type LaunchFlags, type LaunchRequest } from "../launch-options.ts";
 import { readParams } from "../params.ts";
 import { printable } from "../printable.ts";
-import { withRetries } from "../retry.ts";
-import { RUN_FIELDS, RUNS_PATH } from "../runs.ts";
 import { awaitRun, followRun } from "../watch-run.ts";
 
 /** Launches once, however often the network makes us ask, and then does as the flags say. Returns the exit code. */
@@ -29,28 +29,23 @@ export async function launch(context: Context, request: LaunchRequest): Promise<
   const attempt = async (signal: AbortSignal) => {
     attempts++;
     sent++;
-    return api
-      .withHeaders<RunRecord>("POST", RUNS_PATH[request.source], RUN_FIELDS, {
-        headers: { "idempotency-key": key },
-        body,
-        signal,
-      })
-      .catch((error: unknown) => {
-        if (error instanceof ApiError && error.isUnsent) sent--;
-        throw error;
-      });
+    return api.launch(request.source, body, key, signal).catch((error: unknown) => {
+      if (error instanceof HubError && error.facts.isUnsent) sent--;
+      throw error;
+    });
   };
   const whatNow = () => (sent > 0 ? howToRepeat(key) : "Nothing was started");
-  const { value: run, headers } = await interruptible(
+  const launched = await interruptible(
     (signal) => withRetries(() => attempt(signal), context.retries("launch", signal)),
     () => `interrupted while launching. ${whatNow()}`,
   ).catch((error: unknown) => {
-    if (!(error instanceof ApiError && error.transient)) throw inOurWords(error, request, context);
-    const advice = error.advice === undefined ? "" : `. ${error.advice}`;
-    throw new CliError(`${error.message}. ${whatNow()}${advice}`, error.exitCode, error);
+    if (!(error instanceof HubError && error.transient)) throw inOurWords(error, request, context);
+    const { advice } = error.facts;
+    throw new HubError(`${error.message}. ${whatNow()}`, { ...error.facts, advice, cause: error });
   });
   // After a retry, "before" may have been a moment ago and by us.
-  const isReplayed = attempts === 1 && headers.get("idempotent-replayed") === "true";
+  const isReplayed = attempts === 1 && launched.isReplayed;
+  const { run } = launched;
   await tellLaunched(context, run, flags, isReplayed);
   if (flags.follow) return followRun(context, api, run, { after: 0, raw: flags.raw === true });
   if (flags.wait) return awaitRun(context, api, run);
@@ -69,10 +64,8 @@ async function bodyOf(context: Context, api: Api, request: LaunchRequest): Promi
 /** Shows what a launch would come to; the code says whether it would start. */
 async function preview(context: Context, api: Api, request: LaunchRequest, body: object): Promise<number> {
   const { output, json } = context;
-  // An older server would not know `dry_run`, and refuse it.
   const found = await withRetries(
-    () =>
-      api.json<LaunchPreview>("POST", RUNS_PATH[request.source], ["dry_run", "would_start", "cmd"], { body }),
+    () => api.previewLaunch(request.source, body),
     context.retries("read"),
   ).catch((error: unknown) => {
     throw inOurWords(error, request, context);
@@ -107,12 +100,12 @@ function previewCard(found: LaunchPreview): string {
 
 /** The API's hints are for those who speak HTTP. */
 function inOurWords(error: unknown, { spec }: LaunchRequest, context: Context): unknown {
-  if (!(error instanceof ApiError && error.code !== undefined)) return error;
+  if (!(error instanceof HubError && error.code !== undefined)) return error;
   const isNoRecipe = error.code === "recipe_not_found" && "recipe_id" in spec;
   const message = isNoRecipe
     ? `there is no recipe ${spec.recipe_id}; \`${context.commandLine("recipes")}\` lists them`
     : inFlags(error.message);
-  return new CliError(message, error.exitCode, error);
+  return new HubError(message, { ...error.facts, cause: error });
 }
 
 async function tellLaunched(

@@ -1,17 +1,14 @@
-import type { Param, Recipe, RecipeList } from "../../../host-agent/protocol/recipe.ts";
+import type { Param, Recipe } from "../../../host-agent/protocol/recipe.ts";
+import { withRetries } from "../../client/retry.ts";
 import type { Context } from "../context.ts";
 import { EXIT } from "../exit.ts";
 import { printable } from "../printable.ts";
-import { withRetries } from "../retry.ts";
 import { renderTable } from "../table.ts";
 
 /** Lists the recipes. Returns the exit code. */
 export async function showRecipes({ api: openApi, output, json, retries }: Context): Promise<number> {
   const api = await openApi();
-  const list = await withRetries(
-    () => api.json<RecipeList>("GET", "/api/v1/pipelines/recipes", ["recipes"]),
-    retries("read"),
-  );
+  const list = await withRetries(() => api.listRecipes(), retries("read"));
   if (json) await output.json(list);
   else {
     const rows = list.recipes.map(({ recipe_id, title, description }) =>

@@ -1,13 +1,14 @@
 import { setTimeout as sleep } from "node:timers/promises";
 
 import type { RunRecord, Source } from "../../../host-agent/protocol/run.ts";
+import { withRetries } from "../../client/retry.ts";
+import { runDuration } from "../../client/units.ts";
 import type { Api } from "../api.ts";
 import type { Context } from "../context.ts";
 import { CliError, EXIT } from "../exit.ts";
-import { localTime, runDuration, statusText, whatRan, whatWith } from "../format.ts";
+import { localTime, statusText, whatRan, whatWith } from "../format.ts";
 import { interruptible } from "../interruption.ts";
 import { printable } from "../printable.ts";
-import { withRetries } from "../retry.ts";
 import { listRuns } from "../runs.ts";
 import { renderTable } from "../table.ts";
 

@@ -1,9 +1,9 @@
-import type { ScriptList } from "../../../host-agent/protocol/script.ts";
+import { withRetries } from "../../client/retry.ts";
+import { byteCount } from "../../client/units.ts";
 import type { Context } from "../context.ts";
 import { EXIT } from "../exit.ts";
-import { byteCount, localTime } from "../format.ts";
+import { localTime } from "../format.ts";
 import { printable } from "../printable.ts";
-import { withRetries } from "../retry.ts";
 import { renderTable } from "../table.ts";
 
 /** Lists the scripts under a folder, or under all the roots. Returns the exit code. */
@@ -12,10 +12,7 @@ export async function showScripts(
   path: string | undefined,
 ): Promise<number> {
   const api = await openApi();
-  const list = await withRetries(
-    () => api.json<ScriptList>("GET", "/api/v1/scripts", ["scripts"], { query: { path } }),
-    retries("read"),
-  );
+  const list = await withRetries(() => api.listScripts(path), retries("read"));
   if (json) await output.json(list);
   else {
     const rows = list.scripts.map((script) => [

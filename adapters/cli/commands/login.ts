@@ -2,13 +2,13 @@ import { text } from "node:stream/consumers";
 import { createInterface } from "node:readline/promises";
 import { Writable } from "node:stream";
 
-import type { RecipeList } from "../../../host-agent/protocol/recipe.ts";
-import { ApiError, hubApi } from "../api.ts";
+import { withRetries } from "../../client/retry.ts";
+import { isProblem } from "../../client/hub-error.ts";
+import { hubApi } from "../api.ts";
 import type { Context } from "../context.ts";
 import { CliError, EXIT, usageError } from "../exit.ts";
 import { checkKey, checkUrl, ownHost, readHosts, writeHosts } from "../hosts.ts";
 import { printable } from "../printable.ts";
-import { withRetries } from "../retry.ts";
 import { renderTable } from "../table.ts";
 
 /**
@@ -77,11 +77,8 @@ export async function showHosts({ hostsPath, output, json }: Context): Promise<n
 /** A key without the scope for this list is a key all the same. */
 async function probe(context: Context, host: { url: string; key: string }): Promise<void> {
   const api = hubApi(host);
-  await withRetries(
-    () => api.json<RecipeList>("GET", "/api/v1/pipelines/recipes", ["recipes"]),
-    context.retries("read"),
-  ).catch((error: unknown) => {
-    if (error instanceof ApiError && error.code === "insufficient_scope") return;
+  await withRetries(() => api.listRecipes(), context.retries("read")).catch((error: unknown) => {
+    if (isProblem(error, "insufficient_scope")) return;
     throw error;
   });
 }

@@ -1,9 +1,10 @@
 import type { RunRecord } from "../../../host-agent/protocol/run.ts";
+import { withRetries } from "../../client/retry.ts";
+import { runDuration } from "../../client/units.ts";
 import type { Context } from "../context.ts";
 import { EXIT } from "../exit.ts";
-import { localTime, runDuration, statusText } from "../format.ts";
+import { localTime, statusText } from "../format.ts";
 import { printable } from "../printable.ts";
-import { withRetries } from "../retry.ts";
 import { findRun } from "../runs.ts";
 
 /** Shows the record of one run. Returns the exit code. */

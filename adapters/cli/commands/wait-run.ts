@@ -1,5 +1,5 @@
+import { withRetries } from "../../client/retry.ts";
 import type { Context } from "../context.ts";
-import { withRetries } from "../retry.ts";
 import { findRun } from "../runs.ts";
 import { awaitRun } from "../watch-run.ts";
 

@@ -79,9 +79,9 @@ describe("a mistake in the command line", () => {
 describe("a server that is not what it should be", () => {
   const html = { "content-type": "text/html" };
   test.for([
-    { is: "a web page", status: 200, headers: html, body: "<html>\u001b[2J", says: "is no JSON object" },
-    { is: "a JSON null", status: 200, headers: {}, body: "null", says: "is no JSON object" },
-    { is: "an answer without the fields", status: 200, headers: {}, body: "{}", says: "older one" },
+    { is: "a web page", status: 200, headers: html, body: "<html>\u001b[2J", says: "is not a JSON object" },
+    { is: "a JSON null", status: 200, headers: {}, body: "null", says: "is not a JSON object" },
+    { is: "an answer without the fields", status: 200, headers: {}, body: "{}", says: "older version" },
     { is: "no such route", status: 404, headers: html, body: "nope", says: "no such route" },
     {
       is: "a redirect",
@@ -175,7 +175,7 @@ describe("a server that is not what it should be", () => {
     expect(told).toMatchObject({
       code: 69,
       stderr:
-        "hub: cannot reach http://127.0.0.1:8787: nothing listens there. Start a Hub with `npm start`, or say which one with HUB_URL or `hub login`\n",
+        "hub: cannot reach http://127.0.0.1:8787: nothing listens there. Start a Hub with `npm start`, or name another one with HUB_URL or `hub login`\n",
     });
   });
 

@@ -144,10 +144,10 @@ describe("hub", () => {
     expect(far.stdout.split("\n", 1)).toEqual(["10003"]);
   });
 
-  test("is what npx starts in a clone, with the clone's own Node, and then names itself so", async () => {
+  test("is what npx starts in a clone, with the clone's own Node, and names itself hub", async () => {
     await using hub = await startHub();
     const npx = (...words: string[]) =>
-      promisify(execFile)("npx", ["hub", ...words], {
+      promisify(execFile)("npx", ["--no", "--", "hub", ...words], {
         cwd: fileURLToPath(new URL("../../..", import.meta.url)),
         env: clientEnv(hub),
       });
@@ -155,7 +155,7 @@ describe("hub", () => {
     const { version } = JSON.parse(await readFile(new URL("../../../package.json", import.meta.url), "utf8"));
     expect((await npx("--version")).stdout).toBe(`${version}\n`);
     expect((await hub.get("/openapi.json")).json.info.version).toBe(version);
-    expect((await npx("run", "hello")).stderr).toContain("follow it: npx hub logs run_");
+    expect((await npx("run", "hello")).stderr).toContain("follow it: hub logs run_");
   });
 
   test("open prints the console's address without the key", async () => {

@@ -55,7 +55,7 @@ describe("hub logs -f", () => {
     expect(followed.stdout).toBe("91\n92\n93\n94\n95\n96\n97\n98\n99\n100\n");
   });
 
-  test("goes on at the beginning of a log that was cut short, and says so", async () => {
+  test("continues at the beginning of a log that was truncated, and reports it", async () => {
     await using hub = await startHub();
     const go = join(hub.dir, "go");
     const run = await hub.runScript(
@@ -69,7 +69,7 @@ describe("hub logs -f", () => {
 
     const followed = await following.finished;
     expect(followed.stdout).toBe("a long first line\nnew\n");
-    expect(followed.stderr).toContain("cut short");
+    expect(followed.stderr).toContain("truncated");
   });
 
   test("does not hammer a server that answers at once with nothing", async () => {

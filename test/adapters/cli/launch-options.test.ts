@@ -70,7 +70,7 @@ test("a --param that is wrong is a sentence", async () => {
   ]);
 
   expect(shapeless).toMatchObject({ code: 64, stderr: expect.stringContaining("name=value") });
-  expect(twice).toMatchObject({ code: 64, stderr: expect.stringContaining("given twice") });
+  expect(twice).toMatchObject({ code: 64, stderr: expect.stringContaining("duplicate") });
   expect(fraction.stderr).toContain("hub: --param limit: must be a whole number");
   expect(unknown.stderr).toContain("--param other: unknown parameter");
   expect(missing).toMatchObject({
