@@ -51,7 +51,7 @@ function sentence({ status, code, message, facts }: HubError, { url, key }: Host
   if (code === "route_not_found" || code === "method_not_allowed" || (code === undefined && status === 404)) {
     return `${url} has no such route: the server is not a Hub, or an older version`;
   }
-  if (code === undefined) return `${url}: ${message}`;
+  if (code === undefined) return message;
   const requestId = facts.headers?.get("x-request-id");
   return `${message} (${code}${requestId && status >= 500 ? `, request ${requestId}` : ""})`;
 }

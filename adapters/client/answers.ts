@@ -50,10 +50,10 @@ export function notAHub({ status, headers }: Response, message: string): HubErro
   return new HubError(message, { kind: "not-a-hub", status, headers });
 }
 
-/** `the server answered 502 with text/html`. */
-export function describeAnswer({ status, headers }: Response): string {
+/** `https://hub.example.com/healthz answered 502 with text/html`. */
+export function describeAnswer({ url, status, headers }: Response): string {
   const type = headers.get("content-type")?.split(";", 1)[0] ?? "no content type";
-  return `the server answered ${status} with ${type}`;
+  return `${url.split("?", 1)[0]} answered ${status} with ${type}`;
 }
 
 /** Retry-After in seconds: a number or a date (RFC 9110, 10.2.3). */

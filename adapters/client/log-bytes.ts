@@ -1,5 +1,5 @@
 import { MAX_LOG_PAGE_BYTES } from "../../host-agent/protocol/limits.ts";
-import { notAHub, numberHeader } from "./answers.ts";
+import { describeAnswer, notAHub, numberHeader } from "./answers.ts";
 
 /** A page of a log in raw bytes; the numbers are those of the API. */
 export interface LogBytes {
@@ -35,7 +35,7 @@ export async function readLogBytes(response: Response, after: number): Promise<L
   if (offset === undefined || size === undefined || offset < after) {
     throw notAHub(
       response,
-      "the server answered without the log's offsets: it is not a Hub, or an older version",
+      `${describeAnswer(response)} without the log's offsets: the server is not a Hub, or an older version`,
     );
   }
   return { bytes, offset, size, more: response.headers.get("hub-log-more") === "true" };

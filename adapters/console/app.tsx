@@ -1,8 +1,9 @@
 import { useEffect, useMemo, useState } from "preact/hooks";
 
-import { type Api, askHealth, createApi } from "./api.ts";
+import { pause } from "../client/pause.ts";
+import { type Api, createApi, needsKey } from "./api.ts";
 import { ConnectionBar } from "./connection-bar.tsx";
-import { pause, seen } from "./hooks.ts";
+import { seen } from "./hooks.ts";
 import { KeyForm } from "./key-form.tsx";
 import { LaunchPage } from "./launch-page.tsx";
 import { href, usePlace } from "./location.ts";
@@ -30,9 +31,8 @@ export function App() {
   useEffect(() => {
     if (gate.is !== "asking") return undefined;
     let isCurrent = true;
-    askHealth().then(
-      ({ mode }) =>
-        isCurrent && setGate(mode === "dev" ? { is: "open", key: undefined } : { is: "key-needed" }),
+    needsKey().then(
+      (isNeeded) => isCurrent && setGate(isNeeded ? { is: "key-needed" } : { is: "open", key: undefined }),
       () => isCurrent && setGate({ is: "hub-away" }),
     );
     return () => {

@@ -38,21 +38,6 @@ export function useLoaded<T>(load: () => Promise<T>, key: string) {
   return { value, error, again: () => setAttempt((n) => n + 1) };
 }
 
-/** A longer time would be over at once. */
-const MAX_TIMER_MS = 2 ** 31 - 1;
-
-/** Resolves after `ms`, which may be Infinity, or at once when aborted. */
-export function pause(ms: number, signal: AbortSignal): Promise<void> {
-  return new Promise((resolve) => {
-    if (signal.aborted) return resolve();
-    const timer = setTimeout(resolve, Math.min(ms, MAX_TIMER_MS));
-    signal.addEventListener("abort", () => {
-      clearTimeout(timer);
-      resolve();
-    });
-  });
-}
-
 /** Resolves when the page can be seen: nobody polls for a hidden tab. */
 export function seen(signal: AbortSignal): Promise<void> {
   return new Promise((resolve) => {

@@ -1,6 +1,7 @@
 import { useState } from "preact/hooks";
 
-import { ApiError, createApi } from "./api.ts";
+import { HubError, isProblem } from "../client/hub-error.ts";
+import { createApi } from "./api.ts";
 import { useTitle } from "./hooks.ts";
 import { Failure } from "./notice.tsx";
 
@@ -26,7 +27,7 @@ export function KeyForm({ refused, onKey }: { refused: string | undefined; onKey
     }
   };
 
-  const refusal = error instanceof ApiError && error.status === 401 ? error.message : refused;
+  const refusal = error instanceof HubError && error.status === 401 ? error.message : refused;
   return (
     <form class="key-form" onSubmit={submit}>
       <h1>Open the console</h1>
@@ -62,14 +63,14 @@ export function KeyForm({ refused, onKey }: { refused: string | undefined; onKey
 /** A key that lacks a scope is a good key; the pages say what it may not do. */
 async function tryKey(key: string): Promise<void> {
   if (!/^[\x21-\x7e]{1,512}$/.test(key)) {
-    throw new ApiError(401, {
-      code: "unauthenticated",
-      detail: "That cannot be an API key: it has spaces or unusual characters in it. Copy it again",
+    throw new HubError("This is not an API key: it contains spaces or unusual characters. Copy it again", {
+      kind: "refused",
+      status: 401,
     });
   }
   await createApi(key, () => {})
     .listRuns("pipeline", { limit: 1 })
     .catch((error: unknown) => {
-      if (!(error instanceof ApiError) || error.code !== "insufficient_scope") throw error;
+      if (!isProblem(error, "insufficient_scope")) throw error;
     });
 }

@@ -3,7 +3,8 @@ import { useEffect, useRef, useState } from "preact/hooks";
 import { MAX_GRACE_SECONDS, SIGNALS } from "../../host-agent/protocol/limits.ts";
 import type { RunRecord, Signal } from "../../host-agent/protocol/run.ts";
 import type { Api } from "./api.ts";
-import { durationOf, nameOf } from "./format.ts";
+import { runDuration } from "../client/units.ts";
+import { nameOf } from "./format.ts";
 import { useNow } from "./hooks.ts";
 import { Failure } from "./notice.tsx";
 import { spelledOut } from "./visible-text.ts";
@@ -38,7 +39,7 @@ export function KillDialog({ api, run, onClose, onKilled }: KillDialogProps) {
     try {
       const withGrace = signal !== "SIGKILL" && grace.trim() !== "";
       onKilled(
-        await api.killRun(run.source, run.run_id, {
+        await api.killRun(run, {
           signal,
           ...(withGrace && { grace_seconds: Number(grace) }),
         }),
@@ -57,7 +58,7 @@ export function KillDialog({ api, run, onClose, onKilled }: KillDialogProps) {
         </h2>
         <p>
           <code>{run.run_id}</code>, launched by <bdi>{spelledOut(run.key_name)}</bdi>, has been running for{" "}
-          {durationOf(run, now)}. Every process of it is stopped; it cannot be continued.
+          {runDuration(run, now)}. Every process of it is stopped; it cannot be continued.
         </p>
         <div class="fields">
           <label>

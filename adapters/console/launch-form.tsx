@@ -3,7 +3,8 @@ import { useEffect, useRef, useState } from "preact/hooks";
 import type { LaunchPreview } from "../../host-agent/protocol/launch.ts";
 import type { Param } from "../../host-agent/protocol/recipe.ts";
 import type { Source } from "../../host-agent/protocol/run.ts";
-import { type Api, ApiError } from "./api.ts";
+import { HubError } from "../client/hub-error.ts";
+import type { Api } from "./api.ts";
 import { Field } from "./field.tsx";
 import { Preview } from "./launch-preview.tsx";
 import { go, href } from "./location.ts";
@@ -72,7 +73,7 @@ export function LaunchForm(props: LaunchFormProps) {
     try {
       if (isDry) return setPreview(await api.previewLaunch(source, order));
       idempotencyKey.current ??= randomKey();
-      const run = await api.launch(source, order, idempotencyKey.current);
+      const { run } = await api.launch(source, order, idempotencyKey.current);
       idempotencyKey.current = undefined;
       feed.add(run);
       go(href(["runs", run.run_id]));
@@ -84,7 +85,7 @@ export function LaunchForm(props: LaunchFormProps) {
   };
 
   const faultOf = (path: string) =>
-    error instanceof ApiError ? error.errors.find((one) => one.path === path)?.message : undefined;
+    error instanceof HubError ? error.facts.errors?.find((one) => one.path === path)?.message : undefined;
   const launchText = idempotencyKey.current === undefined ? "Launch" : "Try again, still one run";
   return (
     <form ref={form} class="launch-form" onSubmit={submit}>

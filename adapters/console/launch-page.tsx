@@ -1,8 +1,8 @@
 import { useMemo, useState } from "preact/hooks";
 
 import type { Recipe } from "../../host-agent/protocol/recipe.ts";
+import { duration } from "../client/units.ts";
 import type { Api } from "./api.ts";
-import { duration } from "./format.ts";
 import { useLoaded, useTitle } from "./hooks.ts";
 import { LaunchForm } from "./launch-form.tsx";
 import { href } from "./location.ts";

@@ -1,7 +1,7 @@
 import { useRef, useState } from "preact/hooks";
 
+import { byteCount } from "../client/units.ts";
 import { findInLog } from "./find-in-log.ts";
-import { byteCount } from "./format.ts";
 import type { LogReader } from "./log-reader.ts";
 
 interface LogFinderProps {

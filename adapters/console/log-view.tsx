@@ -1,8 +1,9 @@
 import { useEffect, useLayoutEffect, useMemo, useRef, useState } from "preact/hooks";
 
 import type { RunRecord } from "../../host-agent/protocol/run.ts";
+import { byteCount } from "../client/units.ts";
 import type { Api } from "./api.ts";
-import { byteCount, nameOf } from "./format.ts";
+import { nameOf } from "./format.ts";
 import { useStored } from "./hooks.ts";
 import { useKeepPlace } from "./keep-place.ts";
 import { CopyLog, DownloadLog } from "./log-copies.tsx";
@@ -16,7 +17,7 @@ import { useStore } from "./store.ts";
 export function LogView({ api, run }: { api: Api; run: RunRecord }) {
   const { source, run_id } = run;
   const reader = useMemo(
-    () => logReader((query) => api.readLog(source, run_id, query)),
+    () => logReader((query) => api.readLog({ source, run_id }, query)),
     [api, source, run_id],
   );
   const state = useStore(reader.state);

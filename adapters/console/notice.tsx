@@ -1,6 +1,6 @@
 import type { ComponentChildren } from "preact";
 
-import { ApiError, NoAnswer } from "./api.ts";
+import { HubError } from "../client/hub-error.ts";
 
 interface NoticeProps {
   kind: "empty" | "problem";
@@ -35,10 +35,16 @@ export function Failure({ error, onRetry }: { error: Error; onRetry?: (() => voi
 }
 
 function explain(error: Error): { title: string; advice?: string } {
-  if (error instanceof NoAnswer) {
-    return { title: "The Hub does not answer", advice: "Check the network and whether the Hub is running." };
+  if (!(error instanceof HubError)) return { title: "This page has an error" };
+  if (error.kind === "no-answer") {
+    return { title: "The Hub does not answer", advice: "Check the network, and that the Hub is running." };
   }
-  if (!(error instanceof ApiError)) return { title: "Something went wrong in this page" };
+  if (error.kind === "not-a-hub") {
+    return {
+      title: "Another server answered",
+      advice: "A proxy between this page and the Hub may be misconfigured.",
+    };
+  }
   switch (error.code) {
     case "insufficient_scope":
       return {

@@ -2,10 +2,14 @@ import { useEffect, useRef, useState } from "preact/hooks";
 
 import { RUN_ID, SOURCES } from "../../host-agent/protocol/limits.ts";
 import type { RunRecord } from "../../host-agent/protocol/run.ts";
-import { type Api, ApiError, pauseBeforeRetry } from "./api.ts";
+import { HubError } from "../client/hub-error.ts";
+import { pause } from "../client/pause.ts";
+import { pauseBeforePoll } from "../client/retry.ts";
+import { runDuration } from "../client/units.ts";
+import type { Api } from "./api.ts";
 import { Fact } from "./fact.tsx";
-import { durationOf, fullTime, nameOf } from "./format.ts";
-import { copyText, pause, seen, useNow, useTitle } from "./hooks.ts";
+import { fullTime, nameOf } from "./format.ts";
+import { copyText, seen, useNow, useTitle } from "./hooks.ts";
 import { KillDialog } from "./kill-dialog.tsx";
 import { href } from "./location.ts";
 import { LogView } from "./log-view.tsx";
@@ -93,7 +97,7 @@ function Facts({ run }: { run: RunRecord }) {
         </Fact>
       )}
       <Fact name="Started">{fullTime(run.started_at)}</Fact>
-      <Fact name={run.ended_at === null ? "Running for" : "Duration"}>{durationOf(run, now)}</Fact>
+      <Fact name={run.ended_at === null ? "Running for" : "Duration"}>{runDuration(run, now)}</Fact>
       <Fact name="Ended">{run.ended_at === null ? "not yet" : fullTime(run.ended_at)}</Fact>
       <Fact name="Exit code">
         {run.ended_at === null ? "–" : exit}
@@ -164,7 +168,9 @@ function useRun(api: Api, feed: RunsFeed, runId: string) {
         let rest = POLL_MS;
         const source = latest.current?.source;
         try {
-          const record = await (source ? api.getRun(source, runId, stop.signal) : findRun(api, runId));
+          const record = await (source
+            ? api.getRun({ source, run_id: runId }, { signal: stop.signal })
+            : findRun(api, runId));
           if (stop.signal.aborted) return;
           setError(undefined);
           keep(record);
@@ -172,7 +178,7 @@ function useRun(api: Api, feed: RunsFeed, runId: string) {
         } catch (failure) {
           if (stop.signal.aborted) return;
           setError(failure as Error);
-          rest = pauseBeforeRetry(failure);
+          rest = pauseBeforePoll(failure);
         }
         await pause(rest, stop.signal);
       }
@@ -184,12 +190,12 @@ function useRun(api: Api, feed: RunsFeed, runId: string) {
 
 /** Its id does not say which surface a run belongs to. */
 async function findRun(api: Api, runId: string): Promise<RunRecord> {
-  const answers = await Promise.allSettled(SOURCES.map((source) => api.getRun(source, runId)));
+  const answers = await Promise.allSettled(SOURCES.map((source) => api.getRun({ source, run_id: runId })));
   const found = answers.find((answer) => answer.status === "fulfilled");
   if (found) return found.value;
   const failures = answers.flatMap((answer) =>
     answer.status === "rejected" ? [answer.reason as Error] : [],
   );
   // "Not there" is only the answer when no surface is closed to the key or out of reach.
-  throw failures.find((error) => !(error instanceof ApiError) || error.status !== 404) ?? failures[0]!;
+  throw failures.find((error) => !(error instanceof HubError) || error.status !== 404) ?? failures[0]!;
 }

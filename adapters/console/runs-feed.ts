@@ -1,6 +1,7 @@
 import { SOURCES } from "../../host-agent/protocol/limits.ts";
 import type { RunRecord, RunStatus, Source } from "../../host-agent/protocol/run.ts";
-import { type Api, ApiError } from "./api.ts";
+import { isProblem } from "../client/hub-error.ts";
+import type { Api } from "./api.ts";
 import { createStore } from "./store.ts";
 
 const FIRST_PAGE = 50;
@@ -44,7 +45,7 @@ export function runsFeed(api: Api, status?: RunStatus) {
       delete surface.denied;
       return page;
     } catch (error) {
-      if (!(error instanceof ApiError) || error.code !== "insufficient_scope") throw error;
+      if (!isProblem(error, "insufficient_scope")) throw error;
       surface.denied = error.message;
       surface.state = "all-read";
       surface.runs.clear();
@@ -68,7 +69,7 @@ export function runsFeed(api: Api, status?: RunStatus) {
     const alive = [...surface.runs.values()].filter((run) => run.ended_at === null && !shown.has(run.run_id));
     await Promise.all(
       alive.slice(0, MAX_SINGLE_LOOKS).map(async ({ run_id }) => {
-        surface.runs.set(run_id, await api.getRun(source, run_id));
+        surface.runs.set(run_id, await api.getRun({ source, run_id }));
       }),
     );
   }

@@ -2,9 +2,10 @@ import { useEffect, useMemo, useRef, useState } from "preact/hooks";
 
 import { SOURCES, STATUSES } from "../../host-agent/protocol/limits.ts";
 import type { RunRecord, RunStatus } from "../../host-agent/protocol/run.ts";
+import { pause } from "../client/pause.ts";
 import type { Api } from "./api.ts";
 import { count, nameOf } from "./format.ts";
-import { pause, seen, useTitle } from "./hooks.ts";
+import { seen, useTitle } from "./hooks.ts";
 import { go, href } from "./location.ts";
 import { Notice } from "./notice.tsx";
 import { RunTable } from "./run-table.tsx";

@@ -1,8 +1,9 @@
 import { useMemo, useState } from "preact/hooks";
 
 import type { ScriptContent, ScriptEntry } from "../../host-agent/protocol/script.ts";
+import { byteCount } from "../client/units.ts";
 import type { Api } from "./api.ts";
-import { byteCount, fullTime } from "./format.ts";
+import { fullTime } from "./format.ts";
 import { useLoaded, useTitle } from "./hooks.ts";
 import { LaunchForm } from "./launch-form.tsx";
 import { href } from "./location.ts";

@@ -2,7 +2,8 @@ import { useEffect, useMemo, useRef, useState } from "preact/hooks";
 
 import { STATUSES } from "../../host-agent/protocol/limits.ts";
 import type { RunRecord } from "../../host-agent/protocol/run.ts";
-import { count, durationOf, nameOf, shortTime } from "./format.ts";
+import { runDuration } from "../client/units.ts";
+import { count, nameOf, shortTime } from "./format.ts";
 import { useNow } from "./hooks.ts";
 import { go, href } from "./location.ts";
 import type { RunsFeed } from "./runs-feed.ts";
@@ -119,7 +120,7 @@ export function Timeline({ feed }: { feed: RunsFeed }) {
 
 function tell(run: RunRecord, now: number): string {
   const { status } = run;
-  return `${spelledOut(nameOf(run))}: ${status}, ${shortTime(run.started_at, now)}, ${durationOf(run, now)}`;
+  return `${spelledOut(nameOf(run))}: ${status}, ${shortTime(run.started_at, now)}, ${runDuration(run, now)}`;
 }
 
 function summary(runs: RunRecord[]): string {

@@ -1,3 +1,5 @@
+import { codePointName, UNSAFE_CHARACTERS } from "../client/unsafe-characters.ts";
+
 /** How a piece of a line looks: classes of style.css, from the 16 colours of a terminal and its attributes. */
 export interface TextStyle {
   fg?: number | undefined;
@@ -18,13 +20,16 @@ export interface Segment {
 
 export const PLAIN: TextStyle = {};
 
-/**
- * What is no plain text: escape sequences, control characters, and the marks
- * that change the direction of text or hide in it.
- */
-const SPECIAL =
-  // eslint-disable-next-line no-control-regex -- control characters are what it looks for
-  /\x1b\[([0-9;:]*)m|(\x1b\[(?:[0-2]?K|\?25[lh]))|\x1b\[[0-?]*[ -/]*[@-~]|[\x00-\x08\x0a-\x1f\x7f-\x9f\xad\u061c\u180e\u200b\u200e\u200f\u2028-\u202e\u2060-\u206f\ufeff\ufff9-\ufffb\u{e0000}-\u{e007f}]/gu;
+/** An SGR sequence with its parameters, a sequence that may be left out, another sequence, or an unsafe character. */
+const SPECIAL = new RegExp(
+  [
+    String.raw`\x1b\[([0-9;:]*)m`,
+    String.raw`(\x1b\[(?:[0-2]?K|\?25[lh]))`,
+    String.raw`\x1b\[[0-?]*[ -/]*[@-~]`,
+    `[${UNSAFE_CHARACTERS}]`,
+  ].join("|"),
+  "gu",
+);
 
 /**
  * Makes a line of a log harmless and readable: colours become classes, erasing
@@ -50,7 +55,7 @@ export function visibleText(text: string, style: TextStyle): { segments: Segment
 
 /** Text without colours: every control is shown, but for line feeds. */
 export function spelledOut(text: string): string {
-  return text.replaceAll(SPECIAL, (control) => (control === "\n" ? control : spellOut(control)));
+  return text.replaceAll(SPECIAL, spellOut);
 }
 
 /** `␛[2J` for a sequence, `␀` for a control character, `⟨U+202E⟩` for a mark. */
@@ -59,7 +64,7 @@ function spellOut(control: string): string {
   if (code === 0x1b) return `␛${control.slice(1)}`;
   if (code < 0x20) return String.fromCodePoint(0x2400 + code);
   if (code === 0x7f) return "␡";
-  return `⟨U+${code.toString(16).toUpperCase().padStart(4, "0")}⟩`;
+  return `⟨${codePointName(control)}⟩`;
 }
 
 function lookOf({ fg, bg, bold, dim, italic, underline, strike, inverse }: TextStyle): string {

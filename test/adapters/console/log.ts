@@ -118,7 +118,7 @@ echo; echo last line`);
     await holds(tab.page, `document.querySelector(".log-lines").scrollTop === 0`);
 
     await writeFile(go, "");
-    await tab.page.getByText(/of \d+\.\d KB/).waitFor();
+    await tab.page.getByText(/of \d+\.\d kB/).waitFor();
     expect(await tab.page.getByLabel("Log of").evaluate((element) => element.scrollTop)).toBe(0);
     await tab.page.getByRole("button", { name: "↓ Follow" }).click();
     await tab.page.getByText("late 500", { exact: true }).waitFor();
@@ -190,7 +190,7 @@ echo; echo last line`);
     await page.getByText("Not you").waitFor({ state: "detached" });
   });
 
-  test("a log that is cut on the host is shown from its new start, and one that is gone says so", async () => {
+  test("a log that is truncated on the host is shown from its new start, and a removed log is reported", async () => {
     await using tab = await open();
     const run = await tab.hub.runScript("echo old text that is longer; exec sleep 600");
     await tab.enter(ALL.key, `#/runs/${run.run_id}`);
@@ -198,7 +198,7 @@ echo; echo last line`);
 
     await truncate(run.log_path, 0);
     await appendFile(run.log_path, "new\n");
-    await tab.page.getByText("The log was cut on the host").waitFor();
+    await tab.page.getByText("The log was truncated on the host").waitFor();
     await tab.page.getByText("new", { exact: true }).waitFor();
 
     await rm(run.log_path);
