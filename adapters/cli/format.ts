@@ -12,7 +12,7 @@ const STATUS_COLOURS = {
   unknown: "magenta",
 } as const;
 
-/** Of a launch's arguments, so many UTF-16 units are shown in a list. */
+/** How many characters of a launch's arguments a list shows. */
 const MAX_WORDS_LENGTH = 60;
 
 /** `2026-11-23 21:38:02` in local time. */
@@ -31,7 +31,8 @@ export function whatRan({ spec }: RunRecord): string {
 export function whatWith({ spec }: RunRecord): string {
   const params = "params" in spec ? Object.entries(spec.params ?? {}) : [];
   const words = [...params.map(([name, value]) => `${name}=${value}`), spec.args].join(" ").trim();
-  return printable(words.length > MAX_WORDS_LENGTH ? `${words.slice(0, MAX_WORDS_LENGTH)}…` : words);
+  const shown = Array.from(words).slice(0, MAX_WORDS_LENGTH).join("");
+  return printable(shown.length < words.length ? `${shown}…` : words);
 }
 
 /** A status in its colour, where `stream` is a terminal that wants colours. */

@@ -33,6 +33,7 @@ export async function openStatusLine(run: RunRecord, { stderr }: Output): Promis
     const rate = recent.reduce((sum, { bytes }) => sum + bytes, 0) / (RATE_WINDOW_MS / 1000);
     const traffic = total === 0 ? "" : ` · ${byteCount(total)} · ${byteCount(Math.round(rate))}/s`;
     const line = `${run.run_id} ${printable(current.status)} ${runDuration(current, Date.now())}${traffic}`;
+    // Every character of it is one column wide.
     return line.slice(0, Math.max(1, (stderr.columns || 80) - 4));
   }
 

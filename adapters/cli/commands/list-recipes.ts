@@ -1,9 +1,9 @@
 import type { Param, Recipe } from "../../../host-agent/protocol/recipe.ts";
 import { withRetries } from "../../client/retry.ts";
+import { renderTable } from "../../client/table.ts";
 import type { Context } from "../context.ts";
 import { EXIT } from "../exit.ts";
 import { printable } from "../printable.ts";
-import { renderTable } from "../table.ts";
 
 /** Lists the recipes. Returns the exit code. */
 export async function showRecipes({ api: openApi, output, json, retries }: Context): Promise<number> {
@@ -14,7 +14,7 @@ export async function showRecipes({ api: openApi, output, json, retries }: Conte
     const rows = list.recipes.map(({ recipe_id, title, description }) =>
       [recipe_id, title, description].map(printable),
     );
-    await output.write(renderTable(["RECIPE", "TITLE", "DESCRIPTION"], rows, output.width));
+    await output.write(await renderTable(["RECIPE", "TITLE", "DESCRIPTION"], rows, output.width));
     for (const recipe of list.recipes) await output.write(launchHelp(recipe));
   }
   return EXIT.ok;

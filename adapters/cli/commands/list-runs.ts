@@ -3,6 +3,7 @@ import { setTimeout as sleep } from "node:timers/promises";
 import type { RunRecord, Source } from "../../../host-agent/protocol/run.ts";
 import { withRetries } from "../../client/retry.ts";
 import { runDuration } from "../../client/units.ts";
+import { renderTable } from "../../client/table.ts";
 import type { Api } from "../api.ts";
 import type { Context } from "../context.ts";
 import { CliError, EXIT } from "../exit.ts";
@@ -10,7 +11,6 @@ import { localTime, statusText, whatRan, whatWith } from "../format.ts";
 import { interruptible } from "../interruption.ts";
 import { printable } from "../printable.ts";
 import { listRuns } from "../runs.ts";
-import { renderTable } from "../table.ts";
 
 export interface RunsFlags {
   status?: string;
@@ -30,7 +30,7 @@ export async function showRuns(context: Context, flags: RunsFlags): Promise<numb
     const { runs, refused } = await withRetries(() => listRuns(api, flags), context.retries("read"));
     if (refused !== undefined) context.output.warn(refused);
     if (context.json) await context.output.json({ runs });
-    else await context.output.write(table(context, runs));
+    else await context.output.write(await table(context, runs));
     return EXIT.ok;
   }
   return interruptible(
@@ -51,19 +51,19 @@ async function watch(context: Context, api: Api, flags: RunsFlags, signal: Abort
     const { runs } = await withRetries(() => listRuns(api, flags), context.retries("follow", signal));
     const state = JSON.stringify(runs);
     if (output.stdout.isTTY && !json) {
-      const rows = table(context, runs)
+      const rows = (await table(context, runs))
         .split("\n")
         .slice(0, Math.max(2, (output.stdout.rows || 24) - 1));
       await output.write(HOME_AND_CLEAR + rows.join("\n"));
     } else if (state !== shown) {
-      await (json ? output.jsonLine({ runs }) : output.write(table(context, runs)));
+      await (json ? output.jsonLine({ runs }) : output.write(await table(context, runs)));
     }
     shown = state;
     await sleep(WATCH_INTERVAL_MS, undefined, { signal });
   }
 }
 
-function table({ output }: Context, runs: readonly RunRecord[]): string {
+function table({ output }: Context, runs: readonly RunRecord[]): Promise<string> {
   // Only where there is one: most columns' widths are needed on a narrow terminal.
   const hasLabels = runs.some(({ label }) => label);
   const head = ["RUN", "STATUS", "STARTED", "TIME", "KEY", ...(hasLabels ? ["LABEL"] : []), "WHAT"];

@@ -1,10 +1,10 @@
 import { withRetries } from "../../client/retry.ts";
 import { byteCount } from "../../client/units.ts";
+import { renderTable } from "../../client/table.ts";
 import type { Context } from "../context.ts";
 import { EXIT } from "../exit.ts";
 import { localTime } from "../format.ts";
 import { printable } from "../printable.ts";
-import { renderTable } from "../table.ts";
 
 /** Lists the scripts under a folder, or under all the roots. Returns the exit code. */
 export async function showScripts(
@@ -20,7 +20,7 @@ export async function showScripts(
       byteCount(script.size),
       localTime(script.modified_at),
     ]);
-    await output.write(renderTable(["PATH", "SIZE", "MODIFIED"], rows, output.width));
+    await output.write(await renderTable(["PATH", "SIZE", "MODIFIED"], rows, output.width));
     if (list.truncated) output.warn("there are more scripts than the server lists; name a folder");
   }
   return EXIT.ok;

@@ -4,12 +4,12 @@ import { Writable } from "node:stream";
 
 import { withRetries } from "../../client/retry.ts";
 import { isProblem } from "../../client/hub-error.ts";
+import { renderTable } from "../../client/table.ts";
 import { hubApi } from "../api.ts";
 import type { Context } from "../context.ts";
 import { CliError, EXIT, usageError } from "../exit.ts";
 import { checkKey, checkUrl, ownHost, readHosts, writeHosts } from "../hosts.ts";
 import { printable } from "../printable.ts";
-import { renderTable } from "../table.ts";
 
 /**
  * Stores a Hub's address and key for its owner only, after the Hub has taken
@@ -69,7 +69,7 @@ export async function showHosts({ hostsPath, output, json }: Context): Promise<n
       printable(host.url),
       host.default ? "default" : "",
     ]);
-    await output.write(renderTable(["HOST", "URL", ""], rows, output.width));
+    await output.write(await renderTable(["HOST", "URL", ""], rows, output.width));
   }
   return EXIT.ok;
 }
