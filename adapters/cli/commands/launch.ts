@@ -6,6 +6,7 @@ import { withRetries } from "../../client/retry.ts";
 import type { Api } from "../api.ts";
 import type { Context } from "../context.ts";
 import { EXIT, usageError } from "../exit.ts";
+import { factLines } from "../facts.ts";
 import { interruptible } from "../interruption.ts";
 import { inFlags, launchBody, type LaunchFlags, type LaunchRequest } from "../launch-options.ts";
 import { readParams } from "../params.ts";
@@ -77,7 +78,7 @@ async function preview(context: Context, api: Api, request: LaunchRequest, body:
 
 function previewCard(found: LaunchPreview): string {
   const { limits } = found;
-  const lines: [string, string | undefined][] = [
+  return factLines([
     ["starts", found.would_start ? "yes" : `no: ${printable(found.reason ?? "")}`],
     ["command", printable(joinArgv(found.argv))],
     ["folder", printable(found.cwd)],
@@ -91,11 +92,7 @@ function previewCard(found: LaunchPreview): string {
     ],
     ["host runs", `${limits.host_running} of ${limits.host_max_running}`],
     ["sha256", found.spec_sha256 ?? undefined],
-  ];
-  return lines
-    .filter(([, value]) => value !== undefined)
-    .map(([name, value]) => `${name.padEnd(10)} ${value}\n`)
-    .join("");
+  ]);
 }
 
 /** The API's hints are for those who speak HTTP. */
