@@ -4,9 +4,8 @@ import type { Api } from "./api.ts";
 import { usageError } from "./exit.ts";
 
 /**
- * The values of `--param name=value`, each of the type that the recipe's list
- * says; as they look to a key that may not read the list. Whether they may be
- * used is for the Hub to say.
+ * The values of `--param name=value`, each in the type that the list of recipes names. A key
+ * without the scope to read the list gets numbers and booleans by their look. The Hub validates them.
  */
 export async function readParams(
   api: Api,
@@ -19,7 +18,7 @@ export async function readParams(
     const at = text.indexOf("=");
     if (at < 1) throw usageError(`--param ${JSON.stringify(text)} must look like name=value`);
     const name = text.slice(0, at);
-    if (values.has(name)) throw usageError(`--param ${name} is a duplicate`);
+    if (values.has(name)) throw usageError(`duplicate --param ${name}`);
     values.set(name, valueOf(text.slice(at + 1), types.get(name)));
   }
   return Object.fromEntries(values);
@@ -37,7 +36,7 @@ async function paramsOf(api: Api, recipeId: string): Promise<readonly Param[]> {
 
 const NUMBER = /^-?(?:0|[1-9]\d*)(?:\.\d+)?(?:[eE][-+]?\d+)?$/;
 
-/** A text that is none of its type stays one: the Hub's answer says what is wrong with it. */
+/** A text that does not fit its type stays a string: the Hub's answer reports what is wrong with it. */
 function valueOf(text: string, type: Param["type"] | undefined): unknown {
   if (type === "string" || type === "enum") return text;
   if (type !== "boolean" && NUMBER.test(text)) return Number(text);

@@ -7,19 +7,19 @@ const SGR = new RegExp(`${ESCAPE}\\[[0-9;:]{0,64}m`, "g");
 /** What may become an SGR sequence with the next bytes. */
 const SGR_BEGINNING = new RegExp(`${ESCAPE}(?:\\[[0-9;:]{0,64})?$`);
 
-/** Text on one line with everything that a terminal would act on made visible. */
+/** Text on one line, in which every character that a terminal would act on is made visible. */
 export function printable(text: string): string {
   return text.replaceAll(/[\t\n\r]+/g, " ").replaceAll(UNSAFE, visible);
 }
 
-/** Text of several lines, likewise. */
+/** Text of several lines, in which every character that a terminal would act on is made visible. */
 export function printableLines(text: string): string {
   return text.replaceAll("\r\n", "\n").replaceAll(UNSAFE, visible);
 }
 
 /**
  * Turns a log's bytes into text for a terminal, piece by piece: colours pass,
- * so does the carriage return of progress bars; every other control is made
+ * so do carriage returns of progress bars; every other control is made
  * visible. A character or sequence cut by the end of a piece waits for the next.
  */
 export function terminalFilter() {
@@ -44,7 +44,7 @@ export function terminalFilter() {
       held = SGR_BEGINNING.exec(text)?.[0] ?? "";
       return filter(text.slice(0, text.length - held.length));
     },
-    /** What is still held, and the end of the colours. */
+    /** The rest of the text, and the end of the colours. */
     end(): string {
       const rest = filter(held + decoder.decode());
       held = "";
@@ -57,7 +57,7 @@ function neutralise(text: string): string {
   return text.replaceAll(UNSAFE, (char) => (char === "\r" ? char : visible(char)));
 }
 
-/** `^[` for C0 and DEL, as cat -v writes them, else `<U+202E>`. */
+/** `^[` for C0 and DEL, as cat -v writes them, and `<U+202E>` for others. */
 function visible(char: string): string {
   const code = char.charCodeAt(0);
   if (code === 0x7f) return "^?";

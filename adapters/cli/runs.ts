@@ -6,22 +6,22 @@ import { CliError, usageError } from "./exit.ts";
 
 const PREFIX = /^(?:run_)?([0-9a-f]{1,12})$/;
 
-/** The run that a user means: an id, or the beginning of one of the latest runs' ids, of either surface. */
+/** The run with this id, or the one recent run of either surface whose id begins with `text`. */
 export async function findRun(api: Api, text: string): Promise<RunRecord> {
   if (RUN_ID.test(text)) return findById(api, text);
   const beginning = PREFIX.exec(text)?.[1];
   if (beginning === undefined) {
     throw usageError(
-      `${JSON.stringify(text)} is no run: it should be like run_a1b2c3d4e5f6, or the beginning of that`,
+      `${JSON.stringify(text)} is not a run id. It must look like run_a1b2c3d4e5f6, or be the beginning of one`,
     );
   }
   const { runs } = await listRuns(api, { limit: MAX_LIST_LIMIT });
   const found = runs.filter(({ run_id }) => run_id.startsWith(`run_${beginning}`));
-  if (found.length === 0) throw new CliError(`none of the latest runs begins with run_${beginning}`);
+  if (found.length === 0) throw new CliError(`no recent run begins with run_${beginning}`);
   if (found.length > 1) {
     const ids = found.slice(0, 5).map(({ run_id }) => run_id);
     throw usageError(
-      `run_${beginning} is not unique: it may be ${ids.join(", ")}${found.length > 5 ? ", …" : ""}`,
+      `run_${beginning} is ambiguous: ${ids.join(", ")}${found.length > 5 ? ", …" : ""}. Type more of the id`,
     );
   }
   return found[0]!;
@@ -37,17 +37,17 @@ async function findById(api: Api, run_id: string): Promise<RunRecord> {
 }
 
 function noRun(runId: string, api: Api): CliError {
-  return new CliError(`there is no run ${runId} at ${api.host.url}`);
+  return new CliError(`run ${runId} does not exist at ${api.host.url}`);
 }
 
 export interface Listing {
   /** Of both surfaces, newest first. */
   runs: RunRecord[];
-  /** Why one surface's runs are not among them. */
+  /** Why one surface's runs are missing. */
   refused: string | undefined;
 }
 
-/** The latest runs of both surfaces, or of those that the key may read. Rejects when it may read neither. */
+/** The latest runs of the surfaces that the key may read. Rejects when it may read none. */
 export async function listRuns(
   api: Api,
   query: { limit: number; status?: string | undefined; label?: string | undefined; source?: Source },

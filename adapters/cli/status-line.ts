@@ -4,7 +4,7 @@ import type { Output } from "./output.ts";
 import { printable } from "./printable.ts";
 
 export interface StatusLine {
-  /** So many more bytes of the log have been shown. */
+  /** Counts bytes of the log that were shown. */
   add(bytes: number): void;
   show(run: RunRecord): void;
   [Symbol.dispose](): void;
@@ -17,8 +17,8 @@ const RATE_WINDOW_MS = 5_000;
 const NONE: StatusLine = { add() {}, show() {}, [Symbol.dispose]() {} };
 
 /**
- * A line under the output with the run's status, time, bytes and rate, while
- * stderr is a terminal; elsewhere nothing.
+ * A line under the output with the run's status, time, bytes and rate, if stderr
+ * is a terminal; otherwise nothing.
  */
 export async function openStatusLine(run: RunRecord, { stderr }: Output): Promise<StatusLine> {
   if (!stderr.isTTY || process.env["TERM"] === "dumb") return NONE;

@@ -15,7 +15,7 @@ interface Candidate {
 
 /** How many of the latest runs are offered. */
 const RUNS_OFFERED = 50;
-/** A completion that takes longer is of no use. */
+/** A slower completion is useless at a prompt. */
 const TIMEOUT_SECONDS = 3;
 
 /** Prints the script that makes a shell ask `hub complete`. Returns the exit code. */
@@ -27,9 +27,9 @@ export async function printScript({ output, json }: Context, shell: string): Pro
 }
 
 /**
- * Prints what may stand in place of the last of `words` (the command line behind
- * `hub`): a line each, with a description behind a tab. Prints nothing when the
- * Hub cannot be asked: a prompt is no place for errors.
+ * Prints the candidates for the last of `words` (the command line after `hub`), one
+ * on each line, with a description after a tab. Prints nothing when the Hub cannot
+ * be reached: an error would break the prompt.
  */
 export async function printCandidates(
   context: Context,
@@ -51,7 +51,7 @@ async function candidates(
   before: readonly string[],
   typed: string,
 ): Promise<Candidate[]> {
-  // Behind `--` stand the words of the job, of which we know nothing.
+  // After `--` are the arguments of the job, which are unknown here.
   if (before.includes("--")) return [];
   let command: Command | undefined;
   let pending: Option | undefined;
@@ -96,7 +96,7 @@ function optionsOf(program: Command, command: Command | undefined): Candidate[] 
   );
 }
 
-/** The context of the line that is being typed, which may name a host. */
+/** The context of the typed line, which may name a host. */
 async function asked(context: Context, before: readonly string[], program: Command) {
   const { createContext } = await import("../context.ts");
   const at = before.indexOf("--host");
@@ -121,7 +121,7 @@ async function namesFor(context: Context, argument: string): Promise<Candidate[]
   return runs.map((run) => ({ value: run.run_id, about: `${run.status} ${whatRan(run)}` }));
 }
 
-/** Nothing that was typed is ever evaluated: the words are passed on as an array. */
+/** What was typed is never evaluated: the words are passed as an array. */
 const SCRIPTS: Record<string, string> = {
   bash: String.raw`# bash completion for hub: eval "$(hub completion bash)"
 _hub_complete() {

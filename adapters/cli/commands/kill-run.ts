@@ -11,7 +11,7 @@ export interface KillFlags {
   grace?: number;
 }
 
-/** Stops a run. Safe to repeat, so it is retried like a read. Returns the exit code. */
+/** Stops a run. A kill is safe to repeat, so it is retried like a read. Returns the exit code. */
 export async function killRun(context: Context, text: string, { signal, grace }: KillFlags): Promise<number> {
   const { output, json } = context;
   const api = await context.api();
@@ -24,6 +24,6 @@ export async function killRun(context: Context, text: string, { signal, grace }:
   const killed = await withRetries(() => api.killRun(run, body), retries);
   if (json) await output.json(killed);
   else if (killed.ended_at !== null) await output.write(`${outcome(killed)}\n`);
-  else await output.write(`${killed.run_id} was sent ${signal ?? "SIGTERM"} and is ending\n`);
+  else await output.write(`${killed.run_id} received ${signal ?? "SIGTERM"} and is stopping\n`);
   return EXIT.ok;
 }

@@ -13,19 +13,19 @@ import { readParams } from "../params.ts";
 import { printable } from "../printable.ts";
 import { awaitRun, followRun } from "../watch-run.ts";
 
-/** Launches once, however often the network makes us ask, and then does as the flags say. Returns the exit code. */
+/** Launches once, however often the request is repeated, then follows or waits if the flags ask for it. Returns the exit code. */
 export async function launch(context: Context, request: LaunchRequest): Promise<number> {
   const { flags } = request;
-  if (flags.follow && flags.wait) throw usageError("-f waits for the end already: leave --wait out");
+  if (flags.follow && flags.wait) throw usageError("-f already waits for the end: remove --wait");
   if (flags.dryRun && (flags.follow || flags.wait)) {
-    throw usageError("--dry-run starts nothing to wait for: leave -f and --wait out");
+    throw usageError("--dry-run starts nothing to wait for: remove -f and --wait");
   }
   const key = checkedKey(flags.key ?? `hub-${crypto.randomUUID()}`);
   const api = await context.api();
   const body = await bodyOf(context, api, request);
   if (flags.dryRun) return preview(context, api, request, body);
   let attempts = 0;
-  /** Those that a server may have seen. */
+  /** Attempts that a server may have received. */
   let sent = 0;
   const attempt = async (signal: AbortSignal) => {
     attempts++;
@@ -38,16 +38,16 @@ export async function launch(context: Context, request: LaunchRequest): Promise<
   const whatNow = () => (sent > 0 ? howToRepeat(key) : "Nothing was started");
   const launched = await interruptible(
     (signal) => withRetries(() => attempt(signal), context.retries("launch", signal)),
-    () => `interrupted while launching. ${whatNow()}`,
+    () => `interrupted during the launch. ${whatNow()}`,
   ).catch((error: unknown) => {
-    if (!(error instanceof HubError && error.transient)) throw inOurWords(error, request, context);
+    if (!(error instanceof HubError && error.transient)) throw inTermsOfFlags(error, request, context);
     const { advice } = error.facts;
     throw new HubError(`${error.message}. ${whatNow()}`, { ...error.facts, advice, cause: error });
   });
-  // After a retry, "before" may have been a moment ago and by us.
+  // After a retry, the earlier launch may be one of this command's own attempts.
   const isReplayed = attempts === 1 && launched.isReplayed;
   const { run } = launched;
-  await tellLaunched(context, run, flags, isReplayed);
+  await reportLaunched(context, run, flags, isReplayed);
   if (flags.follow) return followRun(context, api, run, { after: 0, raw: flags.raw === true });
   if (flags.wait) return awaitRun(context, api, run);
   return EXIT.ok;
@@ -62,14 +62,14 @@ async function bodyOf(context: Context, api: Api, request: LaunchRequest): Promi
   return launchBody(request, params);
 }
 
-/** Shows what a launch would come to; the code says whether it would start. */
+/** Prints what a launch would start; the exit code reports whether it would. */
 async function preview(context: Context, api: Api, request: LaunchRequest, body: object): Promise<number> {
   const { output, json } = context;
   const found = await withRetries(
     () => api.previewLaunch(request.source, body),
     context.retries("read"),
   ).catch((error: unknown) => {
-    throw inOurWords(error, request, context);
+    throw inTermsOfFlags(error, request, context);
   });
   if (json) await output.json(found);
   else await output.write(previewCard(found));
@@ -95,24 +95,24 @@ function previewCard(found: LaunchPreview): string {
   ]);
 }
 
-/** The API's hints are for those who speak HTTP. */
-function inOurWords(error: unknown, { spec }: LaunchRequest, context: Context): unknown {
+/** The API's messages name parts of the request; a user of the command line needs the flags. */
+function inTermsOfFlags(error: unknown, { spec }: LaunchRequest, context: Context): unknown {
   if (!(error instanceof HubError && error.code !== undefined)) return error;
   const isNoRecipe = error.code === "recipe_not_found" && "recipe_id" in spec;
   const message = isNoRecipe
-    ? `there is no recipe ${spec.recipe_id}; \`${context.commandLine("recipes")}\` lists them`
+    ? `recipe ${spec.recipe_id} does not exist. List the recipes with \`${context.commandLine("recipes")}\``
     : inFlags(error.message);
   return new HubError(message, { ...error.facts, cause: error });
 }
 
-async function tellLaunched(
+async function reportLaunched(
   context: Context,
   run: RunRecord,
   { follow, wait }: LaunchFlags,
   isReplayed: boolean,
 ): Promise<void> {
   const { output, json } = context;
-  const happened = isReplayed ? "was started before with this key" : "started";
+  const happened = isReplayed ? "was already started with this key" : "started";
   if (!json) output.note(`${run.run_id} ${happened}: ${printable(run.cmd)}`);
   if (follow || wait) return;
   if (json) await output.json(run);
@@ -123,11 +123,11 @@ async function tellLaunched(
 }
 
 function howToRepeat(key: string): string {
-  return `It may have started; repeat the command with --key ${joinArgv([key])} and it starts at most once`;
+  return `The run may have started. To start it at most once, repeat the command with --key ${joinArgv([key])}`;
 }
 
-/** What every HTTP client can send as a header's value, and the API takes. */
+/** The key, if a header can carry it and the API accepts it. Throws a usage error otherwise. */
 function checkedKey(key: string): string {
   if (/^[\x21-\x7e](?:[\x20-\x7e]{0,253}[\x21-\x7e])?$/.test(key)) return key;
-  throw usageError("--key must be 1-255 characters of printable ASCII, without spaces at its ends");
+  throw usageError("--key must be 1-255 characters of printable ASCII, without spaces at the start or end");
 }

@@ -20,7 +20,7 @@ export async function showRecipes({ api: openApi, output, json, retries }: Conte
   return EXIT.ok;
 }
 
-/** What a launch of it takes; "" for one that says nothing of it. An older server sends neither field. */
+/** What a launch of a recipe takes; "" if the recipe does not describe it. An older server sends neither field. */
 function launchHelp({ recipe_id, args_help, params }: Partial<Recipe>): string {
   const lines = [
     ...(params ?? []).map((param) => `  --param ${paramHelp(param)}`),
@@ -40,7 +40,7 @@ function paramHelp(param: Param): string {
   const facts = [
     param.enum ? param.enum.join("|") : type,
     ...(range.length === 0 ? [] : [range.join(" ")]),
-    ...(pattern === undefined ? [] : [`like ${pattern}`]),
+    ...(pattern === undefined ? [] : [`matching ${pattern}`]),
     ...(param.default === undefined ? [] : [`default ${param.default}`]),
     ...(param.required ? ["required"] : []),
   ];

@@ -23,7 +23,7 @@ export interface RunsFlags {
 const WATCH_INTERVAL_MS = 2_000;
 const HOME_AND_CLEAR = "\x1b[H\x1b[J";
 
-/** Lists the runs of both surfaces, newest first; with `watch` again and again. Returns the exit code. */
+/** Lists the runs of both surfaces, newest first; with `watch` until Ctrl-C. Returns the exit code. */
 export async function showRuns(context: Context, flags: RunsFlags): Promise<number> {
   const api = await context.api();
   if (!flags.watch) {
@@ -35,15 +35,15 @@ export async function showRuns(context: Context, flags: RunsFlags): Promise<numb
   }
   return interruptible(
     (signal) => watch(context, api, flags, signal),
-    () => "no longer watching; the runs go on",
+    () => "stopped watching; the runs continue",
   ).catch((error: unknown) => {
-    // Ctrl-C is the way to end it.
+    // Ctrl-C is the normal end of a watch.
     if (error instanceof CliError && error.exitCode === EXIT.interrupted) return EXIT.ok;
     throw error;
   });
 }
 
-/** On a terminal the list stands still and changes; elsewhere it is written again when something has changed. */
+/** On a terminal the list is redrawn in place; into a pipe it is printed again after each change. */
 async function watch(context: Context, api: Api, flags: RunsFlags, signal: AbortSignal): Promise<never> {
   const { output, json } = context;
   let shown = "";
@@ -64,7 +64,7 @@ async function watch(context: Context, api: Api, flags: RunsFlags, signal: Abort
 }
 
 function table({ output }: Context, runs: readonly RunRecord[]): Promise<string> {
-  // Only where there is one: most columns' widths are needed on a narrow terminal.
+  // Only if a run has one: on a narrow terminal the other columns need the width.
   const hasLabels = runs.some(({ label }) => label);
   const head = ["RUN", "STATUS", "STARTED", "TIME", "KEY", ...(hasLabels ? ["LABEL"] : []), "WHAT"];
   const rows = runs.map((run) => [

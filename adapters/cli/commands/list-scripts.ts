@@ -21,7 +21,7 @@ export async function showScripts(
       localTime(script.modified_at),
     ]);
     await output.write(await renderTable(["PATH", "SIZE", "MODIFIED"], rows, output.width));
-    if (list.truncated) output.warn("there are more scripts than the server lists; name a folder");
+    if (list.truncated) output.warn("the server has more scripts than it lists. Name a folder");
   }
   return EXIT.ok;
 }

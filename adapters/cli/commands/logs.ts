@@ -14,13 +14,13 @@ export interface LogsFlags {
   raw?: boolean;
 }
 
-/** What -f shows of the past, as tail(1) does. */
+/** How many past lines -f shows, as tail(1) does. */
 const FOLLOW_TAIL_LINES = 10;
 
-/** Shows a log: all of it, its last lines, or what comes. Returns the exit code. */
+/** Prints a log: all of it, its last lines, or what is added. Returns the exit code. */
 export async function showLogs(context: Context, text: string, flags: LogsFlags): Promise<number> {
   if (flags.sinceStart && flags.tail !== undefined)
-    throw usageError("--since-start and --tail exclude each other");
+    throw usageError("--since-start and --tail exclude each other: use one");
   const api = await context.api();
   const retries = context.retries("read");
   const run = await withRetries(() => findRun(api, text), retries);
