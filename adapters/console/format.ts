@@ -14,13 +14,14 @@ const DAY_AND_CLOCK = new Intl.DateTimeFormat(undefined, {
 });
 const FULL = new Intl.DateTimeFormat(undefined, { dateStyle: "medium", timeStyle: "long" });
 
-/** Today's times without the day. */
+/** The time of day, with the date if it is not today. */
 export function shortTime(epochSeconds: number, nowMs: number): string {
   const date = new Date(epochSeconds * 1000);
   const isToday = date.toDateString() === new Date(nowMs).toDateString();
   return (isToday ? CLOCK : DAY_AND_CLOCK).format(date);
 }
 
+/** Date and time with the zone. */
 export function fullTime(epochSeconds: number): string {
   return FULL.format(new Date(epochSeconds * 1000));
 }

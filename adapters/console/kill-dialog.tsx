@@ -17,12 +17,12 @@ interface KillDialogProps {
 }
 
 const EFFECTS: Record<Signal, string> = {
-  SIGTERM: "asks it to stop",
+  SIGTERM: "asks the processes to stop",
   SIGINT: "like Ctrl-C",
-  SIGKILL: "at once, without clean-up",
+  SIGKILL: "ends them at once, without clean-up",
 };
 
-/** Asks once more, naming the run, before it is stopped. */
+/** Asks for a confirmation that names the run, then stops it. */
 export function KillDialog({ api, run, onClose, onKilled }: KillDialogProps) {
   const dialog = useRef<HTMLDialogElement>(null);
   const now = useNow();
@@ -58,7 +58,7 @@ export function KillDialog({ api, run, onClose, onKilled }: KillDialogProps) {
         </h2>
         <p>
           <code>{run.run_id}</code>, launched by <bdi>{spelledOut(run.key_name)}</bdi>, has been running for{" "}
-          {runDuration(run, now)}. Every process of it is stopped; it cannot be continued.
+          {runDuration(run, now)}. All its processes are stopped. A killed run cannot be continued.
         </p>
         <div class="fields">
           <label>
@@ -73,7 +73,7 @@ export function KillDialog({ api, run, onClose, onKilled }: KillDialogProps) {
           </label>
           {signal !== "SIGKILL" && (
             <label>
-              SIGKILL what is left after (seconds; empty for never)
+              Send SIGKILL after (seconds; empty: never)
               <input
                 type="number"
                 min="0"
@@ -87,7 +87,7 @@ export function KillDialog({ api, run, onClose, onKilled }: KillDialogProps) {
         {error && <Failure error={error} />}
         <div class="actions">
           <button type="button" onClick={() => dialog.current!.close()} autofocus>
-            Let it run
+            Keep it running
           </button>
           <button type="submit" class="danger" disabled={isSending}>
             Kill {run.run_id}

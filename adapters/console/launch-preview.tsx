@@ -5,7 +5,7 @@ import { duration } from "../client/units.ts";
 import { Fact } from "./fact.tsx";
 import { spelledOut } from "./visible-text.ts";
 
-/** What a launch would come to. Takes the focus, so that the answer to the button is read and seen. */
+/** What a launch would start. Takes the focus, so that screen readers read it and it is visible. */
 export function Preview({ preview }: { preview: LaunchPreview }) {
   const heading = useRef<HTMLHeadingElement>(null);
   useEffect(() => {

@@ -37,7 +37,7 @@ export function logReader(read: ReadLog) {
       if (state.get().isFollowing) change({ isFollowing: false });
     },
 
-    /** Reads the page after the window; at the end of the log it follows, when `isAtEnd` says that the user is there. */
+    /** Reads the page after the window; at the end of the log it follows, when the user is at its end (`isAtEnd`). */
     async readAfter(isAtEnd: boolean): Promise<void> {
       const { window, size, isFollowing } = state.get();
       if (isFollowing) return;

@@ -13,7 +13,7 @@ import { logReader } from "./log-reader.ts";
 import { Failure } from "./notice.tsx";
 import { useStore } from "./store.ts";
 
-/** A run's log: follows it while it grows, and shows any place of it, however large it is. */
+/** A run's log of any size: follows it while it grows, and shows any place of it. */
 export function LogView({ api, run }: { api: Api; run: RunRecord }) {
   const { source, run_id } = run;
   const reader = useMemo(
@@ -78,14 +78,14 @@ export function LogView({ api, run }: { api: Api; run: RunRecord }) {
         </button>
         <CopyLog reader={reader} />
         <DownloadLog reader={reader} run={run} />
-        <button type="button" onClick={() => void toTop()} title="To the first line (g)">
+        <button type="button" onClick={() => void toTop()} title="Go to the first line (g)">
           ↑ Top
         </button>
         <button
           type="button"
           aria-pressed={isFollowing}
           onClick={() => void toEnd()}
-          title="To the last line (G)"
+          title="Go to the last line (G)"
         >
           {isOver ? "↓ End" : isFollowing ? "↓ Following" : "↓ Follow"}
         </button>
@@ -94,7 +94,7 @@ export function LogView({ api, run }: { api: Api; run: RunRecord }) {
         <input
           type="range"
           class="scrubber"
-          aria-label="Place in the log"
+          aria-label="Position in the log"
           aria-valuetext={`${byteCount(window.start)} of ${byteCount(size)}`}
           min={0}
           max={size}
@@ -125,8 +125,8 @@ export function LogView({ api, run }: { api: Api; run: RunRecord }) {
             {!state.isRead
               ? "Reading the log …"
               : state.isComplete
-                ? "The run wrote nothing."
-                : "Nothing has been written yet."}
+                ? "The run printed nothing."
+                : "No output yet."}
           </p>
         )}
         {state.isComplete && isWhole && window.lines.length > 0 && (

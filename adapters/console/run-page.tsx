@@ -20,7 +20,7 @@ import { spelledOut } from "./visible-text.ts";
 
 const POLL_MS = 2_000;
 
-/** One run: its record, why it has its status, its log, and how to stop it. */
+/** One run: its record, the reason for its status, its log, and a button to stop it. */
 export function RunPage({ api, feed, runId }: { api: Api; feed: RunsFeed; runId: string }) {
   const { run, error, setRun, retry } = useRun(api, feed, runId);
   const [isAsking, setAsking] = useState(false);
@@ -29,8 +29,8 @@ export function RunPage({ api, feed, runId }: { api: Api; feed: RunsFeed; runId:
   if (!RUN_ID.test(runId)) {
     return (
       <main id="main" class="page" tabIndex={-1}>
-        <Notice kind="problem" title="That is no run">
-          <p>A run's id looks like run_a1b2c3d4e5f6. Check the link.</p>
+        <Notice kind="problem" title="This is not a run id">
+          <p>A run id looks like run_a1b2c3d4e5f6. Check the link.</p>
           <a href={href(["runs"])}>All runs</a>
         </Notice>
       </main>
@@ -85,7 +85,7 @@ export function RunPage({ api, feed, runId }: { api: Api; feed: RunsFeed; runId:
 
 function Facts({ run }: { run: RunRecord }) {
   const now = useNow();
-  const exit = run.exit_code === null ? "not known" : String(run.exit_code);
+  const exit = run.exit_code === null ? "unknown" : String(run.exit_code);
   return (
     <dl class="facts">
       <Fact name="Command" width="full">
@@ -130,23 +130,23 @@ function Facts({ run }: { run: RunRecord }) {
   );
 }
 
-/** A button that copies, and says so. */
+/** A button that copies a text and reports it. */
 function CopyButton({ text, name }: { text: string; name: string }) {
-  const [said, setSaid] = useState<string>();
+  const [result, setResult] = useState<string>();
   return (
     <button
       type="button"
       onClick={async () => {
-        setSaid((await copyText(text)) ? "Copied" : "The browser refused");
-        setTimeout(() => setSaid(undefined), 2_000);
+        setResult((await copyText(text)) ? "Copied" : "The browser refused");
+        setTimeout(() => setResult(undefined), 2_000);
       }}
     >
-      {said ?? name}
+      {result ?? name}
     </button>
   );
 }
 
-/** The run's record, fresh every two seconds until it has ended. */
+/** The run's record, updated every two seconds until the run has ended. */
 function useRun(api: Api, feed: RunsFeed, runId: string) {
   const known = feed.view.get().runs.find(({ run_id }) => run_id === runId);
   const [run, setRun] = useState<RunRecord | undefined>(known);
@@ -188,7 +188,7 @@ function useRun(api: Api, feed: RunsFeed, runId: string) {
   return { run, error, setRun: keep, retry: () => setAttempt((n) => n + 1) };
 }
 
-/** Its id does not say which surface a run belongs to. */
+/** Asks both surfaces: a run's id does not contain its surface. */
 async function findRun(api: Api, runId: string): Promise<RunRecord> {
   const answers = await Promise.allSettled(SOURCES.map((source) => api.getRun({ source, run_id: runId })));
   const found = answers.find((answer) => answer.status === "fulfilled");
@@ -196,6 +196,6 @@ async function findRun(api: Api, runId: string): Promise<RunRecord> {
   const failures = answers.flatMap((answer) =>
     answer.status === "rejected" ? [answer.reason as Error] : [],
   );
-  // "Not there" is only the answer when no surface is closed to the key or out of reach.
+  // The run is unknown only if both surfaces could be asked.
   throw failures.find((error) => !(error instanceof HubError) || error.status !== 404) ?? failures[0]!;
 }

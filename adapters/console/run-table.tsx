@@ -9,7 +9,7 @@ import { spelledOut } from "./visible-text.ts";
 
 const ROW_HEIGHT = 40;
 
-/** The runs as a table that stays small in the document; each row leads to its run. */
+/** The runs as a table of which only the visible rows are in the document; each row links to its run. */
 export function RunTable({ runs, onNearEnd }: { runs: RunRecord[]; onNearEnd(): void }) {
   const now = useNow();
   return (

@@ -6,38 +6,38 @@ import { createStore } from "./store.ts";
 
 const FIRST_PAGE = 50;
 const LATER_PAGE = 500;
-/** Of the runs that are alive and far down the list, so many are looked at one by one. */
+/** How many running runs far down the list are read one by one. */
 const MAX_SINGLE_LOOKS = 20;
 
-/** One surface's runs, from the newest down to where we have read. */
+/** One surface's runs, from the newest to the oldest that was read. */
 interface Surface {
   runs: Map<string, RunRecord>;
   cursor: string | null;
   /** Undefined until the first answer. */
   state: "unread" | "open" | "all-read";
-  /** Why the key may not read it. */
+  /** Why the key cannot read it. */
   denied?: string;
 }
 
 /** What the feed shows at a moment. */
 export interface RunsView {
-  /** Newest first; complete down to the last one. */
+  /** Newest first, without a gap. */
   runs: RunRecord[];
   isLoaded: boolean;
   hasMore: boolean;
-  /** The surfaces that this key may not read, with the API's own words. */
+  /** The surfaces that this key cannot read, with the API's reason. */
   denied: Partial<Record<Source, string>>;
 }
 
 export type RunsFeed = ReturnType<typeof runsFeed>;
 
-/** The runs of both surfaces as one list that is kept fresh, perhaps only those with a status. */
+/** The runs of both surfaces as one list that `poll` updates; with `status` only those that have it. */
 export function runsFeed(api: Api, status?: RunStatus) {
   const surfaces: Record<Source, Surface> = { pipeline: unread(), script: unread() };
   const view = createStore<RunsView>({ runs: [], isLoaded: false, hasMore: false, denied: {} });
   let loading: Promise<void> | undefined;
 
-  /** Asks for a surface; a missing scope is kept and no failure. */
+  /** Reads a page of one surface. A missing scope is stored, not thrown. */
   async function ask(source: Source, query: Parameters<Api["listRuns"]>[1]) {
     const surface = surfaces[source];
     try {
@@ -76,7 +76,7 @@ export function runsFeed(api: Api, status?: RunStatus) {
 
   async function readFurther(): Promise<void> {
     const open = SOURCES.filter((source) => surfaces[source].state === "open");
-    // The list is complete only down to the surface that has been read least far.
+    // The list has no gap only down to the oldest run of the surface that was read least far.
     const source = open.toSorted((a, b) => horizon(surfaces[b]) - horizon(surfaces[a]))[0];
     if (!source) return;
     const surface = surfaces[source];
@@ -111,7 +111,7 @@ export function runsFeed(api: Api, status?: RunStatus) {
   return {
     view,
 
-    /** Looks at what is new. Throws what the API throws. */
+    /** Reads what is new. Throws what the API throws. */
     async poll(): Promise<void> {
       try {
         await Promise.all(SOURCES.map(refresh));
@@ -120,7 +120,7 @@ export function runsFeed(api: Api, status?: RunStatus) {
       }
     },
 
-    /** Reads older runs; one reading at a time. */
+    /** Reads older runs; a call during a reading joins it. */
     loadMore(): Promise<void> {
       loading ??= readFurther().finally(() => {
         loading = undefined;
@@ -129,7 +129,7 @@ export function runsFeed(api: Api, status?: RunStatus) {
       return loading;
     },
 
-    /** Puts in a run that is known from elsewhere: just launched, or killed. */
+    /** Adds or replaces a run that another request has read, such as a launch or a kill. */
     add(run: RunRecord): void {
       const surface = surfaces[run.source];
       if (surface.state === "unread") return;
@@ -143,7 +143,7 @@ function unread(): Surface {
   return { runs: new Map(), cursor: null, state: "unread" };
 }
 
-/** When the oldest run that has been read started. */
+/** When the oldest run that was read started, in epoch seconds. */
 function horizon({ runs }: Surface): number {
   let oldest = Infinity;
   for (const { started_at } of runs.values()) oldest = Math.min(oldest, started_at);

@@ -20,10 +20,10 @@ interface RunsPageProps {
 }
 
 const POLL_FILTERED_MS = 4_000;
-/** A search reads on until it has found so many. */
+/** A search reads older runs until it has found this many. */
 const ENOUGH_FOUND = 60;
 
-/** Every run of both surfaces, newest first, with a timeline beside it. */
+/** All runs of both surfaces, newest first, next to a timeline. */
 export function RunsPage({ api, feed, query }: RunsPageProps) {
   useTitle("Runs");
   const status = STATUSES.find((one) => one === query.get("status"));
@@ -109,10 +109,10 @@ export function RunsPage({ api, feed, query }: RunsPageProps) {
         </p>
       ))}
       {isBlind ? (
-        <Notice kind="problem" title="This key may not read runs">
+        <Notice kind="problem" title="This key cannot read runs">
           <p>
             It has neither the scope <code>pipelines:read</code> nor <code>scripts:read</code>. Ask the
-            operator for a key that has, or use “Forget key” above and enter another.
+            operator for a key with one of them, or use “Forget key” above and enter another key.
           </p>
         </Notice>
       ) : (
@@ -130,8 +130,8 @@ export function RunsPage({ api, feed, query }: RunsPageProps) {
             {found.length === 0 && view.isLoaded && !mustReadOn && <NoRuns isNarrowed={isNarrowed} />}
             <p class="list-foot" role="status">
               {count(found.length, "run")}
-              {mustReadOn && ` found in ${view.runs.length.toLocaleString()} so far; reading on …`}
-              {!mustReadOn && view.hasMore && ", and older ones further down"}
+              {mustReadOn && ` found in ${view.runs.length.toLocaleString()} so far; reading older runs …`}
+              {!mustReadOn && view.hasMore && ", scroll down for older runs"}
             </p>
           </section>
           <Timeline feed={feed} />
@@ -144,7 +144,7 @@ export function RunsPage({ api, feed, query }: RunsPageProps) {
 function NoRuns({ isNarrowed }: { isNarrowed: boolean }) {
   if (isNarrowed) {
     return (
-      <Notice kind="empty" title="No run is like that">
+      <Notice kind="empty" title="No run matches">
         <p>
           <a href={href(["runs"])}>Show all runs</a>
         </p>
@@ -154,14 +154,14 @@ function NoRuns({ isNarrowed }: { isNarrowed: boolean }) {
   return (
     <Notice kind="empty" title="Nothing has been launched yet">
       <p>
-        <a href={href(["launch"])}>Launch a recipe</a> or <a href={href(["scripts"])}>a script</a>; it will
-        stand here from then on.
+        <a href={href(["launch"])}>Launch a recipe</a> or <a href={href(["scripts"])}>a script</a>. It will
+        appear here.
       </p>
     </Notice>
   );
 }
 
-/** The feed itself, or one of its own for a status, kept fresh while it is shown. */
+/** The feed, or a separate one for a status, which is updated while it is shown. */
 function useFilteredFeed(api: Api, feed: RunsFeed, status: RunStatus | undefined): RunsFeed {
   const filtered = useMemo(() => (status === undefined ? feed : runsFeed(api, status)), [api, feed, status]);
   useEffect(() => {
@@ -185,7 +185,7 @@ interface Wanted {
   words: string;
 }
 
-/** The runs of the lists that fit, each once; the freshest record of a run is in the last list. */
+/** The runs of the lists that match, each once; the latest record of a run is in the last list. */
 function filterRuns(lists: RunRecord[][], { status, source, words }: Wanted): RunRecord[] {
   const wanted = words.toLowerCase().split(/\s+/).filter(Boolean);
   const byId = new Map(lists.flat().map((run) => [run.run_id, run]));

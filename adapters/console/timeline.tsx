@@ -13,7 +13,7 @@ import { spelledOut } from "./visible-text.ts";
 
 const SPANS = [1, 6, 24, 168] as const;
 const SPAN_NAMES: Record<number, string> = { 1: "1 hour", 6: "6 hours", 24: "24 hours", 168: "7 days" };
-/** The plot reads no further back than so many runs. */
+/** The most runs that the plot reads. */
 const MAX_RUNS = 2_000;
 
 const LANE_HEIGHT = 9;
@@ -21,7 +21,7 @@ const LABEL_HEIGHT = 17;
 const GROUP_GAP = 9;
 const AXIS_HEIGHT = 22;
 
-/** When each run of the last hours started, how long it took and how it ended: a row for each recipe or script. */
+/** When each run of the last hours started, how long it took and how it ended, with a row for each recipe or script. */
 export function Timeline({ feed }: { feed: RunsFeed }) {
   const { runs, hasMore, isLoaded } = useStore(feed.view);
   const [hours, setHours] = useState<number>(6);
@@ -60,16 +60,16 @@ export function Timeline({ feed }: { feed: RunsFeed }) {
         </div>
       </div>
       <p class="timeline-note" aria-hidden="true">
-        {hovered ? tell(hovered.run, now) : count(shown.length, "run")}
+        {hovered ? describe(hovered.run, now) : count(shown.length, "run")}
         {!hovered &&
           runs.length >= MAX_RUNS &&
           hasMore &&
-          `, the newest ${MAX_RUNS.toLocaleString()} at most`}
+          `, at most the newest ${MAX_RUNS.toLocaleString()}`}
       </p>
       <div class="plot" ref={box}>
         <svg
           role="img"
-          aria-label={`Timeline of the last ${SPAN_NAMES[hours]}: ${summary(shown)}. The list has the same runs.`}
+          aria-label={`Timeline of the last ${SPAN_NAMES[hours]}: ${summary(shown)}. The list contains the same runs.`}
           width={width}
           height={Math.max(y, 120)}
           onMouseLeave={() => setHovered(undefined)}
@@ -118,7 +118,7 @@ export function Timeline({ feed }: { feed: RunsFeed }) {
   );
 }
 
-function tell(run: RunRecord, now: number): string {
+function describe(run: RunRecord, now: number): string {
   const { status } = run;
   return `${spelledOut(nameOf(run))}: ${status}, ${shortTime(run.started_at, now)}, ${runDuration(run, now)}`;
 }

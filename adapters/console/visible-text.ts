@@ -12,9 +12,10 @@ export interface TextStyle {
   inverse?: boolean | undefined;
 }
 
+/** A piece of a line in one look. */
 export interface Segment {
   text: string;
-  /** CSS classes; "" for plain text. `control` stands for bytes that are no text. */
+  /** CSS classes; "" for plain text, `control` for characters that are not text. */
   look: string;
 }
 
@@ -32,8 +33,8 @@ const SPECIAL = new RegExp(
 );
 
 /**
- * Makes a line of a log harmless and readable: colours become classes, erasing
- * to the end of the line is left out, every other control is shown as text.
+ * Makes a line of a log safe and readable: colours become classes, erasing to the end
+ * of the line is dropped, every other control is shown as text.
  * Returns the style that the next line starts with.
  */
 export function visibleText(text: string, style: TextStyle): { segments: Segment[]; style: TextStyle } {
@@ -53,7 +54,7 @@ export function visibleText(text: string, style: TextStyle): { segments: Segment
   return { segments, style: current };
 }
 
-/** Text without colours: every control is shown, but for line feeds. */
+/** Text without colours, in which every unsafe character is shown. */
 export function spelledOut(text: string): string {
   return text.replaceAll(SPECIAL, spellOut);
 }
@@ -70,7 +71,7 @@ function spellOut(control: string): string {
 function lookOf({ fg, bg, bold, dim, italic, underline, strike, inverse }: TextStyle): string {
   const [front, back] = inverse ? [bg, fg ?? 7] : [fg, bg];
   return [
-    // On a coloured ground the text has the colour that can be read there.
+    // On a coloured background, the style sheet sets the text's colour, for contrast.
     back === undefined ? front !== undefined && `fg${front}` : `bg${back}`,
     bold && "bold",
     dim && "dim",
@@ -117,7 +118,7 @@ function restyle(before: TextStyle, parameters: string): TextStyle {
   return style;
 }
 
-/** One of the 16, which both themes make readable, for one of the 256. */
+/** One of the 16 colours, which both themes make readable, for one of the 256. */
 function nearestOfPalette(index: number): number {
   if (index < 16) return index;
   if (index >= 232) return nearest([(index - 232) * 10 + 8, (index - 232) * 10 + 8, (index - 232) * 10 + 8]);
