@@ -64,7 +64,8 @@ export function hubClient(options: HubOptions) {
 
   return {
     /** The Hub's health, also when it is degraded; needs no key. */
-    health: (): Promise<Health> => json("GET", "/healthz", ["mode"], { reads: () => true }),
+    health: (bounds?: Bounds): Promise<Health> =>
+      json("GET", "/healthz", ["mode"], { ...bounds, reads: () => true }),
 
     listRecipes: (bounds?: Bounds): Promise<RecipeList> => json("GET", RECIPES, ["recipes"], bounds),
 
@@ -90,12 +91,12 @@ export function hubClient(options: HubOptions) {
     killRun: (run: RunKey, order: Partial<KillOrder>): Promise<RunRecord> =>
       json("POST", `${runPath(run)}/kill`, RUN_FIELDS, { body: order }),
 
-    /** Launches once for each key, however often it is sent. */
-    launch: (source: Source, order: object, key: string, signal?: AbortSignal): Promise<Launched> =>
+    /** Launches once for each Idempotency-Key, however often it is sent; without a key once for each request. */
+    launch: (source: Source, order: object, key?: string, signal?: AbortSignal): Promise<Launched> =>
       send(
         "POST",
         runsPath(source),
-        { body: order, headers: { "idempotency-key": key }, signal },
+        { body: order, ...(key !== undefined && { headers: { "idempotency-key": key } }), signal },
         async (response) => ({
           run: readObject<RunRecord>(response, await response.text(), RUN_FIELDS),
           isReplayed: response.headers.get("idempotent-replayed") === "true",
