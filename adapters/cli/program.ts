@@ -42,25 +42,44 @@ export function createProgram({ env, output, words, exit }: ProgramDeps): Comman
     .exitOverride()
     .addHelpText("after", GUIDE);
 
-  /** Adds a command; `act` returns its exit code. Only those that launch take words after `--`. */
-  function command(usage: string, description: string, example: string, takesWords = false): Command {
-    return program
-      .command(usage)
-      .description(description)
-      .allowExcessArguments(false)
-      .configureOutput({ outputError: (text) => output.warn(mistake(text, takesWords)) })
-      .addHelpText("after", `\nExample:\n  $ ${example}\n`)
-      .hook("preAction", (_program, called) => {
-        if (words.length > 0 && !takesWords) called.error("only run and script take arguments after --");
-      });
-  }
-  const act =
-    (action: (context: Context, ...args: never[]) => Promise<number>) =>
-    async (...args: unknown[]): Promise<void> => {
-      const context = createContext({ env, output, options: program.opts<GlobalOptions>() });
-      exit(await action(context, ...(args as never[])));
-    };
+  const commands: CommandLine = {
+    program,
+    words,
+    command: (usage, description, example, takesWords = false) =>
+      program
+        .command(usage)
+        .description(description)
+        .allowExcessArguments(false)
+        .configureOutput({ outputError: (text) => output.warn(mistake(text, takesWords)) })
+        .addHelpText("after", `\nExample:\n  $ ${example}\n`)
+        .hook("preAction", (_program, called) => {
+          if (words.length > 0 && !takesWords) called.error("only run and script take arguments after --");
+        }),
+    act:
+      (action) =>
+      async (...args) => {
+        const context = createContext({ env, output, options: program.opts<GlobalOptions>() });
+        exit(await action(context, ...(args as never[])));
+      },
+  };
+  addLaunching(commands);
+  addRuns(commands);
+  addHubs(commands);
+  return program;
+}
 
+/** How commands are added. */
+interface CommandLine {
+  program: Command;
+  words: readonly string[];
+  /** Adds a command. Only those that launch take words after `--`. */
+  command(usage: string, description: string, example: string, takesWords?: boolean): Command;
+  /** What commander calls for a command whose `action` returns the exit code. */
+  act(action: (context: Context, ...args: never[]) => Promise<number>): (...args: unknown[]) => Promise<void>;
+}
+
+/** Recipes and scripts: to list, to read and to launch. */
+function addLaunching({ command, act, words }: CommandLine): void {
   command("recipes", "list the recipes", "hub recipes").action(
     act(async (context) => (await import("./commands/list-recipes.ts")).showRecipes(context)),
   );
@@ -110,7 +129,10 @@ export function createProgram({ env, output, words, exit }: ProgramDeps): Comman
     run.addOption(option);
     script.addOption(option);
   }
+}
 
+/** Runs: to list, to read, to follow and to stop. */
+function addRuns({ command, act }: CommandLine): void {
   command("runs", "list the runs, newest first", "hub runs --status running --watch")
     .addOption(new Option("--status <status>", "only runs with this status").choices(STATUSES))
     .option("--label <text>", "only runs with exactly this label")
@@ -162,7 +184,10 @@ export function createProgram({ env, output, words, exit }: ProgramDeps): Comman
     .action(
       act(async (context, id: string) => (await import("./commands/wait-run.ts")).waitRun(context, id)),
     );
+}
 
+/** Hubs: the console, stored addresses and keys, and completion. */
+function addHubs({ command, act, program, words }: CommandLine): void {
   command("open", "print the console's address, and open it on a desktop", "hub open").action(
     act(async (context) => (await import("./commands/open-console.ts")).openConsole(context)),
   );
@@ -194,8 +219,6 @@ export function createProgram({ env, output, words, exit }: ProgramDeps): Comman
         (await import("./commands/completion.ts")).printCandidates(context, program, words),
       ),
     );
-
-  return program;
 }
 
 const GUIDE = `
