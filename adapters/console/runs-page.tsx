@@ -1,13 +1,14 @@
-import { useEffect, useMemo, useRef, useState } from "preact/hooks";
+import { useEffect, useMemo, useState } from "preact/hooks";
 
 import { SOURCES, STATUSES } from "../../host-agent/protocol/limits.ts";
-import type { RunRecord, RunStatus } from "../../host-agent/protocol/run.ts";
+import type { RunStatus } from "../../host-agent/protocol/run.ts";
 import { pause } from "../client/pause.ts";
 import type { Api } from "./api.ts";
-import { count, nameOf } from "./format.ts";
+import { count } from "./format.ts";
 import { seen, useTitle } from "./hooks.ts";
 import { go, href } from "./location.ts";
 import { Notice } from "./notice.tsx";
+import { filterRuns, RunFilters } from "./run-filters.tsx";
 import { RunTable } from "./run-table.tsx";
 import { type RunsFeed, runsFeed } from "./runs-feed.ts";
 import { useStore } from "./store.ts";
@@ -48,57 +49,20 @@ export function RunsPage({ api, feed, query }: RunsPageProps) {
     if (mustReadOn) void filteredFeed.loadMore().catch(() => {});
   }, [mustReadOn, view]);
 
-  const search = useRef<HTMLInputElement>(null);
-  useEffect(() => {
-    const focusSearch = (event: KeyboardEvent) => {
-      if (event.key !== "/" || (event.target as Element).closest("input, textarea, select, dialog")) return;
-      event.preventDefault();
-      search.current?.focus();
-    };
-    addEventListener("keydown", focusSearch);
-    return () => removeEventListener("keydown", focusSearch);
-  }, []);
-
   const denied = Object.entries(everything.denied);
   const isBlind = denied.length === SOURCES.length;
   return (
     <main id="main" class="page runs" tabIndex={-1}>
       <div class="runs-head">
         <h1>Runs</h1>
-        <div class="filters" role="search">
-          <input
-            ref={search}
-            type="search"
-            placeholder="Search name, label, id, command, key  ( / )"
-            aria-label="Search the runs"
-            value={words}
-            onInput={({ currentTarget }) => {
-              setWords(currentTarget.value);
-              change({ q: currentTarget.value });
-            }}
-          />
-          <select
-            aria-label="Status"
-            value={status ?? ""}
-            onChange={({ currentTarget }) => change({ status: currentTarget.value })}
-          >
-            <option value="">All statuses</option>
-            {STATUSES.map((one) => (
-              <option key={one} value={one}>
-                {one}
-              </option>
-            ))}
-          </select>
-          <select
-            aria-label="Surface"
-            value={source ?? ""}
-            onChange={({ currentTarget }) => change({ surface: currentTarget.value })}
-          >
-            <option value="">Pipelines and scripts</option>
-            <option value="pipeline">Pipelines only</option>
-            <option value="script">Scripts only</option>
-          </select>
-        </div>
+        <RunFilters
+          wanted={{ status, source, words }}
+          onWords={(q) => {
+            setWords(q);
+            change({ q });
+          }}
+          onChange={change}
+        />
         <a class="button primary" href={href(["launch"])}>
           Launch …
         </a>
@@ -177,26 +141,4 @@ function useFilteredFeed(api: Api, feed: RunsFeed, status: RunStatus | undefined
     return () => stop.abort();
   }, [filtered, feed]);
   return filtered;
-}
-
-interface Wanted {
-  status: RunStatus | undefined;
-  source: RunRecord["source"] | undefined;
-  words: string;
-}
-
-/** The runs of the lists that match, each once; the latest record of a run is in the last list. */
-function filterRuns(lists: RunRecord[][], { status, source, words }: Wanted): RunRecord[] {
-  const wanted = words.toLowerCase().split(/\s+/).filter(Boolean);
-  const byId = new Map(lists.flat().map((run) => [run.run_id, run]));
-  return [...byId.values()]
-    .filter((run) => status === undefined || run.status === status)
-    .filter((run) => source === undefined || run.source === source)
-    .filter((run) => {
-      if (wanted.length === 0) return true;
-      const { run_id, label, cmd, key_name } = run;
-      const text = [nameOf(run), run_id, label ?? "", cmd, key_name, run.status].join(" ").toLowerCase();
-      return wanted.every((word) => text.includes(word));
-    })
-    .toSorted((a, b) => b.started_at - a.started_at);
 }

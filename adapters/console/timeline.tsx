@@ -38,13 +38,6 @@ export function Timeline({ feed }: { feed: RunsFeed }) {
     () => runs.slice(0, MAX_RUNS).filter((run) => (run.ended_at ?? Infinity) >= from),
     [runs, from],
   );
-  const groups = layOut(shown, { from, to: now / 1000, width, nameOf });
-  let y = AXIS_HEIGHT;
-  const placed = groups.map((group) => {
-    const top = y;
-    y += LABEL_HEIGHT + group.lanes * LANE_HEIGHT + GROUP_GAP;
-    return { ...group, top };
-  });
   const [hovered, setHovered] = useState<Bar>();
 
   return (
@@ -67,45 +60,14 @@ export function Timeline({ feed }: { feed: RunsFeed }) {
           `, at most the newest ${MAX_RUNS.toLocaleString()}`}
       </p>
       <div class="plot" ref={box}>
-        <svg
-          role="img"
-          aria-label={`Timeline of the last ${SPAN_NAMES[hours]}: ${summary(shown)}. The list contains the same runs.`}
+        <Plot
+          label={`Timeline of the last ${SPAN_NAMES[hours]}: ${summary(shown)}. The list contains the same runs.`}
+          runs={shown}
+          from={from}
+          to={now / 1000}
           width={width}
-          height={Math.max(y, 120)}
-          onMouseLeave={() => setHovered(undefined)}
-        >
-          {ticksOf(from, now / 1000).map(({ at, label }) => {
-            const x = Math.round(((at - from) / (hours * 3_600)) * width) + 0.5;
-            return (
-              <g key={at} class="tick">
-                <line x1={x} x2={x} y1={AXIS_HEIGHT - 4} y2={Math.max(y, 120)} />
-                <text x={x} y={12} text-anchor={x < 20 ? "start" : x > width - 20 ? "end" : "middle"}>
-                  {label}
-                </text>
-              </g>
-            );
-          })}
-          {placed.map(({ name, top, bars }) => (
-            <g key={name}>
-              <text class="group" x={2} y={top + 12}>
-                {shorten(spelledOut(name), width)}
-              </text>
-              {bars.map((bar) => (
-                <rect
-                  key={bar.run.run_id}
-                  class={`bar ${bar.run.status}`}
-                  x={bar.x}
-                  y={top + LABEL_HEIGHT + bar.lane * LANE_HEIGHT}
-                  width={bar.width}
-                  height={LANE_HEIGHT - 2}
-                  rx={1.5}
-                  onMouseEnter={() => setHovered(bar)}
-                  onClick={() => go(href(["runs", bar.run.run_id]))}
-                />
-              ))}
-            </g>
-          ))}
-        </svg>
+          onHover={setHovered}
+        />
       </div>
       <ul class="legend" aria-hidden="true">
         {STATUSES.map((status) => (
@@ -115,6 +77,65 @@ export function Timeline({ feed }: { feed: RunsFeed }) {
         ))}
       </ul>
     </section>
+  );
+}
+
+interface PlotProps {
+  label: string;
+  /** Newest first. */
+  runs: RunRecord[];
+  /** Epoch seconds. */
+  from: number;
+  to: number;
+  /** Pixels. */
+  width: number;
+  onHover(bar: Bar | undefined): void;
+}
+
+/** The bars of the runs between two moments, with a row for each name. */
+function Plot({ label, runs, from, to, width, onHover }: PlotProps) {
+  const groups = layOut(runs, { from, to, width, nameOf });
+  let y = AXIS_HEIGHT;
+  const placed = groups.map((group) => {
+    const top = y;
+    y += LABEL_HEIGHT + group.lanes * LANE_HEIGHT + GROUP_GAP;
+    return { ...group, top };
+  });
+  const height = Math.max(y, 120);
+  return (
+    <svg role="img" aria-label={label} width={width} height={height} onMouseLeave={() => onHover(undefined)}>
+      {ticksOf(from, to).map(({ at, label: time }) => {
+        const x = Math.round(((at - from) / (to - from)) * width) + 0.5;
+        return (
+          <g key={at} class="tick">
+            <line x1={x} x2={x} y1={AXIS_HEIGHT - 4} y2={height} />
+            <text x={x} y={12} text-anchor={x < 20 ? "start" : x > width - 20 ? "end" : "middle"}>
+              {time}
+            </text>
+          </g>
+        );
+      })}
+      {placed.map(({ name, top, bars }) => (
+        <g key={name}>
+          <text class="group" x={2} y={top + 12}>
+            {shorten(spelledOut(name), width)}
+          </text>
+          {bars.map((bar) => (
+            <rect
+              key={bar.run.run_id}
+              class={`bar ${bar.run.status}`}
+              x={bar.x}
+              y={top + LABEL_HEIGHT + bar.lane * LANE_HEIGHT}
+              width={bar.width}
+              height={LANE_HEIGHT - 2}
+              rx={1.5}
+              onMouseEnter={() => onHover(bar)}
+              onClick={() => go(href(["runs", bar.run.run_id]))}
+            />
+          ))}
+        </g>
+      ))}
+    </svg>
   );
 }
 
