@@ -1,5 +1,5 @@
 #!/usr/bin/env node
-// Plain JavaScript that any Node can read, so that an old one gets a sentence and not a syntax error.
+// Plain JavaScript that any Node can read, so that an old Node prints a sentence and not a syntax error.
 import module from "node:module";
 import { homedir } from "node:os";
 import { join } from "node:path";
@@ -7,11 +7,11 @@ import { join } from "node:path";
 const [major = 0, minor = 0] = process.versions.node.split(".").map(Number);
 if (major < 24 || (major === 24 && minor < 16)) {
   process.stderr.write(
-    `hub: needs Node 24.16 or newer, but this is ${process.version}; in a clone, \`npx hub\` brings its own\n`,
+    `hub: needs Node 24.16 or newer, but this is ${process.version}. Install a newer Node, or use the one in node_modules/.bin of a clone\n`,
   );
   process.exitCode = 69;
 } else {
-  // A third of the start is compiling. In the user's own folder, since code kept in /tmp could be anybody's.
+  // Compiling is a third of the start. The cache is in the user's own folder: other users can write to /tmp.
   module.enableCompileCache(
     join(process.env.XDG_CACHE_HOME || join(homedir(), ".cache"), "serveraihub", "cli"),
   );

@@ -1,9 +1,9 @@
+import type { RetryOptions } from "../client/retry.ts";
 import type { Api } from "./api.ts";
 import { chooseHost, type Env, hostsPath } from "./hosts.ts";
 import type { Output } from "./output.ts";
-import type { RetryOptions } from "./retry.ts";
 
-/** What every command takes. */
+/** The options of every command. */
 export interface GlobalOptions {
   host?: string;
   json?: boolean;
@@ -11,7 +11,7 @@ export interface GlobalOptions {
   retry?: number;
 }
 
-/** How long a command goes on asking, unless `--retry` says so. */
+/** How long a command retries without `--retry`, in seconds. */
 const RETRY_SECONDS = { read: 5, launch: 60, follow: 600 };
 
 export type Context = ReturnType<typeof createContext>;
@@ -29,11 +29,11 @@ export function createContext({
   return {
     env,
     output,
-    /** Answer in JSON. */
+    /** Print JSON. */
     json: options.json === true,
     hostName: options.host,
     hostsPath: hostsPath(env),
-    /** The Hub that this command asks. */
+    /** The API of the Hub that this command uses. */
     async api(): Promise<Api> {
       const { hubApi } = await import("./api.ts");
       return hubApi(await chooseHost(env, options.host));
@@ -41,10 +41,9 @@ export function createContext({
     retries(purpose: keyof typeof RETRY_SECONDS, signal?: AbortSignal): RetryOptions {
       return { seconds: options.retry ?? RETRY_SECONDS[purpose], signal, warn: output.warn };
     },
-    /** A command line that reaches the same Hub as this one, called in the same way. */
+    /** A command line that reaches the same Hub as this one. */
     commandLine(words: string): string {
-      const hub = env["npm_command"] === "exec" ? "npx hub" : "hub";
-      return options.host === undefined ? `${hub} ${words}` : `${hub} --host ${options.host} ${words}`;
+      return options.host === undefined ? `hub ${words}` : `hub --host ${options.host} ${words}`;
     },
   };
 }

@@ -1,9 +1,9 @@
 import type { RunRecord } from "../../host-agent/protocol/run.ts";
 
-/** What the client exits with when it is not the run's own exit code; the numbers are those of sysexits(3) and the shells. */
+/** Exit codes other than a run's own; the numbers are those of sysexits(3) and of shells. */
 export const EXIT = {
   ok: 0,
-  /** The run exited with 0, but its log says that it failed. */
+  /** The run exited with 0, but its log shows that it failed. */
   failed: 1,
   usage: 64,
   unavailable: 69,
@@ -13,12 +13,10 @@ export const EXIT = {
   killed: 143,
 } as const;
 
-/** A failure that is told in one sentence on stderr, perhaps with another that says what to do, and the code to exit with. */
+/** A failure that is reported in one sentence on stderr, and the code to exit with. */
 export class CliError extends Error {
   override readonly name = "CliError";
   readonly exitCode: number;
-  /** What to do, without a full stop; told once, when nothing is tried any more. */
-  readonly advice: string | undefined = undefined;
 
   constructor(message: string, exitCode: number = EXIT.unavailable, cause?: unknown) {
     super(message, { cause });
@@ -31,7 +29,7 @@ export function usageError(message: string): CliError {
   return new CliError(message, EXIT.usage);
 }
 
-/** The code that stands for how a run ended: its own, where it has one. */
+/** The exit code for how a run ended: its own, if it has one. */
 export function exitCodeOf({ status, exit_code }: RunRecord): number {
   if (status === "completed") return EXIT.ok;
   if (status === "killed") return EXIT.killed;

@@ -1,6 +1,7 @@
 import { styleText } from "node:util";
 
 import type { RunRecord } from "../../host-agent/protocol/run.ts";
+import { runDuration } from "../client/units.ts";
 import { printable } from "./printable.ts";
 
 const STATUS_COLOURS = {
@@ -11,7 +12,7 @@ const STATUS_COLOURS = {
   unknown: "magenta",
 } as const;
 
-/** Of a launch's arguments, so many UTF-16 units are shown in a list. */
+/** How many characters of a launch's arguments a list shows. */
 const MAX_WORDS_LENGTH = 60;
 
 /** `2026-11-23 21:38:02` in local time. */
@@ -19,32 +20,6 @@ export function localTime(epochSeconds: number): string {
   const date = new Date(epochSeconds * 1000);
   const day = `${date.getFullYear()}-${two(date.getMonth() + 1)}-${two(date.getDate())}`;
   return `${day} ${two(date.getHours())}:${two(date.getMinutes())}:${two(date.getSeconds())}`;
-}
-
-/** `42s`, `3m07s`, `2h05m`, `3d04h`. */
-export function duration(seconds: number): string {
-  const whole = Math.max(0, Math.floor(seconds));
-  if (whole < 60) return `${whole}s`;
-  if (whole < 3_600) return `${Math.floor(whole / 60)}m${two(whole % 60)}s`;
-  if (whole < 86_400) return `${Math.floor(whole / 3_600)}h${two((whole % 3_600) / 60)}m`;
-  return `${Math.floor(whole / 86_400)}d${two((whole % 86_400) / 3_600)}h`;
-}
-
-/** `512 B`, `34.1 kB`, `1.2 GB`: powers of 1000. */
-export function byteCount(bytes: number): string {
-  const units = ["B", "kB", "MB", "GB", "TB"];
-  let value = bytes;
-  let unit = 0;
-  while (value >= 1000 && unit < units.length - 1) {
-    value /= 1000;
-    unit++;
-  }
-  return `${unit === 0 ? value : value.toFixed(1)} ${units[unit]}`;
-}
-
-/** How long a run took, or has been running for by this machine's clock. */
-export function runDuration(run: RunRecord, nowMs: number): string {
-  return duration((run.ended_at ?? nowMs / 1000) - run.started_at);
 }
 
 /** The recipe or the path that was launched. */
@@ -56,7 +31,8 @@ export function whatRan({ spec }: RunRecord): string {
 export function whatWith({ spec }: RunRecord): string {
   const params = "params" in spec ? Object.entries(spec.params ?? {}) : [];
   const words = [...params.map(([name, value]) => `${name}=${value}`), spec.args].join(" ").trim();
-  return printable(words.length > MAX_WORDS_LENGTH ? `${words.slice(0, MAX_WORDS_LENGTH)}…` : words);
+  const shown = Array.from(words).slice(0, MAX_WORDS_LENGTH).join("");
+  return printable(shown.length < words.length ? `${shown}…` : words);
 }
 
 /** A status in its colour, where `stream` is a terminal that wants colours. */

@@ -4,14 +4,14 @@ import { dirname, join } from "node:path";
 
 import { usageError } from "./exit.ts";
 
-/** A Hub and the key to ask it with. */
+/** A Hub and the key for it. */
 export interface Host {
   /** Without a slash at the end, and without /api/v1. */
   url: string;
   key: string | undefined;
-  /** Its name in the hosts file, when it was taken from there by `--host`. */
+  /** Its name in the hosts file, when `--host` chose it. */
   name?: string;
-  /** Nobody said which Hub: it is where `npm start` would listen. */
+  /** No Hub was named: this is where `npm start` listens by default. */
   isGuess?: true;
 }
 
@@ -28,15 +28,16 @@ const LOCAL_URL = "http://127.0.0.1:8787";
 const OTHERS_MAY_ACCESS = 0o077;
 
 /**
- * Which Hub to ask: the one named by `--host`, else HUB_URL, else the default of
- * the hosts file, else this machine. HUB_KEY goes before a stored key; a stored
- * key is only ever sent to the address that it was stored for.
+ * Which Hub to use: the one named by `--host`, or HUB_URL, or the default of the
+ * hosts file, or this machine, in this order. HUB_KEY has priority over a stored
+ * key; a stored key is only sent to the address that it was stored for.
  */
 export async function chooseHost(env: Env, name: string | undefined): Promise<Host> {
   const file = await readHosts(hostsPath(env));
   if (name !== undefined) {
     const stored = ownHost(file, name);
-    if (!stored) throw usageError(`there is no host named ${name}; \`hub login --host ${name}\` stores it`);
+    if (!stored)
+      throw usageError(`there is no host named ${name}. Store it with \`hub login --host ${name}\``);
     return { ...stored, name };
   }
   const key = env["HUB_KEY"] || undefined;
@@ -49,6 +50,7 @@ export async function chooseHost(env: Env, name: string | undefined): Promise<Ho
   return stored ? { url: stored.url, key: key ?? stored.key } : { url: LOCAL_URL, key, isGuess: true };
 }
 
+/** The hosts file, in the user's configuration folder. */
 export function hostsPath(env: Env): string {
   return join(
     env["XDG_CONFIG_HOME"] || join(env["HOME"] || homedir(), ".config"),
@@ -57,17 +59,17 @@ export function hostsPath(env: Env): string {
   );
 }
 
-/** The stored host of this name. */
+/** The stored host of this name, if there is one. */
 export function ownHost(file: HostsFile, name: string) {
   return Object.hasOwn(file.hosts, name) ? file.hosts[name] : undefined;
 }
 
-/** The stored hosts; none when there is no file. Refuses a file that others may read. */
+/** The stored hosts; none when there is no file. Throws a usage error for a file that other users can read. */
 export async function readHosts(path: string): Promise<HostsFile> {
   let text: string;
   try {
     if (((await stat(path)).mode & OTHERS_MAY_ACCESS) !== 0) {
-      throw usageError(`${path} holds keys, but others may read it: chmod 600 it`);
+      throw usageError(`${path} contains keys, but other users can read it. Run \`chmod 600 ${path}\``);
     }
     text = await readFile(path, "utf8");
   } catch (error) {
@@ -79,7 +81,7 @@ export async function readHosts(path: string): Promise<HostsFile> {
 }
 
 function parseHosts(text: string, path: string): HostsFile {
-  const broken = usageError(`${path} is not what \`hub login\` writes: mend or remove it`);
+  const broken = usageError(`${path} is not a hosts file of \`hub login\`: fix or remove it`);
   try {
     const file = JSON.parse(text) as HostsFile;
     const isWhole = Object.values(file.hosts).every(
@@ -92,7 +94,7 @@ function parseHosts(text: string, path: string): HostsFile {
   throw broken;
 }
 
-/** Replaces the file in one step, for its owner only. */
+/** Replaces the file in one step; only its owner can read it. */
 export async function writeHosts(path: string, file: HostsFile): Promise<void> {
   try {
     await mkdir(dirname(path), { recursive: true, mode: 0o700 });
@@ -105,11 +107,13 @@ export async function writeHosts(path: string, file: HostsFile): Promise<void> {
   }
 }
 
-/** An address as it is kept. Throws a usage error that names where it came from. */
+/** An address in the form that is stored. Throws a usage error that names `origin`. */
 export function checkUrl(text: string, origin: string): string {
   const url = URL.parse(text);
   if (!url || !/^https?:$/.test(url.protocol) || url.hostname === "") {
-    throw usageError(`${origin} must be like https://hub.example.com, but it is ${JSON.stringify(text)}`);
+    throw usageError(
+      `${origin} must be an address such as https://hub.example.com, but it is ${JSON.stringify(text)}`,
+    );
   }
   if (url.username || url.password || url.search || url.hash) {
     throw usageError(`${origin} must be an address only, without user, query or fragment`);
@@ -117,7 +121,7 @@ export function checkUrl(text: string, origin: string): string {
   return (url.origin + url.pathname).replace(/(?:\/api\/v1)?\/*$/, "");
 }
 
-/** Refuses what no header could carry. */
+/** Throws a usage error for a key that a header cannot carry. */
 export function checkKey(key: string): void {
   if (!/^[\x21-\x7e]+$/.test(key)) throw usageError("the API key must be printable ASCII without spaces");
 }

@@ -1,9 +1,8 @@
 import { CliError, EXIT } from "./exit.ts";
 
 /**
- * Ctrl-C while `work` waits for something that goes on without us: aborts the
- * work and rejects with what `message` says then. A second Ctrl-C ends the
- * client at once.
+ * Does `work` and lets Ctrl-C end it: the first aborts its signal and rejects with
+ * the sentence of `message` and exit code 130; a second one ends the process.
  */
 export async function interruptible<T>(
   work: (signal: AbortSignal) => Promise<T>,

@@ -1,30 +1,30 @@
-/** Why a request got no answer, in words, and whether asking again may help. */
+/** Why a request has no answer, in words, and whether a retry may help. */
 export interface NetworkFailure {
   reason: string;
   transient: boolean;
-  /** No server can have seen the request. */
+  /** No server can have received the request. */
   isUnsent?: true;
 }
 
 const REASONS: Record<string, NetworkFailure> = {
-  ECONNREFUSED: { reason: "nothing listens there", transient: true, isUnsent: true },
-  ECONNRESET: { reason: "the connection was cut", transient: true },
-  UND_ERR_SOCKET: { reason: "the connection was cut", transient: true },
-  EPIPE: { reason: "the connection was cut", transient: true },
-  ETIMEDOUT: { reason: "it took too long to answer", transient: true },
-  UND_ERR_CONNECT_TIMEOUT: { reason: "it took too long to answer", transient: true },
-  UND_ERR_HEADERS_TIMEOUT: { reason: "it took too long to answer", transient: true },
-  UND_ERR_BODY_TIMEOUT: { reason: "it took too long to answer", transient: true },
-  EHOSTUNREACH: { reason: "there is no way to that host", transient: true, isUnsent: true },
-  ENETUNREACH: { reason: "there is no network", transient: true, isUnsent: true },
-  EAI_AGAIN: { reason: "its name cannot be looked up now", transient: true, isUnsent: true },
-  ENOTFOUND: { reason: "there is no host of that name", transient: false },
+  ECONNREFUSED: { reason: "connection refused", transient: true, isUnsent: true },
+  ECONNRESET: { reason: "the connection was closed", transient: true },
+  UND_ERR_SOCKET: { reason: "the connection was closed", transient: true },
+  EPIPE: { reason: "the connection was closed", transient: true },
+  ETIMEDOUT: { reason: "timeout", transient: true },
+  UND_ERR_CONNECT_TIMEOUT: { reason: "timeout", transient: true },
+  UND_ERR_HEADERS_TIMEOUT: { reason: "timeout", transient: true },
+  UND_ERR_BODY_TIMEOUT: { reason: "timeout", transient: true },
+  EHOSTUNREACH: { reason: "no route to this host", transient: true, isUnsent: true },
+  ENETUNREACH: { reason: "the network is unreachable", transient: true, isUnsent: true },
+  EAI_AGAIN: { reason: "DNS lookup failed temporarily", transient: true, isUnsent: true },
+  ENOTFOUND: { reason: "this host name does not exist", transient: false },
   ERR_SSL_WRONG_VERSION_NUMBER: {
-    reason: "it does not speak TLS; is it http:// and not https://?",
+    reason: "the server does not use TLS. Try http:// instead of https://",
     transient: false,
   },
   ERR_SSL_PACKET_LENGTH_TOO_LONG: {
-    reason: "it does not speak TLS; is it http:// and not https://?",
+    reason: "the server does not use TLS. Try http:// instead of https://",
     transient: false,
   },
 };
@@ -32,23 +32,26 @@ const REASONS: Record<string, NetworkFailure> = {
 /** The certificate errors of OpenSSL as Node names them. */
 const CERTIFICATE = /CERT|SELF_SIGNED|UNABLE_TO_(?:GET|VERIFY)|^ERR_TLS_/;
 
-/** Reads what fetch rejected with; undefined for an error that is none of the network's. */
+/** Reads what fetch rejected with; undefined for an error that is not one of the network. */
 export function networkFailure(error: unknown): NetworkFailure | undefined {
   if (!(error instanceof Error)) return undefined;
-  if (error.name === "TimeoutError") return { reason: "it took too long to answer", transient: true };
+  if (error.name === "TimeoutError") return { reason: "timeout", transient: true };
   if (error.cause instanceof Error && error.cause.message === "bad port") {
-    return { reason: "no HTTP client may use that port", transient: false };
+    return { reason: "HTTP clients block this port", transient: false };
   }
   for (const code of codes(error)) {
     const known = REASONS[code];
     if (known) return known;
     if (CERTIFICATE.test(code)) {
-      const reason = `its TLS certificate is not trusted (${code}); for a CA of your own set NODE_EXTRA_CA_CERTS to its file`;
+      const reason = `the TLS certificate is not trusted (${code}). For your own CA, set NODE_EXTRA_CA_CERTS to its file`;
       return { reason, transient: false };
     }
     if (code.startsWith("ERR_SSL_")) return { reason: `TLS failed (${code})`, transient: false };
     if (code.startsWith("HPE_"))
-      return { reason: "it does not speak HTTP; is it https:// and not http://?", transient: false };
+      return {
+        reason: "the server does not use plain HTTP. Try https:// instead of http://",
+        transient: false,
+      };
   }
   return error instanceof TypeError ? { reason: "the connection failed", transient: true } : undefined;
 }

@@ -6,8 +6,8 @@ import { printable, safeJson } from "./printable.ts";
 export type Output = ReturnType<typeof openOutput>;
 
 /**
- * The client's stdout and stderr. A reader that hangs up (`| head -1`) ends the
- * client quietly with the code of SIGPIPE, as it ends every other filter.
+ * stdout and stderr of the process. A reader that closes the pipe (`| head -1`) ends
+ * the process silently with the exit code of SIGPIPE, as with every other filter.
  */
 export function openOutput({ stdout, stderr }: Pick<NodeJS.Process, "stdout" | "stderr">) {
   stdout.on("error", (error: NodeJS.ErrnoException) => {
@@ -15,10 +15,10 @@ export function openOutput({ stdout, stderr }: Pick<NodeJS.Process, "stdout" | "
     stderr.write(`hub: cannot write the output: ${error.message}\n`);
     process.exit(EXIT.unavailable);
   });
-  // With nobody to tell, the exit code remains.
+  // Without stderr, only the exit code can report a failure.
   stderr.on("error", () => {});
 
-  /** Resolves when there is room for more, so that a slow reader costs no memory. */
+  /** Resolves when the stream takes more data, so that a slow reader costs no memory. */
   async function write(data: string | Uint8Array): Promise<void> {
     if (data.length > 0 && !stdout.write(data)) await once(stdout, "drain");
   }
@@ -31,14 +31,14 @@ export function openOutput({ stdout, stderr }: Pick<NodeJS.Process, "stdout" | "
     warn(sentence: string): void {
       stderr.write(`hub: ${printable(sentence)}\n`);
     },
-    /** What a person reads beside the result, on stderr. */
+    /** Information next to the result, on stderr. */
     note(line: string): void {
       stderr.write(`${line}\n`);
     },
     json: (value: unknown) => write(`${safeJson(value, 2)}\n`),
-    /** One value of a stream: JSON on a line of its own. */
+    /** One value of a stream, as one line of JSON. */
     jsonLine: (value: unknown) => write(`${safeJson(value)}\n`),
-    /** The width of the terminal, undefined when stdout is none. */
+    /** The width of the terminal in columns; undefined when stdout is not a terminal. */
     get width(): number | undefined {
       return stdout.isTTY ? stdout.columns || 80 : undefined;
     },

@@ -1,11 +1,11 @@
-import type { Param, RecipeList } from "../../host-agent/protocol/recipe.ts";
-import { type Api, ApiError } from "./api.ts";
+import type { Param } from "../../host-agent/protocol/recipe.ts";
+import { isProblem } from "../client/hub-error.ts";
+import type { Api } from "./api.ts";
 import { usageError } from "./exit.ts";
 
 /**
- * The values of `--param name=value`, each of the type that the recipe's list
- * says; as they look to a key that may not read the list. Whether they may be
- * used is for the Hub to say.
+ * The values of `--param name=value`, each in the type that the list of recipes names. A key
+ * without the scope to read the list gets numbers and booleans by their look. The Hub validates them.
  */
 export async function readParams(
   api: Api,
@@ -18,7 +18,7 @@ export async function readParams(
     const at = text.indexOf("=");
     if (at < 1) throw usageError(`--param ${JSON.stringify(text)} must look like name=value`);
     const name = text.slice(0, at);
-    if (values.has(name)) throw usageError(`--param ${name} is given twice`);
+    if (values.has(name)) throw usageError(`duplicate --param ${name}`);
     values.set(name, valueOf(text.slice(at + 1), types.get(name)));
   }
   return Object.fromEntries(values);
@@ -26,17 +26,17 @@ export async function readParams(
 
 async function paramsOf(api: Api, recipeId: string): Promise<readonly Param[]> {
   try {
-    const { recipes } = await api.json<RecipeList>("GET", "/api/v1/pipelines/recipes", ["recipes"]);
+    const { recipes } = await api.listRecipes();
     return recipes.find(({ recipe_id }) => recipe_id === recipeId)?.params ?? [];
   } catch (error) {
-    if (error instanceof ApiError && error.code === "insufficient_scope") return [];
+    if (isProblem(error, "insufficient_scope")) return [];
     throw error;
   }
 }
 
 const NUMBER = /^-?(?:0|[1-9]\d*)(?:\.\d+)?(?:[eE][-+]?\d+)?$/;
 
-/** A text that is none of its type stays one: the Hub's answer says what is wrong with it. */
+/** A text that does not fit its type stays a string: the Hub's answer reports what is wrong with it. */
 function valueOf(text: string, type: Param["type"] | undefined): unknown {
   if (type === "string" || type === "enum") return text;
   if (type !== "boolean" && NUMBER.test(text)) return Number(text);

@@ -1,29 +1,25 @@
-/**
- * What a terminal must not get from a stranger: every control but tab and line
- * feed, and the marks that turn the direction of text.
- */
-const UNSAFE = /[[\p{Cc}\p{Bidi_Control}]--[\t\n]]/gv;
-/** Likewise of what JSON.stringify leaves. */
-const UNSAFE_IN_JSON = /[[\p{Cc}\p{Bidi_Control}]--[\n]]/gv;
+import { codePointName, UNSAFE_CHARACTERS } from "../client/unsafe-characters.ts";
+
+const UNSAFE = new RegExp(`[${UNSAFE_CHARACTERS}]`, "gu");
 const ESCAPE = "\u001b";
 /** Select Graphic Rendition (ECMA-48, 8.3.117): colours and weight, which move nothing. */
 const SGR = new RegExp(`${ESCAPE}\\[[0-9;:]{0,64}m`, "g");
 /** What may become an SGR sequence with the next bytes. */
 const SGR_BEGINNING = new RegExp(`${ESCAPE}(?:\\[[0-9;:]{0,64})?$`);
 
-/** Text on one line with everything that a terminal would act on made visible. */
+/** Text on one line, in which every character that a terminal would act on is made visible. */
 export function printable(text: string): string {
   return text.replaceAll(/[\t\n\r]+/g, " ").replaceAll(UNSAFE, visible);
 }
 
-/** Text of several lines, likewise. */
+/** Text of several lines, in which every character that a terminal would act on is made visible. */
 export function printableLines(text: string): string {
   return text.replaceAll("\r\n", "\n").replaceAll(UNSAFE, visible);
 }
 
 /**
  * Turns a log's bytes into text for a terminal, piece by piece: colours pass,
- * so does the carriage return of progress bars; every other control is made
+ * so do carriage returns of progress bars; every other control is made
  * visible. A character or sequence cut by the end of a piece waits for the next.
  */
 export function terminalFilter() {
@@ -48,7 +44,7 @@ export function terminalFilter() {
       held = SGR_BEGINNING.exec(text)?.[0] ?? "";
       return filter(text.slice(0, text.length - held.length));
     },
-    /** What is still held, and the end of the colours. */
+    /** The rest of the text, and the end of the colours. */
     end(): string {
       const rest = filter(held + decoder.decode());
       held = "";
@@ -61,18 +57,21 @@ function neutralise(text: string): string {
   return text.replaceAll(UNSAFE, (char) => (char === "\r" ? char : visible(char)));
 }
 
-/** `^[` for C0 and DEL, as cat -v writes them, else `<U+202E>`. */
+/** `^[` for C0 and DEL, as cat -v writes them, and `<U+202E>` for others. */
 function visible(char: string): string {
   const code = char.charCodeAt(0);
   if (code === 0x7f) return "^?";
   if (code < 0x20) return `^${String.fromCharCode(code + 0x40)}`;
-  return `<U+${code.toString(16).toUpperCase().padStart(4, "0")}>`;
+  return `<${codePointName(char)}>`;
 }
 
-/** JSON that is also safe to show: what JSON.stringify leaves of the unsafe characters is escaped. */
+/** JSON that is also safe to show: the unsafe characters that JSON.stringify leaves are escaped. */
 export function safeJson(value: unknown, indent?: number): string {
-  return JSON.stringify(value, null, indent).replaceAll(
-    UNSAFE_IN_JSON,
-    (char) => `\\u${char.charCodeAt(0).toString(16).padStart(4, "0")}`,
-  );
+  return JSON.stringify(value, null, indent).replaceAll(UNSAFE, escaped);
+}
+
+/** `\u202e`; a character outside the first plane is a pair. */
+function escaped(char: string): string {
+  const units = Array.from({ length: char.length }, (_, i) => char.charCodeAt(i));
+  return units.map((unit) => `\\u${unit.toString(16).padStart(4, "0")}`).join("");
 }

@@ -1,6 +1,7 @@
 import { Command, InvalidArgumentError, Option } from "commander";
 
 import { MAX_GRACE_SECONDS, SIGNALS, SOURCES, STATUSES } from "../../host-agent/protocol/limits.ts";
+import { RECIPE, RUN, SCRIPT, SHELLS } from "./argument-names.ts";
 import type { KillFlags } from "./commands/kill-run.ts";
 import type { RunsFlags } from "./commands/list-runs.ts";
 import type { LogsFlags } from "./commands/logs.ts";
@@ -12,17 +13,11 @@ import type { Output } from "./output.ts";
 export interface ProgramDeps {
   env: Env;
   output: Output;
-  /** The words after the first `--`, which belong to the job. */
+  /** The words after the first `--`, which are arguments of the job. */
   words: readonly string[];
-  /** Told the code to exit with. */
+  /** Receives the exit code. */
   exit(code: number): void;
 }
-
-export const SHELLS = ["bash", "zsh", "fish"];
-/** What may be completed by asking: the names of arguments in the commands below. */
-export const RUN = "run";
-export const RECIPE = "recipe";
-export const SCRIPT = "path";
 
 /** The whole command line: every command with its arguments, flags and example. Code is loaded by the one that runs. */
 export function createProgram({ env, output, words, exit }: ProgramDeps): Command {
@@ -31,10 +26,10 @@ export function createProgram({ env, output, words, exit }: ProgramDeps): Comman
     .version("1.0.0", "-V, --version", "show the version")
     .helpOption("-h, --help", "show help")
     .helpCommand("help [command]", "show help")
-    .option("--host <name>", "a Hub stored by `hub login`")
-    .option("--json", "answer in JSON")
+    .option("--host <name>", "a Hub that `hub login` stored")
+    .option("--json", "print JSON")
     .addOption(
-      new Option("--retry <seconds>", "for how long to ask again when the Hub is out of reach").argParser(
+      new Option("--retry <seconds>", "how long to retry when the Hub cannot be reached").argParser(
         wholeNumber(0, 86_400),
       ),
     )
@@ -47,25 +42,44 @@ export function createProgram({ env, output, words, exit }: ProgramDeps): Comman
     .exitOverride()
     .addHelpText("after", GUIDE);
 
-  /** Adds a command; `act` returns its exit code. Only those that launch take words after `--`. */
-  function command(usage: string, description: string, example: string, takesWords = false): Command {
-    return program
-      .command(usage)
-      .description(description)
-      .allowExcessArguments(false)
-      .configureOutput({ outputError: (text) => output.warn(mistake(text, takesWords)) })
-      .addHelpText("after", `\nExample:\n  $ ${example}\n`)
-      .hook("preAction", (_program, called) => {
-        if (words.length > 0 && !takesWords) called.error("only run and script take words after --");
-      });
-  }
-  const act =
-    (action: (context: Context, ...args: never[]) => Promise<number>) =>
-    async (...args: unknown[]): Promise<void> => {
-      const context = createContext({ env, output, options: program.opts<GlobalOptions>() });
-      exit(await action(context, ...(args as never[])));
-    };
+  const commands: CommandLine = {
+    program,
+    words,
+    command: (usage, description, example, takesWords = false) =>
+      program
+        .command(usage)
+        .description(description)
+        .allowExcessArguments(false)
+        .configureOutput({ outputError: (text) => output.warn(mistake(text, takesWords)) })
+        .addHelpText("after", `\nExample:\n  $ ${example}\n`)
+        .hook("preAction", (_program, called) => {
+          if (words.length > 0 && !takesWords) called.error("only run and script take arguments after --");
+        }),
+    act:
+      (action) =>
+      async (...args) => {
+        const context = createContext({ env, output, options: program.opts<GlobalOptions>() });
+        exit(await action(context, ...(args as never[])));
+      },
+  };
+  addLaunching(commands);
+  addRuns(commands);
+  addHubs(commands);
+  return program;
+}
 
+/** How commands are added. */
+interface CommandLine {
+  program: Command;
+  words: readonly string[];
+  /** Adds a command. Only those that launch take words after `--`. */
+  command(usage: string, description: string, example: string, takesWords?: boolean): Command;
+  /** What commander calls for a command whose `action` returns the exit code. */
+  act(action: (context: Context, ...args: never[]) => Promise<number>): (...args: unknown[]) => Promise<void>;
+}
+
+/** Recipes and scripts: to list, to read and to launch. */
+function addLaunching({ command, act, words }: CommandLine): void {
   command("recipes", "list the recipes", "hub recipes").action(
     act(async (context) => (await import("./commands/list-recipes.ts")).showRecipes(context)),
   );
@@ -81,7 +95,7 @@ export function createProgram({ env, output, words, exit }: ProgramDeps): Comman
     );
 
   command("scripts", "list the scripts", "hub scripts /home/mark/scripts")
-    .argument("[folder]", "only those under this folder")
+    .argument("[folder]", "only scripts under this folder")
     .action(
       act(async (context, folder?: string) =>
         (await import("./commands/list-scripts.ts")).showScripts(context, folder),
@@ -115,13 +129,18 @@ export function createProgram({ env, output, words, exit }: ProgramDeps): Comman
     run.addOption(option);
     script.addOption(option);
   }
+}
 
+/** Runs: to list, to read, to follow and to stop. */
+function addRuns({ command, act }: CommandLine): void {
   command("runs", "list the runs, newest first", "hub runs --status running --watch")
     .addOption(new Option("--status <status>", "only runs with this status").choices(STATUSES))
     .option("--label <text>", "only runs with exactly this label")
-    .addOption(new Option("--limit <n>", "at most so many").argParser(wholeNumber(1, 10_000)).default(20))
-    .addOption(new Option("--source <source>", "only one surface's runs").choices(SOURCES))
-    .option("--watch", "again and again, until Ctrl-C")
+    .addOption(
+      new Option("--limit <n>", "how many runs at most").argParser(wholeNumber(1, 10_000)).default(20),
+    )
+    .addOption(new Option("--source <source>", "only runs of one surface").choices(SOURCES))
+    .option("--watch", "update the list until Ctrl-C")
     .action(
       act(async (context, flags: RunsFlags) =>
         (await import("./commands/list-runs.ts")).showRuns(context, flags),
@@ -129,30 +148,28 @@ export function createProgram({ env, output, words, exit }: ProgramDeps): Comman
     );
 
   command("show", "show a run's record", "hub show run_a1b2c3d4e5f6")
-    .argument(`<${RUN}>`, "a run's id, or its beginning")
+    .argument(`<${RUN}>`, "a run's id, or the beginning of it")
     .action(
       act(async (context, id: string) => (await import("./commands/show-run.ts")).showRun(context, id)),
     );
 
   command("logs", "show a run's log", "hub logs run_a1b2c3d4e5f6 -f --since-start")
-    .argument(`<${RUN}>`, "a run's id, or its beginning")
-    .option("-f, --follow", "go on until the run ends, and exit with its code")
-    .option("--since-start", "from the first byte: without -f always so, with -f else the last 10 lines")
-    .addOption(
-      new Option("--tail <n>", "from the last so many lines").argParser(wholeNumber(0, 1_000_000_000)),
-    )
-    .option("--raw", "the log's bytes as they are, even on a terminal")
+    .argument(`<${RUN}>`, "a run's id, or the beginning of it")
+    .option("-f, --follow", "follow until the run ends, then exit with its code")
+    .option("--since-start", "with -f: start at the first byte (default: the last 10 lines)")
+    .addOption(new Option("--tail <n>", "start at the last n lines").argParser(wholeNumber(0, 1_000_000_000)))
+    .option("--raw", "print the log's bytes unchanged, also on a terminal")
     .action(
       act(async (context, id: string, flags: LogsFlags) =>
         (await import("./commands/logs.ts")).showLogs(context, id, flags),
       ),
     );
 
-  command("kill", "stop a run and every process of it", "hub kill run_a1b2c3d4e5f6 --grace 10")
-    .argument(`<${RUN}>`, "a run's id, or its beginning")
-    .addOption(new Option("--signal <signal>", "what to send; else SIGTERM").choices(SIGNALS))
+  command("kill", "stop a run and all its processes", "hub kill run_a1b2c3d4e5f6 --grace 10")
+    .argument(`<${RUN}>`, "a run's id, or the beginning of it")
+    .addOption(new Option("--signal <signal>", "the signal to send (default: SIGTERM)").choices(SIGNALS))
     .addOption(
-      new Option("--grace <seconds>", "SIGKILL whatever is left after so many seconds").argParser(
+      new Option("--grace <seconds>", "send SIGKILL to processes that remain after this time").argParser(
         wholeNumber(0, MAX_GRACE_SECONDS),
       ),
     )
@@ -162,21 +179,24 @@ export function createProgram({ env, output, words, exit }: ProgramDeps): Comman
       ),
     );
 
-  command("wait", "wait until a run ends, and exit with its code", "hub wait run_a1b2c3d4e5f6")
-    .argument(`<${RUN}>`, "a run's id, or its beginning")
+  command("wait", "wait until a run ends, then exit with its code", "hub wait run_a1b2c3d4e5f6")
+    .argument(`<${RUN}>`, "a run's id, or the beginning of it")
     .action(
       act(async (context, id: string) => (await import("./commands/wait-run.ts")).waitRun(context, id)),
     );
+}
 
-  command("open", "print the console's address, and open it where there is a desktop", "hub open").action(
+/** Hubs: the console, stored addresses and keys, and completion. */
+function addHubs({ command, act, program, words }: CommandLine): void {
+  command("open", "print the console's address, and open it on a desktop", "hub open").action(
     act(async (context) => (await import("./commands/open-console.ts")).openConsole(context)),
   );
 
   command("login", "store a Hub's address and key", "hub login https://hub.example.com --host acme")
-    .argument("[url]", "the Hub's address; else HUB_URL")
+    .argument("[url]", "the Hub's address (default: HUB_URL)")
     .action(act(async (context, url?: string) => (await import("./commands/login.ts")).login(context, url)));
 
-  command("logout", "forget a stored Hub", "hub logout --host acme").action(
+  command("logout", "remove a stored Hub", "hub logout --host acme").action(
     act(async (context) => (await import("./commands/login.ts")).logout(context)),
   );
 
@@ -185,7 +205,7 @@ export function createProgram({ env, output, words, exit }: ProgramDeps): Comman
   );
 
   command("completion", "print a completion script", 'eval "$(hub completion bash)"')
-    .addArgument(program.createArgument("<shell>", "the shell that will load it").choices(SHELLS))
+    .addArgument(program.createArgument("<shell>", "the shell that loads the script").choices(SHELLS))
     .action(
       act(async (context, shell: string) =>
         (await import("./commands/completion.ts")).printScript(context, shell),
@@ -199,28 +219,26 @@ export function createProgram({ env, output, words, exit }: ProgramDeps): Comman
         (await import("./commands/completion.ts")).printCandidates(context, program, words),
       ),
     );
-
-  return program;
 }
 
 const GUIDE = `
 Environment:
-  HUB_URL   the Hub's address; else the default of \`hub login\`, else http://127.0.0.1:8787
-  HUB_KEY   the API key; else the one stored for that address
+  HUB_URL   the Hub's address (default: that of the last login, or http://127.0.0.1:8787)
+  HUB_KEY   the API key (default: the key stored for that address)
 
 Exit codes:
-  the run's own with -f, --wait and wait (143 killed, 70 unknown, 1 if only its log says that it failed)
-  64 usage, 69 the Hub said no or cannot be reached, 130 interrupted (the run goes on)
+  with -f, --wait and wait: the run's own (143 killed, 70 unknown, 1 if only the log shows a failure)
+  64 wrong usage, 69 the Hub refused or cannot be reached, 130 interrupted (the run continues)
 
 Example:
   $ hub run build_all_extra_features -f -- --limit 5000
 `;
 
-/** The parser's sentence, and where the words go that it may have taken for its own. */
+/** The parser's sentence; for a word that may belong to the job it adds where such words go. */
 function mistake(text: string, takesWords: boolean): string {
   const said = text.replace(/^error: /, "").trim();
   const isForeign = takesWords && /^(?:unknown option|too many arguments)/.test(said);
-  return isForeign ? `${said.replace(/\.$/, "")}; words for the job go after --` : said;
+  return isForeign ? `${said.replace(/\.$/, "")}; arguments of the job go after --` : said;
 }
 
 function wholeNumber(min: number, max: number) {

@@ -1,10 +1,10 @@
 import type { RunRecord } from "../../host-agent/protocol/run.ts";
-import { byteCount, runDuration } from "./format.ts";
+import { byteCount, runDuration } from "../client/units.ts";
 import type { Output } from "./output.ts";
 import { printable } from "./printable.ts";
 
 export interface StatusLine {
-  /** So many more bytes of the log have been shown. */
+  /** Counts bytes of the log that were shown. */
   add(bytes: number): void;
   show(run: RunRecord): void;
   [Symbol.dispose](): void;
@@ -17,8 +17,8 @@ const RATE_WINDOW_MS = 5_000;
 const NONE: StatusLine = { add() {}, show() {}, [Symbol.dispose]() {} };
 
 /**
- * A line under the output with the run's status, time, bytes and rate, while
- * stderr is a terminal; elsewhere nothing.
+ * A line under the output with the run's status, time, bytes and rate, if stderr
+ * is a terminal; otherwise nothing.
  */
 export async function openStatusLine(run: RunRecord, { stderr }: Output): Promise<StatusLine> {
   if (!stderr.isTTY || process.env["TERM"] === "dumb") return NONE;
@@ -33,6 +33,7 @@ export async function openStatusLine(run: RunRecord, { stderr }: Output): Promis
     const rate = recent.reduce((sum, { bytes }) => sum + bytes, 0) / (RATE_WINDOW_MS / 1000);
     const traffic = total === 0 ? "" : ` · ${byteCount(total)} · ${byteCount(Math.round(rate))}/s`;
     const line = `${run.run_id} ${printable(current.status)} ${runDuration(current, Date.now())}${traffic}`;
+    // Every character of it is one column wide.
     return line.slice(0, Math.max(1, (stderr.columns || 80) - 4));
   }
 

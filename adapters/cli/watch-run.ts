@@ -1,14 +1,14 @@
 import type { RunRecord } from "../../host-agent/protocol/run.ts";
+import { followLog, waitForEnd } from "../client/follow-log.ts";
 import type { Api } from "./api.ts";
 import type { Context } from "./context.ts";
 import { EXIT, exitCodeOf } from "./exit.ts";
-import { followLog, waitForEnd } from "./follow.ts";
 import { outcome } from "./format.ts";
 import { interruptible } from "./interruption.ts";
 import { openLogOutput } from "./log-output.ts";
 import { openStatusLine } from "./status-line.ts";
 
-/** Shows a run's log until it ends; returns the exit code that stands for its end. */
+/** Prints a run's log until the run ends. Returns the exit code for how it ended. */
 export async function followRun(
   context: Context,
   api: Api,
@@ -33,10 +33,10 @@ export async function followRun(
     }
   });
   if (context.json) await context.output.jsonLine(final);
-  return tellEnd(context, final);
+  return reportEnd(context, final);
 }
 
-/** Waits silently until a run ends; returns the exit code that stands for its end. */
+/** Waits until a run ends, without its log. Returns the exit code for how it ended. */
 export async function awaitRun(context: Context, api: Api, run: RunRecord): Promise<number> {
   const final = await detachable(context, run, async (signal) => {
     using line = await openStatusLine(run, context.output);
@@ -46,16 +46,16 @@ export async function awaitRun(context: Context, api: Api, run: RunRecord): Prom
     });
   });
   if (context.json) await context.output.json(final);
-  return tellEnd(context, final);
+  return reportEnd(context, final);
 }
 
-function tellEnd({ output }: Context, final: RunRecord): number {
+function reportEnd({ output }: Context, final: RunRecord): number {
   const exitCode = exitCodeOf(final);
   if (exitCode !== EXIT.ok || output.stderr.isTTY) output.warn(outcome(final));
   return exitCode;
 }
 
-/** Ctrl-C leaves the run alone and says how to come back to it. */
+/** Ctrl-C ends the command and leaves the run alone; the message names the commands to follow and to kill it. */
 function detachable<T>(
   context: Context,
   { run_id }: RunRecord,
@@ -64,6 +64,6 @@ function detachable<T>(
   return interruptible(
     work,
     () =>
-      `detached; ${run_id} goes on. Come back: \`${context.commandLine(`logs ${run_id} -f`)}\`, kill it: \`${context.commandLine(`kill ${run_id}`)}\``,
+      `detached; ${run_id} continues. Follow it: \`${context.commandLine(`logs ${run_id} -f`)}\`, kill it: \`${context.commandLine(`kill ${run_id}`)}\``,
   );
 }

@@ -1,8 +1,9 @@
 import { useEffect, useMemo, useState } from "preact/hooks";
 
-import { type Api, askHealth, createApi } from "./api.ts";
+import { pause } from "../client/pause.ts";
+import { type Api, createApi, needsKey } from "./api.ts";
 import { ConnectionBar } from "./connection-bar.tsx";
-import { pause, seen } from "./hooks.ts";
+import { seen } from "./hooks.ts";
 import { KeyForm } from "./key-form.tsx";
 import { LaunchPage } from "./launch-page.tsx";
 import { href, usePlace } from "./location.ts";
@@ -13,14 +14,14 @@ import { RunsPage } from "./runs-page.tsx";
 import { ScriptsPage } from "./scripts-page.tsx";
 import { keepKey, keyOfThisTab } from "./session.ts";
 
-/** Whether the console may be shown, and if not, what is needed. */
+/** Whether the console can be shown, and what it needs if not. */
 type Gate =
   | { is: "asking" }
   | { is: "hub-away" }
   | { is: "key-needed"; refused?: string }
   | { is: "open"; key: string | undefined };
 
-/** The console: the door with its key, and the pages behind it. */
+/** The console: the form for the key, then the pages. */
 export function App() {
   const [gate, setGate] = useState<Gate>(() => {
     const key = keyOfThisTab();
@@ -30,9 +31,8 @@ export function App() {
   useEffect(() => {
     if (gate.is !== "asking") return undefined;
     let isCurrent = true;
-    askHealth().then(
-      ({ mode }) =>
-        isCurrent && setGate(mode === "dev" ? { is: "open", key: undefined } : { is: "key-needed" }),
+    needsKey().then(
+      (isNeeded) => isCurrent && setGate(isNeeded ? { is: "key-needed" } : { is: "open", key: undefined }),
       () => isCurrent && setGate({ is: "hub-away" }),
     );
     return () => {
@@ -53,7 +53,7 @@ export function App() {
   return (
     <main class="gate">
       <Brand />
-      {gate.is === "asking" && <p role="status">Asking the Hub whether it needs a key …</p>}
+      {gate.is === "asking" && <p role="status">Checking whether the Hub needs a key …</p>}
       {gate.is === "hub-away" && (
         <Notice kind="problem" title="The Hub does not answer">
           <p>
@@ -61,7 +61,7 @@ export function App() {
             machine can reach it.
           </p>
           <button type="button" onClick={() => setGate({ is: "asking" })}>
-            Try again
+            Retry
           </button>
         </Notice>
       )}
@@ -96,7 +96,7 @@ function Console({ apiKey, onLeave }: { apiKey: string | undefined; onLeave(refu
   );
 }
 
-/** Polls for as long as the page is seen. What goes wrong stands in the connection bar. */
+/** Polls while the page is visible. The connection bar shows failures. */
 async function keepFresh(feed: RunsFeed, signal: AbortSignal): Promise<void> {
   while (!signal.aborted) {
     await seen(signal);
@@ -120,7 +120,7 @@ function Page({ api, feed }: { api: Api; feed: RunsFeed }) {
   if (section === "scripts") return <ScriptsPage api={api} feed={feed} path={item} />;
   return (
     <main id="main" class="page" tabIndex={-1}>
-      <Notice kind="empty" title="There is no such page">
+      <Notice kind="empty" title="This page does not exist">
         <a href={href(["runs"])}>Go to the runs</a>
       </Notice>
     </main>
@@ -145,7 +145,7 @@ function Header({ isDev, onLeave }: { isDev: boolean; onLeave(): void }) {
         <a href="/docs">API</a>
       </nav>
       {isDev ? (
-        <span class="dev" title="This Hub has no API keys: everyone who reaches it may launch">
+        <span class="dev" title="This Hub has no API keys: everyone who can reach it can launch">
           dev mode
         </span>
       ) : (
@@ -169,7 +169,7 @@ function Brand() {
   );
 }
 
-/** The hash is the console's own, so the skip link moves the focus itself. */
+/** The hash of the address is a place in the console, so the skip link moves the focus itself. */
 function skipToMain(event: Event): void {
   event.preventDefault();
   document.getElementById("main")?.focus();

@@ -1,7 +1,7 @@
 import { connection } from "./api.ts";
 import { useStore } from "./store.ts";
 
-/** Shown while requests fail: what is away, what that means, what to do. */
+/** Shown while requests fail: what cannot be reached, what that means and what to do. */
 export function ConnectionBar({ onRetry }: { onRetry(): void }) {
   const state = useStore(connection);
   return (
@@ -10,16 +10,16 @@ export function ConnectionBar({ onRetry }: { onRetry(): void }) {
         <p>
           {state.is === "hub-away" ? (
             <>
-              <strong>The Hub does not answer.</strong> What you see may be old; runs go on without it. Trying
-              again …
+              <strong>The Hub does not answer.</strong> This page may be out of date; runs continue. Retrying
+              …
             </>
           ) : (
             <>
-              <strong>The host cannot be reached.</strong> {state.detail} Runs go on meanwhile. Trying again …
+              <strong>The host cannot be reached.</strong> {state.detail} Runs continue. Retrying …
             </>
           )}
           <button type="button" onClick={onRetry}>
-            Try now
+            Retry now
           </button>
         </p>
       )}

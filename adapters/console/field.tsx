@@ -5,25 +5,26 @@ import { spelledOut } from "./visible-text.ts";
 interface FieldProps {
   id: string;
   label: ComponentChildren;
-  /** Stands beside the label, and is not read as part of it. */
+  /** Next to the label, but not part of it for screen readers. */
   aside?: ComponentChildren;
   isRequired?: boolean;
   isCheckbox?: boolean;
-  /** What may stand in the field. */
+  /** Which values are valid. */
   help?: ComponentChildren;
-  /** What the API said is wrong with it. */
+  /** What the API reports as wrong with the value. */
   fault: string | undefined;
-  /** Draws the control with the attributes that tie it to its label, help and fault. */
+  /** Draws the control with the attributes that connect it to its label, help and fault. */
   control(attributes: ControlAttributes): JSX.Element;
 }
 
+/** What connects a control to its label, help and fault. */
 export interface ControlAttributes {
   id: string;
   "aria-describedby": string | undefined;
   "aria-invalid": boolean;
 }
 
-/** A form's control with its label, its help and what is wrong with it. */
+/** A form's control with its label, its help and its fault. */
 export function Field({ id, label, aside, isRequired, isCheckbox, help, fault, control }: FieldProps) {
   const describing = [fault !== undefined && `${id}-fault`, help && `${id}-help`].filter(Boolean);
   return (

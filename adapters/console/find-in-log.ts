@@ -7,10 +7,10 @@ export type ReadBytes = (
 ) => Promise<{ bytes: Uint8Array; offset: number; more: boolean }>;
 
 /**
- * Finds the next place of `needle` from byte `from` on, or the one before it,
- * in a log of any size: a page at a time. ASCII letters match in either case.
- * Resolves with the byte where it starts, or undefined. `onProgress` hears
- * the byte that has been reached; an aborted `signal` ends the search.
+ * Finds the next match of `needle` from byte `from` on, or the one before it, in a log
+ * of any size, page by page. ASCII letters match in either case. Resolves with the byte
+ * where the match starts, or undefined. `onProgress` receives the byte that the search
+ * has reached; an aborted `signal` ends the search.
  */
 export async function findInLog(
   read: ReadBytes,

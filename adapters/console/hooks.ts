@@ -1,6 +1,6 @@
 import { useEffect, useRef, useState } from "preact/hooks";
 
-/** The time in epoch milliseconds, fresh every `everyMs` while the page can be seen. */
+/** The time in epoch milliseconds, updated every `everyMs` while the page is visible. */
 export function useNow(everyMs = 1_000): number {
   const [now, setNow] = useState(Date.now);
   useEffect(() => {
@@ -12,6 +12,7 @@ export function useNow(everyMs = 1_000): number {
   return now;
 }
 
+/** Sets the title of the browser's tab. */
 export function useTitle(title: string): void {
   useEffect(() => {
     document.title = `${title} · Hub`;
@@ -38,22 +39,7 @@ export function useLoaded<T>(load: () => Promise<T>, key: string) {
   return { value, error, again: () => setAttempt((n) => n + 1) };
 }
 
-/** A longer time would be over at once. */
-const MAX_TIMER_MS = 2 ** 31 - 1;
-
-/** Resolves after `ms`, which may be Infinity, or at once when aborted. */
-export function pause(ms: number, signal: AbortSignal): Promise<void> {
-  return new Promise((resolve) => {
-    if (signal.aborted) return resolve();
-    const timer = setTimeout(resolve, Math.min(ms, MAX_TIMER_MS));
-    signal.addEventListener("abort", () => {
-      clearTimeout(timer);
-      resolve();
-    });
-  });
-}
-
-/** Resolves when the page can be seen: nobody polls for a hidden tab. */
+/** Resolves when the page is visible, or `signal` aborts: a hidden tab does not poll. */
 export function seen(signal: AbortSignal): Promise<void> {
   return new Promise((resolve) => {
     if (!document.hidden || signal.aborted) return resolve();
@@ -67,7 +53,7 @@ export function seen(signal: AbortSignal): Promise<void> {
   });
 }
 
-/** Puts text on the clipboard, also where the page is not served over TLS. False when the browser refuses. */
+/** Puts text on the clipboard, also if the page is not served over TLS. Resolves with false when the browser refuses. */
 export async function copyText(text: string): Promise<boolean> {
   try {
     await navigator.clipboard.writeText(text);
@@ -83,7 +69,7 @@ export async function copyText(text: string): Promise<boolean> {
   }
 }
 
-/** Saves a blob under a name, as if it had been a link. */
+/** Saves a blob as a file with this name. */
 export function saveBlob(blob: Blob, name: string): void {
   const url = URL.createObjectURL(blob);
   const link = document.createElement("a");

@@ -2,13 +2,13 @@ import { useLayoutEffect, useRef } from "preact/hooks";
 
 import type { LogReader } from "./log-reader.ts";
 
-/** So near to an edge, in pixels, more is read. */
+/** At this distance from an edge, in pixels, more is read. */
 const NEAR = 600;
 const AT_END = 4;
 
 /**
- * Keeps the reader's eye where it is while lines come and go at either end:
- * at the end while following, else at the line that stands on top.
+ * Keeps the scroll position while lines are added and removed at either end: at the
+ * end while following, otherwise at the first visible line.
  */
 export function useKeepPlace(box: { current: HTMLDivElement | null }, reader: LogReader) {
   const { window, isFollowing } = reader.state.get();
@@ -43,7 +43,7 @@ export function useKeepPlace(box: { current: HTMLDivElement | null }, reader: Lo
   };
 }
 
-/** The first line that can be seen, and how far below the edge it starts. */
+/** The first visible line, and how far below the upper edge it starts, in pixels. */
 function topLine(scroller: HTMLElement): { start: number; offset: number } | undefined {
   const lines = scroller.querySelector(".lines")?.children;
   if (!lines?.length) return undefined;

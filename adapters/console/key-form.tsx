@@ -1,10 +1,11 @@
 import { useState } from "preact/hooks";
 
-import { ApiError, createApi } from "./api.ts";
+import { HubError, isProblem } from "../client/hub-error.ts";
+import { createApi } from "./api.ts";
 import { useTitle } from "./hooks.ts";
 import { Failure } from "./notice.tsx";
 
-/** Asks for an API key and tries it before it lets it in. `refused` says why the last one is not good any more. */
+/** Asks for an API key and checks it. `refused` is the reason why the Hub did not accept the last one. */
 export function KeyForm({ refused, onKey }: { refused: string | undefined; onKey(key: string): void }) {
   const [error, setError] = useState<Error>();
   const [isTrying, setTrying] = useState(false);
@@ -26,7 +27,7 @@ export function KeyForm({ refused, onKey }: { refused: string | undefined; onKey
     }
   };
 
-  const refusal = error instanceof ApiError && error.status === 401 ? error.message : refused;
+  const refusal = error instanceof HubError && error.status === 401 ? error.message : refused;
   return (
     <form class="key-form" onSubmit={submit}>
       <h1>Open the console</h1>
@@ -48,10 +49,10 @@ export function KeyForm({ refused, onKey }: { refused: string | undefined; onKey
         aria-describedby={`key-note${refusal === undefined ? "" : " key-error"}`}
       />
       <button type="submit" class="primary" disabled={isTrying}>
-        {isTrying ? "Trying the key …" : "Open"}
+        {isTrying ? "Checking the key …" : "Open"}
       </button>
       <p id="key-note" class="note">
-        The key stays in this tab and is forgotten when you close it. The operator of the Hub makes one with{" "}
+        The key stays in this tab and is removed when you close it. The operator of the Hub creates one with{" "}
         <code>npm run keys -- create</code>.
       </p>
       {error && refusal === undefined && <Failure error={error} />}
@@ -59,17 +60,17 @@ export function KeyForm({ refused, onKey }: { refused: string | undefined; onKey
   );
 }
 
-/** A key that lacks a scope is a good key; the pages say what it may not do. */
+/** A key without a scope is valid; the pages report what it does not allow. */
 async function tryKey(key: string): Promise<void> {
   if (!/^[\x21-\x7e]{1,512}$/.test(key)) {
-    throw new ApiError(401, {
-      code: "unauthenticated",
-      detail: "That cannot be an API key: it has spaces or unusual characters in it. Copy it again",
+    throw new HubError("This is not an API key: it contains spaces or unusual characters. Copy it again", {
+      kind: "refused",
+      status: 401,
     });
   }
   await createApi(key, () => {})
     .listRuns("pipeline", { limit: 1 })
     .catch((error: unknown) => {
-      if (!(error instanceof ApiError) || error.code !== "insufficient_scope") throw error;
+      if (!isProblem(error, "insufficient_scope")) throw error;
     });
 }

@@ -3,7 +3,8 @@ import { useEffect, useRef, useState } from "preact/hooks";
 import { MAX_GRACE_SECONDS, SIGNALS } from "../../host-agent/protocol/limits.ts";
 import type { RunRecord, Signal } from "../../host-agent/protocol/run.ts";
 import type { Api } from "./api.ts";
-import { durationOf, nameOf } from "./format.ts";
+import { runDuration } from "../client/units.ts";
+import { nameOf } from "./format.ts";
 import { useNow } from "./hooks.ts";
 import { Failure } from "./notice.tsx";
 import { spelledOut } from "./visible-text.ts";
@@ -16,12 +17,12 @@ interface KillDialogProps {
 }
 
 const EFFECTS: Record<Signal, string> = {
-  SIGTERM: "asks it to stop",
+  SIGTERM: "asks the processes to stop",
   SIGINT: "like Ctrl-C",
-  SIGKILL: "at once, without clean-up",
+  SIGKILL: "ends them at once, without clean-up",
 };
 
-/** Asks once more, naming the run, before it is stopped. */
+/** Asks for a confirmation that names the run, then stops it. */
 export function KillDialog({ api, run, onClose, onKilled }: KillDialogProps) {
   const dialog = useRef<HTMLDialogElement>(null);
   const now = useNow();
@@ -38,7 +39,7 @@ export function KillDialog({ api, run, onClose, onKilled }: KillDialogProps) {
     try {
       const withGrace = signal !== "SIGKILL" && grace.trim() !== "";
       onKilled(
-        await api.killRun(run.source, run.run_id, {
+        await api.killRun(run, {
           signal,
           ...(withGrace && { grace_seconds: Number(grace) }),
         }),
@@ -57,7 +58,7 @@ export function KillDialog({ api, run, onClose, onKilled }: KillDialogProps) {
         </h2>
         <p>
           <code>{run.run_id}</code>, launched by <bdi>{spelledOut(run.key_name)}</bdi>, has been running for{" "}
-          {durationOf(run, now)}. Every process of it is stopped; it cannot be continued.
+          {runDuration(run, now)}. All its processes are stopped. A killed run cannot be continued.
         </p>
         <div class="fields">
           <label>
@@ -72,7 +73,7 @@ export function KillDialog({ api, run, onClose, onKilled }: KillDialogProps) {
           </label>
           {signal !== "SIGKILL" && (
             <label>
-              SIGKILL what is left after (seconds; empty for never)
+              Send SIGKILL after (seconds; empty: never)
               <input
                 type="number"
                 min="0"
@@ -86,7 +87,7 @@ export function KillDialog({ api, run, onClose, onKilled }: KillDialogProps) {
         {error && <Failure error={error} />}
         <div class="actions">
           <button type="button" onClick={() => dialog.current!.close()} autofocus>
-            Let it run
+            Keep it running
           </button>
           <button type="submit" class="danger" disabled={isSending}>
             Kill {run.run_id}

@@ -3,7 +3,8 @@ import { useEffect, useRef, useState } from "preact/hooks";
 import type { LaunchPreview } from "../../host-agent/protocol/launch.ts";
 import type { Param } from "../../host-agent/protocol/recipe.ts";
 import type { Source } from "../../host-agent/protocol/run.ts";
-import { type Api, ApiError } from "./api.ts";
+import { HubError } from "../client/hub-error.ts";
+import type { Api } from "./api.ts";
 import { Field } from "./field.tsx";
 import { Preview } from "./launch-preview.tsx";
 import { go, href } from "./location.ts";
@@ -16,9 +17,9 @@ interface LaunchFormProps {
   api: Api;
   feed: RunsFeed;
   source: Source;
-  /** What names the recipe or script in the request. */
+  /** The recipe or script, as the request names it. */
   target: { recipe_id: string } | { path: string };
-  /** What the arguments mean, when the operator says so. */
+  /** The operator's description of the arguments. */
   argsHelp?: string | null;
   /** The target's default. */
   terminal?: boolean;
@@ -28,8 +29,8 @@ interface LaunchFormProps {
 const NO_PARAMS: readonly Param[] = [];
 
 /**
- * Launches a recipe or a script, or shows what a launch would come to. One form makes one run: until the
- * launch has succeeded or a field has changed, every attempt carries the same Idempotency-Key.
+ * Launches a recipe or a script, or shows what a launch would start. One form makes one run: until the launch has
+ * succeeded or a field has changed, every attempt sends the same Idempotency-Key.
  */
 export function LaunchForm(props: LaunchFormProps) {
   const { api, feed, source, target, argsHelp, terminal = false, params = NO_PARAMS } = props;
@@ -72,7 +73,7 @@ export function LaunchForm(props: LaunchFormProps) {
     try {
       if (isDry) return setPreview(await api.previewLaunch(source, order));
       idempotencyKey.current ??= randomKey();
-      const run = await api.launch(source, order, idempotencyKey.current);
+      const { run } = await api.launch(source, order, idempotencyKey.current);
       idempotencyKey.current = undefined;
       feed.add(run);
       go(href(["runs", run.run_id]));
@@ -84,8 +85,8 @@ export function LaunchForm(props: LaunchFormProps) {
   };
 
   const faultOf = (path: string) =>
-    error instanceof ApiError ? error.errors.find((one) => one.path === path)?.message : undefined;
-  const launchText = idempotencyKey.current === undefined ? "Launch" : "Try again, still one run";
+    error instanceof HubError ? error.facts.errors?.find((one) => one.path === path)?.message : undefined;
+  const launchText = idempotencyKey.current === undefined ? "Launch" : "Retry (starts at most one run)";
   return (
     <form ref={form} class="launch-form" onSubmit={submit}>
       <ParamFields
@@ -101,8 +102,8 @@ export function LaunchForm(props: LaunchFormProps) {
         help={
           <>
             {argsHelp && <span class="args-help">{spelledOut(argsHelp)}</span>}
-            Split into words as a shell would, quotes included, and never evaluated: <code>;</code>{" "}
-            <code>|</code> <code>$</code> <code>*</code> are ordinary characters.
+            Split into words as a shell does, with quotes, but never evaluated: <code>;</code> <code>|</code>{" "}
+            <code>$</code> <code>*</code> are ordinary characters.
           </>
         }
         control={(attributes) => (
@@ -121,7 +122,7 @@ export function LaunchForm(props: LaunchFormProps) {
         id="label"
         label="Label"
         fault={faultOf("body.label")}
-        help="A text of your own to find the run by; may stay empty."
+        help="Optional: any text, to find the run by."
         control={(attributes) => (
           <input
             {...attributes}
@@ -137,11 +138,11 @@ export function LaunchForm(props: LaunchFormProps) {
           checked={isTerminal}
           onChange={({ currentTarget }) => change(() => setTerminal(currentTarget.checked))}
         />
-        In a terminal: lines appear at once, programs may use colours
+        In a terminal: lines appear at once, and programs may print colours
       </label>
       {error && <Failure error={error} />}
       <div class="actions">
-        {/* Not `disabled`, which would take the focus away from who pressed it. */}
+        {/* `disabled` would take the focus away from the button that was pressed. */}
         <button type="submit" class="primary" aria-disabled={sending !== undefined}>
           {sending === "launch" ? "Launching …" : launchText}
         </button>
@@ -154,7 +155,7 @@ export function LaunchForm(props: LaunchFormProps) {
   );
 }
 
-/** crypto.randomUUID is missing where the page is not served over TLS. */
+/** An Idempotency-Key. Browsers offer crypto.randomUUID over TLS only. */
 function randomKey(): string {
   const bytes = crypto.getRandomValues(new Uint8Array(16));
   return `console-${[...bytes].map((byte) => byte.toString(16).padStart(2, "0")).join("")}`;

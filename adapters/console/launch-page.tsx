@@ -1,8 +1,8 @@
 import { useMemo, useState } from "preact/hooks";
 
 import type { Recipe } from "../../host-agent/protocol/recipe.ts";
+import { duration } from "../client/units.ts";
 import type { Api } from "./api.ts";
-import { duration } from "./format.ts";
 import { useLoaded, useTitle } from "./hooks.ts";
 import { LaunchForm } from "./launch-form.tsx";
 import { href } from "./location.ts";
@@ -47,14 +47,14 @@ export function LaunchPage({
         {error && <Failure error={error} onRetry={again} />}
         {!value && !error && <p class="loading">Reading the recipes …</p>}
         {value?.recipes.length === 0 && (
-          <Notice kind="empty" title="There are no recipes">
+          <Notice kind="empty" title="No recipes">
             <p>
-              The operator adds them to the recipes file. <a href={href(["scripts"])}>Scripts</a> can be
+              The operator adds recipes to the recipes file. <a href={href(["scripts"])}>Scripts</a> can be
               launched too.
             </p>
           </Notice>
         )}
-        {found?.length === 0 && words !== "" && <p class="loading">No recipe is like that.</p>}
+        {found?.length === 0 && words !== "" && <p class="loading">No recipe matches.</p>}
         <ul class="cards">
           {found?.map((recipe) => (
             <li key={recipe.recipe_id}>
@@ -75,14 +75,14 @@ export function LaunchPage({
       <section class="chosen-panel" aria-label="The chosen recipe">
         {chosen && <ChosenRecipe key={chosen.recipe_id} api={api} feed={feed} recipe={chosen} />}
         {value && recipeId !== undefined && !chosen && (
-          <Notice kind="problem" title="There is no such recipe">
+          <Notice kind="problem" title="Unknown recipe">
             <p>
-              <code>{recipeId}</code> is not in the list; the operator may have renamed it.
+              <code>{recipeId}</code> is not in the list. The operator may have renamed it.
             </p>
           </Notice>
         )}
         {recipeId === undefined && value && value.recipes.length > 0 && (
-          <p class="loading">Choose a recipe to see what it takes.</p>
+          <p class="loading">Choose a recipe to see its parameters.</p>
         )}
       </section>
     </main>

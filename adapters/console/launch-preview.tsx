@@ -1,11 +1,11 @@
 import { useEffect, useRef } from "preact/hooks";
 
 import type { LaunchPreview } from "../../host-agent/protocol/launch.ts";
+import { duration } from "../client/units.ts";
 import { Fact } from "./fact.tsx";
-import { duration } from "./format.ts";
 import { spelledOut } from "./visible-text.ts";
 
-/** What a launch would come to. Takes the focus, so that the answer to the button is read and seen. */
+/** What a launch would start. Takes the focus, so that screen readers read it and it is visible. */
 export function Preview({ preview }: { preview: LaunchPreview }) {
   const heading = useRef<HTMLHeadingElement>(null);
   useEffect(() => {

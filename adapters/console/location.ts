@@ -1,6 +1,6 @@
 import { createStore, useStore } from "./store.ts";
 
-/** Where in the console we are: what stands behind the `#`. */
+/** The place in the console that the page shows: the address after the `#`. */
 export interface Place {
   /** `["runs", "run_a1b2c3d4e5f6"]` */
   path: string[];
@@ -10,6 +10,7 @@ export interface Place {
 const place = createStore(readPlace());
 addEventListener("hashchange", () => place.set(readPlace()));
 
+/** The present place; the component is drawn again when it changes. */
 export function usePlace(): Place {
   return useStore(place);
 }
@@ -21,7 +22,7 @@ export function href(path: string[], query: Record<string, string> = {}): string
   return `#/${path.map(encodeURIComponent).join("/")}${search && `?${search}`}`;
 }
 
-/** Goes there; `replace` leaves no step to come back to. */
+/** Shows another place; with `replace` without an entry in the browser's history. */
 export function go(address: string, { replace = false } = {}): void {
   if (!replace) {
     location.hash = address;

@@ -4,10 +4,10 @@ import type { RunRecord } from "../../host-agent/protocol/run.ts";
 import { copyText, saveBlob } from "./hooks.ts";
 import type { LogReader } from "./log-reader.ts";
 
-/** More than this is not put on the clipboard. */
+/** The most that is put on the clipboard. */
 const MAX_COPY_BYTES = 4_194_304;
 
-/** Puts the log on the clipboard; of a large one the part that is shown. */
+/** Puts the log on the clipboard; of a large log, the part that is shown. */
 export function CopyLog({ reader }: { reader: LogReader }) {
   const [said, setSaid] = useState<string>();
   const copy = async () => {
@@ -24,7 +24,7 @@ export function CopyLog({ reader }: { reader: LogReader }) {
     <button
       type="button"
       onClick={() => void copy().catch(() => setSaid("Failed"))}
-      title="Copy the log; of a large one the part that is shown"
+      title="Copy the log; of a large log, the part that is shown"
     >
       {said ?? "Copy"}
     </button>
@@ -49,7 +49,7 @@ export function DownloadLog({ reader, run }: { reader: LogReader; run: RunRecord
       saveBlob(blob, run.log_path.slice(run.log_path.lastIndexOf("/") + 1));
       setProgress(undefined);
     } catch {
-      setProgress(stop.current.signal.aborted ? undefined : "Failed, again?");
+      setProgress(stop.current.signal.aborted ? undefined : "Failed. Retry?");
     } finally {
       stop.current = undefined;
     }

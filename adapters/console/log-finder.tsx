@@ -1,19 +1,19 @@
 import { useRef, useState } from "preact/hooks";
 
+import { byteCount } from "../client/units.ts";
 import { findInLog } from "./find-in-log.ts";
-import { byteCount } from "./format.ts";
 import type { LogReader } from "./log-reader.ts";
 
 interface LogFinderProps {
   reader: LogReader;
-  /** Marks the words in the log, and goes to the match at `byte`; -1 for none. */
+  /** Marks the words in the log and shows the match at `byte`; -1 for none. */
   onMark(mark: { words: string; byte: number }): void;
 }
 
-/** Searches the whole log, not only the part that is shown: Enter for the next match, Shift+Enter for the one before. */
+/** Searches the whole log, not only the part that is shown: Enter for the next match, Shift+Enter for the previous one. */
 export function LogFinder({ reader, onMark }: LogFinderProps) {
   const [words, setWords] = useState("");
-  const [said, setSaid] = useState("");
+  const [status, setStatus] = useState("");
   const at = useRef(-1);
   const running = useRef<AbortController | undefined>(undefined);
 
@@ -27,30 +27,30 @@ export function LogFinder({ reader, onMark }: LogFinderProps) {
     const options = {
       backwards,
       signal: stop.signal,
-      onProgress: (byte: number) => setSaid(`searching at ${byteCount(byte)} …`),
+      onProgress: (byte: number) => setStatus(`searching at ${byteCount(byte)} …`),
     };
-    setSaid("searching …");
+    setStatus("searching …");
     const read = (after: number, maxBytes: number) => reader.readBytes(after, maxBytes, stop.signal);
     try {
       let found = await findInLog(read, words, { ...options, from });
       if (found === undefined && !stop.signal.aborted) {
-        // Once around, as an editor does.
+        // Wraps around once, as an editor does.
         found = await findInLog(read, words, { ...options, from: backwards ? size : 0 });
       }
       if (stop.signal.aborted) return;
       if (found === undefined) {
-        setSaid("not in the log");
+        setStatus("no match");
         onMark({ words, byte: -1 });
         return;
       }
       at.current = found;
-      setSaid(`found at ${byteCount(found)}`);
+      setStatus(`found at ${byteCount(found)}`);
       reader.stopFollowing();
       const shown = reader.state.get().window;
       if (found < shown.start || found >= shown.end) await reader.goTo(found);
       onMark({ words, byte: found });
     } catch {
-      if (!stop.signal.aborted) setSaid("the search broke off");
+      if (!stop.signal.aborted) setStatus("the search failed");
     }
   };
 
@@ -60,7 +60,7 @@ export function LogFinder({ reader, onMark }: LogFinderProps) {
       void find(event.shiftKey);
     } else if (event.key === "Escape") {
       running.current?.abort();
-      setSaid("");
+      setStatus("");
     }
   };
   return (
@@ -78,7 +78,7 @@ export function LogFinder({ reader, onMark }: LogFinderProps) {
         }}
         onKeyDown={onKeyDown}
       />
-      <span role="status">{said}</span>
+      <span role="status">{status}</span>
     </span>
   );
 }

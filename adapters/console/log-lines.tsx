@@ -6,11 +6,11 @@ interface LogLinesProps {
   lines: readonly LogLine[];
   /** What is searched for; "" for nothing. */
   words: string;
-  /** The byte of the match that the search stands at; -1 for none. */
+  /** The byte of the present match; -1 for none. */
   current: number;
 }
 
-/** The lines of a window, as text and nothing but text. */
+/** The lines of a window, as plain text. */
 export function LogLines({ lines, words, current }: LogLinesProps) {
   return (
     <div class="lines">
@@ -48,8 +48,8 @@ const Line = memo(function Line({
 });
 
 const NOTES = {
-  return: "A carriage return: a terminal would write the next line over this one",
-  cut: "A very long line, shown in pieces",
+  return: "A carriage return: a terminal writes the next line over this one",
+  cut: "Part of a very long line",
 };
 
 function drawSegment({ text, look }: Segment, key: number, words: string) {

@@ -2,21 +2,20 @@ import { useEffect, useLayoutEffect, useMemo, useRef, useState } from "preact/ho
 
 import type { RunRecord } from "../../host-agent/protocol/run.ts";
 import type { Api } from "./api.ts";
-import { byteCount, nameOf } from "./format.ts";
+import { nameOf } from "./format.ts";
 import { useStored } from "./hooks.ts";
 import { useKeepPlace } from "./keep-place.ts";
-import { CopyLog, DownloadLog } from "./log-copies.tsx";
-import { LogFinder } from "./log-finder.tsx";
+import { LogBar } from "./log-bar.tsx";
 import { LogLines } from "./log-lines.tsx";
 import { logReader } from "./log-reader.ts";
 import { Failure } from "./notice.tsx";
 import { useStore } from "./store.ts";
 
-/** A run's log: follows it while it grows, and shows any place of it, however large it is. */
+/** A run's log of any size: follows it while it grows, and shows any place of it. */
 export function LogView({ api, run }: { api: Api; run: RunRecord }) {
   const { source, run_id } = run;
   const reader = useMemo(
-    () => logReader((query) => api.readLog(source, run_id, query)),
+    () => logReader((query) => api.readLog({ source, run_id }, query)),
     [api, source, run_id],
   );
   const state = useStore(reader.state);
@@ -44,64 +43,27 @@ export function LogView({ api, run }: { api: Api; run: RunRecord }) {
     await reader.goTo(0);
     box.current!.scrollTop = 0;
   };
-  const toEnd = () => reader.goToEnd();
-
   const onKeyDown = (event: KeyboardEvent) => {
     if (event.ctrlKey || event.metaKey || event.altKey) return;
     if (event.key === "g" || event.key === "Home") void toTop();
-    else if (event.key === "G" || event.key === "End") void toEnd();
+    else if (event.key === "G" || event.key === "End") void reader.goToEnd();
     else if (event.key === "w") setWraps(!wraps);
     else return;
     event.preventDefault();
   };
 
-  const { window, size, isFollowing } = state;
+  const { window, size } = state;
   const isWhole = window.start === 0 && window.end >= size;
   return (
     <section class="log" aria-label="Log">
-      <div class="log-bar" role="toolbar" aria-label="Log">
-        <LogFinder reader={reader} onMark={setMarked} />
-        <span class="log-size">
-          {isWhole
-            ? byteCount(size)
-            : `${byteCount(window.start)} – ${byteCount(window.end)} of ${byteCount(size)}`}
-        </span>
-        <span class="grow" />
-        <button
-          type="button"
-          aria-pressed={wraps}
-          onClick={() => setWraps(!wraps)}
-          title="Wrap long lines (w)"
-        >
-          Wrap
-        </button>
-        <CopyLog reader={reader} />
-        <DownloadLog reader={reader} run={run} />
-        <button type="button" onClick={() => void toTop()} title="To the first line (g)">
-          ↑ Top
-        </button>
-        <button
-          type="button"
-          aria-pressed={isFollowing}
-          onClick={() => void toEnd()}
-          title="To the last line (G)"
-        >
-          {isOver ? "↓ End" : isFollowing ? "↓ Following" : "↓ Follow"}
-        </button>
-      </div>
-      {!isWhole && size > 0 && (
-        <input
-          type="range"
-          class="scrubber"
-          aria-label="Place in the log"
-          aria-valuetext={`${byteCount(window.start)} of ${byteCount(size)}`}
-          min={0}
-          max={size}
-          step={Math.max(1, Math.floor(size / 1000))}
-          value={isFollowing ? size : window.start}
-          onChange={({ currentTarget }) => void reader.goTo(Number(currentTarget.value))}
-        />
-      )}
+      <LogBar
+        reader={reader}
+        run={run}
+        wraps={wraps}
+        onMark={setMarked}
+        onWrap={() => setWraps(!wraps)}
+        onTop={() => void toTop()}
+      />
       {state.error && <Failure error={state.error} onRetry={reader.retry} />}
       {state.note && (
         <p class="aside" role="status">
@@ -124,8 +86,8 @@ export function LogView({ api, run }: { api: Api; run: RunRecord }) {
             {!state.isRead
               ? "Reading the log …"
               : state.isComplete
-                ? "The run wrote nothing."
-                : "Nothing has been written yet."}
+                ? "The run printed nothing."
+                : "No output yet."}
           </p>
         )}
         {state.isComplete && isWhole && window.lines.length > 0 && (

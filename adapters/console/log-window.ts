@@ -8,22 +8,22 @@ export interface LogLine {
   segments: Segment[];
   /** The style that the next line starts with. */
   style: TextStyle;
-  /** True while the line's end has not been read: bytes that follow belong to it. */
+  /** True until the line's end has been read: bytes that follow belong to it. */
   isOpen: boolean;
-  /** Why the line ends where it does, when that was no line feed. */
+  /** Why the line ends without a line feed. */
   note?: "return" | "cut";
 }
 
-/** A longer line is shown in pieces of so many bytes. */
+/** A longer line is shown in pieces of this many bytes. */
 export const MAX_LINE_BYTES = 2_048;
-/** The most of a log that is kept, and so drawn, whatever its size. */
+/** The most lines of a log that are kept, and so drawn. */
 export const MAX_LINES = 2_000;
 export const MAX_WINDOW_BYTES = 1_000_000;
 
 const LF = 10;
 const CR = 13;
 
-/** A window of lines on a log, by byte offset: it grows at either end and lets go at the other. */
+/** A window of lines on a log, by byte offset: it grows at one end and drops lines at the other. */
 export class LogWindow {
   lines: LogLine[] = [];
   readonly #at: number;
@@ -34,7 +34,7 @@ export class LogWindow {
     this.#at = at;
   }
 
-  /** Another window with the same lines, to be changed while this one is shown. */
+  /** Another window with the same lines, to change while this one is shown. */
   copy(): LogWindow {
     const other = new LogWindow(this.#at);
     other.lines = this.lines;
@@ -51,9 +51,9 @@ export class LogWindow {
   }
 
   /**
-   * Adds bytes that follow the window and lets go of its first lines. Of more
-   * lines than it holds, `keep` says which stay: the newest ones, for who
-   * follows, or those next to the window, for who reads on.
+   * Adds bytes that follow the window and drops its first lines. `keep` decides which
+   * lines stay when there are too many: the newest ones, to follow a log, or those next
+   * to the window, to read on.
    */
   append(bytes: Uint8Array, keep: "newest" | "nearest" = "newest"): void {
     const last = this.lines.at(-1);
@@ -67,7 +67,7 @@ export class LogWindow {
     this.lines = lines.slice(firstKept(lines));
   }
 
-  /** Adds bytes that stand before the window, as far as it has room, and lets go of its last lines. */
+  /** Adds bytes that precede the window, up to its limits, and drops its last lines. */
   prepend(bytes: Uint8Array): void {
     const older = splitLines(bytes, this.start - bytes.length, PLAIN).slice(-MAX_LINES / 2);
     const last = older.at(-1);
@@ -76,7 +76,7 @@ export class LogWindow {
     this.lines = lines.slice(0, lastKept(lines));
   }
 
-  /** Shows these bytes, which stand where the empty window is, as far as there is room around the byte `centre`. */
+  /** Fills an empty window with the bytes at its place: as many lines around the byte `centre` as its limits allow. */
   fill(bytes: Uint8Array, centre: number): void {
     const lines = splitLines(bytes, this.#at, PLAIN);
     const middle = lines.findLastIndex((line) => line.start <= centre);
@@ -91,7 +91,7 @@ export class LogWindow {
     this.#open = last?.isOpen ? bytes.slice(last.start - from) : new Uint8Array();
   }
 
-  /** Leaves out what precedes the first line feed: after a jump into the middle of a log it is half a line. */
+  /** Drops what precedes the first line feed: after a jump into the middle of a log it is part of a line. */
   dropPartialLine(): void {
     if (this.start > 0 && this.lines.length > 1) this.lines = this.lines.slice(1);
   }
@@ -136,7 +136,7 @@ function endOfLine(bytes: Uint8Array, from: number): LineEnd {
     if (bytes[i] !== CR) continue;
     if (i + 1 === bytes.length) return { text: i, next: i + 1, isOpen: true };
     if (bytes[i + 1] === LF) return { text: i, next: i + 2, isOpen: false };
-    // A progress bar that paints over itself: each state is shown, nothing is hidden.
+    // A progress bar overwrites itself on a terminal; here each of its states is a line.
     return { text: i, next: i + 1, note: "return", isOpen: false };
   }
   if (limit === bytes.length) return { text: limit, next: limit, isOpen: true };
@@ -160,8 +160,8 @@ function lastKept(lines: LogLine[]): number {
   return count;
 }
 
-/** The bytes of both, one after the other. */
-export function joined(first: Uint8Array, second: Uint8Array): Uint8Array<ArrayBuffer> {
+/** The bytes of both in one array. */
+function joined(first: Uint8Array, second: Uint8Array): Uint8Array<ArrayBuffer> {
   const both = new Uint8Array(first.length + second.length);
   both.set(first);
   both.set(second, first.length);

@@ -1,6 +1,6 @@
 import { Component, type ComponentType, createElement, type FunctionComponent } from "preact";
 
-/** Draws a component again only when one of its properties is another value. */
+/** A component that is drawn again only when one of its properties has another value. */
 export function memo<P extends object>(inner: FunctionComponent<P>): ComponentType<P> {
   return class extends Component<P> {
     override shouldComponentUpdate(next: Readonly<P>): boolean {

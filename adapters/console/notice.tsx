@@ -1,6 +1,6 @@
 import type { ComponentChildren } from "preact";
 
-import { ApiError, NoAnswer } from "./api.ts";
+import { HubError } from "../client/hub-error.ts";
 
 interface NoticeProps {
   kind: "empty" | "problem";
@@ -8,7 +8,7 @@ interface NoticeProps {
   children?: ComponentChildren;
 }
 
-/** A state that is not the usual one: what it is, and what to do. */
+/** An unusual state: what it is, and what to do. */
 export function Notice({ kind, title, children }: NoticeProps) {
   return (
     <section class={`notice ${kind}`} role={kind === "problem" ? "alert" : "status"}>
@@ -18,7 +18,7 @@ export function Notice({ kind, title, children }: NoticeProps) {
   );
 }
 
-/** What went wrong with a request, in words that say what to do. */
+/** Why a request failed, and what to do. */
 export function Failure({ error, onRetry }: { error: Error; onRetry?: (() => void) | undefined }) {
   const { title, advice } = explain(error);
   return (
@@ -27,7 +27,7 @@ export function Failure({ error, onRetry }: { error: Error; onRetry?: (() => voi
       {advice && <p>{advice}</p>}
       {onRetry && (
         <button type="button" onClick={onRetry}>
-          Try again
+          Retry
         </button>
       )}
     </Notice>
@@ -35,30 +35,36 @@ export function Failure({ error, onRetry }: { error: Error; onRetry?: (() => voi
 }
 
 function explain(error: Error): { title: string; advice?: string } {
-  if (error instanceof NoAnswer) {
-    return { title: "The Hub does not answer", advice: "Check the network and whether the Hub is running." };
+  if (!(error instanceof HubError)) return { title: "This page has an error" };
+  if (error.kind === "no-answer") {
+    return { title: "The Hub does not answer", advice: "Check the network, and that the Hub is running." };
   }
-  if (!(error instanceof ApiError)) return { title: "Something went wrong in this page" };
+  if (error.kind === "not-a-hub") {
+    return {
+      title: "Another server answered",
+      advice: "A proxy between this page and the Hub may be misconfigured.",
+    };
+  }
   switch (error.code) {
     case "insufficient_scope":
       return {
-        title: "This key may not do that",
-        advice: "Ask the operator for a key with that scope, or forget this key and use another.",
+        title: "This key does not have the scope",
+        advice: "Ask the operator for a key with this scope, or remove this key and use another.",
       };
     case "run_not_found":
       return {
-        title: "There is no such run",
-        advice: "It may belong to another Hub, or be misspelt in the link.",
+        title: "Unknown run",
+        advice: "It may belong to another Hub, or the link may be wrong.",
       };
     case "log_gone":
       return {
-        title: "The log is gone",
-        advice: "The run's record is still true; its output was removed on the host.",
+        title: "The log does not exist",
+        advice: "The run's record is correct; its log file was removed on the host.",
       };
     case "too_many_runs":
       return {
-        title: "Too many runs are running",
-        advice: "Wait for one to end, or stop one, and launch again.",
+        title: "Too many runs",
+        advice: "Wait until a run ends, or stop one. Then launch again.",
       };
     case "agent_unavailable":
     case "agent_timeout":
@@ -66,9 +72,9 @@ function explain(error: Error): { title: string; advice?: string } {
     case "host_unavailable":
       return {
         title: "The host cannot be reached",
-        advice: "Runs go on without us. Ask the operator to look at the host-agent if this lasts.",
+        advice: "Runs continue. If this lasts, ask the operator to check the host-agent.",
       };
     default:
-      return { title: error.status >= 500 ? "The Hub has a problem" : "The Hub refused that" };
+      return { title: error.status >= 500 ? "The Hub has an internal error" : "The Hub refused the request" };
   }
 }

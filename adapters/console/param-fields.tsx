@@ -2,7 +2,7 @@ import type { Param, ParamValue } from "../../host-agent/protocol/recipe.ts";
 import { type ControlAttributes, Field } from "./field.tsx";
 import { spelledOut } from "./visible-text.ts";
 
-/** What was typed, chosen or ticked, by parameter. A Map, as a parameter may be called `constructor`. */
+/** What was typed, chosen or checked, by parameter. A Map, because a parameter may be called `constructor`. */
 export type TypedParams = ReadonlyMap<string, string | boolean>;
 
 interface ParamFieldsProps {
@@ -12,7 +12,7 @@ interface ParamFieldsProps {
   onChange(name: string, value: string | boolean): void;
 }
 
-/** A field for each parameter of a recipe, as its type asks for. */
+/** A field for each parameter of a recipe, according to its type. */
 export function ParamFields({ params, typed, faultOf, onChange }: ParamFieldsProps) {
   return (
     <>
@@ -76,7 +76,7 @@ function Control({ param, typed, attributes, onChange }: ControlProps) {
       </select>
     );
   }
-  // The browser refuses what is no number: without that it would be read as nothing and left out.
+  // The browser refuses what is not a number, which would otherwise be read as empty and omitted.
   const kind =
     param.type === "string"
       ? ({ type: "text" } as const)
@@ -101,7 +101,7 @@ function Control({ param, typed, attributes, onChange }: ControlProps) {
   );
 }
 
-/** The values as the API takes them; one that was left empty, or ticked as it is by default, is left out. */
+/** The values as the API takes them; empty fields, and check boxes in their default state, are omitted. */
 export function paramValues(params: readonly Param[], typed: TypedParams): Record<string, ParamValue> {
   return Object.fromEntries(
     params.flatMap((param): [string, ParamValue][] => {
@@ -124,7 +124,7 @@ function textOf({ name }: Param, typed: TypedParams): string {
   return String(typed.get(name) ?? "");
 }
 
-/** The steps of a number field are counted from its minimum, so an integer's has to be whole. */
+/** A number field counts its steps from its minimum, so that of an integer has to be whole. */
 function leastOf({ type, minimum }: Param): number | undefined {
   return type === "integer" && minimum !== undefined ? Math.ceil(minimum) : minimum;
 }

@@ -2,10 +2,14 @@ import { useEffect, useRef, useState } from "preact/hooks";
 
 import { RUN_ID, SOURCES } from "../../host-agent/protocol/limits.ts";
 import type { RunRecord } from "../../host-agent/protocol/run.ts";
-import { type Api, ApiError, pauseBeforeRetry } from "./api.ts";
+import { HubError } from "../client/hub-error.ts";
+import { pause } from "../client/pause.ts";
+import { pauseBeforePoll } from "../client/retry.ts";
+import { runDuration } from "../client/units.ts";
+import type { Api } from "./api.ts";
 import { Fact } from "./fact.tsx";
-import { durationOf, fullTime, nameOf } from "./format.ts";
-import { copyText, pause, seen, useNow, useTitle } from "./hooks.ts";
+import { fullTime, nameOf } from "./format.ts";
+import { copyText, seen, useNow, useTitle } from "./hooks.ts";
 import { KillDialog } from "./kill-dialog.tsx";
 import { href } from "./location.ts";
 import { LogView } from "./log-view.tsx";
@@ -16,7 +20,7 @@ import { spelledOut } from "./visible-text.ts";
 
 const POLL_MS = 2_000;
 
-/** One run: its record, why it has its status, its log, and how to stop it. */
+/** One run: its record, the reason for its status, its log, and a button to stop it. */
 export function RunPage({ api, feed, runId }: { api: Api; feed: RunsFeed; runId: string }) {
   const { run, error, setRun, retry } = useRun(api, feed, runId);
   const [isAsking, setAsking] = useState(false);
@@ -25,8 +29,8 @@ export function RunPage({ api, feed, runId }: { api: Api; feed: RunsFeed; runId:
   if (!RUN_ID.test(runId)) {
     return (
       <main id="main" class="page" tabIndex={-1}>
-        <Notice kind="problem" title="That is no run">
-          <p>A run's id looks like run_a1b2c3d4e5f6. Check the link.</p>
+        <Notice kind="problem" title="This is not a run id">
+          <p>A run id looks like run_a1b2c3d4e5f6. Check the link.</p>
           <a href={href(["runs"])}>All runs</a>
         </Notice>
       </main>
@@ -81,7 +85,7 @@ export function RunPage({ api, feed, runId }: { api: Api; feed: RunsFeed; runId:
 
 function Facts({ run }: { run: RunRecord }) {
   const now = useNow();
-  const exit = run.exit_code === null ? "not known" : String(run.exit_code);
+  const exit = run.exit_code === null ? "unknown" : String(run.exit_code);
   return (
     <dl class="facts">
       <Fact name="Command" width="full">
@@ -93,7 +97,7 @@ function Facts({ run }: { run: RunRecord }) {
         </Fact>
       )}
       <Fact name="Started">{fullTime(run.started_at)}</Fact>
-      <Fact name={run.ended_at === null ? "Running for" : "Duration"}>{durationOf(run, now)}</Fact>
+      <Fact name={run.ended_at === null ? "Running for" : "Duration"}>{runDuration(run, now)}</Fact>
       <Fact name="Ended">{run.ended_at === null ? "not yet" : fullTime(run.ended_at)}</Fact>
       <Fact name="Exit code">
         {run.ended_at === null ? "–" : exit}
@@ -126,23 +130,23 @@ function Facts({ run }: { run: RunRecord }) {
   );
 }
 
-/** A button that copies, and says so. */
+/** A button that copies a text and reports it. */
 function CopyButton({ text, name }: { text: string; name: string }) {
-  const [said, setSaid] = useState<string>();
+  const [result, setResult] = useState<string>();
   return (
     <button
       type="button"
       onClick={async () => {
-        setSaid((await copyText(text)) ? "Copied" : "The browser refused");
-        setTimeout(() => setSaid(undefined), 2_000);
+        setResult((await copyText(text)) ? "Copied" : "The browser refused");
+        setTimeout(() => setResult(undefined), 2_000);
       }}
     >
-      {said ?? name}
+      {result ?? name}
     </button>
   );
 }
 
-/** The run's record, fresh every two seconds until it has ended. */
+/** The run's record, updated every two seconds until the run has ended. */
 function useRun(api: Api, feed: RunsFeed, runId: string) {
   const known = feed.view.get().runs.find(({ run_id }) => run_id === runId);
   const [run, setRun] = useState<RunRecord | undefined>(known);
@@ -164,7 +168,9 @@ function useRun(api: Api, feed: RunsFeed, runId: string) {
         let rest = POLL_MS;
         const source = latest.current?.source;
         try {
-          const record = await (source ? api.getRun(source, runId, stop.signal) : findRun(api, runId));
+          const record = await (source
+            ? api.getRun({ source, run_id: runId }, { signal: stop.signal })
+            : findRun(api, runId));
           if (stop.signal.aborted) return;
           setError(undefined);
           keep(record);
@@ -172,7 +178,7 @@ function useRun(api: Api, feed: RunsFeed, runId: string) {
         } catch (failure) {
           if (stop.signal.aborted) return;
           setError(failure as Error);
-          rest = pauseBeforeRetry(failure);
+          rest = pauseBeforePoll(failure);
         }
         await pause(rest, stop.signal);
       }
@@ -182,14 +188,14 @@ function useRun(api: Api, feed: RunsFeed, runId: string) {
   return { run, error, setRun: keep, retry: () => setAttempt((n) => n + 1) };
 }
 
-/** Its id does not say which surface a run belongs to. */
+/** Asks both surfaces: a run's id does not contain its surface. */
 async function findRun(api: Api, runId: string): Promise<RunRecord> {
-  const answers = await Promise.allSettled(SOURCES.map((source) => api.getRun(source, runId)));
+  const answers = await Promise.allSettled(SOURCES.map((source) => api.getRun({ source, run_id: runId })));
   const found = answers.find((answer) => answer.status === "fulfilled");
   if (found) return found.value;
   const failures = answers.flatMap((answer) =>
     answer.status === "rejected" ? [answer.reason as Error] : [],
   );
-  // "Not there" is only the answer when no surface is closed to the key or out of reach.
-  throw failures.find((error) => !(error instanceof ApiError) || error.status !== 404) ?? failures[0]!;
+  // The run is unknown only if both surfaces could be asked.
+  throw failures.find((error) => !(error instanceof HubError) || error.status !== 404) ?? failures[0]!;
 }

@@ -1,5 +1,6 @@
 import type { RunRecord } from "../../host-agent/protocol/run.ts";
-import { durationOf, fullTime, nameOf, shortTime } from "./format.ts";
+import { runDuration } from "../client/units.ts";
+import { fullTime, nameOf, shortTime } from "./format.ts";
 import { useNow } from "./hooks.ts";
 import { href } from "./location.ts";
 import { StatusMark } from "./status-mark.tsx";
@@ -8,7 +9,7 @@ import { spelledOut } from "./visible-text.ts";
 
 const ROW_HEIGHT = 40;
 
-/** The runs as a table that stays small in the document; each row leads to its run. */
+/** The runs as a table of which only the visible rows are in the document; each row links to its run. */
 export function RunTable({ runs, onNearEnd }: { runs: RunRecord[]; onNearEnd(): void }) {
   const now = useNow();
   return (
@@ -71,7 +72,7 @@ function RunRow({ run, index, now }: { run: RunRecord; index: number; now: numbe
         </time>
       </span>
       <span role="cell" class="took">
-        {durationOf(run, now)}
+        {runDuration(run, now)}
       </span>
     </div>
   );

@@ -1,12 +1,14 @@
-import { useEffect, useMemo, useRef, useState } from "preact/hooks";
+import { useEffect, useMemo, useState } from "preact/hooks";
 
 import { SOURCES, STATUSES } from "../../host-agent/protocol/limits.ts";
-import type { RunRecord, RunStatus } from "../../host-agent/protocol/run.ts";
+import type { RunStatus } from "../../host-agent/protocol/run.ts";
+import { pause } from "../client/pause.ts";
 import type { Api } from "./api.ts";
-import { count, nameOf } from "./format.ts";
-import { pause, seen, useTitle } from "./hooks.ts";
+import { count } from "./format.ts";
+import { seen, useTitle } from "./hooks.ts";
 import { go, href } from "./location.ts";
 import { Notice } from "./notice.tsx";
+import { filterRuns, RunFilters } from "./run-filters.tsx";
 import { RunTable } from "./run-table.tsx";
 import { type RunsFeed, runsFeed } from "./runs-feed.ts";
 import { useStore } from "./store.ts";
@@ -19,10 +21,10 @@ interface RunsPageProps {
 }
 
 const POLL_FILTERED_MS = 4_000;
-/** A search reads on until it has found so many. */
+/** A search reads older runs until it has found this many. */
 const ENOUGH_FOUND = 60;
 
-/** Every run of both surfaces, newest first, with a timeline beside it. */
+/** All runs of both surfaces, newest first, next to a timeline. */
 export function RunsPage({ api, feed, query }: RunsPageProps) {
   useTitle("Runs");
   const status = STATUSES.find((one) => one === query.get("status"));
@@ -47,57 +49,20 @@ export function RunsPage({ api, feed, query }: RunsPageProps) {
     if (mustReadOn) void filteredFeed.loadMore().catch(() => {});
   }, [mustReadOn, view]);
 
-  const search = useRef<HTMLInputElement>(null);
-  useEffect(() => {
-    const focusSearch = (event: KeyboardEvent) => {
-      if (event.key !== "/" || (event.target as Element).closest("input, textarea, select, dialog")) return;
-      event.preventDefault();
-      search.current?.focus();
-    };
-    addEventListener("keydown", focusSearch);
-    return () => removeEventListener("keydown", focusSearch);
-  }, []);
-
   const denied = Object.entries(everything.denied);
   const isBlind = denied.length === SOURCES.length;
   return (
     <main id="main" class="page runs" tabIndex={-1}>
       <div class="runs-head">
         <h1>Runs</h1>
-        <div class="filters" role="search">
-          <input
-            ref={search}
-            type="search"
-            placeholder="Search name, label, id, command, key  ( / )"
-            aria-label="Search the runs"
-            value={words}
-            onInput={({ currentTarget }) => {
-              setWords(currentTarget.value);
-              change({ q: currentTarget.value });
-            }}
-          />
-          <select
-            aria-label="Status"
-            value={status ?? ""}
-            onChange={({ currentTarget }) => change({ status: currentTarget.value })}
-          >
-            <option value="">All statuses</option>
-            {STATUSES.map((one) => (
-              <option key={one} value={one}>
-                {one}
-              </option>
-            ))}
-          </select>
-          <select
-            aria-label="Surface"
-            value={source ?? ""}
-            onChange={({ currentTarget }) => change({ surface: currentTarget.value })}
-          >
-            <option value="">Pipelines and scripts</option>
-            <option value="pipeline">Pipelines only</option>
-            <option value="script">Scripts only</option>
-          </select>
-        </div>
+        <RunFilters
+          wanted={{ status, source, words }}
+          onWords={(q) => {
+            setWords(q);
+            change({ q });
+          }}
+          onChange={change}
+        />
         <a class="button primary" href={href(["launch"])}>
           Launch …
         </a>
@@ -108,10 +73,10 @@ export function RunsPage({ api, feed, query }: RunsPageProps) {
         </p>
       ))}
       {isBlind ? (
-        <Notice kind="problem" title="This key may not read runs">
+        <Notice kind="problem" title="This key cannot read runs">
           <p>
             It has neither the scope <code>pipelines:read</code> nor <code>scripts:read</code>. Ask the
-            operator for a key that has, or use “Forget key” above and enter another.
+            operator for a key with one of them, or use “Forget key” above and enter another key.
           </p>
         </Notice>
       ) : (
@@ -129,8 +94,8 @@ export function RunsPage({ api, feed, query }: RunsPageProps) {
             {found.length === 0 && view.isLoaded && !mustReadOn && <NoRuns isNarrowed={isNarrowed} />}
             <p class="list-foot" role="status">
               {count(found.length, "run")}
-              {mustReadOn && ` found in ${view.runs.length.toLocaleString()} so far; reading on …`}
-              {!mustReadOn && view.hasMore && ", and older ones further down"}
+              {mustReadOn && ` found in ${view.runs.length.toLocaleString()} so far; reading older runs …`}
+              {!mustReadOn && view.hasMore && ", scroll down for older runs"}
             </p>
           </section>
           <Timeline feed={feed} />
@@ -143,7 +108,7 @@ export function RunsPage({ api, feed, query }: RunsPageProps) {
 function NoRuns({ isNarrowed }: { isNarrowed: boolean }) {
   if (isNarrowed) {
     return (
-      <Notice kind="empty" title="No run is like that">
+      <Notice kind="empty" title="No run matches">
         <p>
           <a href={href(["runs"])}>Show all runs</a>
         </p>
@@ -153,14 +118,14 @@ function NoRuns({ isNarrowed }: { isNarrowed: boolean }) {
   return (
     <Notice kind="empty" title="Nothing has been launched yet">
       <p>
-        <a href={href(["launch"])}>Launch a recipe</a> or <a href={href(["scripts"])}>a script</a>; it will
-        stand here from then on.
+        <a href={href(["launch"])}>Launch a recipe</a> or <a href={href(["scripts"])}>a script</a>. It will
+        appear here.
       </p>
     </Notice>
   );
 }
 
-/** The feed itself, or one of its own for a status, kept fresh while it is shown. */
+/** The feed, or a separate one for a status, which is updated while it is shown. */
 function useFilteredFeed(api: Api, feed: RunsFeed, status: RunStatus | undefined): RunsFeed {
   const filtered = useMemo(() => (status === undefined ? feed : runsFeed(api, status)), [api, feed, status]);
   useEffect(() => {
@@ -176,26 +141,4 @@ function useFilteredFeed(api: Api, feed: RunsFeed, status: RunStatus | undefined
     return () => stop.abort();
   }, [filtered, feed]);
   return filtered;
-}
-
-interface Wanted {
-  status: RunStatus | undefined;
-  source: RunRecord["source"] | undefined;
-  words: string;
-}
-
-/** The runs of the lists that fit, each once; the freshest record of a run is in the last list. */
-function filterRuns(lists: RunRecord[][], { status, source, words }: Wanted): RunRecord[] {
-  const wanted = words.toLowerCase().split(/\s+/).filter(Boolean);
-  const byId = new Map(lists.flat().map((run) => [run.run_id, run]));
-  return [...byId.values()]
-    .filter((run) => status === undefined || run.status === status)
-    .filter((run) => source === undefined || run.source === source)
-    .filter((run) => {
-      if (wanted.length === 0) return true;
-      const { run_id, label, cmd, key_name } = run;
-      const text = [nameOf(run), run_id, label ?? "", cmd, key_name, run.status].join(" ").toLowerCase();
-      return wanted.every((word) => text.includes(word));
-    })
-    .toSorted((a, b) => b.started_at - a.started_at);
 }

@@ -1,8 +1,9 @@
 import { useMemo, useState } from "preact/hooks";
 
 import type { ScriptContent, ScriptEntry } from "../../host-agent/protocol/script.ts";
+import { byteCount } from "../client/units.ts";
 import type { Api } from "./api.ts";
-import { byteCount, fullTime } from "./format.ts";
+import { fullTime } from "./format.ts";
 import { useLoaded, useTitle } from "./hooks.ts";
 import { LaunchForm } from "./launch-form.tsx";
 import { href } from "./location.ts";
@@ -34,17 +35,15 @@ export function ScriptsPage({ api, feed, path }: { api: Api; feed: RunsFeed; pat
         {error && <Failure error={error} onRetry={again} />}
         {!value && !error && <p class="loading">Reading the scripts …</p>}
         {value?.scripts.length === 0 && (
-          <Notice kind="empty" title="There are no scripts">
+          <Notice kind="empty" title="No scripts">
             <p>
-              The host's script roots hold no <code>.sh</code> file. The operator sets them with
+              The script roots of the host contain no <code>.sh</code> file. The operator sets the roots with
               HUB_SCRIPT_ROOTS.
             </p>
           </Notice>
         )}
-        {value?.truncated && <p class="aside">There are more scripts than the list holds.</p>}
-        {value && value.scripts.length > 0 && folders.length === 0 && (
-          <p class="loading">No path is like that.</p>
-        )}
+        {value?.truncated && <p class="aside">The host has more scripts than this list.</p>}
+        {value && value.scripts.length > 0 && folders.length === 0 && <p class="loading">No path matches.</p>}
         <div class="folders" tabIndex={0} role="group" aria-label="Scripts by folder">
           {folders.map(([folder, scripts]) => (
             <section key={folder} aria-label={spelledOut(folder)}>
@@ -103,7 +102,7 @@ function ChosenScript({ api, feed, path }: { api: Api; feed: RunsFeed; path: str
 }
 
 const LINE_HEIGHT = 20;
-/** A longer line is cut for the eye; the file is not. */
+/** A longer line is shown in part. */
 const MAX_LINE_LENGTH = 2_000;
 
 function Source({ content: { content, size } }: { content: ScriptContent }) {

@@ -3,11 +3,12 @@ import { useEffect, useReducer } from "preact/hooks";
 /** A value that components can watch. */
 export interface Store<T> {
   get(): T;
-  /** Tells the watchers, unless it is the same value. */
+  /** Calls the watchers, unless it is the same value. */
   set(value: T): void;
   watch(onChange: () => void): () => void;
 }
 
+/** A store with this value. */
 export function createStore<T>(initial: T): Store<T> {
   let value = initial;
   const watchers = new Set<() => void>();

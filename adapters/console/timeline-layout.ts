@@ -30,8 +30,8 @@ interface Plot {
 
 /**
  * Puts runs, newest first, into rows by name and lanes by time. Runs that
- * would cover each other lie in lanes of their own, up to MAX_LANES; what
- * falls on the same pixels as a run of the same status is drawn once.
+ * would overlap are put in separate lanes, up to MAX_LANES; a run that
+ * covers the same pixels as another one with its status is not drawn.
  */
 export function layOut(runs: RunRecord[], { from, to, width, nameOf }: Plot): Group[] {
   const byName = new Map<string, RunRecord[]>();

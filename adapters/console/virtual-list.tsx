@@ -8,15 +8,15 @@ interface VirtualListProps<T> {
   role: "rowgroup" | "region";
   "aria-label": string;
   onKeyDown?: (event: KeyboardEvent) => void;
-  /** Draws the item at an index; its root must be as high as `rowHeight`. */
+  /** Draws the item at an index; its root element must be `rowHeight` pixels high. */
   row(item: T, index: number): ComponentChildren;
-  /** Called when the end comes near. */
+  /** Called when the user scrolls near the end. */
   onNearEnd?: () => void;
 }
 
 const SPARE_ROWS = 12;
 
-/** A scrolling list of which only the rows that can be seen are in the document, however long it is. */
+/** A scrolling list of any length, of which only the visible rows are in the document. */
 export function VirtualList<T>({ items, rowHeight, row, onNearEnd, ...attributes }: VirtualListProps<T>) {
   const scroller = useRef<HTMLDivElement>(null);
   const [seen, setSeen] = useState({ top: 0, height: 800 });

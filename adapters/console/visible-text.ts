@@ -1,3 +1,5 @@
+import { codePointName, UNSAFE_CHARACTERS } from "../client/unsafe-characters.ts";
+
 /** How a piece of a line looks: classes of style.css, from the 16 colours of a terminal and its attributes. */
 export interface TextStyle {
   fg?: number | undefined;
@@ -10,25 +12,29 @@ export interface TextStyle {
   inverse?: boolean | undefined;
 }
 
+/** A piece of a line in one look. */
 export interface Segment {
   text: string;
-  /** CSS classes; "" for plain text. `control` stands for bytes that are no text. */
+  /** CSS classes; "" for plain text, `control` for characters that are not text. */
   look: string;
 }
 
 export const PLAIN: TextStyle = {};
 
-/**
- * What is no plain text: escape sequences, control characters, and the marks
- * that change the direction of text or hide in it.
- */
-const SPECIAL =
-  // eslint-disable-next-line no-control-regex -- control characters are what it looks for
-  /\x1b\[([0-9;:]*)m|(\x1b\[(?:[0-2]?K|\?25[lh]))|\x1b\[[0-?]*[ -/]*[@-~]|[\x00-\x08\x0a-\x1f\x7f-\x9f\xad\u061c\u180e\u200b\u200e\u200f\u2028-\u202e\u2060-\u206f\ufeff\ufff9-\ufffb\u{e0000}-\u{e007f}]/gu;
+/** An SGR sequence with its parameters, a sequence that may be left out, another sequence, or an unsafe character. */
+const SPECIAL = new RegExp(
+  [
+    String.raw`\x1b\[([0-9;:]*)m`,
+    String.raw`(\x1b\[(?:[0-2]?K|\?25[lh]))`,
+    String.raw`\x1b\[[0-?]*[ -/]*[@-~]`,
+    `[${UNSAFE_CHARACTERS}]`,
+  ].join("|"),
+  "gu",
+);
 
 /**
- * Makes a line of a log harmless and readable: colours become classes, erasing
- * to the end of the line is left out, every other control is shown as text.
+ * Makes a line of a log safe and readable: colours become classes, erasing to the end
+ * of the line is dropped, every other control is shown as text.
  * Returns the style that the next line starts with.
  */
 export function visibleText(text: string, style: TextStyle): { segments: Segment[]; style: TextStyle } {
@@ -48,9 +54,9 @@ export function visibleText(text: string, style: TextStyle): { segments: Segment
   return { segments, style: current };
 }
 
-/** Text without colours: every control is shown, but for line feeds. */
+/** Text without colours, in which every unsafe character is shown. */
 export function spelledOut(text: string): string {
-  return text.replaceAll(SPECIAL, (control) => (control === "\n" ? control : spellOut(control)));
+  return text.replaceAll(SPECIAL, spellOut);
 }
 
 /** `␛[2J` for a sequence, `␀` for a control character, `⟨U+202E⟩` for a mark. */
@@ -59,13 +65,13 @@ function spellOut(control: string): string {
   if (code === 0x1b) return `␛${control.slice(1)}`;
   if (code < 0x20) return String.fromCodePoint(0x2400 + code);
   if (code === 0x7f) return "␡";
-  return `⟨U+${code.toString(16).toUpperCase().padStart(4, "0")}⟩`;
+  return `⟨${codePointName(control)}⟩`;
 }
 
 function lookOf({ fg, bg, bold, dim, italic, underline, strike, inverse }: TextStyle): string {
   const [front, back] = inverse ? [bg, fg ?? 7] : [fg, bg];
   return [
-    // On a coloured ground the text has the colour that can be read there.
+    // On a coloured background, the style sheet sets the text's colour, for contrast.
     back === undefined ? front !== undefined && `fg${front}` : `bg${back}`,
     bold && "bold",
     dim && "dim",
@@ -112,7 +118,7 @@ function restyle(before: TextStyle, parameters: string): TextStyle {
   return style;
 }
 
-/** One of the 16, which both themes make readable, for one of the 256. */
+/** One of the 16 colours, which both themes make readable, for one of the 256. */
 function nearestOfPalette(index: number): number {
   if (index < 16) return index;
   if (index >= 232) return nearest([(index - 232) * 10 + 8, (index - 232) * 10 + 8, (index - 232) * 10 + 8]);

@@ -139,7 +139,7 @@ function checkEntry(entry: object): KeyFileEntry {
   throw new UsageError([...new Set(faults)].join("\n"));
 }
 
-function list(file: string): void {
+async function list(file: string): Promise<void> {
   const { keys } = readKeys(file);
   if (keys.length === 0) {
     console.error(`There are no keys in ${file}: the Hub is in dev mode and serves everyone who reaches it`);
@@ -152,16 +152,8 @@ function list(file: string): void {
     entry.expires ?? "never",
     entry.key === undefined ? "sha256" : "plain",
   ]);
-  const table = [["NAME", "SCOPES", "CREATED", "EXPIRES", "STORED"], ...rows];
-  const widths = table[0]!.map((_, column) => Math.max(...table.map((row) => row[column]!.length)));
-  for (const row of table) {
-    console.log(
-      row
-        .map((cell, column) => cell.padEnd(widths[column]!))
-        .join("  ")
-        .trimEnd(),
-    );
-  }
+  const { renderTable } = await import("../client/table.ts");
+  process.stdout.write(await renderTable(["NAME", "SCOPES", "CREATED", "EXPIRES", "STORED"], rows));
 }
 
 function revoke(file: string, name: string, last: boolean): void {

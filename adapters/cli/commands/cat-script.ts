@@ -1,8 +1,7 @@
-import type { ScriptContent } from "../../../host-agent/protocol/script.ts";
+import { withRetries } from "../../client/retry.ts";
 import type { Context } from "../context.ts";
 import { EXIT } from "../exit.ts";
 import { printableLines } from "../printable.ts";
-import { withRetries } from "../retry.ts";
 
 /** Shows a script's source. Returns the exit code. */
 export async function catScript(
@@ -10,10 +9,7 @@ export async function catScript(
   path: string,
 ): Promise<number> {
   const api = await openApi();
-  const script = await withRetries(
-    () => api.json<ScriptContent>("GET", "/api/v1/scripts/content", ["content"], { query: { path } }),
-    retries("read"),
-  );
+  const script = await withRetries(() => api.readScript(path), retries("read"));
   if (json) await output.json(script);
   else await output.write(output.stdout.isTTY ? printableLines(script.content) : script.content);
   return EXIT.ok;

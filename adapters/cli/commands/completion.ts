@@ -1,13 +1,11 @@
 import type { Command, Option } from "commander";
 
-import type { RecipeList } from "../../../host-agent/protocol/recipe.ts";
-import type { ScriptList } from "../../../host-agent/protocol/script.ts";
 import type { Context } from "../context.ts";
 import { EXIT } from "../exit.ts";
+import { RECIPE, RUN, SCRIPT } from "../argument-names.ts";
 import { whatRan } from "../format.ts";
 import { readHosts } from "../hosts.ts";
 import { printable } from "../printable.ts";
-import { RECIPE, RUN, SCRIPT } from "../program.ts";
 import { listRuns } from "../runs.ts";
 
 interface Candidate {
@@ -17,7 +15,7 @@ interface Candidate {
 
 /** How many of the latest runs are offered. */
 const RUNS_OFFERED = 50;
-/** A completion that takes longer is of no use. */
+/** A slower completion is useless at a prompt. */
 const TIMEOUT_SECONDS = 3;
 
 /** Prints the script that makes a shell ask `hub complete`. Returns the exit code. */
@@ -29,9 +27,9 @@ export async function printScript({ output, json }: Context, shell: string): Pro
 }
 
 /**
- * Prints what may stand in place of the last of `words` (the command line behind
- * `hub`): a line each, with a description behind a tab. Prints nothing when the
- * Hub cannot be asked: a prompt is no place for errors.
+ * Prints the candidates for the last of `words` (the command line after `hub`), one
+ * on each line, with a description after a tab. Prints nothing when the Hub cannot
+ * be reached: an error would break the prompt.
  */
 export async function printCandidates(
   context: Context,
@@ -53,7 +51,7 @@ async function candidates(
   before: readonly string[],
   typed: string,
 ): Promise<Candidate[]> {
-  // Behind `--` stand the words of the job, of which we know nothing.
+  // After `--` are the arguments of the job, which are unknown here.
   if (before.includes("--")) return [];
   let command: Command | undefined;
   let pending: Option | undefined;
@@ -98,7 +96,7 @@ function optionsOf(program: Command, command: Command | undefined): Candidate[] 
   );
 }
 
-/** The context of the line that is being typed, which may name a host. */
+/** The context of the typed line, which may name a host. */
 async function asked(context: Context, before: readonly string[], program: Command) {
   const { createContext } = await import("../context.ts");
   const at = before.indexOf("--host");
@@ -108,14 +106,14 @@ async function asked(context: Context, before: readonly string[], program: Comma
 }
 
 async function namesFor(context: Context, argument: string): Promise<Candidate[]> {
-  const call = { timeoutSeconds: TIMEOUT_SECONDS };
+  const bounds = { timeoutSeconds: TIMEOUT_SECONDS };
   const api = await context.api();
   if (argument === RECIPE) {
-    const { recipes } = await api.json<RecipeList>("GET", "/api/v1/pipelines/recipes", ["recipes"], call);
+    const { recipes } = await api.listRecipes(bounds);
     return recipes.map(({ recipe_id, title }) => ({ value: recipe_id, about: title }));
   }
   if (argument === SCRIPT) {
-    const { scripts } = await api.json<ScriptList>("GET", "/api/v1/scripts", ["scripts"], call);
+    const { scripts } = await api.listScripts(undefined, bounds);
     return scripts.map(({ path }) => ({ value: path, about: "" }));
   }
   if (argument !== RUN) return [];
@@ -123,7 +121,7 @@ async function namesFor(context: Context, argument: string): Promise<Candidate[]
   return runs.map((run) => ({ value: run.run_id, about: `${run.status} ${whatRan(run)}` }));
 }
 
-/** Nothing that was typed is ever evaluated: the words are passed on as an array. */
+/** What was typed is never evaluated: the words are passed as an array. */
 const SCRIPTS: Record<string, string> = {
   bash: String.raw`# bash completion for hub: eval "$(hub completion bash)"
 _hub_complete() {

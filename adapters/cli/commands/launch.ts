@@ -1,57 +1,53 @@
 import { joinArgv } from "../../../host-agent/protocol/argv.ts";
 import type { LaunchPreview } from "../../../host-agent/protocol/launch.ts";
 import type { RunRecord } from "../../../host-agent/protocol/run.ts";
-import { type Api, ApiError } from "../api.ts";
+import { HubError } from "../../client/hub-error.ts";
+import { withRetries } from "../../client/retry.ts";
+import type { Api } from "../api.ts";
 import type { Context } from "../context.ts";
-import { CliError, EXIT, usageError } from "../exit.ts";
+import { EXIT, usageError } from "../exit.ts";
+import { factLines } from "../facts.ts";
 import { interruptible } from "../interruption.ts";
 import { inFlags, launchBody, type LaunchFlags, type LaunchRequest } from "../launch-options.ts";
 import { readParams } from "../params.ts";
 import { printable } from "../printable.ts";
-import { withRetries } from "../retry.ts";
-import { RUN_FIELDS, RUNS_PATH } from "../runs.ts";
 import { awaitRun, followRun } from "../watch-run.ts";
 
-/** Launches once, however often the network makes us ask, and then does as the flags say. Returns the exit code. */
+/** Launches once, however often the request is repeated, then follows or waits if the flags ask for it. Returns the exit code. */
 export async function launch(context: Context, request: LaunchRequest): Promise<number> {
   const { flags } = request;
-  if (flags.follow && flags.wait) throw usageError("-f waits for the end already: leave --wait out");
+  if (flags.follow && flags.wait) throw usageError("-f already waits for the end: remove --wait");
   if (flags.dryRun && (flags.follow || flags.wait)) {
-    throw usageError("--dry-run starts nothing to wait for: leave -f and --wait out");
+    throw usageError("--dry-run starts nothing to wait for: remove -f and --wait");
   }
   const key = checkedKey(flags.key ?? `hub-${crypto.randomUUID()}`);
   const api = await context.api();
   const body = await bodyOf(context, api, request);
   if (flags.dryRun) return preview(context, api, request, body);
   let attempts = 0;
-  /** Those that a server may have seen. */
+  /** Attempts that a server may have received. */
   let sent = 0;
   const attempt = async (signal: AbortSignal) => {
     attempts++;
     sent++;
-    return api
-      .withHeaders<RunRecord>("POST", RUNS_PATH[request.source], RUN_FIELDS, {
-        headers: { "idempotency-key": key },
-        body,
-        signal,
-      })
-      .catch((error: unknown) => {
-        if (error instanceof ApiError && error.isUnsent) sent--;
-        throw error;
-      });
+    return api.launch(request.source, body, key, signal).catch((error: unknown) => {
+      if (error instanceof HubError && error.facts.isUnsent) sent--;
+      throw error;
+    });
   };
   const whatNow = () => (sent > 0 ? howToRepeat(key) : "Nothing was started");
-  const { value: run, headers } = await interruptible(
+  const launched = await interruptible(
     (signal) => withRetries(() => attempt(signal), context.retries("launch", signal)),
-    () => `interrupted while launching. ${whatNow()}`,
+    () => `interrupted during the launch. ${whatNow()}`,
   ).catch((error: unknown) => {
-    if (!(error instanceof ApiError && error.transient)) throw inOurWords(error, request, context);
-    const advice = error.advice === undefined ? "" : `. ${error.advice}`;
-    throw new CliError(`${error.message}. ${whatNow()}${advice}`, error.exitCode, error);
+    if (!(error instanceof HubError && error.transient)) throw inTermsOfFlags(error, request, context);
+    const { advice } = error.facts;
+    throw new HubError(`${error.message}. ${whatNow()}`, { ...error.facts, advice, cause: error });
   });
-  // After a retry, "before" may have been a moment ago and by us.
-  const isReplayed = attempts === 1 && headers.get("idempotent-replayed") === "true";
-  await tellLaunched(context, run, flags, isReplayed);
+  // After a retry, the earlier launch may be one of this command's own attempts.
+  const isReplayed = attempts === 1 && launched.isReplayed;
+  const { run } = launched;
+  await reportLaunched(context, run, flags, isReplayed);
   if (flags.follow) return followRun(context, api, run, { after: 0, raw: flags.raw === true });
   if (flags.wait) return awaitRun(context, api, run);
   return EXIT.ok;
@@ -66,16 +62,14 @@ async function bodyOf(context: Context, api: Api, request: LaunchRequest): Promi
   return launchBody(request, params);
 }
 
-/** Shows what a launch would come to; the code says whether it would start. */
+/** Prints what a launch would start; the exit code reports whether it would. */
 async function preview(context: Context, api: Api, request: LaunchRequest, body: object): Promise<number> {
   const { output, json } = context;
-  // An older server would not know `dry_run`, and refuse it.
   const found = await withRetries(
-    () =>
-      api.json<LaunchPreview>("POST", RUNS_PATH[request.source], ["dry_run", "would_start", "cmd"], { body }),
+    () => api.previewLaunch(request.source, body),
     context.retries("read"),
   ).catch((error: unknown) => {
-    throw inOurWords(error, request, context);
+    throw inTermsOfFlags(error, request, context);
   });
   if (json) await output.json(found);
   else await output.write(previewCard(found));
@@ -84,7 +78,7 @@ async function preview(context: Context, api: Api, request: LaunchRequest, body:
 
 function previewCard(found: LaunchPreview): string {
   const { limits } = found;
-  const lines: [string, string | undefined][] = [
+  return factLines([
     ["starts", found.would_start ? "yes" : `no: ${printable(found.reason ?? "")}`],
     ["command", printable(joinArgv(found.argv))],
     ["folder", printable(found.cwd)],
@@ -98,31 +92,27 @@ function previewCard(found: LaunchPreview): string {
     ],
     ["host runs", `${limits.host_running} of ${limits.host_max_running}`],
     ["sha256", found.spec_sha256 ?? undefined],
-  ];
-  return lines
-    .filter(([, value]) => value !== undefined)
-    .map(([name, value]) => `${name.padEnd(10)} ${value}\n`)
-    .join("");
+  ]);
 }
 
-/** The API's hints are for those who speak HTTP. */
-function inOurWords(error: unknown, { spec }: LaunchRequest, context: Context): unknown {
-  if (!(error instanceof ApiError && error.code !== undefined)) return error;
+/** The API's messages name parts of the request; a user of the command line needs the flags. */
+function inTermsOfFlags(error: unknown, { spec }: LaunchRequest, context: Context): unknown {
+  if (!(error instanceof HubError && error.code !== undefined)) return error;
   const isNoRecipe = error.code === "recipe_not_found" && "recipe_id" in spec;
   const message = isNoRecipe
-    ? `there is no recipe ${spec.recipe_id}; \`${context.commandLine("recipes")}\` lists them`
+    ? `recipe ${spec.recipe_id} does not exist. List the recipes with \`${context.commandLine("recipes")}\``
     : inFlags(error.message);
-  return new CliError(message, error.exitCode, error);
+  return new HubError(message, { ...error.facts, cause: error });
 }
 
-async function tellLaunched(
+async function reportLaunched(
   context: Context,
   run: RunRecord,
   { follow, wait }: LaunchFlags,
   isReplayed: boolean,
 ): Promise<void> {
   const { output, json } = context;
-  const happened = isReplayed ? "was started before with this key" : "started";
+  const happened = isReplayed ? "was already started with this key" : "started";
   if (!json) output.note(`${run.run_id} ${happened}: ${printable(run.cmd)}`);
   if (follow || wait) return;
   if (json) await output.json(run);
@@ -133,11 +123,11 @@ async function tellLaunched(
 }
 
 function howToRepeat(key: string): string {
-  return `It may have started; repeat the command with --key ${joinArgv([key])} and it starts at most once`;
+  return `The run may have started. To start it at most once, repeat the command with --key ${joinArgv([key])}`;
 }
 
-/** What every HTTP client can send as a header's value, and the API takes. */
+/** The key, if a header can carry it and the API accepts it. Throws a usage error otherwise. */
 function checkedKey(key: string): string {
   if (/^[\x21-\x7e](?:[\x20-\x7e]{0,253}[\x21-\x7e])?$/.test(key)) return key;
-  throw usageError("--key must be 1-255 characters of printable ASCII, without spaces at its ends");
+  throw usageError("--key must be 1-255 characters of printable ASCII, without spaces at the start or end");
 }

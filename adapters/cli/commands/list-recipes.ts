@@ -1,29 +1,26 @@
-import type { Param, Recipe, RecipeList } from "../../../host-agent/protocol/recipe.ts";
+import type { Param, Recipe } from "../../../host-agent/protocol/recipe.ts";
+import { withRetries } from "../../client/retry.ts";
+import { renderTable } from "../../client/table.ts";
 import type { Context } from "../context.ts";
 import { EXIT } from "../exit.ts";
 import { printable } from "../printable.ts";
-import { withRetries } from "../retry.ts";
-import { renderTable } from "../table.ts";
 
 /** Lists the recipes. Returns the exit code. */
 export async function showRecipes({ api: openApi, output, json, retries }: Context): Promise<number> {
   const api = await openApi();
-  const list = await withRetries(
-    () => api.json<RecipeList>("GET", "/api/v1/pipelines/recipes", ["recipes"]),
-    retries("read"),
-  );
+  const list = await withRetries(() => api.listRecipes(), retries("read"));
   if (json) await output.json(list);
   else {
     const rows = list.recipes.map(({ recipe_id, title, description }) =>
       [recipe_id, title, description].map(printable),
     );
-    await output.write(renderTable(["RECIPE", "TITLE", "DESCRIPTION"], rows, output.width));
+    await output.write(await renderTable(["RECIPE", "TITLE", "DESCRIPTION"], rows, output.width));
     for (const recipe of list.recipes) await output.write(launchHelp(recipe));
   }
   return EXIT.ok;
 }
 
-/** What a launch of it takes; "" for one that says nothing of it. An older server sends neither field. */
+/** What a launch of a recipe takes; "" if the recipe does not describe it. An older server sends neither field. */
 function launchHelp({ recipe_id, args_help, params }: Partial<Recipe>): string {
   const lines = [
     ...(params ?? []).map((param) => `  --param ${paramHelp(param)}`),
@@ -43,7 +40,7 @@ function paramHelp(param: Param): string {
   const facts = [
     param.enum ? param.enum.join("|") : type,
     ...(range.length === 0 ? [] : [range.join(" ")]),
-    ...(pattern === undefined ? [] : [`like ${pattern}`]),
+    ...(pattern === undefined ? [] : [`matching ${pattern}`]),
     ...(param.default === undefined ? [] : [`default ${param.default}`]),
     ...(param.required ? ["required"] : []),
   ];

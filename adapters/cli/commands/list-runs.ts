@@ -1,15 +1,16 @@
 import { setTimeout as sleep } from "node:timers/promises";
 
 import type { RunRecord, Source } from "../../../host-agent/protocol/run.ts";
+import { withRetries } from "../../client/retry.ts";
+import { runDuration } from "../../client/units.ts";
+import { renderTable } from "../../client/table.ts";
 import type { Api } from "../api.ts";
 import type { Context } from "../context.ts";
 import { CliError, EXIT } from "../exit.ts";
-import { localTime, runDuration, statusText, whatRan, whatWith } from "../format.ts";
+import { localTime, statusText, whatRan, whatWith } from "../format.ts";
 import { interruptible } from "../interruption.ts";
 import { printable } from "../printable.ts";
-import { withRetries } from "../retry.ts";
 import { listRuns } from "../runs.ts";
-import { renderTable } from "../table.ts";
 
 export interface RunsFlags {
   status?: string;
@@ -22,27 +23,27 @@ export interface RunsFlags {
 const WATCH_INTERVAL_MS = 2_000;
 const HOME_AND_CLEAR = "\x1b[H\x1b[J";
 
-/** Lists the runs of both surfaces, newest first; with `watch` again and again. Returns the exit code. */
+/** Lists the runs of both surfaces, newest first; with `watch` until Ctrl-C. Returns the exit code. */
 export async function showRuns(context: Context, flags: RunsFlags): Promise<number> {
   const api = await context.api();
   if (!flags.watch) {
     const { runs, refused } = await withRetries(() => listRuns(api, flags), context.retries("read"));
     if (refused !== undefined) context.output.warn(refused);
     if (context.json) await context.output.json({ runs });
-    else await context.output.write(table(context, runs));
+    else await context.output.write(await table(context, runs));
     return EXIT.ok;
   }
   return interruptible(
     (signal) => watch(context, api, flags, signal),
-    () => "no longer watching; the runs go on",
+    () => "stopped watching; the runs continue",
   ).catch((error: unknown) => {
-    // Ctrl-C is the way to end it.
+    // Ctrl-C is the normal end of a watch.
     if (error instanceof CliError && error.exitCode === EXIT.interrupted) return EXIT.ok;
     throw error;
   });
 }
 
-/** On a terminal the list stands still and changes; elsewhere it is written again when something has changed. */
+/** On a terminal the list is redrawn in place; into a pipe it is printed again after each change. */
 async function watch(context: Context, api: Api, flags: RunsFlags, signal: AbortSignal): Promise<never> {
   const { output, json } = context;
   let shown = "";
@@ -50,20 +51,20 @@ async function watch(context: Context, api: Api, flags: RunsFlags, signal: Abort
     const { runs } = await withRetries(() => listRuns(api, flags), context.retries("follow", signal));
     const state = JSON.stringify(runs);
     if (output.stdout.isTTY && !json) {
-      const rows = table(context, runs)
+      const rows = (await table(context, runs))
         .split("\n")
         .slice(0, Math.max(2, (output.stdout.rows || 24) - 1));
       await output.write(HOME_AND_CLEAR + rows.join("\n"));
     } else if (state !== shown) {
-      await (json ? output.jsonLine({ runs }) : output.write(table(context, runs)));
+      await (json ? output.jsonLine({ runs }) : output.write(await table(context, runs)));
     }
     shown = state;
     await sleep(WATCH_INTERVAL_MS, undefined, { signal });
   }
 }
 
-function table({ output }: Context, runs: readonly RunRecord[]): string {
-  // Only where there is one: most columns' widths are needed on a narrow terminal.
+function table({ output }: Context, runs: readonly RunRecord[]): Promise<string> {
+  // Only if a run has one: on a narrow terminal the other columns need the width.
   const hasLabels = runs.some(({ label }) => label);
   const head = ["RUN", "STATUS", "STARTED", "TIME", "KEY", ...(hasLabels ? ["LABEL"] : []), "WHAT"];
   const rows = runs.map((run) => [

@@ -1,10 +1,10 @@
-import type { ScriptList } from "../../../host-agent/protocol/script.ts";
+import { withRetries } from "../../client/retry.ts";
+import { byteCount } from "../../client/units.ts";
+import { renderTable } from "../../client/table.ts";
 import type { Context } from "../context.ts";
 import { EXIT } from "../exit.ts";
-import { byteCount, localTime } from "../format.ts";
+import { localTime } from "../format.ts";
 import { printable } from "../printable.ts";
-import { withRetries } from "../retry.ts";
-import { renderTable } from "../table.ts";
 
 /** Lists the scripts under a folder, or under all the roots. Returns the exit code. */
 export async function showScripts(
@@ -12,10 +12,7 @@ export async function showScripts(
   path: string | undefined,
 ): Promise<number> {
   const api = await openApi();
-  const list = await withRetries(
-    () => api.json<ScriptList>("GET", "/api/v1/scripts", ["scripts"], { query: { path } }),
-    retries("read"),
-  );
+  const list = await withRetries(() => api.listScripts(path), retries("read"));
   if (json) await output.json(list);
   else {
     const rows = list.scripts.map((script) => [
@@ -23,8 +20,8 @@ export async function showScripts(
       byteCount(script.size),
       localTime(script.modified_at),
     ]);
-    await output.write(renderTable(["PATH", "SIZE", "MODIFIED"], rows, output.width));
-    if (list.truncated) output.warn("there are more scripts than the server lists; name a folder");
+    await output.write(await renderTable(["PATH", "SIZE", "MODIFIED"], rows, output.width));
+    if (list.truncated) output.warn("the server has more scripts than it lists. Name a folder");
   }
   return EXIT.ok;
 }

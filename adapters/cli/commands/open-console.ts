@@ -1,7 +1,7 @@
 import type { Context } from "../context.ts";
 import { EXIT } from "../exit.ts";
 
-/** Prints the console's address and, where there is a desktop, opens it. Never with the key. Returns the exit code. */
+/** Prints the console's address and opens it if this machine has a desktop. The address never contains the key. Returns the exit code. */
 export async function openConsole({ api: openApi, output, json, env }: Context): Promise<number> {
   const { host } = await openApi();
   const url = `${host.url}/console`;

@@ -1,9 +1,11 @@
 import type { RunRecord } from "../../../host-agent/protocol/run.ts";
+import { withRetries } from "../../client/retry.ts";
+import { runDuration } from "../../client/units.ts";
 import type { Context } from "../context.ts";
 import { EXIT } from "../exit.ts";
-import { localTime, runDuration, statusText } from "../format.ts";
+import { factLines } from "../facts.ts";
+import { localTime, statusText } from "../format.ts";
 import { printable } from "../printable.ts";
-import { withRetries } from "../retry.ts";
 import { findRun } from "../runs.ts";
 
 /** Shows the record of one run. Returns the exit code. */
@@ -16,7 +18,7 @@ export async function showRun(context: Context, text: string): Promise<number> {
 }
 
 function card({ output }: Context, run: RunRecord): string {
-  const lines: [string, string | null][] = [
+  return factLines([
     ["run", run.run_id],
     ["status", statusText(run.status, output.stdout)],
     ["reason", printable(run.status_reason)],
@@ -31,7 +33,5 @@ function card({ output }: Context, run: RunRecord): string {
     ["key", printable(run.key_name)],
     ["pid", run.pid],
     ["log", printable(run.log_path)],
-  ];
-  const known = lines.filter(([, value]) => value !== null && value !== undefined);
-  return known.map(([name, value]) => `${name.padEnd(10)} ${value}\n`).join("");
+  ]);
 }

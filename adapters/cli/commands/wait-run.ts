@@ -1,9 +1,9 @@
+import { withRetries } from "../../client/retry.ts";
 import type { Context } from "../context.ts";
-import { withRetries } from "../retry.ts";
 import { findRun } from "../runs.ts";
 import { awaitRun } from "../watch-run.ts";
 
-/** Waits until a run ends. Returns the exit code that stands for its end. */
+/** Waits until a run ends. Returns the exit code for how it ended. */
 export async function waitRun(context: Context, text: string): Promise<number> {
   const api = await context.api();
   const run = await withRetries(() => findRun(api, text), context.retries("read"));

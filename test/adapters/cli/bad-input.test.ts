@@ -13,25 +13,25 @@ import { runRecord } from "../../support/runs.ts";
 const NOWHERE = "http://127.0.0.1:1";
 const RUN = "run_000000000000";
 
-/** One sentence for a person, and nothing of our insides. */
+/** One sentence for a person, without a stack trace or file names. */
 function expectSentence({ stderr }: Finished): void {
   expect(stderr).toMatch(/^hub: [^\n]+\n$/);
   expect(stderr).not.toMatch(/node:|\.ts:\d|\bat .*\(/);
 }
 
-describe("a mistake in the command line", () => {
+describe("a mistake in the command line of hub", () => {
   test.for([
     { args: ["rnus"], says: "Did you mean run" },
     { args: ["runs", "--status", "done"], says: "Allowed choices" },
     { args: ["runs", "--limit", "0"], says: "whole number" },
     { args: ["runs", "--limit", "1e3"], says: "whole number" },
     { args: ["show"], says: "missing required argument" },
-    { args: ["show", "../../etc/passwd"], says: "is no run" },
-    { args: ["run", "hello", "word"], says: "words for the job go after --" },
-    { args: ["run", "hello", "--limit", "5"], says: "words for the job go after --" },
-    { args: ["script", "a.sh", "--mode", "full"], says: "words for the job go after --" },
+    { args: ["show", "../../etc/passwd"], says: "is not a run id" },
+    { args: ["run", "hello", "word"], says: "arguments of the job go after --" },
+    { args: ["run", "hello", "--limit", "5"], says: "arguments of the job go after --" },
+    { args: ["script", "a.sh", "--mode", "full"], says: "arguments of the job go after --" },
     { args: ["runs", "--mode", "full"], says: "unknown option '--mode'\n" },
-    { args: ["run", "hello", "-f", "--wait"], says: "leave --wait out" },
+    { args: ["run", "hello", "-f", "--wait"], says: "remove --wait" },
     { args: ["run", "hello", "--key", "é"], says: "printable ASCII" },
     { args: ["recipes", "--", "word"], says: "only run and script" },
     { args: ["logs", RUN, "--since-start", "--tail", "3"], says: "exclude each other" },
@@ -39,49 +39,49 @@ describe("a mistake in the command line", () => {
     { args: ["--host", "nobody", "runs"], says: "hub login --host nobody" },
     { args: ["--host", "__proto__", "runs"], says: "no host named" },
     { args: ["completion", "tcsh"], says: "Allowed choices" },
-  ])("$args is told in a sentence, with code 64", async ({ args, says }) => {
-    const told = await cli(NOWHERE, args);
+  ])("hub $args prints one sentence and exits with 64", async ({ args, says }) => {
+    const reported = await cli(NOWHERE, args);
 
-    expect(told).toMatchObject({ code: 64, stdout: "" });
-    expect(told.stderr).toContain(says);
-    expectSentence(told);
+    expect(reported).toMatchObject({ code: 64, stdout: "" });
+    expect(reported.stderr).toContain(says);
+    expectSentence(reported);
   });
 
   test.for(["hub.example.com", "ftp://hub", "http://", "https://user:pw@hub", "http://hub/?key=x"])(
-    "HUB_URL=%s is told in a sentence, with code 64",
+    "hub with HUB_URL=%s prints one sentence and exits with 64",
     async (url) => {
-      const told = await cli(url, ["runs"]);
+      const reported = await cli(url, ["runs"]);
 
-      expect(told.code).toBe(64);
-      expect(told.stderr).toContain("HUB_URL must be");
-      expectSentence(told);
+      expect(reported.code).toBe(64);
+      expect(reported.stderr).toContain("HUB_URL must be");
+      expectSentence(reported);
     },
   );
 
-  test("a Node that is too old is told in a sentence", async () => {
+  test("hub on a Node that is too old prints one sentence", async () => {
     const old = `data:text/javascript,${encodeURIComponent(`Object.defineProperty(process, "versions", { value: { node: "20.20.2" } })`)}`;
 
-    const told = await cli(NOWHERE, ["runs"], { env: { NODE_OPTIONS: `--import=${old}` } });
+    const reported = await cli(NOWHERE, ["runs"], { env: { NODE_OPTIONS: `--import=${old}` } });
 
-    expect(told.code).toBe(69);
-    expect(told.stderr).toContain("needs Node 24.16 or newer");
-    expectSentence(told);
+    expect(reported.code).toBe(69);
+    expect(reported.stderr).toContain("needs Node 24.16 or newer");
+    expectSentence(reported);
   });
 
-  test("nothing at all shows the help, with code 64", async () => {
-    const told = await cli(NOWHERE, []);
+  test("hub without arguments prints the help and exits with 64", async () => {
+    const reported = await cli(NOWHERE, []);
 
-    expect(told).toMatchObject({ code: 64, stdout: "" });
-    expect(told.stderr).toContain("Usage: hub");
+    expect(reported).toMatchObject({ code: 64, stdout: "" });
+    expect(reported.stderr).toContain("Usage: hub");
   });
 });
 
-describe("a server that is not what it should be", () => {
+describe("a server that is not a Hub", () => {
   const html = { "content-type": "text/html" };
   test.for([
-    { is: "a web page", status: 200, headers: html, body: "<html>\u001b[2J", says: "is no JSON object" },
-    { is: "a JSON null", status: 200, headers: {}, body: "null", says: "is no JSON object" },
-    { is: "an answer without the fields", status: 200, headers: {}, body: "{}", says: "older one" },
+    { is: "a web page", status: 200, headers: html, body: "<html>\u001b[2J", says: "is not a JSON object" },
+    { is: "a JSON null", status: 200, headers: {}, body: "null", says: "is not a JSON object" },
+    { is: "an answer without the fields", status: 200, headers: {}, body: "{}", says: "older version" },
     { is: "no such route", status: 404, headers: html, body: "nope", says: "no such route" },
     {
       is: "a redirect",
@@ -98,7 +98,7 @@ describe("a server that is not what it should be", () => {
       body: JSON.stringify({ code: "x", detail: "a\n\u001b]0;b\u0007\u202e" }),
       says: "a ^[]0;b^G<U+202E>",
     },
-  ])("$is is told in a sentence, with code 69", async ({ status, headers, body, says }) => {
+  ])("hub reports $is in one sentence and exits with 69", async ({ status, headers, body, says }) => {
     const safe = Object.fromEntries(
       Object.entries(headers).map(([name, value]) => [name, value.replace("\u0007", "")]),
     );
@@ -108,25 +108,25 @@ describe("a server that is not what it should be", () => {
     });
 
     const calls = [["recipes"], ["show", RUN], ["run", "hello"]];
-    for (const told of await Promise.all(calls.map((args) => cli(url, args)))) {
-      expect(told).toMatchObject({ code: 69, stdout: "" });
-      expect(told.stderr).toContain(says);
-      expectSentence(told);
+    for (const reported of await Promise.all(calls.map((args) => cli(url, args)))) {
+      expect(reported).toMatchObject({ code: 69, stdout: "" });
+      expect(reported.stderr).toContain(says);
+      expectSentence(reported);
     }
   });
 
-  test("a log without offsets is told in a sentence, with code 69", async () => {
+  test("hub reports a log without offsets in one sentence and exits with 69", async () => {
     const url = await serve(
       (_request, response) => void response.end(JSON.stringify(runRecord({ run_id: RUN }))),
     );
 
-    const told = await cli(url, ["logs", RUN, "-f"]);
+    const reported = await cli(url, ["logs", RUN, "-f"]);
 
-    expect(told).toMatchObject({ code: 69, stdout: "" });
-    expectSentence(told);
+    expect(reported).toMatchObject({ code: 69, stdout: "" });
+    expectSentence(reported);
   });
 
-  test("an untrusted certificate is told in a sentence and never asked again; NODE_EXTRA_CA_CERTS makes it good", async () => {
+  test("hub reports an untrusted certificate in one sentence without a retry, and accepts it with NODE_EXTRA_CA_CERTS", async () => {
     const file = fileURLToPath(new URL("fixtures/self-signed.pem", import.meta.url));
     const pem = await readFile(file, "utf8");
     const server = createServer({ key: pem, cert: pem }, (_request, response) => {
@@ -134,52 +134,52 @@ describe("a server that is not what it should be", () => {
     });
     const url = await listening(server, "https");
 
-    const told = await cli(url, ["run", "hello"]);
+    const reported = await cli(url, ["run", "hello"]);
     const trusted = await cli(url, ["recipes"], { env: { NODE_EXTRA_CA_CERTS: file } });
 
-    expect(told).toMatchObject({ code: 69, stdout: "" });
-    expect(told.stderr).toContain("NODE_EXTRA_CA_CERTS");
-    expectSentence(told);
+    expect(reported).toMatchObject({ code: 69, stdout: "" });
+    expect(reported.stderr).toContain("NODE_EXTRA_CA_CERTS");
+    expectSentence(reported);
     expect(trusted.code).toBe(0);
   });
 
-  test("TLS to a server without and HTTP to a server with it are told apart", async () => {
+  test("hub reports a server without TLS as the cause when https:// is used", async () => {
     const plain = await serve((_request, response) => void response.end());
 
-    const told = await cli(plain.replace("http", "https"), ["recipes"]);
+    const reported = await cli(plain.replace("http", "https"), ["recipes"]);
 
-    expect(told.code).toBe(69);
-    expect(told.stderr).toContain("does not speak TLS");
-    expectSentence(told);
+    expect(reported.code).toBe(69);
+    expect(reported.stderr).toContain("does not use TLS");
+    expectSentence(reported);
   });
 
-  test("nobody there is told in a sentence, with code 69", async () => {
+  test("hub reports a refused connection in one sentence and exits with 69", async () => {
     const gone = createServer();
     const url = await listening(gone, "http");
     gone.close();
 
-    const told = await cli(url, ["recipes", "--retry", "0"]);
+    const reported = await cli(url, ["recipes", "--retry", "0"]);
 
-    expect(told).toMatchObject({
+    expect(reported).toMatchObject({
       code: 69,
-      stderr: `hub: cannot reach ${url}: nothing listens there\n`,
+      stderr: `hub: cannot reach ${url}: connection refused\n`,
     });
   });
 
-  test("nobody at the address that is asked when none was given is told with how to get a Hub", async () => {
+  test("hub names the ways to get a Hub when no address was given and nothing answers", async () => {
     // Something may listen there on the machine of the tests.
     const refuse = `data:text/javascript,${encodeURIComponent(`globalThis.fetch = async () => { throw new TypeError("fetch failed", { cause: Object.assign(new Error(), { code: "ECONNREFUSED" }) }) }`)}`;
 
-    const told = await cli("", ["runs", "--retry", "0"], { env: { NODE_OPTIONS: `--import=${refuse}` } });
+    const reported = await cli("", ["runs", "--retry", "0"], { env: { NODE_OPTIONS: `--import=${refuse}` } });
 
-    expect(told).toMatchObject({
+    expect(reported).toMatchObject({
       code: 69,
       stderr:
-        "hub: cannot reach http://127.0.0.1:8787: nothing listens there. Start a Hub with `npm start`, or say which one with HUB_URL or `hub login`\n",
+        "hub: cannot reach http://127.0.0.1:8787: connection refused. Start a Hub with `npm start`, or name another one with HUB_URL or `hub login`\n",
     });
   });
 
-  test("a launch that reached nobody is not said to have perhaps started", async () => {
+  test("a launch that no server received is reported as not started", async () => {
     const launched = await cli(NOWHERE.replace(":1", ":2"), ["run", "hello", "--retry", "0"]);
 
     expect(launched).toMatchObject({ code: 69, stderr: expect.stringContaining("Nothing was started\n") });
@@ -187,8 +187,8 @@ describe("a server that is not what it should be", () => {
   });
 });
 
-describe("a key", () => {
-  test("that is missing or wrong is told in a sentence with what to do, with code 69", async () => {
+describe("an API key", () => {
+  test("hub reports a missing or a wrong API key and what to do, and exits with 69", async () => {
     await using hub = await startHub();
 
     const [missing, wrong, unsendable] = await Promise.all([
@@ -206,19 +206,19 @@ describe("a key", () => {
     expect(unsendable).toMatchObject({ code: 64, stderr: expect.stringContaining("printable ASCII") });
   });
 
-  test("that may not do it is told which scope is missing", async () => {
+  test("hub names the scope that an API key does not have", async () => {
     const key = { name: "reader", key: "sk_test_reader_0123456789abc", scopes: ["pipelines:read" as const] };
     await using hub = await startHub({ keys: [key] });
 
-    const told = await cli(hub, ["run", "hello"], { env: { HUB_KEY: key.key } });
+    const reported = await cli(hub, ["run", "hello"], { env: { HUB_KEY: key.key } });
 
-    expect(told).toMatchObject({ code: 69, stderr: expect.stringContaining("pipelines:write") });
-    expectSentence(told);
+    expect(reported).toMatchObject({ code: 69, stderr: expect.stringContaining("pipelines:write") });
+    expectSentence(reported);
   });
 });
 
-describe("a reader", () => {
-  test("that hangs up ends the client quietly, as SIGPIPE ends others", async () => {
+describe("a pipe", () => {
+  test("a closed pipe ends hub silently with the exit code of SIGPIPE", async () => {
     await using hub = await startHub();
     const run = await hub.runScript("yes | head -c 3000000");
     await hub.ended(run);
@@ -238,7 +238,7 @@ describe("a reader", () => {
     expect(stderr).toBe("");
   });
 
-  test("that reads slowly gets all of a big log", async () => {
+  test("a slow reader of hub logs gets all of a large log", async () => {
     await using hub = await startHub();
     const run = await hub.runScript("yes | head -c 20000000");
     await hub.ended(run);

@@ -17,11 +17,11 @@ export const BIN = fileURLToPath(new URL("../../../adapters/cli/bin.js", import.
 /** For `expect.poll`: a start of the client takes a second on a busy machine. */
 export const PATIENTLY = { timeout: 15_000 };
 
-/** A home of its own for the test file: no hosts but those that its tests store. */
+/** A separate home for the test file: it has only the hosts that its tests store. */
 const HOME = mkdtempSync(join(tmpdir(), "hub-cli-"));
 process.once("exit", () => rmSync(HOME, { recursive: true, force: true }));
 
-/** Shared by all the tests, as by all the starts of a user. */
+/** The compile cache, shared by all tests as by all starts of one user. */
 const CACHE = fileURLToPath(new URL("../../../node_modules/.cache", import.meta.url));
 
 export interface CliOptions {
@@ -35,7 +35,7 @@ export interface Finished {
   stderr: string;
 }
 
-/** The environment of a client that asks this Hub; nothing of the test's own. */
+/** The environment of a client of this Hub, without the test's own variables. */
 export function clientEnv(
   hub: Pick<Hub, "url"> | string,
   env: Record<string, string> = {},
@@ -61,20 +61,20 @@ export function startCli(
     child.kill("SIGKILL");
   });
   const pieces: Buffer[] = [];
-  const told: Buffer[] = [];
+  const errors: Buffer[] = [];
   child.stdout.on("data", (piece: Buffer) => pieces.push(piece));
-  child.stderr.on("data", (piece: Buffer) => told.push(piece));
+  child.stderr.on("data", (piece: Buffer) => errors.push(piece));
   child.stdin.on("error", () => {});
   child.stdin.end(stdin ?? "");
   return {
     child,
     stdout: () => Buffer.concat(pieces).toString(),
-    stderr: () => Buffer.concat(told).toString(),
+    stderr: () => Buffer.concat(errors).toString(),
     finished: once(child, "close").then(([code]): Finished => {
       return {
         code: code as number | null,
         stdout: Buffer.concat(pieces).toString(),
-        stderr: Buffer.concat(told).toString(),
+        stderr: Buffer.concat(errors).toString(),
       };
     }),
   };
@@ -106,7 +106,7 @@ export async function listening(server: Server, scheme = "http"): Promise<string
   return `${scheme}://127.0.0.1:${(server.address() as AddressInfo).port}`;
 }
 
-/** What a faulty network does to a request: lets it pass, or answers or cuts in its place. */
+/** What a faulty network does to a request: passes it, answers it, or closes the connection. */
 export type Fault =
   | "pass"
   /** The request never arrives. */

@@ -12,7 +12,7 @@ import { cli, clientEnv } from "./cli.ts";
 const RUN_ID = /run_[0-9a-f]{12}/;
 
 describe("hub", () => {
-  test("recipes are listed as a table and, with --json, as the API answers them", async () => {
+  test("hub recipes prints a table and, with --json, the API's answer", async () => {
     await using hub = await startHub();
 
     const table = await cli(hub, ["recipes"]);
@@ -23,7 +23,7 @@ describe("hub", () => {
     expect(JSON.parse(json.stdout)).toEqual((await hub.get("/api/v1/pipelines/recipes")).json);
   });
 
-  test("run prints nothing but the run's id on stdout, and says on stderr how to follow it", async () => {
+  test("hub run prints only the run's id on stdout, and on stderr how to follow it", async () => {
     await using hub = await startHub();
 
     const launched = await cli(hub, ["run", "hello", "--", "big", "wide world"]);
@@ -37,7 +37,7 @@ describe("hub", () => {
     expect((await cli(hub, ["runs"])).stdout).toMatch(/ hello big 'wide world'\n$/);
   });
 
-  test("a script is listed, read and launched by its path", async () => {
+  test("hub lists, reads and launches a script by its path", async () => {
     await using hub = await startHub();
     const path = await hub.script("my job.sh", 'echo "one $1"');
 
@@ -52,7 +52,7 @@ describe("hub", () => {
     expect(ran).toMatchObject({ code: 0, stdout: "one $HOME; *\n" });
   });
 
-  test("runs of both surfaces stand in one list, newest first, and are found by the beginning of their ids", async () => {
+  test("hub runs lists both surfaces, newest first, and hub show finds a run by the beginning of its id", async () => {
     await using hub = await startHub();
     const pipeline = (await hub.post("/api/v1/pipelines/runs", { recipe_id: "hello" })).json as RunRecord;
     const script = await hub.runScript("exit 3");
@@ -77,11 +77,11 @@ describe("hub", () => {
     expect(JSON.parse(one.stdout)).toEqual(await hub.run(pipeline));
     expect(none).toMatchObject({
       code: 69,
-      stderr: expect.stringContaining("there is no run run_ffffffffffff"),
+      stderr: expect.stringContaining("run run_ffffffffffff does not exist"),
     });
   });
 
-  test("a key for one surface sees that surface, and is told about the other", async () => {
+  test("hub runs with a key for one surface lists that surface and reports the missing scope of the other", async () => {
     const key = {
       name: "half",
       key: "sk_test_half_0123456789abcdef",
@@ -104,7 +104,7 @@ describe("hub", () => {
     expect(shown.code).toBe(0);
   });
 
-  test("kill stops the whole run, and says when it has ended by itself", async () => {
+  test("hub kill stops all processes of a run, and reports a run that has already ended", async () => {
     await using hub = await startHub();
     const run = await hub.runScript("sleep 300");
 
@@ -120,7 +120,7 @@ describe("hub", () => {
     expect(late).toMatchObject({ code: 69, stderr: expect.stringContaining("run_ended") });
   });
 
-  test("logs shows all of a log or its last lines, in the log's own bytes", async () => {
+  test("hub logs prints all of a log or its last lines, in the log's own bytes", async () => {
     await using hub = await startHub();
     const run = await hub.runScript(String.raw`seq 1 60000; printf 'a\377\303b\0 é한😀\nno newline'`);
     await hub.ended(run);
@@ -144,10 +144,10 @@ describe("hub", () => {
     expect(far.stdout.split("\n", 1)).toEqual(["10003"]);
   });
 
-  test("is what npx starts in a clone, with the clone's own Node, and then names itself so", async () => {
+  test("npx in a clone starts hub with the clone's own Node, and hub names itself hub", async () => {
     await using hub = await startHub();
     const npx = (...words: string[]) =>
-      promisify(execFile)("npx", ["hub", ...words], {
+      promisify(execFile)("npx", ["--no", "--", "hub", ...words], {
         cwd: fileURLToPath(new URL("../../..", import.meta.url)),
         env: clientEnv(hub),
       });
@@ -155,16 +155,16 @@ describe("hub", () => {
     const { version } = JSON.parse(await readFile(new URL("../../../package.json", import.meta.url), "utf8"));
     expect((await npx("--version")).stdout).toBe(`${version}\n`);
     expect((await hub.get("/openapi.json")).json.info.version).toBe(version);
-    expect((await npx("run", "hello")).stderr).toContain("follow it: npx hub logs run_");
+    expect((await npx("run", "hello")).stderr).toContain("follow it: hub logs run_");
   });
 
-  test("open prints the console's address without the key", async () => {
+  test("hub open prints the console's address without the key", async () => {
     const opened = await cli("http://127.0.0.1:1", ["open"]);
 
     expect(opened).toEqual({ code: 0, stdout: "http://127.0.0.1:1/console\n", stderr: "" });
   });
 
-  test("every command has --help with an example, and is in the help of hub", async () => {
+  test("every command of hub has --help with an example, and is in the help of hub", async () => {
     const names =
       "recipes run scripts cat script runs show logs kill wait open login logout hosts completion".split(" ");
     const help = await cli("http://127.0.0.1:1", ["--help"]);

@@ -11,7 +11,7 @@ import { BIN, cli, clientEnv } from "./cli.ts";
 
 const run = promisify(execFile);
 
-/** An environment in which `hub` is a command, as after `npm link`. */
+/** An environment in which `hub` is a command, as it is after `npm link`. */
 async function withHub(hub: Hub): Promise<NodeJS.ProcessEnv> {
   const folder = await mkdtemp(join(tmpdir(), "hub-bin-"));
   onTestFinished(() => rm(folder, { recursive: true }));
@@ -37,7 +37,7 @@ async function has(shell: string): Promise<boolean> {
 }
 
 describe("completion", () => {
-  test("in bash offers commands, options, their values, recipes, scripts and runs", async () => {
+  test("completion in bash offers commands, options, their values, recipes, scripts and runs", async () => {
     await using hub = await startHub();
     const path = await hub.script("my job $(x).sh", "true");
     const { run_id } = await hub.runScript("true");
@@ -62,7 +62,7 @@ describe("completion", () => {
     expect(words).toEqual([]);
   });
 
-  test("never evaluates what was typed, and says nothing when the Hub is away", async () => {
+  test("completion never evaluates what was typed, and prints nothing when the Hub cannot be reached", async () => {
     await using hub = await startHub();
     const env = await withHub(hub);
     const mark = join(hub.dir, "evaluated");
@@ -74,7 +74,7 @@ describe("completion", () => {
     await expect(run("test", ["-e", mark])).rejects.toThrow("Command failed");
   });
 
-  test("offers no recipe or script whose name a terminal would act on", async () => {
+  test("completion offers no recipe or script whose name contains control characters", async () => {
     await using hub = await startHub();
     await hub.script("evil\u001b[2J.sh", "true");
     await hub.script("new\nline.sh", "true");
@@ -84,7 +84,7 @@ describe("completion", () => {
     expect(stdout).toBe("");
   });
 
-  test("the scripts for zsh and fish are read by them, where they are installed", async () => {
+  test("zsh and fish load their completion scripts, where they are installed", async () => {
     await using hub = await startHub();
     const env = await withHub(hub);
     const scripts = await Promise.all(["zsh", "fish"].map((shell) => cli(hub, ["completion", shell])));

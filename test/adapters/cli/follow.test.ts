@@ -8,7 +8,7 @@ import { cli, faulty, serve, startCli, PATIENTLY } from "./cli.ts";
 import { runRecord } from "../../support/runs.ts";
 
 describe("hub logs -f", () => {
-  test("shows every byte once and in order over a network that cuts every other answer", async () => {
+  test("hub logs -f prints every byte once and in order over a network that loses every second answer", async () => {
     await using hub = await startHub();
     const run = await hub.runScript("for i in $(seq 1 40); do echo line $i é한😀; sleep 0.02; done");
     const url = await faulty(hub, (request, count) =>
@@ -22,7 +22,7 @@ describe("hub logs -f", () => {
     expect(followed.stderr).toContain("trying again");
   });
 
-  test("goes on where it was after the Hub was restarted on another address behind the same one", async () => {
+  test("hub logs -f continues at its byte after the Hub was restarted behind the same address", async () => {
     await using hub = await startHub();
     const url = await faulty(
       {
@@ -45,7 +45,7 @@ describe("hub logs -f", () => {
     expect(await following.finished).toMatchObject({ code: 7, stdout: "before\nafter\n" });
   });
 
-  test("starts with the last ten lines, as tail does", async () => {
+  test("hub logs -f starts with the last ten lines, as tail does", async () => {
     await using hub = await startHub();
     const run = await hub.runScript("seq 1 100");
     await hub.ended(run);
@@ -55,7 +55,7 @@ describe("hub logs -f", () => {
     expect(followed.stdout).toBe("91\n92\n93\n94\n95\n96\n97\n98\n99\n100\n");
   });
 
-  test("goes on at the beginning of a log that was cut short, and says so", async () => {
+  test("hub logs -f continues at the beginning of a truncated log, and reports it", async () => {
     await using hub = await startHub();
     const go = join(hub.dir, "go");
     const run = await hub.runScript(
@@ -69,10 +69,10 @@ describe("hub logs -f", () => {
 
     const followed = await following.finished;
     expect(followed.stdout).toBe("a long first line\nnew\n");
-    expect(followed.stderr).toContain("cut short");
+    expect(followed.stderr).toContain("truncated");
   });
 
-  test("does not hammer a server that answers at once with nothing", async () => {
+  test("hub logs -f pauses between empty answers of a server that does not wait", async () => {
     let asked = 0;
     const record = runRecord();
     const url = await serve((request, response) => {
@@ -94,7 +94,7 @@ describe("hub logs -f", () => {
     expect(asked).toBeLessThan(5);
   });
 
-  test("ends with 69 when the Hub stays away", async () => {
+  test("hub logs -f exits with 69 when the Hub stays unreachable", async () => {
     await using hub = await startHub();
     const run = await hub.runScript("echo up; sleep 300");
     let away = false;
@@ -106,7 +106,7 @@ describe("hub logs -f", () => {
 
     expect(await following.finished).toMatchObject({
       code: 69,
-      stderr: expect.stringContaining("the connection was cut"),
+      stderr: expect.stringContaining("the connection was closed"),
     });
   });
 });

@@ -21,7 +21,7 @@ const TYPED = {
 const PARAMS = ["--param", "limit=5", "--param", "text=7=true", "--param", "mode=1", "--param", "force=true"];
 const WORDS = "<--limit><5><--text><7=true><--mode><1><--force><last>";
 
-/** The Hub behind a server that passes all on, and the Prefer of each request for a script's run. */
+/** A proxy before the Hub, and the Prefer of each request for a script's run. */
 async function listened(hub: Hub) {
   const asked: (string | undefined)[] = [];
   const url = await serve((request, response) => {
@@ -39,7 +39,7 @@ async function listened(hub: Hub) {
   return { url, asked };
 }
 
-test("--param gives each value in the type of the recipe's list", async () => {
+test("hub run --param sends each value in the type that the list of recipes names", async () => {
   await using hub = await startHub({ recipes: [TYPED] });
 
   const ran = await cli(hub, ["run", "typed", "-f", ...PARAMS, "--", "last"]);
@@ -47,7 +47,7 @@ test("--param gives each value in the type of the recipe's list", async () => {
   expect(ran).toMatchObject({ code: 0, stdout: expect.stringContaining(WORDS) });
 });
 
-test("--param works with a key that may launch and not list, as its values look", async () => {
+test("hub run --param works with a key that cannot list recipes: the type follows the look of a value", async () => {
   const writer = { name: "writer", key: "sk_test_writer_0123456789", scopes: ["pipelines:write" as const] };
   await using hub = await startHub({ recipes: [TYPED], keys: [writer] });
   const env = { HUB_KEY: writer.key };
@@ -57,7 +57,7 @@ test("--param works with a key that may launch and not list, as its values look"
   expect(ran).toMatchObject({ code: 0, stderr: expect.stringContaining("--limit 5 --mode full --force") });
 });
 
-test("a --param that is wrong is a sentence", async () => {
+test("hub run reports a wrong --param in one sentence", async () => {
   await using hub = await startHub({ recipes: [TYPED] });
   const run = (...params: string[]) => cli(hub, ["run", "typed", ...params.flatMap((p) => ["--param", p])]);
 
@@ -70,7 +70,7 @@ test("a --param that is wrong is a sentence", async () => {
   ]);
 
   expect(shapeless).toMatchObject({ code: 64, stderr: expect.stringContaining("name=value") });
-  expect(twice).toMatchObject({ code: 64, stderr: expect.stringContaining("given twice") });
+  expect(twice).toMatchObject({ code: 64, stderr: expect.stringContaining("duplicate") });
   expect(fraction.stderr).toContain("hub: --param limit: must be a whole number");
   expect(unknown.stderr).toContain("--param other: unknown parameter");
   expect(missing).toMatchObject({
@@ -79,7 +79,7 @@ test("a --param that is wrong is a sentence", async () => {
   });
 });
 
-test("recipes shows what a launch takes", async () => {
+test("hub recipes prints the parameters and arguments of a launch", async () => {
   await using hub = await startHub({ recipes: [TYPED] });
 
   const { stdout } = await cli(hub, ["recipes"]);
@@ -89,7 +89,7 @@ test("recipes shows what a launch takes", async () => {
   expect(stdout).toContain("arguments after --:\n    any words\n");
 });
 
-test("--dry-run shows what would start, starts nothing, and its code says whether it would", async () => {
+test("hub run --dry-run prints what would start, starts nothing, and exits with 0 only if it would start", async () => {
   const broken = { ...TYPED, recipe_id: "broken", command: ["no-such-program"], params: [] };
   await using hub = await startHub({ recipes: [TYPED, broken] });
 
@@ -115,7 +115,7 @@ test("--dry-run shows what would start, starts nothing, and its code says whethe
   expect((await hub.get("/api/v1/pipelines/runs")).json.runs).toEqual([]);
 });
 
-test("--label is shown, and finds the run again", async () => {
+test("hub shows a run's label, and hub runs --label finds it", async () => {
   await using hub = await startHub();
   const label = "nightly 🌙 'x'";
   const labelled = (await cli(hub, ["run", "hello", "--label", label])).stdout.trim();
@@ -131,7 +131,7 @@ test("--label is shown, and finds the run again", async () => {
   expect(shown.stdout).toContain(`label      ${label}\n`);
 });
 
-test("--callback is passed on", async () => {
+test("hub run --callback sends the URL to the API", async () => {
   await using hub = await startHub();
 
   const ran = await cli(hub, ["run", "hello", "--callback", "https://hooks.example.com/"]);
@@ -139,7 +139,7 @@ test("--callback is passed on", async () => {
   expect(ran).toMatchObject({ code: 69, stderr: expect.stringContaining("hub: --callback: ") });
 });
 
-test("wait asks once and is answered at the end of the run", async () => {
+test("hub wait sends one request, which is answered at the end of the run", async () => {
   await using hub = await startHub();
   const run = await hub.runScript("sleep 300");
   const { url, asked } = await listened(hub);
@@ -152,11 +152,11 @@ test("wait asks once and is answered at the end of the run", async () => {
   expect(asked).toHaveLength(2);
 });
 
-test("wait comes to its end with a server that knows no waiting, without asking all the time", async () => {
+test("hub wait ends with a server that does not support waiting, with a pause between requests", async () => {
   await using hub = await startHub();
   const run = await hub.runScript("sleep 1; exit 3");
   let count = 0;
-  // What stands in between passes no Prefer on.
+  // The proxy of this test drops the header Prefer.
   const url = await faulty(hub, () => {
     count++;
     return "pass";
@@ -168,7 +168,7 @@ test("wait comes to its end with a server that knows no waiting, without asking 
   expect(count).toBeLessThan(15);
 });
 
-test("Ctrl-C in a wait leaves the run alone and says how to come back", async () => {
+test("Ctrl-C in hub wait leaves the run alone, and hub prints how to follow it", async () => {
   await using hub = await startHub();
   const run = await hub.runScript("sleep 300");
   const { url, asked } = await listened(hub);

@@ -38,7 +38,7 @@ async function runsOf(hub: Hub): Promise<RunRecord[]> {
 }
 
 describe("hub run", () => {
-  test("words after -- arrive in the job exactly as typed", async () => {
+  test("arguments after -- arrive in the job exactly as typed", async () => {
     const argv = {
       recipe_id: "argv",
       title: "Argv",
@@ -53,7 +53,7 @@ describe("hub run", () => {
     expect(ran.stdout).toBe(NASTY.map((word) => `<${word}>\0`).join(""));
   });
 
-  test("a launch whose answers are lost is asked for again, and starts once", async () => {
+  test("hub run repeats a launch whose answers are lost, and it starts once", async () => {
     await using hub = await startHub();
     const faults = ["lose", { status: 503 }, "cut"] as const;
     const url = await faulty(hub, (_request, count) => faults[count] ?? "pass");
@@ -65,19 +65,19 @@ describe("hub run", () => {
     expect((await runsOf(hub)).map(({ run_id }) => run_id)).toEqual([ran.stdout.trim()]);
   });
 
-  test("a recipe that is not there is told with the command that lists them", async () => {
+  test("hub run reports an unknown recipe with the command that lists the recipes", async () => {
     await using hub = await startHub();
 
     for (const options of [[], ["--dry-run"]]) {
       expect(await cli(hub, ["run", "nope", ...options])).toEqual({
         code: 69,
         stdout: "",
-        stderr: "hub: there is no recipe nope; `hub recipes` lists them\n",
+        stderr: "hub: recipe nope does not exist. List the recipes with `hub recipes`\n",
       });
     }
   });
 
-  test("a refusal with Retry-After is waited out", async () => {
+  test("hub run waits as long as Retry-After of a refusal", async () => {
     await using hub = await startHub();
     const busy = { status: 429, headers: { "retry-after": "1" } };
     const url = await faulty(hub, (_request, count) => (count === 0 ? busy : "pass"));
@@ -88,7 +88,7 @@ describe("hub run", () => {
     expect(ran.stderr).toContain("trying again in 1.0 s");
   });
 
-  test("a pause longer than the time for retries is not begun, and the key to repeat with is told", async () => {
+  test("hub run does not begin a pause longer than the time for retries, and prints the key to repeat the launch with", async () => {
     await using hub = await startHub();
     const url = await faulty(hub, () => ({ status: 429, headers: { "retry-after": "600" } }));
 
@@ -98,7 +98,7 @@ describe("hub run", () => {
     expect(ran.stderr).toContain(String.raw`--key 'it'\''s mine'`);
   });
 
-  test("the same --key starts one run, and another body with it is refused", async () => {
+  test("the same --key starts one run, and hub reports another body with it as refused", async () => {
     await using hub = await startHub();
 
     const first = await cli(hub, ["run", "hello", "--key", "nightly"]);
@@ -107,12 +107,12 @@ describe("hub run", () => {
 
     expect(second.stdout).toBe(first.stdout);
     expect(first.stderr).toContain(`${first.stdout.trim()} started: `);
-    expect(second.stderr).toContain(`${first.stdout.trim()} was started before with this key: `);
+    expect(second.stderr).toContain(`${first.stdout.trim()} was already started with this key: `);
     expect(other).toMatchObject({ code: 69, stderr: expect.stringContaining("idempotency_key_reused") });
     expect(await runsOf(hub)).toHaveLength(1);
   });
 
-  test("Ctrl-C in the middle of a launch says how to repeat it safely", async () => {
+  test("Ctrl-C during a launch prints how to repeat it safely", async () => {
     await using hub = await startHub();
     const url = await faulty(hub, () => ({ status: 503, headers: { "retry-after": "30" } }));
     const running = startCli(url, ["run", "hello", "--key", "k1"]);
@@ -123,7 +123,7 @@ describe("hub run", () => {
     expect(await running.finished).toMatchObject({ code: 130, stderr: expect.stringContaining("--key k1") });
   });
 
-  test("-f --json gives pages of the log and at last the record, an object a line", async () => {
+  test("hub run -f --json prints the pages of the log and then the record, one object on each line", async () => {
     await using hub = await startHub();
 
     const ran = await cli(hub, ["run", "hello", "-f", "--json", "--", "you"]);
@@ -137,7 +137,7 @@ describe("hub run", () => {
   });
 });
 
-describe("the exit code", () => {
+describe("the exit code of hub", () => {
   test.for([
     ["exit 0", 0],
     ["exit 3", 3],
@@ -145,20 +145,23 @@ describe("the exit code", () => {
     ["exit 255", 255],
     ["kill -SEGV $$", 139],
     ["echo 'Traceback (most recent call last):'; exit 0", 1],
-  ] as const)("of a run that does `%s` is %i with -f, --wait and wait", async ([text, code]) => {
-    await using hub = await startHub();
-    const path = await hub.script("job.sh", text);
+  ] as const)(
+    "a run that does `%s` makes hub exit with %i with -f, --wait and wait",
+    async ([text, code]) => {
+      await using hub = await startHub();
+      const path = await hub.script("job.sh", text);
 
-    const followed = await cli(hub, ["script", path, "-f"]);
-    const [waited, again] = await Promise.all([
-      cli(hub, ["script", path, "--wait"]),
-      cli(hub, ["wait", /run_\w+/.exec(followed.stderr)![0]]),
-    ]);
+      const followed = await cli(hub, ["script", path, "-f"]);
+      const [waited, again] = await Promise.all([
+        cli(hub, ["script", path, "--wait"]),
+        cli(hub, ["wait", /run_\w+/.exec(followed.stderr)![0]]),
+      ]);
 
-    expect([followed.code, waited.code, again.code]).toEqual([code, code, code]);
-  });
+      expect([followed.code, waited.code, again.code]).toEqual([code, code, code]);
+    },
+  );
 
-  test("of a run that is killed meanwhile is 143", async () => {
+  test("a run that is killed meanwhile makes hub exit with 143", async () => {
     await using hub = await startHub();
     const run = await hub.runScript("echo up; sleep 300");
     const waiting = startCli(hub, ["wait", run.run_id]);

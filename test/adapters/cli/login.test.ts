@@ -8,7 +8,7 @@ import { ALL, OTHER, startHub } from "../../support/hub.ts";
 import { cli, serve } from "./cli.ts";
 import { onTerminal } from "./terminal.ts";
 
-/** A configuration folder of the test's own, and no Hub in the environment. */
+/** A configuration folder for one test, and no Hub in the environment. */
 async function freshConfig() {
   const folder = await mkdtemp(join(tmpdir(), "hub-config-"));
   onTestFinished(() => rm(folder, { recursive: true }));
@@ -19,7 +19,7 @@ async function freshConfig() {
 }
 
 describe("hub login", () => {
-  test("keeps the address and key for its owner only, and later commands use them", async () => {
+  test("hub login stores the address and key, readable by the user only, and later commands use them", async () => {
     await using hub = await startHub();
     const { env, file } = await freshConfig();
 
@@ -37,7 +37,7 @@ describe("hub login", () => {
     expect(hosts.stdout).toContain(hub.url);
   });
 
-  test("keeps several Hubs by name; --host chooses one, logout forgets it", async () => {
+  test("hub login stores several Hubs by name; --host chooses one, and hub logout removes it", async () => {
     await using hub = await startHub();
     const { env } = await freshConfig();
     await cli(hub, ["login", hub.url, "--host", "acme"], { env, stdin: ALL.key });
@@ -54,7 +54,7 @@ describe("hub login", () => {
     expect(gone.code).toBe(64);
   });
 
-  test("stores no key that the Hub does not accept", async () => {
+  test("hub login stores no key that the Hub does not accept", async () => {
     await using hub = await startHub();
     const { env, file } = await freshConfig();
 
@@ -64,7 +64,7 @@ describe("hub login", () => {
     await expect(stat(file)).rejects.toThrow("ENOENT");
   });
 
-  test("a stored key is never sent to another address", async () => {
+  test("hub never sends a stored key to another address", async () => {
     await using hub = await startHub();
     const { env } = await freshConfig();
     await cli(hub, ["login", hub.url], { env, stdin: ALL.key });
@@ -81,7 +81,7 @@ describe("hub login", () => {
     expect(own.code).toBe(0);
   });
 
-  test("refuses a hosts file that others may read, or that is broken, with code 64", async () => {
+  test("hub refuses a hosts file that other users can read, and exits with 64", async () => {
     await using hub = await startHub();
     const { env, file } = await freshConfig();
     await cli(hub, ["login", hub.url], { env, stdin: ALL.key });
@@ -92,7 +92,7 @@ describe("hub login", () => {
     expect(open).toMatchObject({ code: 64, stderr: expect.stringContaining("chmod 600") });
   });
 
-  test("asks for the key on a terminal without showing it", async () => {
+  test("hub login asks for the key on a terminal without showing it", async () => {
     await using hub = await startHub();
     const { env } = await freshConfig();
     const terminal = await onTerminal(hub, ["login", hub.url], { env });
@@ -102,6 +102,6 @@ describe("hub login", () => {
 
     expect(await terminal.ended).toBe(0);
     expect(terminal.screen()).not.toContain(ALL.key);
-    expect(terminal.screen()).toContain("it is the default now");
+    expect(terminal.screen()).toContain("it is now the default");
   });
 });

@@ -11,7 +11,7 @@ import { CTRL_C, onTerminal } from "./terminal.ts";
 const ESC = "\u001b";
 
 describe("on a terminal", () => {
-  test("Ctrl-C leaves the run alone, and says how to come back and how to kill", async () => {
+  test("Ctrl-C in hub logs -f leaves the run alone, and hub prints how to follow and how to kill it", async () => {
     await using hub = await startHub();
     const run = await hub.runScript("echo up; sleep 300");
     const terminal = await onTerminal(hub, ["logs", run.run_id, "-f"], { columns: 200 });
@@ -26,7 +26,7 @@ describe("on a terminal", () => {
     await hub.kill(run, { signal: "SIGKILL" });
   });
 
-  test("-f shows a status line with the time and the rate under the log, and takes it away", async () => {
+  test("hub logs -f on a terminal shows a status line with time and rate under the log, and removes it at the end", async () => {
     await using hub = await startHub();
     const go = join(hub.dir, "go");
     const run = await hub.runScript(`seq 1 500; until [ -e ${go} ]; do sleep 0.02; done`);
@@ -39,7 +39,7 @@ describe("on a terminal", () => {
     expect(terminal.screen()).toContain(`${run.run_id} completed with exit code 0`);
   });
 
-  test("a hostile log is shown and cannot act; colours pass; --raw gives its bytes", async () => {
+  test("hub logs on a terminal shows control characters as text and colours as colours, and --raw prints the bytes", async () => {
     await using hub = await startHub();
     const run = await hub.runScript(
       String.raw`printf '\033]0;owned\007\033[2J\033[31mred\033[0m \033[1;1Hx\033P+q\033\\ \302\233 \342\200\256rtl \177\b\n'`,
@@ -57,7 +57,7 @@ describe("on a terminal", () => {
     expect((await cli(hub, ["logs", run.run_id])).stdout).toContain(`${ESC}]0;owned\u0007`);
   });
 
-  test("a sequence cut into pieces by the log's growth is judged as a whole", async () => {
+  test("hub logs -f on a terminal recognises a colour sequence that arrives in two pieces", async () => {
     await using hub = await startHub();
     const go = join(hub.dir, "go");
     const run = await hub.runScript(
@@ -72,7 +72,7 @@ describe("on a terminal", () => {
     expect(terminal.screen()).toContain(`^[${ESC}[0m`);
   });
 
-  test("a narrow terminal gets tables of one line a row, and a hostile title stays in its cell", async () => {
+  test("a table on a narrow terminal has one line for each row, and a hostile title stays in its cell", async () => {
     const recipes = Array.from({ length: 3 }, (_, i) => ({
       recipe_id: `recipe_${i}`,
       title: `漢字漢字漢字漢字 ${ESC}[2J\u202e\nsecond line ${"long ".repeat(20)}`,
@@ -90,7 +90,7 @@ describe("on a terminal", () => {
     expect(stripVTControlCharacters(lines[4]!)).toMatch(/^recipe_2 {2}漢字\S+.*… {2,3}descr\S*.*…$/);
   });
 
-  test("runs --watch redraws until Ctrl-C", async () => {
+  test("hub runs --watch redraws the list until Ctrl-C", async () => {
     await using hub = await startHub();
     const run = await hub.runScript("sleep 300");
     const terminal = await onTerminal(hub, ["runs", "--watch"]);

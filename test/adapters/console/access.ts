@@ -16,9 +16,9 @@ const WRITE_ONLY: TestKey = {
   scopes: ["pipelines:write"],
 };
 
-/** Who is let in, and what the others are told. */
+/** Which keys open the console, and what other keys show. */
 export function accessTests(open: Open): void {
-  test("the key lives in this tab's sessionStorage alone and goes when it is forgotten", async () => {
+  test("the console stores the key in this tab's sessionStorage only, and removes it with Forget key", async () => {
     await using tab = await open();
     await tab.enter(ALL.key);
 
@@ -32,7 +32,7 @@ export function accessTests(open: Open): void {
     expect(await tab.page.evaluate("sessionStorage.length")).toBe(0);
   });
 
-  test("a wrong key is refused in the API's own words, and a right one is let in then", async () => {
+  test("the console shows the API's sentence about a wrong key, and then accepts a right one", async () => {
     await using tab = await open();
     await tab.page.goto(`${tab.url}/console`);
     await tab.page.getByLabel("API key").fill("sk_wrong");
@@ -44,7 +44,7 @@ export function accessTests(open: Open): void {
     await tab.page.getByText("Nothing has been launched yet").waitFor();
   });
 
-  test("a key without a scope is told which one, and sees what it may", async () => {
+  test("the console names the scope that a key does not have, and shows what the key can read", async () => {
     await using tab = await open({ keys: [ALL, SCRIPTS_ONLY, WRITE_ONLY] });
     const run = await tab.hub.runScript("echo seen");
     await tab.hub.post("/api/v1/pipelines/runs", { recipe_id: "hello" });
@@ -57,10 +57,10 @@ export function accessTests(open: Open): void {
     await tab.page.getByRole("button", { name: "Forget key" }).click();
     await tab.page.getByLabel("API key").fill(WRITE_ONLY.key);
     await tab.page.getByRole("button", { name: "Open" }).click();
-    await tab.page.getByText("This key may not read runs").waitFor();
+    await tab.page.getByText("This key cannot read runs").waitFor();
   });
 
-  test("a Hub without keys is entered without one and says dev mode", async () => {
+  test("the console of a Hub without keys opens without a key and shows dev mode", async () => {
     await using tab = await open({ keys: [] });
     await tab.page.goto(`${tab.url}/console`);
 
@@ -68,7 +68,7 @@ export function accessTests(open: Open): void {
     await tab.page.getByText("Nothing has been launched yet").waitFor();
   });
 
-  test("a host that cannot be reached is named, and what is known stays to be read", async () => {
+  test("the console reports a host that cannot be reached, and keeps showing the runs that it has read", async () => {
     await using tab = await open();
     const run = await tab.hub.runScript("echo kept");
     await tab.enter(ALL.key);
@@ -86,37 +86,37 @@ export function accessTests(open: Open): void {
     await link.waitFor();
 
     await tab.page.unroute("**/api/v1/**");
-    await tab.page.getByRole("button", { name: "Try now" }).click();
+    await tab.page.getByRole("button", { name: "Retry now" }).click();
     await tab.page.getByText("The host cannot be reached.").waitFor({ state: "detached" });
   });
 
-  test("a Hub that is away at the start is named, with its address", async () => {
+  test("the console reports a Hub that does not answer at the start, with its address", async () => {
     await using tab = await open();
     await tab.page.route("**/healthz", (route) => route.abort());
     await tab.page.goto(`${tab.url}/console`);
     await tab.page.getByText(`Nothing answers at ${tab.url}`).waitFor();
 
     await tab.page.unroute("**/healthz");
-    await tab.page.getByRole("button", { name: "Try again" }).click();
+    await tab.page.getByRole("button", { name: "Retry", exact: true }).click();
     await tab.page.getByLabel("API key").waitFor();
   });
 
-  test("a link to a run that is not there says so", async () => {
+  test("a link to an unknown run, or to an invalid run id, is reported", async () => {
     await using tab = await open();
     await tab.enter(ALL.key, "#/runs/run_000000000000");
-    await tab.page.getByText("There is no such run").waitFor();
+    await tab.page.getByText("Unknown run").waitFor();
 
     await tab.page.goto(`${tab.url}/console#/runs/..%2f..`);
-    await tab.page.getByText("That is no run").waitFor();
+    await tab.page.getByText("This is not a run id").waitFor();
   });
 }
 
-/** Puts other keys in force in a Hub that serves. */
+/** Replaces the keys of a running Hub. */
 export type ReplaceKeys = (hub: Hub, keys: TestKey[]) => Promise<void>;
 
-/** What goes wrong in the middle of following a run. */
+/** Failures while the console follows a run. */
 export function interruptionTests(open: Open, replaceKeys: ReplaceKeys): void {
-  test("a key that is revoked in the middle is dropped, and another one leads back to the same run", async () => {
+  test("a key that is revoked while a run is followed is removed, and another key leads back to the same run", async () => {
     await using tab = await open();
     const run = await tab.hub.runScript("echo before; exec sleep 600");
     await tab.enter(ALL.key, `#/runs/${run.run_id}`);
@@ -132,7 +132,7 @@ export function interruptionTests(open: Open, replaceKeys: ReplaceKeys): void {
     expect(new URL(tab.page.url()).hash).toBe(`#/runs/${run.run_id}`);
   });
 
-  test("when the server is restarted in the middle the log goes on where it was", async () => {
+  test("the log continues where it was after the server was restarted", async () => {
     await using tab = await open();
     const go = `${tab.hub.dir}/go`;
     const run = await tab.hub.runScript(`echo one; while [ ! -e ${go} ]; do sleep 0.05; done; echo two`);

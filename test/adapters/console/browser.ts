@@ -10,7 +10,7 @@ import { type Hub, type HubOptions, startHub, until } from "../../support/hub.ts
 /** In this order: the shell is the same engine without the browser's own windows, and opens a page in a third of the CPU time. */
 const NAMES = ["chromium-headless-shell", "chromium"];
 
-/** Chromium's path: CHROMIUM_PATH, or one of its programs in PATH; undefined when there is none. */
+/** Chromium's path: CHROMIUM_PATH, or one of its programs in PATH; undefined when none was found. */
 export function findChromium(): string | undefined {
   const folders = (process.env["PATH"] ?? "").split(delimiter);
   const candidates = [
@@ -27,7 +27,7 @@ export function findChromium(): string | undefined {
   });
 }
 
-/** Starts Chromium without anything that calls home. Throws, saying what to install, when it is missing. */
+/** Starts Chromium without requests of its vendor. Throws an error that reports what to install when it is missing. */
 export async function startChromium(): Promise<Browser> {
   const executablePath = findChromium();
   if (!executablePath) {
@@ -58,7 +58,7 @@ export type OpenConsole = Awaited<ReturnType<typeof openConsole>>;
 
 /**
  * A Hub and a tab of a browser at its door. Disposing it fails if the page
- * asked another host for anything, broke its Content-Security-Policy, threw, or opened a dialog of its own.
+ * sent a request to another host, broke its Content-Security-Policy, threw, or opened a dialog.
  */
 export async function openConsole({ browser, context: contextOptions, ...hubOptions }: ConsoleOptions) {
   const hub = await startHub(hubOptions);
@@ -91,7 +91,7 @@ export async function openConsole({ browser, context: contextOptions, ...hubOpti
     page,
     faults,
     url: door.url,
-    /** Opens the console with a key, at a place of its. */
+    /** Opens the console with a key, at this place. */
     async enter(key: string, place = "#/runs"): Promise<void> {
       await page.goto(`${door.url}/console${place}`);
       await page.getByLabel("API key").fill(key);
@@ -108,7 +108,7 @@ export async function openConsole({ browser, context: contextOptions, ...hubOpti
   };
 }
 
-/** Rows of runs that ended long ago or lately, put straight into the agent's store. */
+/** Inserts rows of ended runs directly into the agent's store. */
 export async function insertRuns(hub: Hub, runs: StoredRow[]): Promise<void> {
   const { DatabaseSync } = await import("node:sqlite");
   const db = new DatabaseSync(join(hub.stateDir, "runs.db"), { timeout: 5_000 });

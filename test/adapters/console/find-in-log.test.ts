@@ -23,7 +23,7 @@ function find(log: Uint8Array, needle: string, from: number, backwards: boolean)
   return findInLog(read, needle, { from, backwards, onProgress() {}, signal });
 }
 
-test("a match across the edge of a page is found from either side", async () => {
+test("the log search finds a match across the edge of a page in both directions", async () => {
   for (const edge of [MAX_LOG_PAGE_BYTES, 2 * MAX_LOG_PAGE_BYTES]) {
     for (let at = edge - 15; at < edge + 30; at++) {
       const log = logWith([at]);
@@ -33,7 +33,7 @@ test("a match across the edge of a page is found from either side", async () => 
   }
 });
 
-test("the next match and the one before it are those nearest to the place, and there may be none", async () => {
+test("the log search finds the nearest match in each direction, or none", async () => {
   const log = logWith([100, 2_000_000, 3_000_000]);
 
   expect(await find(log, NEEDLE, 101, false)).toBe(2_000_000);

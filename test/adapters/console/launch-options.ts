@@ -35,9 +35,9 @@ const SCORE = {
   ],
 };
 
-/** Parameters as a form, labels and dry runs. */
+/** The form for parameters, labels and dry runs. */
 export function launchOptionsTests(open: Open): void {
-  test("parameters are a form that sends JSON's own types, and shows what the API refuses at its field", async () => {
+  test("the form for parameters sends JSON's own types, and shows what the API refuses at its field", async () => {
     await using tab = await open({ recipes: [SCORE] });
     const { page } = tab;
     await tab.enter(ALL.key, "#/launch/score");
@@ -82,7 +82,7 @@ export function launchOptionsTests(open: Open): void {
     expect(await page.evaluate("window.broken")).toBeUndefined();
   });
 
-  test("a label given to a recipe or a script stands in the list and on the run's page, and is found", async () => {
+  test("a label of a recipe or a script is shown in the list and on the run's page, and is found by a search", async () => {
     await using tab = await open();
     const { page } = tab;
     const path = await tab.hub.script("report.sh", "echo report");
@@ -104,7 +104,7 @@ export function launchOptionsTests(open: Open): void {
     expect(labels.toSorted()).toEqual(["Quartz 0 <b>⟨U+202E⟩", "Quartz 1 <b>⟨U+202E⟩"]);
   });
 
-  test("a dry run shows what a launch would come to, and starts nothing", async () => {
+  test("a dry run in the console shows what would start, and starts nothing", async () => {
     const full = {
       recipe_id: "full",
       title: "Full",

@@ -8,9 +8,9 @@ import type { Open } from "./suite.ts";
 
 const HOSTILE = `<img src=x onerror="window.broken=1"><b>bold</b> \u202egnp.exe`;
 
-/** Launching, following and killing, as a person does it. */
+/** Launching, following and killing in the browser. */
 export function launchingTests(open: Open): void {
-  test("a recipe is launched with its arguments as typed and followed to its end", async () => {
+  test("the console launches a recipe with its arguments as typed, and follows it to its end", async () => {
     await using tab = await open();
     const go = `${tab.hub.dir}/go`;
     const command = `echo "args: $*"; while [ ! -e ${go} ]; do sleep 0.05; done; echo done; exit 3`;
@@ -49,7 +49,7 @@ export function launchingTests(open: Open): void {
     await tab.page.getByText(json.runs[0].status_reason).waitFor();
   });
 
-  test("a script is read and launched from the browser of scripts", async () => {
+  test("the console shows a script's source and launches it", async () => {
     await using tab = await open();
     await tab.hub.script("report.sh", 'echo "report $1"');
     await tab.enter(ALL.key, "#/scripts");
@@ -61,7 +61,7 @@ export function launchingTests(open: Open): void {
     await tab.page.getByText("report weekly", { exact: true }).waitFor();
   });
 
-  test("a launch whose answer is lost is tried again without a second run", async () => {
+  test("the console repeats a launch whose answer is lost without a second run", async () => {
     await using tab = await open();
     await tab.enter(ALL.key, "#/launch/hello");
     await tab.page.route(
@@ -73,31 +73,31 @@ export function launchingTests(open: Open): void {
       { times: 1 },
     );
     await tab.page.getByRole("button", { name: "Launch" }).click();
-    await tab.page.getByRole("button", { name: "Try again, still one run" }).click();
+    await tab.page.getByRole("button", { name: "Retry (starts at most one run)" }).click();
 
     await tab.page.getByLabel("Status of the run").getByText("completed").waitFor();
     const { json } = await tab.hub.get("/api/v1/pipelines/runs");
     expect(json.runs).toHaveLength(1);
   });
 
-  test("what the API refuses stands in the form, which keeps what was typed", async () => {
+  test("the launch form shows what the API refuses, and keeps what was typed", async () => {
     await using tab = await open();
     await tab.enter(ALL.key, "#/launch/hello");
     await tab.page.getByLabel("Arguments").fill("'unbalanced");
     await tab.page.getByRole("button", { name: "Launch" }).click();
 
-    await tab.page.getByText("The Hub refused that").waitFor();
+    await tab.page.getByText("The Hub refused the request").waitFor();
     expect(await tab.page.getByLabel("Arguments").inputValue()).toBe("'unbalanced");
   });
 
-  test("a kill asks first, naming the run, and then ends every process of it", async () => {
+  test("the console asks before a kill, naming the run, and then ends all its processes", async () => {
     await using tab = await open();
     const run = await tab.hub.runScript("echo up; sleep 600 & exec sleep 601");
     await tab.enter(ALL.key, `#/runs/${run.run_id}`);
     await tab.page.getByRole("button", { name: "Kill …" }).click();
     const dialog = tab.page.getByRole("dialog");
     await dialog.getByText(run.run_id).first().waitFor();
-    await dialog.getByRole("button", { name: "Let it run" }).click();
+    await dialog.getByRole("button", { name: "Keep it running" }).click();
     await dialog.waitFor({ state: "detached" });
     expect((await tab.hub.run(run)).status).toBe("running");
 
@@ -108,7 +108,7 @@ export function launchingTests(open: Open): void {
     await tab.page.getByRole("button", { name: "Kill …" }).waitFor({ state: "detached" });
   });
 
-  test("hostile titles, names and arguments are text wherever they stand", async () => {
+  test("the console shows hostile titles, names and arguments as text on every page", async () => {
     const recipe = {
       recipe_id: "evil",
       title: HOSTILE,

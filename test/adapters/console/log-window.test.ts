@@ -11,7 +11,7 @@ import { visibleText } from "../../../adapters/console/visible-text.ts";
 
 const encode = (text: string) => new TextEncoder().encode(text);
 
-test("however a log arrives in pages, its lines are the same", () => {
+test("a log window has the same lines for every way to cut the log into pages", () => {
   const piece = fc.constantFrom(
     "plain",
     "é한😀",
@@ -44,7 +44,7 @@ test("however a log arrives in pages, its lines are the same", () => {
   );
 });
 
-test("a window is bounded in lines and bytes at either end, and has no gap", () => {
+test("a log window keeps its limits of lines and bytes at both ends, without a gap", () => {
   const short = encode("y\n".repeat(60_000));
   const long = encode(`${"x".repeat(5_000)}\n`.repeat(400));
   for (const bytes of [short, long]) {
@@ -64,7 +64,7 @@ test("a window is bounded in lines and bytes at either end, and has no gap", () 
   }
 });
 
-test("reading on keeps the lines next to those that are shown", () => {
+test("a log window that grows keeps the lines next to those that are shown", () => {
   const window = new LogWindow(1_000_000);
   window.append(encode("here\n"));
   window.prepend(encode("a\n".repeat(50_000)));
@@ -86,7 +86,7 @@ test.for([
   ["\u200bzero\u2066", ["control:⟨U+200B⟩", ":zero", "control:⟨U+2066⟩"]],
   ["\x9b31m\x85", ["control:⟨U+009B⟩", ":31m", "control:⟨U+0085⟩"]],
   ["tab\tstays 👩‍👩‍👧 too", [":tab\tstays 👩‍👩‍👧 too"]],
-] as [string, string[]][])("%j is shown as %j", ([text, expected]) => {
+] as [string, string[]][])("the log line %j is shown as %j", ([text, expected]) => {
   const { segments } = visibleText(text, {});
   expect(segments.map(({ look, text: shown }) => `${look}:${shown}`)).toEqual(expected);
 });

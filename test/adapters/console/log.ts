@@ -10,9 +10,9 @@ import type { Open } from "./suite.ts";
 const MAX_LINES = 2_000;
 const MB = 1_048_576;
 
-/** The log of a run's page. */
+/** The log on a run's page. */
 export function logTests(open: Open): void {
-  test("hostile bytes of a log are shown as text, colours as colours", async () => {
+  test("the console shows hostile bytes of a log as text, and colours as colours", async () => {
     await using tab = await open();
     const run = await tab.hub.runScript(String.raw`
 printf '<script>window.broken=1</script><img src=x onerror=window.broken=1>\n'
@@ -35,7 +35,7 @@ printf '10%%\r20%%\r\n'
     expect(await tab.page.locator(".log-lines :is(img, script, a)").count()).toBe(0);
   });
 
-  test("a line of 10 MB is shown in pieces", async () => {
+  test("the console shows a log line of 10 MB in pieces", async () => {
     await using tab = await open();
     const run = await tab.hub.runScript(`head -c ${10 * MB} /dev/zero | tr '\\0' x; echo; echo after`);
     await tab.enter(ALL.key, `#/runs/${run.run_id}`);
@@ -47,7 +47,7 @@ printf '10%%\r20%%\r\n'
     await expectBounded(tab);
   });
 
-  test("any place of a log of 200 MB is reached, and little of it is kept", async () => {
+  test("the console shows any place of a log of 200 MB, and keeps little of it", async () => {
     await using tab = await open();
     const run = await tab.hub.runScript(`
 echo first line
@@ -105,7 +105,7 @@ echo; echo last line`);
     expect(seenLines.size).toBe(16_000);
   });
 
-  test("following keeps the end in sight, and reading further up is left alone", async () => {
+  test("following a log keeps its end visible, and does not move a user who reads further up", async () => {
     await using tab = await open();
     const go = `${tab.hub.dir}/go`;
     const run = await tab.hub.runScript(
@@ -118,7 +118,7 @@ echo; echo last line`);
     await holds(tab.page, `document.querySelector(".log-lines").scrollTop === 0`);
 
     await writeFile(go, "");
-    await tab.page.getByText(/of \d+\.\d KB/).waitFor();
+    await tab.page.getByText(/of \d+\.\d kB/).waitFor();
     expect(await tab.page.getByLabel("Log of").evaluate((element) => element.scrollTop)).toBe(0);
     await tab.page.getByRole("button", { name: "↓ Follow" }).click();
     await tab.page.getByText("late 500", { exact: true }).waitFor();
@@ -128,7 +128,7 @@ echo; echo last line`);
     );
   });
 
-  test("the log is copied and downloaded as it is, and long lines wrap or do not", async () => {
+  test("the log is copied and downloaded byte for byte, and long lines wrap or do not", async () => {
     await using tab = await open({ context: { permissions: ["clipboard-read", "clipboard-write"] } });
     const run = await tab.hub.runScript(
       String.raw`printf 'caf\xc3\xa9 \033[1mbold\033[0m \xff\n'; seq -s ' ' 1 400`,
@@ -153,7 +153,7 @@ echo; echo last line`);
     expect(await tab.page.getByLabel("Log of").evaluate(isWide)).toBe(true);
   });
 
-  test("after a 429 following goes on when Retry-After says, and after another refusal when it is asked to", async () => {
+  test("after a 429 the console follows again after Retry-After, and after another refusal when Retry is pressed", async () => {
     await using tab = await open();
     const { page } = tab;
     const run = await tab.hub.runScript("echo here; exec sleep 600");
@@ -173,7 +173,7 @@ echo; echo last line`);
     await tab.enter(ALL.key, `#/runs/${run.run_id}`);
     await page.getByText("Slow down").waitFor();
 
-    // Whoever polls does so now; the log's reader does not.
+    // The list of runs polls now; the log's reader does not.
     await Promise.all([page.waitForResponse(/\/runs\?/), page.clock.fastForward(590_000)]);
     expect(asked).toBe(1);
     await page.unroute("**/logs?*");
@@ -185,12 +185,12 @@ echo; echo last line`);
     await page.reload();
     await page.getByText("Not you").waitFor();
     await page.unroute("**/logs?*");
-    await page.getByRole("button", { name: "Try again" }).click();
+    await page.getByRole("button", { name: "Retry", exact: true }).click();
     await page.getByText("here", { exact: true }).waitFor();
     await page.getByText("Not you").waitFor({ state: "detached" });
   });
 
-  test("a log that is cut on the host is shown from its new start, and one that is gone says so", async () => {
+  test("the console shows a truncated log from its new start, and reports a removed log", async () => {
     await using tab = await open();
     const run = await tab.hub.runScript("echo old text that is longer; exec sleep 600");
     await tab.enter(ALL.key, `#/runs/${run.run_id}`);
@@ -198,12 +198,12 @@ echo; echo last line`);
 
     await truncate(run.log_path, 0);
     await appendFile(run.log_path, "new\n");
-    await tab.page.getByText("The log was cut on the host").waitFor();
+    await tab.page.getByText("The log was truncated on the host").waitFor();
     await tab.page.getByText("new", { exact: true }).waitFor();
 
     await rm(run.log_path);
     await tab.page.reload();
-    await tab.page.getByText("The log is gone").waitFor();
+    await tab.page.getByText("The log does not exist").waitFor();
   });
 }
 

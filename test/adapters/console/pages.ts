@@ -10,36 +10,39 @@ const ASSET = /\/assets\/[\w.-]+/g;
 /** The pages and their files as they go over the wire. */
 export function pagesTests(deploy: Deploy): void {
   describe("the pages' files", () => {
-    test.for(["/console", "/docs"])("%s may run and load nothing but this origin's files", async (path) => {
-      await using hub = await startHub({ deploy });
+    test.for(["/console", "/docs"])(
+      "the policy of %s allows scripts and files of this origin only",
+      async (path) => {
+        await using hub = await startHub({ deploy });
 
-      const page = await hub.get(path, { key: null });
+        const page = await hub.get(path, { key: null });
 
-      expect(page.status).toBe(200);
-      expect(page.headers.get("content-type")).toBe("text/html; charset=utf-8");
-      expect(page.headers.get("content-security-policy")?.split("; ")).toEqual([
-        "default-src 'none'",
-        "script-src 'self'",
-        "style-src 'self'",
-        "connect-src 'self'",
-        "img-src 'self' data:",
-        "base-uri 'none'",
-        "form-action 'none'",
-        "frame-ancestors 'none'",
-      ]);
-      expect(page.headers.get("x-content-type-options")).toBe("nosniff");
-      expect(page.headers.get("referrer-policy")).toBe("no-referrer");
-      const html = new TextDecoder().decode(page.bytes);
-      expect(html).not.toMatch(/https?:|<script>|<style| style=| on\w+=/);
-      for (const file of html.match(ASSET)!) {
-        const answer = await hub.get(file, { key: null });
-        expect([file, answer.status]).toEqual([file, 200]);
-        expect(answer.headers.get("cache-control")).toBe("public, max-age=31536000, immutable");
-        expect(answer.headers.get("x-content-type-options")).toBe("nosniff");
-      }
-    });
+        expect(page.status).toBe(200);
+        expect(page.headers.get("content-type")).toBe("text/html; charset=utf-8");
+        expect(page.headers.get("content-security-policy")?.split("; ")).toEqual([
+          "default-src 'none'",
+          "script-src 'self'",
+          "style-src 'self'",
+          "connect-src 'self'",
+          "img-src 'self' data:",
+          "base-uri 'none'",
+          "form-action 'none'",
+          "frame-ancestors 'none'",
+        ]);
+        expect(page.headers.get("x-content-type-options")).toBe("nosniff");
+        expect(page.headers.get("referrer-policy")).toBe("no-referrer");
+        const html = new TextDecoder().decode(page.bytes);
+        expect(html).not.toMatch(/https?:|<script>|<style| style=| on\w+=/);
+        for (const file of html.match(ASSET)!) {
+          const answer = await hub.get(file, { key: null });
+          expect([file, answer.status]).toEqual([file, 200]);
+          expect(answer.headers.get("cache-control")).toBe("public, max-age=31536000, immutable");
+          expect(answer.headers.get("x-content-type-options")).toBe("nosniff");
+        }
+      },
+    );
 
-    test("a page is asked for again each time and answers 304 while it is the same", async () => {
+    test("a page is requested each time, and answered with 304 if it has not changed", async () => {
       await using hub = await startHub({ deploy });
       const page = await hub.get("/console");
       const etag = page.headers.get("etag")!;
@@ -52,7 +55,7 @@ export function pagesTests(deploy: Deploy): void {
       expect((await hub.get("/console", { headers: { "if-none-match": '"other"' } })).status).toBe(200);
     });
 
-    test("HEAD says the same as GET without a body, another method is told which are allowed", async () => {
+    test("HEAD answers as GET without a body, and another method is answered with the allowed ones", async () => {
       await using hub = await startHub({ deploy });
       const page = await hub.get("/console");
       const head = await hub.ask("HEAD", "/console");
@@ -70,7 +73,7 @@ export function pagesTests(deploy: Deploy): void {
       ]);
     });
 
-    test("nothing but the pages' own files is there", async () => {
+    test("paths other than the pages' own files are answered with 404", async () => {
       await using hub = await startHub({ deploy });
       for (const path of [
         "/assets/console.html",
@@ -85,12 +88,12 @@ export function pagesTests(deploy: Deploy): void {
       }
     });
 
-    test("the console weighs less than 150 KB compressed", async () => {
+    test("the console is smaller than 150 KB compressed", async () => {
       await using hub = await startHub({ deploy });
       const page = await hub.get("/console");
       let weight = page.bytes.length;
       for (const file of new TextDecoder().decode(page.bytes).match(ASSET)!) {
-        // fetch has taken any compression off, so it is put on again to be weighed.
+        // fetch has removed the compression, so the files are compressed again to measure them.
         weight += brotliCompressSync((await hub.get(file)).bytes).length;
       }
       expect(weight).toBeLessThan(MAX_CONSOLE_BYTES);
@@ -100,7 +103,7 @@ export function pagesTests(deploy: Deploy): void {
 
 /** How files travel from a server of our own; in front of a Worker the network compresses. */
 export function compressionTests(deploy: Deploy): void {
-  test("files travel compressed to whoever takes it, and plain to others", async () => {
+  test("files are sent compressed to clients that accept it, and plain to others", async () => {
     await using hub = await startHub({ deploy });
     const page = await hub.get("/console");
     for (const file of new TextDecoder().decode(page.bytes).match(ASSET)!) {

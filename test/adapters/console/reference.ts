@@ -5,7 +5,7 @@ import type { Open } from "./suite.ts";
 
 /** The API reference at /docs. */
 export function referenceTests(open: Open): void {
-  test("a request is tried out with a key, on this origin and under the page's policy", async () => {
+  test("the API reference sends a request with a key, to this origin and under the page's policy", async () => {
     await using tab = await open();
     const { page } = tab;
     await page.goto(`${tab.url}/docs`);
@@ -30,7 +30,7 @@ export function referenceTests(open: Open): void {
     await tab.hub.ended(json.runs[0]);
   });
 
-  test("the key of the console is there already, and every operation is shown", async () => {
+  test("the API reference uses the key of the console, and shows every operation", async () => {
     await using tab = await open();
     await tab.enter(ALL.key);
     await tab.page.getByRole("link", { name: "API" }).click();

@@ -10,9 +10,9 @@ import type { Open } from "./suite.ts";
 const axe = await readFile(createRequire(import.meta.url).resolve("axe-core/axe.min.js"), "utf8");
 const isTakingScreenshots = process.env["HUB_SCREENSHOTS"] === "1";
 
-/** The list of runs, its timeline, and what holds for all pages. */
+/** The list of runs, its timeline, and what is true for all pages. */
 export function runsTests(open: Open): void {
-  test("runs of both surfaces appear by themselves, newest first, and are found by status and by words", async () => {
+  test("the console lists new runs of both surfaces without a reload, newest first, and finds them by status and by words", async () => {
     await using tab = await open();
     await insertRuns(tab.hub, someRuns());
     await tab.enter(ALL.key);
@@ -41,7 +41,7 @@ export function runsTests(open: Open): void {
     await tab.page.getByText("1 run", { exact: true }).waitFor();
   });
 
-  test("the timeline shows when each run was, and leads to it", async () => {
+  test("the timeline shows when each run was, and links to it", async () => {
     await using tab = await open();
     const now = Date.now();
     const hour = 3_600_000;
@@ -68,7 +68,7 @@ export function runsTests(open: Open): void {
     expect(new URL(tab.page.url()).hash).toBe("#/runs/run_00000000000b");
   });
 
-  test("10,000 runs can be scrolled to the oldest and searched, with few rows in the document", async () => {
+  test("a list of 10,000 runs can be scrolled to the oldest and searched, with few rows in the document", async () => {
     await using tab = await open();
     const now = Date.now();
     const rows: StoredRow[] = Array.from({ length: 10_000 }, (_, i) => ({
@@ -99,7 +99,7 @@ export function runsTests(open: Open): void {
     expect(await tab.page.locator(".plot .bar").count()).toBeLessThan(1_000);
   });
 
-  test("the keyboard alone finds a run, opens it and stops short of killing it", async () => {
+  test("the keyboard alone finds a run, opens it and opens the dialog to kill it", async () => {
     await using tab = await open();
     const run = await tab.hub.runScript("exec sleep 600");
     await insertRuns(tab.hub, someRuns());
@@ -114,13 +114,13 @@ export function runsTests(open: Open): void {
     await tab.page.getByRole("button", { name: "Kill …" }).focus();
     await tab.page.keyboard.press("Enter");
     await tab.page.getByRole("dialog").waitFor();
-    expect(await tab.page.evaluate("document.activeElement.textContent")).toBe("Let it run");
+    expect(await tab.page.evaluate("document.activeElement.textContent")).toBe("Keep it running");
     await tab.page.keyboard.press("Escape");
     await tab.page.getByRole("dialog").waitFor({ state: "detached" });
     expect((await tab.hub.run(run)).status).toBe("running");
   });
 
-  test("axe finds nothing serious on any page, in light or in dark colours", async () => {
+  test("axe finds no serious fault on any page of the console, in light or in dark colours", async () => {
     await using tab = await open();
     const { page } = tab;
     const path = await tab.hub.script("train.sh", TRAINING);
@@ -155,7 +155,7 @@ export function runsTests(open: Open): void {
     await page.getByLabel("Source of the script").waitFor();
     await look("scripts");
     await page.goto(`${tab.url}/console#/runs/run_000000000000`);
-    await page.getByText("There is no such run").waitFor();
+    await page.getByText("Unknown run").waitFor();
     await look("no such run");
 
     expect(found).toEqual(Object.fromEntries(Object.keys(found).map((name) => [name, []])));
@@ -167,7 +167,7 @@ export function runsTests(open: Open): void {
     }
   });
 
-  test("on a phone every page fits the width", async () => {
+  test("every page of the console fits the width of a phone", async () => {
     await using tab = await open({ context: { viewport: { width: 360, height: 740 }, hasTouch: true } });
     const path = await tab.hub.script("a-script-with-quite-a-long-name-that-goes-on.sh", "echo x");
     await insertRuns(tab.hub, someRuns());

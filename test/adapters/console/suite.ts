@@ -5,7 +5,7 @@ import type { Deploy } from "../../support/hub.ts";
 import { type ConsoleOptions, findChromium, openConsole, startChromium } from "./browser.ts";
 import { needs } from "../../support/needs.ts";
 
-/** Opens the console of a Hub of its own; the browser and the deployment are the suite's. */
+/** Opens the console of a new Hub in the browser and on the deployment of the suite. */
 export type Open = (options?: Omit<ConsoleOptions, "browser" | "deploy">) => ReturnType<typeof openConsole>;
 
 /** Tests in a real Chromium against a deployment. Without Chromium they are skipped. */

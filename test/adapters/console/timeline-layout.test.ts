@@ -18,13 +18,13 @@ test.for([
   ["2026-03-25T12:00", ["26", "27", "28", "29", "30", "31"].map((day) => `2026-03-${day} 00:00`)],
   ["2026-10-22T12:00", ["23", "24", "25", "26", "27", "28"].map((day) => `2026-10-${day} 00:00`)],
 ] as const)(
-  "the days after %s start at midnight on either side of a change of the clocks",
+  "the timeline's days after %s start at midnight on both sides of a change of the clocks",
   ([from, days]) => {
     expect(ticksBetween(from, 6 * 24)).toEqual(days);
   },
 );
 
-test("the hours of a night in which the clocks change are round, and none is there twice", () => {
+test("the timeline's hours of a night in which the clocks change are round, without a duplicate", () => {
   expect(ticksBetween("2026-03-28T23:30", 6)).toEqual([
     "2026-03-29 00:00",
     "2026-03-29 01:00",

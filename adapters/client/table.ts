@@ -15,18 +15,28 @@ const NARROWEST_COLUMN = 6;
  * columns are cut so that a row stays on one line; the first never is, since it
  * is what the next command is called with. Cells are printable already.
  */
-export function renderTable(head: readonly string[], rows: readonly string[][], width?: number): string {
+export async function renderTable(
+  head: readonly string[],
+  rows: readonly string[][],
+  width?: number,
+): Promise<string> {
   const widths = head.map((title, column) =>
     rows.reduce((widest, row) => Math.max(widest, stringWidth(row[column] ?? "")), title.length),
   );
-  if (width !== undefined) shrink(widths, width - GAP * (head.length - 1));
+  let cells = rows;
+  if (width !== undefined) {
+    shrink(widths, width - GAP * (head.length - 1));
+    // Loaded for terminals only: a table in a pipe is never cut.
+    const { default: cliTruncate } = await import("cli-truncate");
+    cells = rows.map((row) => row.map((cell, i) => cliTruncate(cell, widths[i]!)));
+  }
   const table = new Table({
     head: [...head],
     colWidths: widths.map((columnWidth, i) => columnWidth + (i < head.length - 1 ? GAP : 0)),
     chars: NO_LINES,
     style: { head: [], border: [], "padding-left": 0, "padding-right": 0 },
   });
-  table.push(...rows.map((row) => row.map((cell, i) => cut(cell, widths[i]!))));
+  table.push(...cells.map((row) => [...row]));
   const lines = table.toString().split("\n");
   return lines.map((line) => `${line.trimEnd()}\n`).join("");
 }
@@ -41,15 +51,4 @@ function shrink(widths: number[], available: number): void {
 
 function sum(numbers: readonly number[]): number {
   return numbers.reduce((total, number) => total + number, 0);
-}
-
-/** At most `width` columns of a terminal. Cells that carry colours are short and never cut. */
-function cut(cell: string, width: number): string {
-  if (stringWidth(cell) <= width) return cell;
-  let kept = "";
-  for (const char of cell) {
-    if (stringWidth(kept + char) > width - 1) break;
-    kept += char;
-  }
-  return `${kept}…`;
 }
