@@ -1,7 +1,7 @@
 import * as z from "zod";
 
 import { ALL_SCOPES, type Digest, type KeyEntry, type KeyRing, SCOPES } from "./auth.ts";
-import { fieldMessage } from "./field-message.ts";
+import { fieldMessage } from "./validate.ts";
 
 const SHA256_HEX = /^[0-9a-f]{64}$/;
 /** A name stands in records and logs: one line, printable. */

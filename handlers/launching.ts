@@ -4,11 +4,12 @@ import type { WaitQuery } from "../host-agent/protocol/agent.ts";
 import { ApiProblem, type ProblemCode } from "../host-agent/protocol/problem.ts";
 import { LaunchPreview, type PreviewOrder } from "../host-agent/protocol/launch.ts";
 import { RunRecord } from "../host-agent/protocol/run.ts";
+import type { Deps } from "./deps.ts";
 import { hold } from "./holding.ts";
 import { checkIdempotencyKey, launchOnce } from "./idempotency.ts";
 import { preferenceApplied, preferredWait } from "./prefer.ts";
 import { ok, type Reply } from "./reply.ts";
-import type { Context, Deps, Route } from "./route.ts";
+import type { Context, Route } from "./route.ts";
 
 const SURFACE = { pipeline: "pipelines", script: "scripts" } as const;
 
