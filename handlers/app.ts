@@ -12,8 +12,7 @@ import type { Route } from "./route.ts";
 import { getRun } from "./routes/get-run.ts";
 import { health } from "./routes/health.ts";
 import { killRun } from "./routes/kill-run.ts";
-import { launchPipeline } from "./routes/launch-pipeline.ts";
-import { launchScript } from "./routes/launch-script.ts";
+import { launchRun } from "./routes/launch-run.ts";
 import { listRecipes } from "./routes/list-recipes.ts";
 import { listRuns } from "./routes/list-runs.ts";
 import { listScripts } from "./routes/list-scripts.ts";
@@ -26,14 +25,14 @@ const DOCUMENT_PATH = "/openapi.json";
 /** The whole public API. */
 export const routes: readonly Route[] = [
   listRecipes,
-  launchPipeline,
+  launchRun("pipeline"),
   listRuns("pipeline"),
   getRun("pipeline"),
   readLog("pipeline"),
   killRun("pipeline"),
   listScripts,
   readScript,
-  launchScript,
+  launchRun("script"),
   listRuns("script"),
   getRun("script"),
   readLog("script"),

@@ -30,13 +30,15 @@ export interface OnceDeps {
   onKvError(error: unknown): void;
 }
 
-/** A launch's answer: `replayed` when an earlier request started the run, `stale` when the host could not be asked. */
+/** A launch's run, and where it comes from. */
 export interface Launched {
   run: RunRecord;
-  replayed: boolean;
-  stale: boolean;
-  /** The KV knew the run: the agent was not asked to launch it. */
-  fromKv?: boolean;
+  /**
+   * `launch`: this request started the run. The others are replays of an earlier
+   * request: `agent` remembered it; `kv` remembered it, and the record is the run's
+   * current one; `kv_stale`, and the host could not be asked for the current one.
+   */
+  from: "launch" | "agent" | "kv" | "kv_stale";
 }
 
 /** The value of an Idempotency-Key header. Throws `malformed_request`. */
@@ -87,21 +89,21 @@ export async function launchOnce(
   const token = await digest(identity);
   const order: LaunchOrder = { ...launch, launch_token: token, fingerprint };
   // Then only our own retry can have met the run: for the client it is this request that started it.
-  if (key === null) return { run: (await agent.launch(order)).run, replayed: false, stale: false };
+  if (key === null) return { run: (await agent.launch(order)).run, from: "launch" };
 
   const remembered = await recall(`replay:${token}`, fingerprint, { ...deps, kv });
   if (remembered) {
     const replayed = await replay(remembered, launch, deps);
     if (replayed) return replayed;
   }
-  const answer = await agent.launch(order);
-  const expires_at = answer.run.started_at + IDEMPOTENCY_TTL_SECONDS;
+  const { run, replayed } = await agent.launch(order);
+  const expires_at = run.started_at + IDEMPOTENCY_TTL_SECONDS;
   await kv
-    .put(`replay:${token}`, JSON.stringify({ fingerprint, expires_at, run: answer.run }), {
+    .put(`replay:${token}`, JSON.stringify({ fingerprint, expires_at, run }), {
       ttlSeconds: IDEMPOTENCY_TTL_SECONDS,
     })
     .catch(deps.onKvError);
-  return { ...answer, stale: false };
+  return { run, from: replayed ? "agent" : "launch" };
 }
 
 /** The run that KV remembers for this token and body; a mismatch is for the agent to judge. */
@@ -132,10 +134,10 @@ async function replay(
   if (!isRunOf(launch, remembered, now())) return undefined;
   try {
     const run = await agent.getRun(remembered.source, remembered.run_id);
-    return isRunOf(launch, run, now()) ? { run, replayed: true, stale: false, fromKv: true } : undefined;
+    return isRunOf(launch, run, now()) ? { run, from: "kv" } : undefined;
   } catch (error) {
     if (!(error instanceof ApiProblem)) throw error;
-    if (error.status >= 502) return { run: remembered, replayed: true, stale: true, fromKv: true };
+    if (error.status >= 502) return { run: remembered, from: "kv_stale" };
     return undefined;
   }
 }
