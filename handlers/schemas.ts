@@ -1,11 +1,6 @@
 import * as z from "zod";
 
-import {
-  CallbackUrl,
-  Label,
-  MAX_CALLBACK_URL_LENGTH,
-  MAX_LABEL_LENGTH,
-} from "../host-agent/protocol/launch.ts";
+import { Label, LaunchOptions, MAX_LABEL_LENGTH } from "../host-agent/protocol/launch.ts";
 import { MAX_LIST_LIMIT, MAX_LOG_PAGE_BYTES } from "../host-agent/protocol/limits.ts";
 import { DEFAULT_LOG_PAGE_BYTES, MAX_LOG_WAIT_SECONDS } from "../host-agent/protocol/log.ts";
 import { DEFAULT_LIST_LIMIT, RunId, RunStatus } from "../host-agent/protocol/run.ts";
@@ -29,32 +24,21 @@ function emptyIsAbsent<S extends z.ZodType>(schema: S) {
   return z.preprocess((value) => (value === "" ? undefined : value), schema);
 }
 
-const LABEL_META = { type: "string", minLength: 1, maxLength: MAX_LABEL_LENGTH } as const;
-
-/** What both launches take beside what is to run. */
+/** What both launches take in addition to what is to run. */
 const launchOptions = {
-  label: Label.optional().meta({
-    ...LABEL_META,
-    description: `A text of your own, up to ${MAX_LABEL_LENGTH} characters without control characters. Stands in the record; the lists can be filtered by it.`,
-    example: "nightly evaluation",
-  }),
-  callback_url: CallbackUrl.optional().meta({
-    description:
-      "Gets one signed POST of the run's final record (Standard Webhooks: `webhook-id` is the run's id), repeated for a day until it answers 2xx. An https URL of a host that the operator allows; it is not shown in the record.",
-    type: "string",
-    maxLength: MAX_CALLBACK_URL_LENGTH,
-    example: "https://ci.example.com/hooks/hub",
-  }),
+  ...LaunchOptions.shape,
   dry_run: z.boolean().optional().meta({
     description:
       "Start and record nothing, and answer 200 with what the launch would come to. Takes no Idempotency-Key up.",
   }),
 };
 
+/** The body of a launch of a recipe. */
 export const PipelineLaunch = z
   .strictObject({ ...PipelineSpec.shape, ...launchOptions })
   .meta({ id: "PipelineLaunch", example: { recipe_id: "build_all_extra_features", args: "--limit 5000" } });
 
+/** The body of a launch of a script. */
 export const ScriptLaunch = z
   .strictObject({ ...ScriptSpec.shape, ...launchOptions })
   .meta({ id: "ScriptLaunch", example: { path: "/home/mark/scripts/my_job.sh", args: "--mode full" } });
@@ -70,7 +54,9 @@ export const ListRunsQuery = z.strictObject({
     enum: RunStatus.options,
   }),
   label: emptyIsAbsent(Label.optional()).meta({
-    ...LABEL_META,
+    type: "string",
+    minLength: 1,
+    maxLength: MAX_LABEL_LENGTH,
     description: "Only runs with exactly this label.",
   }),
   limit: emptyIsAbsent(count({ min: 1, max: MAX_LIST_LIMIT }).default(DEFAULT_LIST_LIMIT)).meta({

@@ -25,29 +25,34 @@ export const CallbackUrl = z
   .min(1, "must not be empty")
   .max(MAX_CALLBACK_URL_LENGTH, `must be at most ${MAX_CALLBACK_URL_LENGTH} characters`);
 
-/** What a launch may say beside what is to run. */
+/** The options of both launches, in addition to what is to run. */
 export const LaunchOptions = z.object({
-  label: Label.optional(),
-  callback_url: CallbackUrl.optional(),
+  label: Label.optional().meta({
+    type: "string",
+    minLength: 1,
+    maxLength: MAX_LABEL_LENGTH,
+    description: `A text of your own, up to ${MAX_LABEL_LENGTH} characters without control characters. Stands in the record; the lists can be filtered by it.`,
+    example: "nightly evaluation",
+  }),
+  callback_url: CallbackUrl.optional().meta({
+    description:
+      "Gets one signed POST of the run's final record (Standard Webhooks: `webhook-id` is the run's id), repeated for a day until it answers 2xx. An https URL of a host that the operator allows; it is not shown in the record.",
+    type: "string",
+    maxLength: MAX_CALLBACK_URL_LENGTH,
+    example: "https://ci.example.com/hooks/hub",
+  }),
 });
-export type LaunchOptions = z.infer<typeof LaunchOptions>;
 
-/** Whatever is launched, and for whom. */
-const PipelineLaunch = LaunchOptions.extend({
-  source: z.literal("pipeline"),
-  spec: PipelineSpec,
+/** A launch as the edge passes it on: its options, and for whom it is. */
+const Order = LaunchOptions.extend({
   key_name: z.string().min(1).max(200),
   request_id: RequestId.optional(),
-}).strict();
-const ScriptLaunch = LaunchOptions.extend({
-  source: z.literal("script"),
-  spec: ScriptSpec,
-  key_name: z.string().min(1).max(200),
-  request_id: RequestId.optional(),
-}).strict();
+});
+const PipelineOrder = Order.extend({ source: z.literal("pipeline"), spec: PipelineSpec }).strict();
+const ScriptOrder = Order.extend({ source: z.literal("script"), spec: ScriptSpec }).strict();
 
-/** What a preview is asked for: a launch without the identity of one. */
-export const PreviewOrder = z.discriminatedUnion("source", [PipelineLaunch, ScriptLaunch]);
+/** What the edge asks the agent to preview: a launch without its identity. */
+export const PreviewOrder = z.discriminatedUnion("source", [PipelineOrder, ScriptOrder]);
 export type PreviewOrder = z.infer<typeof PreviewOrder>;
 
 const LaunchIdentity = {
@@ -57,8 +62,8 @@ const LaunchIdentity = {
 
 /** What the edge asks the agent to launch; `launch_token` is the identity of the launch, not of the attempt. */
 export const LaunchOrder = z.discriminatedUnion("source", [
-  PipelineLaunch.extend(LaunchIdentity),
-  ScriptLaunch.extend(LaunchIdentity),
+  PipelineOrder.extend(LaunchIdentity),
+  ScriptOrder.extend(LaunchIdentity),
 ]);
 export type LaunchOrder = z.infer<typeof LaunchOrder>;
 
