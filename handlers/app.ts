@@ -6,6 +6,7 @@ import { auditRefusal, type Exchange, logExchange } from "./exchange.ts";
 import { openapi } from "./openapi.ts";
 import { PAGE_PATHS, servePage } from "./pages.ts";
 import { problemReply } from "./problem.ts";
+import { publicAgent } from "./public-agent.ts";
 import { type Reply, toResponse } from "./reply.ts";
 import { type RateLimit, rateLimit } from "./rate-limit.ts";
 import type { Route } from "./route.ts";
@@ -41,7 +42,8 @@ export const routes: readonly Route[] = [
 ];
 
 /** The API over the given dependencies: pure fetch. It answers every request and never rejects. */
-export function createApp(deps: Deps) {
+export function createApp(given: Deps) {
+  const deps: Deps = { ...given, agent: publicAgent(given.agent) };
   const router = Router<IRequestStrict, [Exchange]>();
   addRoutes(router, deps);
   addDocument(router);
