@@ -59,11 +59,11 @@ export function callbackRules(hosts: readonly CallbackHost[]) {
     /** Throws `invalid_request` for a URL that may not be called back; says nothing of which may. */
     check(text: string): void {
       if (hosts.length === 0) {
-        throw invalidField("body.callback_url", "is not taken: this Hub has no hosts that it may call back");
+        throw invalidField("callback_url", "is not taken: this Hub has no hosts that it may call back");
       }
       if (match(text)) return;
       throw invalidField(
-        "body.callback_url",
+        "callback_url",
         "must be an https URL, without user, password and fragment, of a host and port that the operator allows for callbacks",
       );
     },
