@@ -33,7 +33,10 @@ export type ScratchHub = Awaited<ReturnType<typeof startScratchHub>>;
  * processes and removes the folder.
  */
 export async function startScratchHub() {
+  // Undone in reverse order: when a later step fails, and when the hub is disposed of.
+  await using opened = new AsyncDisposableStack();
   const dir = realpathSync(mkdtempSync(join(tmpdir(), "hub-doctor-")));
+  opened.defer(() => rmSync(dir, { recursive: true, force: true }));
   const root = join(dir, "scripts");
   mkdirSync(root);
   const key = `sk_doctor_${randomBytes(24).toString("base64url")}`;
@@ -75,17 +78,10 @@ export async function startScratchHub() {
     return { status: response.status, json };
   }
 
-  async function dispose(): Promise<void> {
-    await endServer(server, "SIGKILL");
-    for (const runId of runIds) {
-      await eventually(() => {
-        const left = processesOf(runId);
-        for (const { pid } of left) endProcess(pid);
-        return left.length === 0 || undefined;
-      });
-    }
-    rmSync(dir, { recursive: true, force: true });
-  }
+  opened.defer(async () => {
+    for (const runId of runIds) await endRun(runId);
+  });
+  opened.defer(() => endServer(server, "SIGKILL"));
 
   const hub = {
     dir,
@@ -136,15 +132,11 @@ export async function startScratchHub() {
       await endServer(server, "SIGKILL");
       server = await startServer(env);
     },
-    [Symbol.asyncDispose]: dispose,
+    [Symbol.asyncDispose]: () => owned.disposeAsync(),
   };
-  try {
-    server = await startServer(env);
-    return hub;
-  } catch (error) {
-    await dispose();
-    throw error;
-  }
+  server = await startServer(env);
+  const owned = opened.move();
+  return hub;
 }
 
 interface Server {
@@ -174,6 +166,15 @@ async function endServer(server: Server | undefined, signal: NodeJS.Signals): Pr
   const ended = once(child, "exit");
   child.kill(signal);
   await ended;
+}
+
+/** Ends all processes of a run. */
+async function endRun(runId: string): Promise<void> {
+  await eventually(() => {
+    const left = processesOf(runId);
+    for (const { pid } of left) endProcess(pid);
+    return left.length === 0 || undefined;
+  });
 }
 
 function endProcess(pid: number): void {

@@ -20,6 +20,8 @@ import type { Workerd } from "./workerd.ts";
 import { cannotListen } from "../node/serve.ts";
 
 await runService(async (log) => {
+  // What has been opened is closed in reverse order: when a later step fails, and in stop().
+  await using opened = new AsyncDisposableStack();
   const config = readNodeConfig(process.env);
   const door = readDoorConfig({ HUB_AGENT_LISTEN: "127.0.0.1:0", ...process.env });
   const { startWorkerd } = await import("./workerd.ts").catch(withoutPackages);
@@ -27,6 +29,7 @@ await runService(async (log) => {
   prepareStateDir(door.agent.stateDir);
   const agentKey = await agentKeyOf(door.agent.stateDir, door.trustFile);
   const agent = await serveAgent(door, process.env, log);
+  opened.defer(agent.stop);
   const edge = await startWorkerd({
     host: config.host,
     port: config.port,
@@ -37,14 +40,14 @@ await runService(async (log) => {
     devMode: false,
     onLog: (line) => process.stderr.write(line),
   });
+  opened.defer(edge.stop);
+  const text = banner(edge, agent, await seedKeys(edge));
+  const owned = opened.move();
   return {
-    banner: banner(edge, agent, await seedKeys(edge)),
+    banner: text,
     warnings: settingWarnings(process.env, {}),
     countAlive: agent.countAlive,
-    async stop() {
-      await edge.stop();
-      await agent.stop();
-    },
+    stop: () => owned.disposeAsync(),
   };
 });
 

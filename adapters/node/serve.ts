@@ -1,4 +1,5 @@
 import { existsSync } from "node:fs";
+import type { Server } from "node:http";
 import { dirname } from "node:path";
 
 import { agentClient } from "../../handlers/agent-client.ts";
@@ -42,9 +43,9 @@ export interface Serving {
 const STOP_GRACE_MS = 3_000;
 
 /**
- * Starts the API over HTTP in this process, with the host-agent embedded or
- * with a remote one, which need not be there yet. `now` is the clock of the runs and of what is remembered of
- * them. Throws ConfigError when a setting or a file forbids it.
+ * Starts the API over HTTP in this process, with an embedded host-agent or with a
+ * remote one, which need not be running yet. `now` is the clock of the runs and of
+ * the KV. Throws ConfigError when a setting or a file forbids it.
  */
 export async function serveNode(
   config: NodeConfig,
@@ -52,7 +53,9 @@ export async function serveNode(
   log: Log,
   now: () => number = Date.now,
 ): Promise<Serving> {
-  // The agent keeps the record of changes, if it is ours; with a remote one the request log has them.
+  // What has been opened is closed in reverse order: when a later step fails, and in stop().
+  await using opened = new AsyncDisposableStack();
+  // An embedded agent records changes of the keys; with a remote one the request log does.
   let record: RecordEvent | undefined;
   const seen = keysSeen(config.agent.stateDir);
   seen.refuseMissing(config.keysFile);
@@ -62,23 +65,19 @@ export async function serveNode(
   });
   const ring = await keys();
   const { mode } = ring;
-  if (mode === "unavailable") {
-    throw new ConfigError(
-      `HUB_HOST: without API keys the Hub is open to everyone who can reach it, and ${config.host} is not loopback. ` +
-        `Create a key with \`npm run keys -- create\`, or set HUB_ALLOW_OPEN=1 if that is what you want`,
-    );
-  }
+  if (mode === "unavailable") throw openToAll(config);
+
   const agent = config.remoteAgent
     ? await reachAgent(config.remoteAgent)
     : await embedAgent(config.agent, env, log, now);
+  opened.defer(agent.close);
   const { audit } = agent;
   record = audit?.record ?? ((event) => log({ level: "info", ...event }));
   record({ event: "keys", outcome: "loaded", mode });
-  const kv = await openKV(config.kvFile, now, log).catch(async (error: unknown) => {
-    await agent.close();
-    throw error;
-  });
+  const kv = await openKV(config.kvFile, now, log);
+  opened.defer(() => kv.close());
   if (existsSync(config.keysFile)) seen.note(mode);
+
   const stopping = new AbortController();
   const app = createApp({
     agent: agent.operations,
@@ -88,7 +87,7 @@ export async function serveNode(
     requestsPerMinute: config.ratePerKey,
     failuresPerMinute: config.failedAuthPerMinute,
     audit: (event) => {
-      // Of a refusal the request log has a line in any case.
+      // A refusal has a line in the request log in any case.
       if (event.event === "refused") audit?.recordRefusal({ ...event });
       else record?.({ ...event });
     },
@@ -98,24 +97,35 @@ export async function serveNode(
     stopping: stopping.signal,
   });
   const server = httpServer(app.fetch);
+  const url = await listenOn(server, config);
+  opened.defer(async () => {
+    stopping.abort();
+    await close(server, STOP_GRACE_MS);
+  });
+  const owned = opened.move();
+  return {
+    url,
+    mode,
+    warnings: ringWarnings(ring, now()),
+    recipesProblem: agent.recipesProblem,
+    countAlive: agent.countAlive,
+    stop: () => owned.disposeAsync(),
+  };
+}
+
+function openToAll({ host }: NodeConfig): ConfigError {
+  return new ConfigError(
+    `HUB_HOST: without API keys the Hub is open to everyone who can reach it, and ${host} is not loopback. ` +
+      `Create a key with \`npm run keys -- create\`, or set HUB_ALLOW_OPEN=1 if that is what you want`,
+  );
+}
+
+async function listenOn(server: Server, { host, port }: NodeConfig): Promise<string> {
   try {
-    const port = await listen(server, { host: config.host, port: config.port });
-    const host = config.host.includes(":") ? `[${config.host}]` : config.host;
-    return {
-      url: `http://${host}:${port}`,
-      mode,
-      warnings: ringWarnings(ring, now()),
-      recipesProblem: agent.recipesProblem,
-      countAlive: agent.countAlive,
-      async stop() {
-        stopping.abort();
-        await close(server, STOP_GRACE_MS);
-        await shutDown(agent, kv);
-      },
-    };
+    const actualPort = await listen(server, { host, port });
+    return `http://${host.includes(":") ? `[${host}]` : host}:${actualPort}`;
   } catch (error) {
-    await shutDown(agent, kv);
-    throw cannotListen(config, error as NodeJS.ErrnoException);
+    throw cannotListen({ host, port }, error as NodeJS.ErrnoException);
   }
 }
 
@@ -178,11 +188,6 @@ export async function remoteAgent({ url, name, key }: RemoteAgentConfig): Promis
   return url.startsWith("unix:")
     ? { url: NO_HOST, sign, fetch: unixFetch(url.slice("unix:".length)) }
     : { url, sign, fetch: (request) => fetch(request) };
-}
-
-async function shutDown(agent: HeldAgent, kv: { close(): void }): Promise<void> {
-  await agent.close();
-  kv.close();
 }
 
 /** The keys of the file; dev mode is for this machine only, unless more was allowed. */
