@@ -1,4 +1,6 @@
 import { ApiProblem } from "../host-agent/protocol/problem.ts";
+import { readAtMost } from "../host-agent/protocol/read-bytes.ts";
+import { within } from "../host-agent/protocol/within.ts";
 import { parseStrictJson } from "./strict-json.ts";
 
 /** The largest request body, in bytes. */
@@ -47,63 +49,24 @@ function isJson(type: string): boolean {
 }
 
 async function readBytes(request: Request): Promise<Uint8Array> {
-  const { promise: tooLate, reject } = Promise.withResolvers<never>();
-  const timer = setTimeout(() => {
-    reject(
-      new ApiProblem("request_timeout", `body: did not arrive within ${BODY_TIMEOUT_MS / 1000} seconds`, {
-        headers: { connection: "close" },
-      }),
-    );
-  }, BODY_TIMEOUT_MS);
+  const reading = new AbortController();
   try {
-    // A declared length, which has been looked at, is the body's (RFC 9112, 6.3): no stream need be made of it.
-    const isDeclared = request.headers.has("content-length");
-    const bytes = isDeclared
-      ? new Uint8Array(await Promise.race([request.arrayBuffer(), tooLate]))
-      : await readStream(request.body, tooLate);
-    if (bytes.length > MAX_BODY_BYTES) throw tooLarge();
-    return bytes;
+    return await within(BODY_TIMEOUT_MS, () => readWhole(request, reading.signal), tooSlow);
   } catch (error) {
+    reading.abort();
     if (error instanceof ApiProblem) throw error;
     throw new ApiProblem("malformed_request", "body: broke off before its end", { cause: error });
-  } finally {
-    clearTimeout(timer);
   }
 }
 
-/** Reads a little more than MAX_BODY_BYTES at most. */
-async function readStream(
-  body: ReadableStream<Uint8Array> | null,
-  tooLate: Promise<never>,
-): Promise<Uint8Array> {
-  if (!body) return new Uint8Array();
-  const reader = body.getReader();
-  try {
-    const chunks: Uint8Array[] = [];
-    let length = 0;
-    for (;;) {
-      const { done, value } = await Promise.race([reader.read(), tooLate]);
-      if (done) return concat(chunks, length);
-      length += value.length;
-      if (length > MAX_BODY_BYTES) throw tooLarge();
-      chunks.push(value);
-    }
-  } catch (error) {
-    // Not awaited: a client that sends slowly would hold us up here again.
-    reader.cancel().catch(() => undefined);
-    throw error;
-  }
-}
-
-function concat(chunks: Uint8Array[], length: number): Uint8Array {
-  if (chunks.length === 1) return chunks[0]!;
-  const all = new Uint8Array(length);
-  let offset = 0;
-  for (const chunk of chunks) {
-    all.set(chunk, offset);
-    offset += chunk.length;
-  }
-  return all;
+async function readWhole(request: Request, signal: AbortSignal): Promise<Uint8Array> {
+  // A declared length, which was checked above, is the body's (RFC 9112, 6.3): it needs no stream, which costs more.
+  const isDeclared = request.headers.has("content-length");
+  const bytes = isDeclared
+    ? new Uint8Array(await request.arrayBuffer())
+    : await readAtMost(request, MAX_BODY_BYTES, signal);
+  if (bytes === undefined || bytes.length > MAX_BODY_BYTES) throw tooLarge();
+  return bytes;
 }
 
 function parseJson(bytes: Uint8Array): unknown {
@@ -114,6 +77,12 @@ function parseJson(bytes: Uint8Array): unknown {
     throw new ApiProblem("malformed_request", "body: is not valid UTF-8");
   }
   return parseStrictJson(text);
+}
+
+function tooSlow(): ApiProblem {
+  return new ApiProblem("request_timeout", `body: did not arrive within ${BODY_TIMEOUT_MS / 1000} seconds`, {
+    headers: { connection: "close" },
+  });
 }
 
 /** Without `Connection: close`: a connection that closes while the client still sends loses the answer. */

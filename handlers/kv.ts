@@ -1,3 +1,5 @@
+import { within } from "../host-agent/protocol/within.ts";
+
 /**
  * The store the edge remembers in, asked for no more than Workers KV can give: a
  * read may be stale, a write may get lost, and of two racing writes either may
@@ -21,23 +23,17 @@ export function checkTtl(ttlSeconds: number): void {
   }
 }
 
-/** What is remembered is only worth waiting for while that is sooner than asking the host. */
+/** A remembered answer is worth waiting for only while that is faster than asking the host. */
 const MAX_WAIT_MS = 1_000;
 
-/** The KV, but an answer that takes longer than MAX_WAIT_MS is a failure; a late write may still take place. */
+/** The KV, but an operation that takes longer than MAX_WAIT_MS fails; a late write may still take place. */
 export function impatientKV(kv: KV): KV {
   return {
-    get: (key) => soon(() => kv.get(key)),
-    put: (key, value, options) => soon(() => kv.put(key, value, options)),
+    get: async (key) => within(MAX_WAIT_MS, async () => kv.get(key), tooSlow),
+    put: async (key, value, options) => within(MAX_WAIT_MS, async () => kv.put(key, value, options), tooSlow),
   };
 }
 
-async function soon<T>(work: () => Promise<T>): Promise<T> {
-  const { promise: tooLate, reject } = Promise.withResolvers<never>();
-  const timer = setTimeout(() => reject(new Error(`the KV took more than ${MAX_WAIT_MS} ms`)), MAX_WAIT_MS);
-  try {
-    return await Promise.race([work(), tooLate]);
-  } finally {
-    clearTimeout(timer);
-  }
+function tooSlow(): Error {
+  return new Error(`the KV took more than ${MAX_WAIT_MS} ms`);
 }

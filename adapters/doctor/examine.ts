@@ -1,5 +1,6 @@
 import { readAgentConfig, type Env } from "../../host-agent/config.ts";
 import { ConfigError } from "../../host-agent/system/config-error.ts";
+import { within } from "../../host-agent/protocol/within.ts";
 import { readKeysFilePath, readNodeConfig, type NodeConfig } from "../node/config.ts";
 import { AGENT_CHECKS, CHECKS } from "./checks.ts";
 import { fail, type Finding, messageOf, pass, type Patient, warn } from "./finding.ts";
@@ -58,15 +59,10 @@ function readSettings(env: Env): { findings: Finding[]; patient?: Patient } {
   }
 }
 
-/** A check that takes too long or throws has failed; the others go on. */
+/** The findings of a check. One that throws or takes too long has failed; the others go on. */
 async function bounded(look: () => Promise<Finding[]>): Promise<Finding[]> {
-  const { promise: tooLate, reject } = Promise.withResolvers<never>();
-  const timer = setTimeout(
-    () => reject(new Error(`no answer in ${CHECK_TIMEOUT_MS / 1000} s`)),
-    CHECK_TIMEOUT_MS,
-  );
   try {
-    return await Promise.race([look(), tooLate]);
+    return await within(CHECK_TIMEOUT_MS, look, tooSlow);
   } catch (error) {
     return [
       fail(
@@ -74,7 +70,9 @@ async function bounded(look: () => Promise<Finding[]>): Promise<Finding[]> {
         "Is the file system or the host behind it stuck?",
       ),
     ];
-  } finally {
-    clearTimeout(timer);
   }
+}
+
+function tooSlow(): Error {
+  return new Error(`no answer in ${CHECK_TIMEOUT_MS / 1000} s`);
 }
