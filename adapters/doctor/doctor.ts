@@ -1,6 +1,7 @@
 import { parseArgs } from "node:util";
 
-import { examine, type Result } from "./examine.ts";
+import { examine } from "./examine.ts";
+import type { Result } from "./finding.ts";
 
 const HELP = `Usage: npm run doctor [-- options]
 

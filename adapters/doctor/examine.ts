@@ -3,13 +3,8 @@ import { ConfigError } from "../../host-agent/system/config-error.ts";
 import { within } from "../../host-agent/protocol/within.ts";
 import { readKeysFilePath, readNodeConfig, type NodeConfig } from "../node/config.ts";
 import { AGENT_CHECKS, CHECKS } from "./checks.ts";
-import { fail, type Finding, messageOf, pass, type Patient, warn } from "./finding.ts";
+import { fail, type Finding, messageOf, pass, type Patient, type Result, warn } from "./finding.ts";
 import { runTrials } from "./trials.ts";
-
-/** A finding under the name of what was looked at. */
-export interface Result extends Finding {
-  name: string;
-}
 
 const CHECK_TIMEOUT_MS = 8_000;
 

@@ -8,6 +8,11 @@ export interface Finding {
   advice?: string;
 }
 
+/** A finding under the name of what was looked at. */
+export interface Result extends Finding {
+  name: string;
+}
+
 /** What the checks look at. `node` is undefined when the settings as a whole cannot be used. */
 export interface Patient {
   env: Env;

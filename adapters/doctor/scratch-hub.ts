@@ -7,23 +7,16 @@ import { join } from "node:path";
 import { setTimeout as sleep } from "node:timers/promises";
 import { fileURLToPath } from "node:url";
 
-import { processesOf } from "../../host-agent/executor/process-tree.ts";
+import { processesOf } from "../../host-agent/inspection.ts";
 import type { RunRecord } from "../../host-agent/protocol/run.ts";
 import { sha256 } from "../../host-agent/system/sha256.ts";
+import { type Answer, hubCalls, type LaunchOptions } from "./hub-calls.ts";
 
 const NODE_TS = fileURLToPath(new URL("../node/node.ts", import.meta.url));
-const RUNS = "/api/v1/scripts/runs";
 const LOOK_INTERVAL_MS = 15;
 const PATIENCE_MS = 5_000;
 /** It stands in the server's environment, where no run may see it. */
 export const SECRET_VARIABLE = "HUB_DOCTOR_SECRET";
-
-/** An answer: its status, and its body if that is JSON. */
-export interface Answer {
-  status: number;
-  // oxlint-disable-next-line typescript/no-explicit-any -- the body of whatever was asked for
-  json: any;
-}
 
 export type ScratchHub = Awaited<ReturnType<typeof startScratchHub>>;
 
@@ -61,22 +54,7 @@ export async function startScratchHub() {
   const runIds = new Set<string>();
   let server: Server | undefined;
 
-  async function ask(
-    method: "GET" | "POST",
-    path: string,
-    body?: unknown,
-    headers: Record<string, string> = {},
-  ): Promise<Answer> {
-    const response = await fetch(server!.url + path, {
-      method,
-      headers: { authorization: `Bearer ${key}`, "content-type": "application/json", ...headers },
-      signal: AbortSignal.timeout(PATIENCE_MS),
-      ...(body !== undefined && { body: JSON.stringify(body) }),
-    });
-    const json = (await response.json()) as Answer["json"];
-    if (method === "POST" && typeof json.run_id === "string") runIds.add(json.run_id);
-    return { status: response.status, json };
-  }
+  const calls = hubCalls(() => server!.url, key);
 
   opened.defer(async () => {
     for (const runId of runIds) await endRun(runId);
@@ -84,11 +62,9 @@ export async function startScratchHub() {
   opened.defer(() => endServer(server, "SIGKILL"));
 
   const hub = {
+    ...calls,
     dir,
-    root,
-    env,
     secret,
-    ask,
     /** Writes a script that may be run, and returns its path. */
     script(name: string, text: string): string {
       const path = join(root, name);
@@ -96,32 +72,27 @@ export async function startScratchHub() {
       chmodSync(path, 0o755);
       return path;
     },
-    launch: (path: string, { key: idempotencyKey, ...more }: { key?: string; terminal?: boolean } = {}) =>
-      ask(
-        "POST",
-        RUNS,
-        { path, ...more },
-        idempotencyKey === undefined ? {} : { "idempotency-key": idempotencyKey },
-      ),
+    async launch(path: string, options?: LaunchOptions): Promise<Answer> {
+      const answer = await calls.launch(path, options);
+      if (typeof answer.json.run_id === "string") runIds.add(answer.json.run_id);
+      return answer;
+    },
     /** Launches what must start. */
-    async run(path: string, more?: { terminal?: boolean }): Promise<string> {
-      const { status, json } = await hub.launch(path, more);
+    async run(path: string, options?: LaunchOptions): Promise<string> {
+      const { status, json } = await hub.launch(path, options);
       if (status !== 201) throw new Error(`a launch was answered with ${status}: ${json.detail}`);
       return json.run_id;
     },
-    record: async (runId: string): Promise<RunRecord> => (await ask("GET", `${RUNS}/${runId}`)).json,
     ended: (runId: string): Promise<RunRecord> =>
       eventually(async () => {
         const record = await hub.record(runId);
         return record.ended_at === null ? undefined : record;
       }),
-    kill: (runId: string, order: object) => ask("POST", `${RUNS}/${runId}/kill`, order),
-    page: async (runId: string, query: string) => (await ask("GET", `${RUNS}/${runId}/logs?${query}`)).json,
     /** The whole log, in pages of so many bytes. */
     async log(runId: string, maxBytes = 65_536): Promise<string> {
       let text = "";
       for (let after = 0, more = true; more;) {
-        const page = await hub.page(runId, `after=${after}&max_bytes=${maxBytes}`);
+        const page = await hub.page(runId, { after, maxBytes });
         text += page.chunk;
         ({ offset: after, more } = page);
       }

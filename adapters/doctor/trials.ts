@@ -1,10 +1,8 @@
 import { existsSync, readFileSync, renameSync, symlinkSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
 
-import { processesOf } from "../../host-agent/executor/process-tree.ts";
-import { missingForTerminal } from "../../host-agent/executor/terminal-mode.ts";
-import type { Result } from "./examine.ts";
-import { fail, messageOf, pass, warn } from "./finding.ts";
+import { missingForTerminal, processesOf } from "../../host-agent/inspection.ts";
+import { fail, messageOf, pass, type Result, warn } from "./finding.ts";
 import { eventually, type ScratchHub, startScratchHub } from "./scratch-hub.ts";
 
 /** One promise of the product, tried out. It throws when the promise is broken. */
@@ -80,7 +78,7 @@ const TRIALS: readonly Trial[] = [
       // A hole: it takes no room on the disk.
       const id = await hub.run(hub.script("large.sh", `truncate -s ${GIBIBYTE} /proc/self/fd/1; echo end`));
       await hub.ended(id);
-      const page = await hub.page(id, `after=${GIBIBYTE}`);
+      const page = await hub.page(id, { after: GIBIBYTE });
       expect(page.chunk === "end\n" && page.more === false, `the page was ${JSON.stringify(page)}`);
     },
   },

@@ -1,7 +1,7 @@
-import { readFileSync, statfsSync } from "node:fs";
-import { dirname, join } from "node:path";
+import { statfsSync } from "node:fs";
+import { join } from "node:path";
 
-import { parseCatalogue } from "../../../host-agent/catalogue/recipes.ts";
+import { readCatalogue } from "../../../host-agent/inspection.ts";
 import { nearestFolder } from "../files.ts";
 import { type Check, fail, type Finding, pass, type Patient, warn } from "../finding.ts";
 
@@ -30,7 +30,7 @@ function lookAt(folder: string): Finding {
 
 function logDirs({ agent: { recipesFile } }: Patient): string[] {
   try {
-    const { recipes } = parseCatalogue(readFileSync(recipesFile, "utf8"), dirname(recipesFile));
+    const { recipes } = readCatalogue(recipesFile);
     return [...recipes.values()].flatMap(({ log_dir }) => log_dir ?? []);
   } catch {
     return [];

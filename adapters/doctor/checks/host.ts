@@ -3,7 +3,7 @@ import { readFileSync } from "node:fs";
 import { setTimeout as sleep } from "node:timers/promises";
 import { promisify } from "node:util";
 
-import { hasEnded, readStat } from "../../../host-agent/executor/process-identity.ts";
+import { processState, startTimeOf, unreadableProcFile } from "../../../host-agent/inspection.ts";
 import { type Check, type Finding, pass, warn } from "../finding.ts";
 
 const run = promisify(execFile);
@@ -16,7 +16,7 @@ export const host: Check = {
   name: "Host",
   async look({ env }) {
     // Without it nothing here can be seen, as the look at /proc says.
-    if (readStat(process.pid) === undefined) return [];
+    if (unreadableProcFile() !== undefined) return [];
     return [await reaping(), ...(await systemd(env["INVOCATION_ID"]))];
   },
 };
@@ -27,13 +27,11 @@ async function reaping(): Promise<Finding> {
     env: { PATH: "/usr/bin:/bin" },
   });
   const pid = Number(stdout);
-  const start = readStat(pid)?.startTime;
-  let stat = readStat(pid);
-  for (let looks = 0; stat?.startTime === start && stat !== undefined && looks < LOOKS; looks++) {
+  const start = startTimeOf(pid);
+  for (let looks = 0; processState(pid, start) !== "gone" && looks < LOOKS; looks++) {
     await sleep(LOOK_INTERVAL_MS);
-    stat = readStat(pid);
   }
-  if (stat === undefined || !hasEnded(stat)) return pass("Ended orphans are reaped.");
+  if (processState(pid, start) !== "zombie") return pass("Ended orphans are reaped.");
   return warn(
     "PID 1 does not reap ended orphans: zombies pile up, until no process can start.",
     "Start the container with --init (docker run --init), or use tini as its entry point.",

@@ -2,8 +2,7 @@ import { once } from "node:events";
 import { createServer } from "node:net";
 
 import { type Check, fail, messageOf, pass, warn } from "../finding.ts";
-
-const TIMEOUT_MS = 2_000;
+import { isHub } from "../hub-calls.ts";
 
 /** The address of the API: free, or served by this Hub already. */
 export const port: Check = {
@@ -18,7 +17,7 @@ export const port: Check = {
       await once(probe, "listening");
       return [pass(`${address} is free.`)];
     } catch (error) {
-      if ((error as NodeJS.ErrnoException).code === "EADDRINUSE" && (await isHub(address))) {
+      if ((error as NodeJS.ErrnoException).code === "EADDRINUSE" && (await isHub(loopbackOf(address)))) {
         return [pass(`${address} is served by a Hub.`)];
       }
       return [
@@ -33,16 +32,7 @@ export const port: Check = {
   },
 };
 
-async function isHub(address: string): Promise<boolean> {
-  const url = `http://${address.replace(/^0\.0\.0\.0|^\[::\]/, "127.0.0.1")}/healthz`;
-  try {
-    const response = await fetch(url, {
-      signal: AbortSignal.timeout(TIMEOUT_MS),
-      headers: { connection: "close" },
-    });
-    const health = (await response.json()) as { mode?: unknown };
-    return typeof health.mode === "string";
-  } catch {
-    return false;
-  }
+/** A server that listens on all addresses answers on loopback, too. */
+function loopbackOf(address: string): string {
+  return `http://${address.replace(/^0\.0\.0\.0|^\[::\]/, "127.0.0.1")}`;
 }

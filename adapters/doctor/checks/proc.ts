@@ -2,8 +2,7 @@ import { spawn } from "node:child_process";
 import { once } from "node:events";
 import { readFileSync } from "node:fs";
 
-import { currentBootId, readStat } from "../../../host-agent/executor/process-identity.ts";
-import { hasEnvironmentEntry, RUN_ID_VARIABLE } from "../../../host-agent/executor/process-tree.ts";
+import { isOfRun, runEnvironment, unreadableProcFile } from "../../../host-agent/inspection.ts";
 import { type Check, fail, pass, warn } from "../finding.ts";
 
 const MOUNT_ADVICE = "The service needs Linux with /proc mounted; in a container, do not mask it.";
@@ -12,12 +11,8 @@ const MOUNT_ADVICE = "The service needs Linux with /proc mounted; in a container
 export const proc: Check = {
   name: "/proc",
   async look() {
-    if (readStat(process.pid) === undefined) return [fail("/proc/self/stat cannot be read.", MOUNT_ADVICE)];
-    try {
-      currentBootId();
-    } catch {
-      return [fail("/proc/sys/kernel/random/boot_id cannot be read.", MOUNT_ADVICE)];
-    }
+    const unreadable = unreadableProcFile();
+    if (unreadable !== undefined) return [fail(`${unreadable} cannot be read.`, MOUNT_ADVICE)];
     return [
       pass("/proc tells of processes, and of this boot."),
       (await seesEnvironmentOfChild())
@@ -29,10 +24,10 @@ export const proc: Check = {
 };
 
 async function seesEnvironmentOfChild(): Promise<boolean> {
-  const child = spawn("/bin/sleep", ["10"], { env: { [RUN_ID_VARIABLE]: "doctor" }, stdio: "ignore" });
+  const child = spawn("/bin/sleep", ["10"], { env: runEnvironment("doctor"), stdio: "ignore" });
   try {
     await once(child, "spawn");
-    return hasEnvironmentEntry(child.pid!, `${RUN_ID_VARIABLE}=doctor`);
+    return isOfRun(child.pid!, "doctor");
   } catch {
     return false;
   } finally {

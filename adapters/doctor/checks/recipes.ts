@@ -1,14 +1,11 @@
-import { readFileSync } from "node:fs";
 import { dirname } from "node:path";
 
-import { buildEnvironment } from "../../../host-agent/executor/environment.ts";
-import { findProgram } from "../../../host-agent/executor/command.ts";
 import {
-  type Catalogue,
   type CatalogueRecipe,
-  parseCatalogue,
-} from "../../../host-agent/catalogue/recipes.ts";
-import { missingForTerminal } from "../../../host-agent/executor/terminal-mode.ts";
+  missingForTerminal,
+  missingProgram,
+  readCatalogue,
+} from "../../../host-agent/inspection.ts";
 import { isWritable, nearestFolder, statOf, strangersAt } from "../files.ts";
 import { type Check, fail, type Finding, messageOf, pass, type Patient } from "../finding.ts";
 
@@ -17,9 +14,9 @@ export const recipes: Check = {
   name: "Recipes",
   async look(patient) {
     const path = patient.agent.recipesFile;
-    let catalogue: Catalogue;
+    let found: CatalogueRecipe[];
     try {
-      catalogue = parseCatalogue(readFileSync(path, "utf8"), dirname(path));
+      found = [...readCatalogue(path).recipes.values()];
     } catch (error) {
       return [
         fail(
@@ -28,7 +25,6 @@ export const recipes: Check = {
         ),
       ];
     }
-    const found = [...catalogue.recipes.values()];
     const faults = (await Promise.all(found.map((recipe) => faultsOf(recipe, patient)))).flat();
     for (const place of [path, dirname(path)]) {
       const strangers = strangersAt(place);
@@ -47,16 +43,16 @@ export const recipes: Check = {
 };
 
 async function faultsOf(recipe: CatalogueRecipe, { env }: Patient): Promise<Finding[]> {
-  const { recipe_id: id, command, cwd, log_dir: logDir, terminal } = recipe;
+  const { recipe_id: id, cwd, log_dir: logDir, terminal } = recipe;
   const findings: Finding[] = [];
   if (!statOf(cwd)?.isDirectory()) {
     findings.push(fail(`Recipe ${id}: its folder ${cwd} is not there.`, "Make it, or mend its cwd."));
   }
-  try {
-    findProgram(command[0]!, cwd, buildEnvironment(env, "doctor", recipe.env));
-  } catch (error) {
-    const missing = `Recipe ${id}: ${(error as Error).message}.`;
-    findings.push(fail(missing, "Install it, or write its absolute path into the command."));
+  const missing = missingProgram(recipe, env);
+  if (missing !== undefined) {
+    findings.push(
+      fail(`Recipe ${id}: ${missing}.`, "Install it, or write its absolute path into the command."),
+    );
   }
   if (logDir !== undefined && !isWritable(nearestFolder(logDir))) {
     findings.push(

@@ -1,4 +1,4 @@
-import { openRunUser } from "../../../host-agent/executor/run-user.ts";
+import { openRunUser } from "../../../host-agent/inspection.ts";
 import { type Check, fail, messageOf, pass } from "../finding.ts";
 
 /** Whether runs can be started as the user that is to have them: without it the service does not start. */

@@ -1,4 +1,4 @@
-import { missingForTerminal } from "../../../host-agent/executor/terminal-mode.ts";
+import { missingForTerminal } from "../../../host-agent/inspection.ts";
 import { type Check, fail, type Finding, pass, warn } from "../finding.ts";
 
 /** The oldest Node that the product runs on, as package.json has it. */

@@ -1,8 +1,7 @@
-import { readFileSync } from "node:fs";
 import { dirname } from "node:path";
 
 import { readDoorConfig } from "../../../host-agent/config.ts";
-import { parseTrustFile } from "../../../host-agent/door/trusted-keys.ts";
+import { readTrustedKeyIds } from "../../../host-agent/inspection.ts";
 import { statOf, strangersAt } from "../files.ts";
 import { type Check, fail, messageOf, pass } from "../finding.ts";
 
@@ -33,7 +32,7 @@ export const trust: Check = {
       return [fail(`${folder} ${strangersBeside}: others may replace the trust file.`, advice)];
     }
     try {
-      const kids = parseTrustFile(readFileSync(path, "utf8")).keys.map(({ kid }) => kid);
+      const kids = readTrustedKeyIds(path);
       return [pass(`${path} trusts ${kids.length === 0 ? "nobody" : kids.join(", ")}.`)];
     } catch (error) {
       const advice = "Mend it, or start again with npm run keys -- agent-pair.";

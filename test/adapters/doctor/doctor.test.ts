@@ -6,7 +6,7 @@ import { createServer } from "node:net";
 import { expect, onTestFinished, test } from "vitest";
 
 import { makeAgentKey } from "../../../adapters/keys/agent-pair.ts";
-import { type Result } from "../../../adapters/doctor/examine.ts";
+import type { Result } from "../../../adapters/doctor/finding.ts";
 import { startScratchHub } from "../../../adapters/doctor/scratch-hub.ts";
 import { runTrials } from "../../../adapters/doctor/trials.ts";
 import { readStat } from "../../../host-agent/executor/process-identity.ts";
