@@ -125,7 +125,7 @@ function addRefusals(router: AppRouter): void {
     const allowed = methods.length === 0 || methods.includes("GET") ? ["GET", "HEAD", ...methods] : methods;
     const allow = [...new Set(allowed)].join(", ");
     router.all(path, (request) => {
-      throw new ApiProblem("method_not_allowed", `${request.method} is not allowed here, but ${allow}`, {
+      throw new ApiProblem("method_not_allowed", `${request.method} is not allowed here. Allowed: ${allow}`, {
         headers: { allow },
       });
     });
@@ -133,7 +133,7 @@ function addRefusals(router: AppRouter): void {
   router.all("*", () => {
     throw new ApiProblem(
       "route_not_found",
-      "There is no such route; /openapi.json lists them, and /docs shows them in a browser",
+      "This route does not exist. /openapi.json lists all routes; /docs shows them in a browser",
     );
   });
 }
@@ -146,9 +146,7 @@ function requestIdOf(request: Request): string {
 /** Anything but an ApiProblem is our own fault: the caller receives a bare 500, the log receives the cause. */
 function asProblem(thrown: unknown): ApiProblem {
   if (thrown instanceof ApiProblem) return thrown;
-  return new ApiProblem(
-    "internal",
-    "Something went wrong on our side; quote the request_id to the operator",
-    { cause: thrown },
-  );
+  return new ApiProblem("internal", "Something went wrong on our side. Send the request_id to the operator", {
+    cause: thrown,
+  });
 }

@@ -9,8 +9,7 @@ export const MAX_BODY_BYTES = 65_536;
 const BODY_TIMEOUT_MS = 10_000;
 
 /**
- * Reads a JSON body, at most MAX_BODY_BYTES of it and no longer than
- * BODY_TIMEOUT_MS. Throws `unsupported_media_type`, `body_too_large`,
+ * Reads a JSON body of at most MAX_BODY_BYTES, for at most BODY_TIMEOUT_MS. Throws `unsupported_media_type`, `body_too_large`,
  * `request_timeout` and `malformed_request`.
  */
 export async function readJsonBody(request: Request, optional: boolean): Promise<unknown> {
@@ -34,11 +33,11 @@ export async function readJsonBody(request: Request, optional: boolean): Promise
   }
   const bytes = await readBytes(request);
   if (bytes.length === 0 && optional) return {};
-  if (bytes.length === 0) throw new ApiProblem("malformed_request", "body: is missing; send a JSON object");
+  if (bytes.length === 0) throw new ApiProblem("malformed_request", "body: is missing. Send a JSON object");
   if (type === null) {
     throw new ApiProblem(
       "unsupported_media_type",
-      "header.content-type: is missing; it must be application/json",
+      "header.content-type: is missing. It must be application/json",
     );
   }
   return parseJson(bytes);
@@ -55,7 +54,7 @@ async function readBytes(request: Request): Promise<Uint8Array> {
   } catch (error) {
     reading.abort();
     if (error instanceof ApiProblem) throw error;
-    throw new ApiProblem("malformed_request", "body: broke off before its end", { cause: error });
+    throw new ApiProblem("malformed_request", "body: ended before it was complete", { cause: error });
   }
 }
 
@@ -85,7 +84,7 @@ function tooSlow(): ApiProblem {
   });
 }
 
-/** Without `Connection: close`: a connection that closes while the client still sends loses the answer. */
+/** Without `Connection: close`: closing the connection while the client still sends would lose the answer. */
 function tooLarge(): ApiProblem {
   return new ApiProblem("body_too_large", `body: must be at most ${MAX_BODY_BYTES} bytes`);
 }

@@ -1,23 +1,23 @@
 import { within } from "../host-agent/protocol/within.ts";
 
 /**
- * The store the edge remembers in, asked for no more than Workers KV can give: a
- * read may be stale, a write may get lost, and of two racing writes either may
- * win. So nothing here may be the guard of an effect.
+ * The store in which the edge keeps replays. It promises no more than Workers KV:
+ * a read may be stale, a write may be lost, and of two concurrent writes either may
+ * win. So no effect may depend on it.
  */
 export interface KV {
-  /** The value, or undefined when there is none or its time is over. */
+  /** The value; undefined when the key does not exist or has expired. */
   get(key: string): Promise<string | undefined>;
   /** Throws RangeError when `ttlSeconds` is under MIN_TTL_SECONDS. */
   put(key: string, value: string, options: { ttlSeconds: number }): Promise<void>;
 }
 
-/** Workers KV keeps nothing for less. */
+/** The shortest time that Workers KV accepts. */
 export const MIN_TTL_SECONDS = 60;
 
-/** Throws RangeError for a time that Workers KV would refuse; every implementation asks here. */
+/** Throws RangeError for a time that Workers KV would refuse. Every implementation calls it. */
 export function checkTtl(ttlSeconds: number): void {
-  // Not `<`, for which NaN would do.
+  // Not `<`, which NaN would pass.
   if (!(ttlSeconds >= MIN_TTL_SECONDS)) {
     throw new RangeError(`ttlSeconds is ${ttlSeconds}; the least is ${MIN_TTL_SECONDS}`);
   }

@@ -94,7 +94,7 @@ function refusalFor(error: unknown, address: string | undefined, { failuresPerAd
   if (retryAfterSeconds === 0) return error;
   return new ApiProblem(
     "rate_limited",
-    "Too many requests without a valid API key come from this address; check the key before you try again",
+    "Too many requests without a valid API key from this address. Check the key, then try again",
     { retryAfterSeconds },
   );
 }
@@ -102,7 +102,7 @@ function refusalFor(error: unknown, address: string | undefined, { failuresPerAd
 function limitKey({ name }: Principal, { perKey }: Limits): void {
   const retryAfterSeconds = perKey?.take(name) ?? 0;
   if (retryAfterSeconds === 0) return;
-  throw new ApiProblem("rate_limited", `The API key ${name} makes too many requests; try again later`, {
+  throw new ApiProblem("rate_limited", `Too many requests with the API key ${name}. Retry later`, {
     retryAfterSeconds,
   });
 }

@@ -33,7 +33,7 @@ export function parse(
 
 function refuseNames(path: PropertyKey[], names: readonly string[], errors: FieldError[]): void {
   for (const name of names) {
-    errors.push({ path: [...path, clipName(name)].join("."), message: "is not known here" });
+    errors.push({ path: [...path, clipName(name)].join("."), message: "unknown field" });
   }
 }
 

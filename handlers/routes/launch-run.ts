@@ -42,11 +42,11 @@ const LAUNCH_RESPONSE: Route["response"] = {
     },
     {
       name: "Hub-Stale",
-      description: "`true` when the host could not be asked, and the record is the one of the launch.",
+      description: "`true` when the host could not be reached, and the record is the one of the launch.",
       schema: z.literal("true"),
     },
   ],
-  others: { 200: { description: "What the launch would come to, for a `dry_run`", body: LaunchPreview } },
+  others: { 200: { description: "A preview of the launch, for a `dry_run`", body: LaunchPreview } },
 };
 
 const LAUNCH_PROBLEMS: ProblemCode[] = [

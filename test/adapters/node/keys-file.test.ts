@@ -187,12 +187,12 @@ test.for([
   [
     "with a key that can be guessed",
     JSON.stringify({ keys: [ALL, { name: "b", key: SECRET.slice(0, 15), scopes: ["*"] }] }),
-    "keys.1.key: must have at least 16 characters, or it can be guessed; `npm run keys -- create` makes a good one",
+    "keys.1.key: must have at least 16 characters, or it can be guessed. Create one with `npm run keys -- create`",
   ],
   [
     "with the sample key of the API document",
     JSON.stringify({ keys: [{ name: "acme-prod", key: "sk_live_LONG_RANDOM_STRING", scopes: ["*"] }] }),
-    "keys.0.key: must not be the sample of the documents",
+    "keys.0.key: must not be the sample key of the documentation",
   ],
   [
     "with a scope that is none",
