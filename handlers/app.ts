@@ -1,3 +1,6 @@
+// handlers/ is the stateless edge: the public API as one fetch function that runs on any platform. Belongs here: what a
+// request needs from authentication to its answer, except the platform itself, which comes in through Deps. One route is one
+// file in routes/. It may import host-agent/protocol/ only: no node:, no process, no adapters/.
 import { type IRequestStrict, Router } from "itty-router";
 
 import { ApiProblem } from "../host-agent/protocol/problem.ts";

@@ -4,11 +4,11 @@ import { createServer } from "node:net";
 import { type Check, fail, messageOf, pass, warn } from "../finding.ts";
 import { isHub } from "../hub-calls.ts";
 
-/** The address of the API: free, or served by this Hub already. */
+/** The address of the API: free, or in use by a Hub. */
 export const port: Check = {
   name: "Port",
   async look({ node }) {
-    if (node === undefined) return [warn("It was not looked at.", "Mend the settings first.")];
+    if (node === undefined) return [warn("It was not checked.", "Fix the settings first.")];
     const { host, port: number } = node;
     const address = `${host.includes(":") ? `[${host}]` : host}:${number}`;
     const probe = createServer();
@@ -23,7 +23,7 @@ export const port: Check = {
       return [
         fail(
           `Nothing can listen on ${address}: ${messageOf(error)}.`,
-          "Set HUB_HOST and HUB_PORT to an address of this machine that is free.",
+          "Set HUB_HOST and HUB_PORT to a free address of this machine.",
         ),
       ];
     } finally {
