@@ -1,5 +1,5 @@
 // adapters/workers/ runs the handlers as a Cloudflare Worker. Belongs here: what Workers provide for them, such as bindings,
-// secrets and KV. It may import handlers/ and host-agent/protocol/ only: no node:.
+// secrets and KV. It may import handlers/, host-agent/protocol/ and other files that run on any platform: no node:.
 import * as z from "zod";
 
 import { agentClient } from "../../handlers/agent-client.ts";
