@@ -95,35 +95,21 @@ test("the doctor passes next to a running server, and does not disturb it", asyn
   expect(await hub.log(run)).toBe("hello\n");
 });
 
-test(
-  "the doctor fails without /proc",
-  needs(MAY_UNMOUNT, "unshare may not mount here"),
-  async () => {
-    const { env } = await install();
-    const command = 'mount -t tmpfs none /proc && exec "$@"';
-    const inside = [
-      "--mount",
-      "sh",
-      "-c",
-      command,
-      "sh",
-      process.execPath,
-      DOCTOR,
-      "--checks-only",
-      "--json",
-    ];
-    const { stdout } = spawnSync("unshare", inside, { env, encoding: "utf8" });
-    const { ok, results } = JSON.parse(stdout) as { ok: boolean; results: Result[] };
-    expect(ok).toBe(false);
-    expect(failuresOf(results)).toMatchObject([
-      {
-        name: "/proc",
-        says: expect.stringContaining("cannot be read"),
-        advice: expect.stringMatching(/mounted/),
-      },
-    ]);
-  },
-);
+test("the doctor fails without /proc", needs(MAY_UNMOUNT, "unshare may not mount here"), async () => {
+  const { env } = await install();
+  const command = 'mount -t tmpfs none /proc && exec "$@"';
+  const inside = ["--mount", "sh", "-c", command, "sh", process.execPath, DOCTOR, "--checks-only", "--json"];
+  const { stdout } = spawnSync("unshare", inside, { env, encoding: "utf8" });
+  const { ok, results } = JSON.parse(stdout) as { ok: boolean; results: Result[] };
+  expect(ok).toBe(false);
+  expect(failuresOf(results)).toMatchObject([
+    {
+      name: "/proc",
+      says: expect.stringContaining("cannot be read"),
+      advice: expect.stringMatching(/mounted/),
+    },
+  ]);
+});
 
 test("the doctor fails on a port that another program uses", async () => {
   const { env } = await install();
