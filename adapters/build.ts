@@ -1,3 +1,4 @@
+// npm run build: bundles the pages of adapters/console/ and adapters/api-docs/ into adapters/dist/.
 import { createHash } from "node:crypto";
 import { existsSync } from "node:fs";
 import { mkdir, readdir, readFile, rename, rm, writeFile } from "node:fs/promises";
@@ -10,7 +11,7 @@ import { build, type BuildOptions } from "esbuild";
 
 import { PAGES_FOLDER } from "./node/assets-folder.ts";
 
-/** What a page is made of: a template that names its script and style, and their sources. */
+/** The sources of a page: a template that names its script and style, and these two. */
 interface Page {
   name: "console" | "docs";
   folder: string;
@@ -19,14 +20,14 @@ interface Page {
   options: BuildOptions;
 }
 
-/** A page as it is to stand in the folder. */
+/** A page as it is written to the folder. */
 interface BuiltPage {
   name: Page["name"];
   html: Buffer;
   files: ReadonlyMap<string, Uint8Array>;
 }
 
-/** How the name of a file ends that is being written. */
+/** The suffix of a file that is being written. */
 const DRAFT = ".tmp";
 const EX_CANTCREAT = 73; // sysexits(3)
 
@@ -47,7 +48,7 @@ const PAGES: Page[] = [
     script: "main.ts",
     style: "style.css",
     options: {
-      // Swagger UI comes with short names; its licences travel with it.
+      // Swagger UI has short names already. Its licences must stay with it.
       minifyWhitespace: true,
       footer: {
         js: await readFile(join(swaggerFolder, "swagger-ui-es-bundle.js.LICENSE.txt"), "utf8"),
@@ -56,7 +57,7 @@ const PAGES: Page[] = [
   },
 ];
 
-/** Builds the console and the API reference into adapters/dist, under fingerprinted names; writes only what is not there. */
+/** Builds the console and the API reference into adapters/dist, under fingerprinted names. Writes only the files that do not exist. */
 const built = await Promise.all(PAGES.map(buildPage));
 try {
   await mkdir(PAGES_FOLDER, { recursive: true });
@@ -69,16 +70,16 @@ try {
 } catch (error) {
   const { code } = error as NodeJS.ErrnoException;
   if (code === undefined) throw error;
-  const isFormerThere = PAGES.every(({ name }) => existsSync(join(PAGES_FOLDER, `${name}.html`)));
-  const rest = isFormerThere ? "the pages of a former build are served" : "and there is no former build";
+  const hasFormer = PAGES.every(({ name }) => existsSync(join(PAGES_FOLDER, `${name}.html`)));
+  const rest = hasFormer ? "The pages of the last build are served" : "No earlier build exists";
   console.error(
-    `The console and the reference cannot be written to ${PAGES_FOLDER}: ${code}; ${rest}. ` +
-      "`npm run build`, as the owner of that folder, builds them",
+    `The console and the reference cannot be written to ${PAGES_FOLDER}: ${code}. ${rest}. ` +
+      "Run `npm run build` as the owner of that folder",
   );
-  if (!isFormerThere) process.exitCode = EX_CANTCREAT;
+  if (!hasFormer) process.exitCode = EX_CANTCREAT;
 }
 
-/** The page's HTML, and what it refers to by names that are made of the content. */
+/** The page's HTML, and its files under names that are made of their content. */
 async function buildPage({ name, folder, script, style, options }: Page): Promise<BuiltPage> {
   const { outputFiles = [] } = await build({
     entryPoints: { [name]: join(folder, script), [`${name}-style`]: join(folder, style) },
@@ -109,7 +110,7 @@ async function buildPage({ name, folder, script, style, options }: Page): Promis
   return { name, html: Buffer.from(html), files };
 }
 
-/** Returns the names of the files that the page consists of. */
+/** Writes a page. Returns the names of its files. */
 async function writePage({ name, html, files }: BuiltPage): Promise<string[]> {
   const written = await Promise.all([...files].map(([file, bytes]) => writeWithBrotli(file, bytes)));
   const path = join(PAGES_FOLDER, `${name}.html`);
@@ -120,7 +121,7 @@ async function writePage({ name, html, files }: BuiltPage): Promise<string[]> {
 
 async function writeWithBrotli(name: string, bytes: Uint8Array): Promise<string[]> {
   const path = join(PAGES_FOLDER, name);
-  // The name is made of the content: what is there is the same.
+  // The name is made of the content: a file that exists is the same.
   if (!existsSync(path)) await replaceFile(path, bytes);
   if (!existsSync(`${path}.br`)) {
     const params = { [constants.BROTLI_PARAM_QUALITY]: bytes.length > 500_000 ? 8 : 11 };
@@ -129,7 +130,7 @@ async function writeWithBrotli(name: string, bytes: Uint8Array): Promise<string[
   return [name, `${name}.br`];
 }
 
-/** A server that reads the file meanwhile gets the old one or the new one, never a half. */
+/** A server that reads the file at the same time gets the old one or the new one, never a part. */
 async function replaceFile(path: string, bytes: Uint8Array): Promise<void> {
   const temporary = `${path}.${process.pid}${DRAFT}`;
   await writeFile(temporary, bytes);

@@ -12,9 +12,9 @@ import { agentError } from "./agent-problems.ts";
 import type { AgentAnswer, AgentCall, AgentTransport } from "./agent-transport.ts";
 
 /**
- * The host-agent at the other end of a line, one method for each of its routes.
- * Beside the agent's own problems every method throws those of the transport,
- * and `agent_error` when the answer is not what the protocol says.
+ * The host-agent behind a transport, one method for each of its routes. Every
+ * method throws the agent's own problems, those of the transport, and
+ * `agent_error` when an answer does not follow the protocol.
  */
 export function agentClient(transport: AgentTransport): Agent {
   async function exchange(call: AgentCall): Promise<AgentAnswer> {
@@ -87,7 +87,7 @@ function countHeader({ headers }: AgentAnswer, name: string): number {
   return Number(value);
 }
 
-/** What the agent says of its own failures. */
+/** The agent's problem, as it is sent. */
 const AgentProblem = z.object({
   code: z.custom<ProblemCode>(isProblemCode),
   detail: z.string(),
@@ -96,11 +96,11 @@ const AgentProblem = z.object({
   retry_after: z.int().optional(),
 });
 
-/** The agent's own problem; whatever is none is a fault between us and it. */
+/** The agent's own problem; any other answer is a fault between edge and agent. */
 function problemOf({ status, json }: AgentAnswer): ApiProblem {
   const parsed = AgentProblem.safeParse(json);
   if (!parsed.success || parsed.data.code === "internal" || parsed.data.code === "unauthenticated") {
-    return agentError(new Error(`the agent answered ${status} ${parsed.data?.code ?? "and no problem"}`));
+    return agentError(new Error(`the agent answered ${status} ${parsed.data?.code ?? "without a problem"}`));
   }
   const { code, detail, errors, size, retry_after } = parsed.data;
   return new ApiProblem(code, detail, {

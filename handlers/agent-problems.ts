@@ -2,9 +2,9 @@ import { ApiProblem } from "../host-agent/protocol/problem.ts";
 
 const RETRY_AFTER_SECONDS = 2;
 
-/** The agent could not be reached, or somebody between us and it says so. */
+/** The agent cannot be reached, or a gateway in front of it reports that. */
 export function agentUnavailable(cause: unknown): ApiProblem {
-  return new ApiProblem("agent_unavailable", "The host cannot be reached; its runs go on. Try again", {
+  return new ApiProblem("agent_unavailable", "The host cannot be reached. Its runs continue. Try again", {
     retryAfterSeconds: RETRY_AFTER_SECONDS,
     cause,
   });
@@ -12,16 +12,20 @@ export function agentUnavailable(cause: unknown): ApiProblem {
 
 /** The agent has not answered in time. */
 export function agentTimeout(cause: unknown): ApiProblem {
-  return new ApiProblem("agent_timeout", "The host did not answer in time; its runs go on. Try again", {
+  return new ApiProblem("agent_timeout", "The host did not answer in time. Its runs continue. Try again", {
     retryAfterSeconds: RETRY_AFTER_SECONDS,
     cause,
   });
 }
 
-/** What came was no answer of the agent, or one that says that it failed. */
+/** The answer is not one of the agent, or reports that the agent failed. */
 export function agentError(cause: unknown): ApiProblem {
-  return new ApiProblem("agent_error", "The host gave no usable answer; the operator's log says more", {
-    retryAfterSeconds: RETRY_AFTER_SECONDS,
-    cause,
-  });
+  return new ApiProblem(
+    "agent_error",
+    "The host gave no usable answer. The operator finds the cause in the log",
+    {
+      retryAfterSeconds: RETRY_AFTER_SECONDS,
+      cause,
+    },
+  );
 }

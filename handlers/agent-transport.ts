@@ -6,58 +6,59 @@ import { agentError, agentTimeout, agentUnavailable } from "./agent-problems.ts"
 /** One call of the agent's API as data. */
 export interface AgentCall {
   method: "GET" | "POST";
-  /** Below /agent/v1, with its query. */
+  /** Under /agent/v1, with its query. */
   path: string;
   /** JSON; undefined for a call without a body. */
   body?: unknown;
-  /** How long the agent may take beyond the usual, in milliseconds. */
+  /** How much longer than usual the agent may take, in milliseconds. */
   extraMs?: number;
-  /** Aborts when nobody waits for the answer any more. */
+  /** Aborts when the client has closed the connection. */
   signal?: AbortSignal | undefined;
 }
 
-/** What the agent answers: JSON, or the bytes of a log. */
+/** The agent's answer: JSON, or the bytes of a log. */
 export interface AgentAnswer {
   status: number;
-  /** By their lower-case names. */
+  /** Keyed by their lower-case names. */
   headers?: Readonly<Record<string, string>>;
   json?: unknown;
   bytes?: Uint8Array;
 }
 
-/** Carries a call to the agent and its answer back. */
+/** Sends a call to the agent and returns its answer. */
 export type AgentTransport = (call: AgentCall) => Promise<AgentAnswer>;
 
 /** The platform's fetch, or anything shaped like it: a service binding, a socket. */
 export type Fetch = (request: Request) => Promise<Response>;
 
+/** An agent that is reached over HTTP. */
 export interface RemoteAgent {
-  /** Where the agent's API lies; only its form matters when `fetch` goes elsewhere. */
+  /** The origin of the agent's API. Any origin will do when `fetch` does not use it. */
   url: string;
   fetch: Fetch;
-  /** Signs a request for the agent's door; left out where there is no door. */
+  /** Signs a request; omitted when the agent does not authenticate its callers. */
   sign?: SignRequest;
   timeoutMs?: number;
 }
 
 const DEFAULT_TIMEOUT_MS = 15_000;
-/** Before the second attempt, so that an agent that is being restarted has a chance. */
+/** Before the second attempt, so that an agent that restarts can answer it. */
 const RETRY_PAUSE_MS = 100;
-/** An agent that has just started takes nothing signed in a second in which an earlier one was at work. */
+/** An agent that has just started refuses a signature from a second in which an earlier agent still ran. */
 const NEXT_SECOND_PAUSE_MS = 1_050;
 /** Far above the longest answer: a page of a log is 1 MiB, a list of 500 runs with the longest arguments 33 MiB. */
 const MAX_ANSWER_BYTES = 67_108_864;
-/** What proxies and tunnels answer when the agent behind them is out of reach; 52x and 530 are Cloudflare's own. */
+/** The statuses of proxies and tunnels that cannot reach the agent; 52x and 530 are Cloudflare's. */
 const GATEWAY_STATUS = /^(?:502|503|504|52\d|530)$/;
 
 /**
- * Carries calls over HTTP, each signed. What is lost or cut off is tried once
- * more; then it throws `agent_unavailable`, `agent_timeout` or `agent_error`.
+ * Sends calls over HTTP, each signed. A call whose request or answer is lost is
+ * tried once more; then it throws `agent_unavailable`, `agent_timeout` or `agent_error`.
  */
 export function httpTransport(agent: RemoteAgent): AgentTransport {
   const { sign } = agent;
 
-  /** A second attempt is safe for every call: a GET changes nothing, a launch has its token, a kill is one. */
+  /** A second attempt is safe for every call: a GET changes nothing, a launch has its token, and a kill may be repeated. */
   async function send(call: AgentCall): Promise<AgentAnswer> {
     const again = async (pauseMs: number): Promise<AgentAnswer> => {
       await pause(pauseMs, call.signal);
@@ -87,7 +88,7 @@ export function httpTransport(agent: RemoteAgent): AgentTransport {
 async function attempt({ url, fetch, sign, timeoutMs }: RemoteAgent, call: AgentCall): Promise<AgentAnswer> {
   const { method, body, extraMs = 0, signal } = call;
   const timeout = AbortSignal.timeout((timeoutMs ?? DEFAULT_TIMEOUT_MS) + extraMs);
-  // As a Request writes it (`'` as %27): what is signed must be what is sent.
+  // As a Request writes it (`'` as %27): the signed URL must be the sent one.
   const target = new URL(`${url}/agent/v1${call.path}`).href;
   const bytes = body === undefined ? undefined : encode(JSON.stringify(body));
   const unsigned = new Headers(bytes && { "content-type": "application/json" });
@@ -97,7 +98,7 @@ async function attempt({ url, fetch, sign, timeoutMs }: RemoteAgent, call: Agent
     const request = new Request(target, {
       method,
       headers,
-      // Elsewhere nobody has any business with what was signed for the agent.
+      // No other server may receive a request that was signed for the agent.
       redirect: "manual",
       signal: signal ? AbortSignal.any([timeout, signal]) : timeout,
       ...(bytes && { body: bytes }),
@@ -125,7 +126,7 @@ function isJson(type: string | undefined): boolean {
   return /^application\/json\b/.test(type ?? "");
 }
 
-/** Undefined for what is not JSON: no schema of ours takes that. */
+/** Undefined when the bytes are not JSON: no schema accepts that. */
 function parse(bytes: Uint8Array): unknown {
   try {
     return JSON.parse(new TextDecoder().decode(bytes));
@@ -134,12 +135,12 @@ function parse(bytes: Uint8Array): unknown {
   }
 }
 
-/** Copied, because not every platform's types say that the encoder's buffer is never a shared one. */
+/** Copied, because the types of some platforms allow the encoder's buffer to be a shared one. */
 function encode(text: string): Uint8Array<ArrayBuffer> {
   return new Uint8Array(new TextEncoder().encode(text));
 }
 
-/** Resolves after the time, or as soon as the client hangs up. */
+/** Resolves after the time, or as soon as the client closes the connection. */
 function pause(ms: number, signal: AbortSignal | undefined): Promise<void> {
   return new Promise((resolve) => {
     const timer = setTimeout(resolve, ms);
@@ -151,7 +152,7 @@ function pause(ms: number, signal: AbortSignal | undefined): Promise<void> {
   });
 }
 
-/** True for what the HTTP parser of Node could make nothing of: somebody answers there, but not our agent. */
+/** True for an answer that Node's HTTP parser rejects: another server than the agent answers there. */
 function isNotHttp(error: unknown): boolean {
   for (let cause = error; cause instanceof Error; cause = cause.cause) {
     if (String((cause as { code?: unknown }).code).startsWith("HPE_")) return true;
@@ -159,7 +160,7 @@ function isNotHttp(error: unknown): boolean {
   return false;
 }
 
-/** True for an answer that somebody between us and the agent gave in its place. */
+/** True for an answer of a gateway in front of the agent. */
 function isOfGateway({ status, json }: AgentAnswer): boolean {
   return (
     GATEWAY_STATUS.test(String(status)) && !isProblemCode((json as { code?: unknown } | undefined)?.code)

@@ -1,12 +1,13 @@
 import { ApiProblem } from "../host-agent/protocol/problem.ts";
 import { isLoopback } from "./loopback.ts";
 
+/** What a key can be allowed to do. */
 export const SCOPES = ["pipelines:read", "pipelines:write", "scripts:read", "scripts:write"] as const;
 export type Scope = (typeof SCOPES)[number];
 /** Grants every scope. */
 export const ALL_SCOPES = "*";
 
-/** A key as it is kept in memory: never the key itself. */
+/** What is kept in memory about a key: never the key itself. */
 export interface KeyEntry {
   name: string;
   scopes: readonly string[];
@@ -15,33 +16,35 @@ export interface KeyEntry {
 }
 
 /**
- * The keys that are in force. `enforced` looks one up by the SHA-256, in hex, of
- * what was presented: comparing digests tells an attacker nothing about the key.
- * `dev` serves everybody, or with `localOnly` everybody but pages of other
- * sites in a browser of this machine. `unavailable` serves nobody.
+ * The keys in force. `enforced` finds a key by the SHA-256, in hex, of the presented
+ * one: the time that it takes to compare digests reveals nothing about the key.
+ * `dev` serves everyone; with `localOnly` it refuses pages of other sites in a
+ * browser on this machine. `unavailable` serves no one.
  */
 export type KeyRing = (
   | { mode: "dev"; localOnly?: boolean }
   | { mode: "enforced"; keys: ReadonlyMap<string, KeyEntry> }
   | { mode: "unavailable" }
 ) & {
-  /** What is wrong with the keys, in a sentence without paths, for /healthz. */
+  /** What is wrong with the keys, as a sentence without paths, for /healthz. */
   problem?: string;
 };
 
-/** Who asks. */
+/** The caller. */
 export interface Principal {
   name: string;
   dev: boolean;
 }
 
+/** SHA-256 in hex. */
 export type Digest = (text: string) => string | Promise<string>;
 
 const MAX_KEY_LENGTH = 512;
 
 /**
- * Who sends this request, and may they do what needs `scope`? Throws
- * `unauthenticated` and `insufficient_scope` with the challenge of RFC 6750.
+ * Authenticates a request and checks that its key has `scope`. Throws
+ * `unauthenticated` and `insufficient_scope` with the challenge of RFC 6750,
+ * `keys_unavailable` and `local_only`.
  */
 export async function authorize(
   request: Request,
@@ -55,23 +58,23 @@ export async function authorize(
   if (ring.mode === "unavailable") {
     throw new ApiProblem(
       "keys_unavailable",
-      "The API keys cannot be read, so nobody is let in; the operator's log says why",
+      "The API keys cannot be read, so every request is refused. The operator finds the cause in the log",
       { retryAfterSeconds: 10 },
     );
   }
   const entry = ring.keys.get(await digest(presentedKey(request)));
-  if (!entry) throw unauthenticated("The API key is not known here; check it, or ask the operator", INVALID);
+  if (!entry) throw unauthenticated("The API key is unknown. Check it, or ask the operator", INVALID);
   if (entry.expiresAt !== undefined && entry.expiresAt <= now) {
     const when = new Date(entry.expiresAt).toISOString();
     throw unauthenticated(
-      `The API key ${entry.name} expired at ${when}; ask the operator for a new one`,
+      `The API key ${entry.name} expired at ${when}. Ask the operator for a new one`,
       INVALID,
     );
   }
   if (!entry.scopes.includes(scope) && !entry.scopes.includes(ALL_SCOPES)) {
     throw new ApiProblem(
       "insufficient_scope",
-      `The API key ${entry.name} does not have the scope ${scope}; ask the operator for a key with it`,
+      `The API key ${entry.name} does not have the scope ${scope}. Ask the operator for a key that has it`,
       {
         headers: { "www-authenticate": `Bearer realm="hub", error="insufficient_scope", scope="${scope}"` },
       },
@@ -81,18 +84,18 @@ export async function authorize(
 }
 
 /**
- * Listening on loopback keeps other hosts out, but not a page that a browser on
- * this machine has open: it can post here, and read too once its own name
- * resolves to 127.0.0.1. Its requests carry that name as Host, say `cross-site`
- * (Fetch Metadata, www.w3.org/TR/fetch-metadata), or name it as their Origin.
- * Nor does it keep out whom a proxy on this machine lets in.
+ * A server that listens on loopback is out of reach for other hosts, but not for a
+ * web page in a browser on this machine: the page can post to it, and also read
+ * once the page's own name resolves to 127.0.0.1. Such requests have that name as
+ * Host or Origin, or say `cross-site` (Fetch Metadata,
+ * www.w3.org/TR/fetch-metadata). A proxy on this machine also lets others in.
  */
 function refuseOtherSites(request: Request): void {
   const fault = foreignness(request);
   if (fault === undefined) return;
   throw new ApiProblem(
     "local_only",
-    `${fault}; a Hub without API keys serves only its own machine. Create a key, or set HUB_ALLOW_OPEN=1`,
+    `${fault}. A Hub without API keys serves only its own machine. Create a key, or set HUB_ALLOW_OPEN=1`,
   );
 }
 
@@ -109,7 +112,7 @@ function foreignness({ url, headers }: Request): string | undefined {
   return forwarded && `header.${forwarded}: the request comes through a proxy`;
 }
 
-/** What proxies add (RFC 9110, 7.6.3; RFC 7239; and those before it): behind one, everybody is on loopback. */
+/** Headers that proxies add (RFC 9110, 7.6.3; RFC 7239; and earlier ones): behind a proxy every client seems to be on loopback. */
 const FORWARDED = [
   "forwarded",
   "via",

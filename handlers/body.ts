@@ -1,4 +1,6 @@
 import { ApiProblem } from "../host-agent/protocol/problem.ts";
+import { readAtMost } from "../host-agent/protocol/read-bytes.ts";
+import { within } from "../host-agent/protocol/within.ts";
 import { parseStrictJson } from "./strict-json.ts";
 
 /** The largest request body, in bytes. */
@@ -7,8 +9,7 @@ export const MAX_BODY_BYTES = 65_536;
 const BODY_TIMEOUT_MS = 10_000;
 
 /**
- * Reads a JSON body, at most MAX_BODY_BYTES of it and no longer than
- * BODY_TIMEOUT_MS. Throws `unsupported_media_type`, `body_too_large`,
+ * Reads a JSON body of at most MAX_BODY_BYTES, for at most BODY_TIMEOUT_MS. Throws `unsupported_media_type`, `body_too_large`,
  * `request_timeout` and `malformed_request`.
  */
 export async function readJsonBody(request: Request, optional: boolean): Promise<unknown> {
@@ -32,11 +33,11 @@ export async function readJsonBody(request: Request, optional: boolean): Promise
   }
   const bytes = await readBytes(request);
   if (bytes.length === 0 && optional) return {};
-  if (bytes.length === 0) throw new ApiProblem("malformed_request", "body: is missing; send a JSON object");
+  if (bytes.length === 0) throw new ApiProblem("malformed_request", "body: is missing. Send a JSON object");
   if (type === null) {
     throw new ApiProblem(
       "unsupported_media_type",
-      "header.content-type: is missing; it must be application/json",
+      "header.content-type: is missing. It must be application/json",
     );
   }
   return parseJson(bytes);
@@ -47,63 +48,24 @@ function isJson(type: string): boolean {
 }
 
 async function readBytes(request: Request): Promise<Uint8Array> {
-  const { promise: tooLate, reject } = Promise.withResolvers<never>();
-  const timer = setTimeout(() => {
-    reject(
-      new ApiProblem("request_timeout", `body: did not arrive within ${BODY_TIMEOUT_MS / 1000} seconds`, {
-        headers: { connection: "close" },
-      }),
-    );
-  }, BODY_TIMEOUT_MS);
+  const reading = new AbortController();
   try {
-    // A declared length, which has been looked at, is the body's (RFC 9112, 6.3): no stream need be made of it.
-    const isDeclared = request.headers.has("content-length");
-    const bytes = isDeclared
-      ? new Uint8Array(await Promise.race([request.arrayBuffer(), tooLate]))
-      : await readStream(request.body, tooLate);
-    if (bytes.length > MAX_BODY_BYTES) throw tooLarge();
-    return bytes;
+    return await within(BODY_TIMEOUT_MS, () => readWhole(request, reading.signal), tooSlow);
   } catch (error) {
+    reading.abort();
     if (error instanceof ApiProblem) throw error;
-    throw new ApiProblem("malformed_request", "body: broke off before its end", { cause: error });
-  } finally {
-    clearTimeout(timer);
+    throw new ApiProblem("malformed_request", "body: ended before it was complete", { cause: error });
   }
 }
 
-/** Reads a little more than MAX_BODY_BYTES at most. */
-async function readStream(
-  body: ReadableStream<Uint8Array> | null,
-  tooLate: Promise<never>,
-): Promise<Uint8Array> {
-  if (!body) return new Uint8Array();
-  const reader = body.getReader();
-  try {
-    const chunks: Uint8Array[] = [];
-    let length = 0;
-    for (;;) {
-      const { done, value } = await Promise.race([reader.read(), tooLate]);
-      if (done) return concat(chunks, length);
-      length += value.length;
-      if (length > MAX_BODY_BYTES) throw tooLarge();
-      chunks.push(value);
-    }
-  } catch (error) {
-    // Not awaited: a client that sends slowly would hold us up here again.
-    reader.cancel().catch(() => undefined);
-    throw error;
-  }
-}
-
-function concat(chunks: Uint8Array[], length: number): Uint8Array {
-  if (chunks.length === 1) return chunks[0]!;
-  const all = new Uint8Array(length);
-  let offset = 0;
-  for (const chunk of chunks) {
-    all.set(chunk, offset);
-    offset += chunk.length;
-  }
-  return all;
+async function readWhole(request: Request, signal: AbortSignal): Promise<Uint8Array> {
+  // A declared length, which was checked above, is the body's (RFC 9112, 6.3): it needs no stream, which costs more.
+  const isDeclared = request.headers.has("content-length");
+  const bytes = isDeclared
+    ? new Uint8Array(await request.arrayBuffer())
+    : await readAtMost(request, MAX_BODY_BYTES, signal);
+  if (bytes === undefined || bytes.length > MAX_BODY_BYTES) throw tooLarge();
+  return bytes;
 }
 
 function parseJson(bytes: Uint8Array): unknown {
@@ -116,7 +78,13 @@ function parseJson(bytes: Uint8Array): unknown {
   return parseStrictJson(text);
 }
 
-/** Without `Connection: close`: a connection that closes while the client still sends loses the answer. */
+function tooSlow(): ApiProblem {
+  return new ApiProblem("request_timeout", `body: did not arrive within ${BODY_TIMEOUT_MS / 1000} seconds`, {
+    headers: { connection: "close" },
+  });
+}
+
+/** Without `Connection: close`: closing the connection while the client still sends would lose the answer. */
 function tooLarge(): ApiProblem {
   return new ApiProblem("body_too_large", `body: must be at most ${MAX_BODY_BYTES} bytes`);
 }

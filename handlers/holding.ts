@@ -1,14 +1,14 @@
-/** Who may end the holding of a request before its time. */
+/** What ends the waiting of a request before its time. */
 export interface Holding {
-  /** The client, by hanging up. */
+  /** Aborts when the client closes the connection. */
   signal: AbortSignal;
-  /** The server, which is about to stop: what is held is to be answered at once. */
+  /** Aborts when the server is about to stop: requests that wait are then answered at once. */
   stopping: AbortSignal | undefined;
 }
 
 /**
- * The answer of `read`, which the agent may hold for so many seconds. When the
- * server is about to stop, what can be read at once.
+ * The answer of `read`, for which the agent may wait up to `waitSeconds`. When the
+ * server is about to stop, the answer that is available at once.
  */
 export async function hold<T>(
   waitSeconds: number,

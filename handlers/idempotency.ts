@@ -11,46 +11,50 @@ import { RunRecord } from "../host-agent/protocol/run.ts";
 import type { Digest } from "./auth.ts";
 import { impatientKV, type KV } from "./kv.ts";
 
+/** The longest Idempotency-Key, in bytes. */
 export const MAX_IDEMPOTENCY_KEY_BYTES = 255;
 
-/** Far above the longest record. What is longer is none of ours, and is not parsed. */
+/** Far above the longest record. A longer value was not written by this program, and is not parsed. */
 const MAX_REPLAY_LENGTH = 1_048_576;
-/** How a platform hands over two headers of one name (RFC 9110, 5.3). */
+/** How a platform joins two headers of one name (RFC 9110, 5.3). */
 const JOINED = ", ";
 
-/** What KV remembers of a launch that succeeded. */
+/** What the KV keeps of a launch that succeeded. */
 const Replay = z.object({ fingerprint: z.string(), expires_at: z.int(), run: RunRecord });
 
+/** What a launch needs from the handlers' dependencies. */
 export interface OnceDeps {
   agent: Agent;
   kv: KV;
   digest: Digest;
   now(): number;
-  /** Told what went wrong with the KV, which nobody needs to wait for. */
+  /** Receives each fault of the KV. The launch does not depend on it. */
   onKvError(error: unknown): void;
 }
 
-/** A launch's answer: `replayed` when an earlier request started the run, `stale` when the host could not be asked. */
+/** A launch's run, and where it comes from. */
 export interface Launched {
   run: RunRecord;
-  replayed: boolean;
-  stale: boolean;
-  /** The KV knew the run: the agent was not asked to launch it. */
-  fromKv?: boolean;
+  /**
+   * `launch`: this request started the run. The others are replays of an earlier
+   * request: `agent` remembered it; `kv` remembered it, and the record is the run's
+   * current one; `kv_stale`, and the host could not be asked for the current one.
+   */
+  from: "launch" | "agent" | "kv" | "kv_stale";
 }
 
 /** The value of an Idempotency-Key header. Throws `malformed_request`. */
 export function checkIdempotencyKey(key: string): string {
   const bytes = headerBytes(key);
-  // Where a platform put U+FFFD for a byte, two different keys could look the same.
+  // Two different keys could look the same when the platform replaced a byte of each with U+FFFD.
   if (key.includes("\ufffd")) throw badKey("must be ASCII or UTF-8");
-  // Else a header that somebody on the way repeats would be another key than the one that is retried.
+  // If a proxy repeats the header, the joined value would be another key than the one of the retry.
   if (isRepeated(key)) throw badKey("is given more than once");
   if (bytes >= 1 && bytes <= MAX_IDEMPOTENCY_KEY_BYTES) return key;
   throw badKey(`must be 1-${MAX_IDEMPOTENCY_KEY_BYTES} bytes`);
 }
 
-/** True for one value, joined to itself: many platforms do not tell two headers from one that holds a comma. */
+/** True for one value joined to itself: many platforms report two headers as one with a comma. */
 function isRepeated(value: string): boolean {
   const [first, ...others] = value.split(JOINED);
   return others.length > 0 && others.every((other) => other === first);
@@ -62,8 +66,8 @@ function badKey(message: string): ApiProblem {
 }
 
 /**
- * The length of a header's value on the wire. A platform hands a header over as
- * one character a byte (Fetch: isomorphic decode) or decoded from UTF-8.
+ * The length of a header's value on the wire. A platform passes a header with one
+ * character for each byte (Fetch: isomorphic decode), or decoded from UTF-8.
  */
 function headerBytes(value: string): number {
   return /^[\0-\xff]*$/.test(value) ? value.length : new TextEncoder().encode(value).length;
@@ -71,8 +75,8 @@ function headerBytes(value: string): number {
 
 /**
  * Launches a run at most once for this key of this caller on this surface within
- * an hour. The agent decides that; KV only knows answers sooner, or when the
- * host is out of reach, and may forget, lag or fail without any other effect.
+ * an hour. The agent guarantees that. The KV only makes replays faster, or possible
+ * while the host cannot be reached: it may forget, lag or fail without other effect.
  */
 export async function launchOnce(
   launch: PreviewOrder,
@@ -82,34 +86,34 @@ export async function launchOnce(
   const { agent, digest } = deps;
   const kv = impatientKV(deps.kv);
   const fingerprint = await digest(canonical(bodyOf(launch)));
-  // Without a key the token is the request's own, so that our own retry is as safe.
+  // Without a key the token is one of this request, so that our own second attempt is as safe.
   const identity = key === null ? crypto.randomUUID() : `${launch.source}\n${launch.key_name}\n${key}`;
   const token = await digest(identity);
   const order: LaunchOrder = { ...launch, launch_token: token, fingerprint };
-  // Then only our own retry can have met the run: for the client it is this request that started it.
-  if (key === null) return { run: (await agent.launch(order)).run, replayed: false, stale: false };
+  // Without a key only our own second attempt can find the run: for the client this request started it.
+  if (key === null) return { run: (await agent.launch(order)).run, from: "launch" };
 
   const remembered = await recall(`replay:${token}`, fingerprint, { ...deps, kv });
   if (remembered) {
     const replayed = await replay(remembered, launch, deps);
     if (replayed) return replayed;
   }
-  const answer = await agent.launch(order);
-  const expires_at = answer.run.started_at + IDEMPOTENCY_TTL_SECONDS;
+  const { run, replayed } = await agent.launch(order);
+  const expires_at = run.started_at + IDEMPOTENCY_TTL_SECONDS;
   await kv
-    .put(`replay:${token}`, JSON.stringify({ fingerprint, expires_at, run: answer.run }), {
+    .put(`replay:${token}`, JSON.stringify({ fingerprint, expires_at, run }), {
       ttlSeconds: IDEMPOTENCY_TTL_SECONDS,
     })
     .catch(deps.onKvError);
-  return { ...answer, stale: false };
+  return { run, from: replayed ? "agent" : "launch" };
 }
 
-/** The run that KV remembers for this token and body; a mismatch is for the agent to judge. */
+/** The run that the KV has for this token and body. On a mismatch the agent decides. */
 async function recall(kvKey: string, fingerprint: string, { kv, now, onKvError }: OnceDeps) {
   try {
     const text = await kv.get(kvKey);
     if (text === undefined) return undefined;
-    if (text.length > MAX_REPLAY_LENGTH) throw new Error("what the KV remembers is too long to be a record");
+    if (text.length > MAX_REPLAY_LENGTH) throw new Error("the KV's value is too long to be a record");
     const found = Replay.parse(JSON.parse(text));
     const isInForce = found.fingerprint === fingerprint && found.expires_at * 1000 > now();
     return isInForce ? found.run : undefined;
@@ -120,9 +124,9 @@ async function recall(kvKey: string, fingerprint: string, { kv, now, onKvError }
 }
 
 /**
- * The run's current record; the remembered one when the host is out of reach;
- * undefined when it is not there any more, or is not this launch's: others may
- * have written into the KV, and it shows nobody a run that he did not start.
+ * The run's current record; the remembered one when the host cannot be reached.
+ * Undefined when the run does not exist, or is not of this launch: others may have
+ * written to the KV, and no caller may see a run through it that is not theirs.
  */
 async function replay(
   remembered: RunRecord,
@@ -132,15 +136,15 @@ async function replay(
   if (!isRunOf(launch, remembered, now())) return undefined;
   try {
     const run = await agent.getRun(remembered.source, remembered.run_id);
-    return isRunOf(launch, run, now()) ? { run, replayed: true, stale: false, fromKv: true } : undefined;
+    return isRunOf(launch, run, now()) ? { run, from: "kv" } : undefined;
   } catch (error) {
     if (!(error instanceof ApiProblem)) throw error;
-    if (error.status >= 502) return { run: remembered, replayed: true, stale: true, fromKv: true };
+    if (error.status >= 502) return { run: remembered, from: "kv_stale" };
     return undefined;
   }
 }
 
-/** True for a run of the last hour that this caller started with this very request. */
+/** True for a run of the last hour that this caller started with an equal request. */
 function isRunOf(launch: PreviewOrder, run: RunRecord, now: number): boolean {
   const { spec, label } = launch;
   return (
@@ -151,7 +155,7 @@ function isRunOf(launch: PreviewOrder, run: RunRecord, now: number): boolean {
   );
 }
 
-/** What was asked for, in all its parts: the same key with another label is another request. */
+/** All parts of a request: the same key with another label is another request. */
 function bodyOf({ spec, label, callback_url }: PreviewOrder): object {
   return {
     ...spec,
@@ -160,7 +164,7 @@ function bodyOf({ spec, label, callback_url }: PreviewOrder): object {
   };
 }
 
-/** The same text for the same JSON, whatever the order of its keys. */
+/** The same text for the same JSON in any order of its keys. */
 function canonical(body: object): string {
   return JSON.stringify(
     sortedEntries(body).map(([name, value]) => [name, isObject(value) ? sortedEntries(value) : value]),

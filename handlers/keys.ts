@@ -1,33 +1,34 @@
 import * as z from "zod";
 
 import { ALL_SCOPES, type Digest, type KeyEntry, type KeyRing, SCOPES } from "./auth.ts";
-import { fieldMessage } from "./field-message.ts";
+import { fieldMessage } from "./validate.ts";
 
 const SHA256_HEX = /^[0-9a-f]{64}$/;
-/** A name stands in records and logs: one line, printable. */
+/** The name of a key, which records and logs show: printable, on one line. */
 export const KeyName = z
   .string()
   .min(1)
   .max(100)
   .regex(/^[^\p{C}\p{Z}](?:[^\p{C}\p{Zl}\p{Zp}]*[^\p{C}\p{Z}])?$/u, "must be printable, on one line");
+/** A scope as the keys file has it. */
 export const ScopeName = z.enum(
   [...SCOPES, ALL_SCOPES],
   `must be one of ${[...SCOPES, ALL_SCOPES].join(", ")}`,
 );
-/** The key that the API document and the README show: everybody knows it. */
+/** The key in the examples of the API document and the README: it is public. */
 const SAMPLE_KEY = "sk_live_LONG_RANDOM_STRING";
-const HOW_TO_MAKE = "`npm run keys -- create` makes a good one";
+const HOW_TO_MAKE = "Create one with `npm run keys -- create`";
 const SecretKey = z
   .string()
-  .regex(/^[\x21-\x7e]{1,512}$/, "must be 1-512 printable ASCII characters without blanks")
-  .min(16, `must have at least 16 characters, or it can be guessed; ${HOW_TO_MAKE}`)
-  .refine((key) => key !== SAMPLE_KEY, `must not be the sample of the documents; ${HOW_TO_MAKE}`);
-/** A day, or a moment with its offset. A day counts until its end in UTC. */
+  .regex(/^[\x21-\x7e]{1,512}$/, "must be 1-512 printable ASCII characters without spaces")
+  .min(16, `must have at least 16 characters, or it can be guessed. ${HOW_TO_MAKE}`)
+  .refine((key) => key !== SAMPLE_KEY, `must not be the sample key of the documentation. ${HOW_TO_MAKE}`);
+/** A day, or a time with its offset. A key with a day is good until the day's end in UTC. */
 const Expiry = z.union([z.iso.date(), z.iso.datetime({ offset: true })], {
   error: "must be a date such as 2027-05-15, or 2027-05-15T12:00:00Z",
 });
 
-/** One key of the keys file, as the API document shows it; `key_sha256` may stand for `key`. */
+/** One key of the keys file, with either `key` or `key_sha256`. */
 export const KeyFileEntry = z
   .looseObject({
     name: KeyName,
@@ -42,12 +43,13 @@ export const KeyFileEntry = z
   });
 export type KeyFileEntry = z.infer<typeof KeyFileEntry>;
 
+/** The keys file. */
 export const KeysFile = z.looseObject({ keys: z.array(KeyFileEntry) });
 export type KeysFile = z.infer<typeof KeysFile>;
 
 /**
- * The key ring of a keys file's text. Throws an Error whose message says what is
- * wrong where, and never holds a key.
+ * The key ring of a keys file's text. Throws an Error whose message names the
+ * fault and its place, and never contains a key.
  */
 export async function parseKeys(text: string, digest: Digest): Promise<KeyRing> {
   const { keys: entries } = parseKeysFile(text);
@@ -55,13 +57,13 @@ export async function parseKeys(text: string, digest: Digest): Promise<KeyRing> 
   const keys = new Map<string, KeyEntry>();
   for (const [index, entry] of entries.entries()) {
     const sha256 = entry.key_sha256 ?? (await digest(entry.key!));
-    if (keys.has(sha256)) throw new Error(`keys.${index}: the same key stands there twice`);
+    if (keys.has(sha256)) throw new Error(`keys.${index}: duplicate key`);
     keys.set(sha256, { name: entry.name, scopes: entry.scopes, expiresAt: expiryTime(entry.expires) });
   }
   return { mode: "enforced", keys };
 }
 
-/** The keys file's text as data. Throws as parseKeys does. */
+/** The keys file's text as data. Throws the same errors as parseKeys. */
 export function parseKeysFile(text: string): KeysFile {
   let json: unknown;
   let place: string | undefined;
@@ -79,7 +81,7 @@ export function parseKeysFile(text: string): KeysFile {
   throw new Error(faults.join("; "));
 }
 
-/** Where the parser stopped. Its own message would quote the text around the fault, and so a key. */
+/** Where the parser stopped. The parser's own message would quote the text around the fault, and so a key. */
 function placeOf({ message }: Error, text: string): string {
   const position = /at position (\d+)/.exec(message)?.[1];
   const lines = text.slice(0, position === undefined ? undefined : Number(position)).split("\n");
@@ -88,7 +90,7 @@ function placeOf({ message }: Error, text: string): string {
 
 const DAY_MS = 86_400_000;
 
-/** When a key that `expires` so is over, in epoch milliseconds; undefined for never. */
+/** When a key with this `expires` expires, in epoch milliseconds; undefined for never. */
 export function expiryTime(expires: string | undefined): number | undefined {
   if (expires === undefined) return undefined;
   const isDay = expires.length === "2026-05-15".length;

@@ -1,43 +1,39 @@
+import { within } from "../host-agent/protocol/within.ts";
+
 /**
- * The store the edge remembers in, asked for no more than Workers KV can give: a
- * read may be stale, a write may get lost, and of two racing writes either may
- * win. So nothing here may be the guard of an effect.
+ * The store in which the edge keeps replays. It promises no more than Workers KV:
+ * a read may be stale, a write may be lost, and of two concurrent writes either may
+ * win. So no effect may depend on it.
  */
 export interface KV {
-  /** The value, or undefined when there is none or its time is over. */
+  /** The value; undefined when the key does not exist or has expired. */
   get(key: string): Promise<string | undefined>;
   /** Throws RangeError when `ttlSeconds` is under MIN_TTL_SECONDS. */
   put(key: string, value: string, options: { ttlSeconds: number }): Promise<void>;
 }
 
-/** Workers KV keeps nothing for less. */
+/** The shortest time that Workers KV accepts. */
 export const MIN_TTL_SECONDS = 60;
 
-/** Throws RangeError for a time that Workers KV would refuse; every implementation asks here. */
+/** Throws RangeError for a time that Workers KV would refuse. Every implementation calls it. */
 export function checkTtl(ttlSeconds: number): void {
-  // Not `<`, for which NaN would do.
+  // Not `<`, which NaN would pass.
   if (!(ttlSeconds >= MIN_TTL_SECONDS)) {
     throw new RangeError(`ttlSeconds is ${ttlSeconds}; the least is ${MIN_TTL_SECONDS}`);
   }
 }
 
-/** What is remembered is only worth waiting for while that is sooner than asking the host. */
+/** A remembered answer is worth waiting for only while that is faster than asking the host. */
 const MAX_WAIT_MS = 1_000;
 
-/** The KV, but an answer that takes longer than MAX_WAIT_MS is a failure; a late write may still take place. */
+/** The KV, but an operation that takes longer than MAX_WAIT_MS fails; a late write may still take place. */
 export function impatientKV(kv: KV): KV {
   return {
-    get: (key) => soon(() => kv.get(key)),
-    put: (key, value, options) => soon(() => kv.put(key, value, options)),
+    get: async (key) => within(MAX_WAIT_MS, async () => kv.get(key), tooSlow),
+    put: async (key, value, options) => within(MAX_WAIT_MS, async () => kv.put(key, value, options), tooSlow),
   };
 }
 
-async function soon<T>(work: () => Promise<T>): Promise<T> {
-  const { promise: tooLate, reject } = Promise.withResolvers<never>();
-  const timer = setTimeout(() => reject(new Error(`the KV took more than ${MAX_WAIT_MS} ms`)), MAX_WAIT_MS);
-  try {
-    return await Promise.race([work(), tooLate]);
-  } finally {
-    clearTimeout(timer);
-  }
+function tooSlow(): Error {
+  return new Error(`the KV took more than ${MAX_WAIT_MS} ms`);
 }

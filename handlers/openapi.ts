@@ -13,21 +13,21 @@ const INTRODUCTION = `Launch curated pipelines and allow-listed \`.sh\` scripts 
 
 ### Authentication
 
-Send \`Authorization: Bearer <key>\`; the operator hands out keys. Each operation names the scope it needs in \`x-required-scopes\`; the scope \`*\` grants them all. A Hub without keys serves everybody and says so with the header \`Hub-Auth: dev\`.
+Send \`Authorization: Bearer <key>\`; the operator issues keys. Each operation names the scope it needs in \`x-required-scopes\`; the scope \`*\` grants them all. A Hub without keys serves everyone and reports it with the header \`Hub-Auth: dev\`.
 
 ### Retries
 
-Send an \`Idempotency-Key\` with a launch: any string that is yours for this launch, such as \`my-job-2026-05-15-001\`. For an hour the same key and body give the same run (\`Idempotent-Replayed: true\`), however often and from wherever you retry; the same key with another body is a 422. A launch that failed may be tried again with its key.
+Send an \`Idempotency-Key\` with a launch: any string that you choose for this launch, such as \`my-job-2026-05-15-001\`. For an hour the same key and body give the same run (\`Idempotent-Replayed: true\`), however often you retry, and from any place; the same key with another body is answered with 422. A launch that failed can be tried again with its key.
 
-Try again after a lost connection and after 429, 500, 502, 503 and 504; wait as long as \`Retry-After\` says where it is there. Other errors stay as they are until you change the request.
+Try again after a lost connection and after 429, 500, 502, 503 and 504; wait as long as \`Retry-After\` says, if the answer has it. Other errors do not change until you change the request.
 
 ### Waiting and trying out
 
-\`Prefer: wait=30\` with a launch, or with a run's record, holds the answer until the run ends, 60 seconds at most; \`Preference-Applied\` says so. A \`callback_url\` has the final record sent to you, signed. \`"dry_run": true\` answers 200 with the command, folder, log and limits, and whether the run would start now; nothing is started.
+\`Prefer: wait=30\` with a launch, or with a run's record, delays the answer until the run ends, for 60 seconds at most; \`Preference-Applied\` confirms it. A \`callback_url\` receives the final record, signed. \`"dry_run": true\` answers 200 with the command, folder, log and limits, and whether the run would start now; nothing is started.
 
 ### Tailing a log
 
-Ask for \`after=0\`, print \`chunk\`, pass \`offset\` as the next \`after\`. With \`wait=20\` an answer comes as soon as there is something new, so the loop needs no sleep; give the client a longer timeout than that. After a lost connection ask for the same \`after\` again: nothing is missed or doubled. The run is over when its \`ended_at\` is set, and its log is complete then, so one more read brings the last lines:
+Ask for \`after=0\`, print \`chunk\`, pass \`offset\` as the next \`after\`. With \`wait=20\` the answer comes as soon as there are new bytes, so the loop needs no sleep; give the client a longer timeout. After a lost connection ask for the same \`after\` again: no byte is missed or repeated. A run has ended when its \`ended_at\` is set. Its log is complete then, so one more read brings the last lines:
 
 \`\`\`python
 def follow(client, run_url):
@@ -46,15 +46,15 @@ def follow(client, run_url):
 
 ### How a run ended
 
-\`status\` says it in a word, \`status_reason\` in a sentence, \`exit_code\` in a number. \`unknown\` is no guess: nobody could see how the run ended.
+\`status\` says it in a word, \`status_reason\` in a sentence, \`exit_code\` as a number. \`unknown\` means that nothing could see how the run ended.
 
 ### Stopping
 
-\`POST …/kill\` sends SIGTERM to every process of the run; \`{"signal": "SIGINT", "grace_seconds": 10}\` asks differently, and has SIGKILL follow after ten seconds. \`ended_at\` stays null until all of it is gone. A second kill sends nothing more, unless it asks for more (SIGKILL, or a grace period); a run that ended by itself answers 409.
+\`POST …/kill\` sends SIGTERM to every process of the run; \`{"signal": "SIGINT", "grace_seconds": 10}\` sends SIGINT, and SIGKILL after ten seconds. \`ended_at\` stays null until every process of the run has ended. A second kill sends no signal, unless it asks for more (SIGKILL, or a grace period). For a run that ended by itself the answer is 409.
 
 ### Errors
 
-Every error is \`application/problem+json\` (RFC 9457). Branch on \`code\`, show \`detail\`, and quote \`request_id\` to the operator; \`errors\` names each invalid field.`;
+Every error is \`application/problem+json\` (RFC 9457). Branch on \`code\`, show \`detail\`, and send \`request_id\` to the operator; \`errors\` names each invalid field.`;
 
 type Responses = RouteConfig["responses"];
 
@@ -114,8 +114,8 @@ function requestHeaders(route: Route): z.ZodObject {
     ...(route.idempotent && {
       "Idempotency-Key": z.string().min(1).max(MAX_IDEMPOTENCY_KEY_BYTES).optional().meta({
         description:
-          // Not as an example: a form would send it, and the second launch from there would be refused.
-          "Any string of 1-255 bytes that is yours for this launch, such as `my-job-2026-05-15-001`. Makes retries safe for an hour.",
+          // Not as an example: a form would send it, and refuse the second launch from there.
+          "Any string of 1-255 bytes that you choose for this launch, such as `my-job-2026-05-15-001`. Makes retries safe for an hour.",
       }),
     }),
     ...(route.waits && {
@@ -132,7 +132,7 @@ function requestHeaders(route: Route): z.ZodObject {
       .regex(/^[\w.:-]{1,128}$/)
       .optional()
       .meta({
-        description: "Your own id for this request; it comes back, and stands in the operator's log.",
+        description: "Your own id for this request. The answer and the operator's log contain it.",
       }),
   });
 }
@@ -140,14 +140,14 @@ function requestHeaders(route: Route): z.ZodObject {
 const COMMON_HEADERS = {
   "X-Request-Id": { description: "The id of this request.", schema: { type: "string" as const } },
   "Hub-Auth": {
-    description: "`dev` on a Hub that asks for no keys.",
+    description: "`dev` on a Hub without API keys.",
     schema: { type: "string" as const, const: "dev" },
   },
 };
 
 const PREFERENCE_APPLIED: ResponseHeader = {
   name: "Preference-Applied",
-  description: "`wait=N` when the answer waited for the end, N seconds at most.",
+  description: "`wait=N` when the answer waited for the run's end, for N seconds at most.",
   schema: z.string(),
 };
 
@@ -187,7 +187,7 @@ function success({ response, waits }: Route): Responses {
   };
 }
 
-/** The problems of a route: its own, and those that come from what it asks for. */
+/** The problems of a route: its own, and those of its scope, its body and its headers. */
 function problemsOf(route: Route): ProblemCode[] {
   const { body } = route.request;
   return [
@@ -230,14 +230,14 @@ function failure(status: number, codes: readonly ProblemCode[]): Responses[strin
 }
 
 const RETRY_AFTER = {
-  "Retry-After": { description: "Seconds to wait before trying again.", schema: { type: "integer" } },
+  "Retry-After": { description: "Seconds to wait before the next attempt.", schema: { type: "integer" } },
 };
 const CHALLENGE = {
   "WWW-Authenticate": { description: "The challenge of RFC 6750.", schema: { type: "string" } },
 };
 const ACCEPT_ENCODING = {
   "Accept-Encoding": {
-    description: "`identity` when the body's encoding was the fault (RFC 9110, section 12.5.3).",
+    description: "`identity` when the body's encoding was refused (RFC 9110, section 12.5.3).",
     schema: { type: "string" },
   },
 };
@@ -257,7 +257,7 @@ function example(code: ProblemCode): z.input<typeof Problem> {
     type: `urn:serveraihub:problem:${code}`,
     title,
     status,
-    detail: `${title}; what exactly, and what to do next, stands here`,
+    detail: `${title}. The detail names the value and what to do next`,
     instance: "/api/v1/pipelines/runs",
     code,
     request_id: "0b0e0c1c-6f0a-4f5e-9d0a-6a4b5c3d2e1f",

@@ -1,19 +1,19 @@
 import { ApiProblem } from "../host-agent/protocol/problem.ts";
 import type { Reply } from "./reply.ts";
 
-/** A built file as it is stored: perhaps compressed already. */
+/** A built file as it is stored, perhaps compressed. */
 export interface Asset {
   bytes: Uint8Array;
   encoding?: "br" | "gzip";
 }
 
 /**
- * The files that the build made, by name: `console.html`, `console-4XW7QABC.js`.
- * `undefined` for a name that is not there. `acceptEncoding` is the request's header, or "".
+ * The files of the build, by name: `console.html`, `console-4XW7QABC.js`.
+ * `undefined` for a name that does not exist. `acceptEncoding` is the request's header, or "".
  */
 export type Assets = (name: string, acceptEncoding: string) => Promise<Asset | undefined>;
 
-/** What a page may do: run and load what this origin serves as files, and talk to this origin. */
+/** What a page may do: run and load files of this origin, and send requests to it. */
 const STRICT_POLICY = {
   "default-src": "'none'",
   "script-src": "'self'",
@@ -25,7 +25,7 @@ const STRICT_POLICY = {
   "frame-ancestors": "'none'",
 };
 
-/** The pages for people, by path. Each has a policy of its own. */
+/** The pages for people, by path. Each has its own policy. */
 const PAGES: Record<string, { file: string; policy: Record<string, string> }> = {
   "/console": { file: "console.html", policy: STRICT_POLICY },
   "/docs": { file: "docs.html", policy: STRICT_POLICY },
@@ -36,13 +36,13 @@ const TYPES: Record<string, string> = {
   css: "text/css; charset=utf-8",
   svg: "image/svg+xml",
 };
-/** A fingerprinted file: its name changes with its content, so it may be kept for ever. */
+/** A fingerprinted file: its name changes with its content, so clients may keep it forever. */
 const FINGERPRINTED = /^[a-z][a-z-]*-[A-Z0-9]{8}\.(js|css|svg)$/;
 
 /** The paths of the pages and of the files that they load, in the router's notation. */
 export const PAGE_PATHS = [...Object.keys(PAGES), "/assets/:name"];
 
-/** What a page or a file of it is asked with. */
+/** A request for a page or one of its files. */
 export interface PageRequest {
   /** One of PAGE_PATHS. */
   path: string;
@@ -50,7 +50,7 @@ export interface PageRequest {
   headers: Headers;
 }
 
-/** Serves a page or one of its files; 304 when the client's copy is still good. Throws `route_not_found`. */
+/** Serves a page or one of its files; 304 when the client's copy is current. Throws `route_not_found`. */
 export async function servePage(
   { path, name, headers }: PageRequest,
   { assets, digest }: { assets?: Assets | undefined; digest(text: string): string | Promise<string> },
@@ -59,7 +59,7 @@ export async function servePage(
   if (!page) return serveFile(name ?? "", headers, assets);
   const asset = await assets?.(page.file, "");
   if (!asset) {
-    throw new ApiProblem("route_not_found", `${path} has not been built on this Hub: run \`npm run build\``);
+    throw new ApiProblem("route_not_found", `${path} has not been built on this Hub. Run \`npm run build\``);
   }
   const html = new TextDecoder().decode(asset.bytes);
   const policy = Object.entries(page.policy).map((directive) => directive.join(" "));
@@ -75,7 +75,10 @@ async function serveFile(name: string, headers: Headers, assets: Assets | undefi
   const type = TYPES[FINGERPRINTED.exec(name)?.[1] ?? ""];
   const asset = type && (await assets?.(name, headers.get("accept-encoding") ?? ""));
   if (!type || !asset) {
-    throw new ApiProblem("route_not_found", "There is no such file; reload the page to get the newest ones");
+    throw new ApiProblem(
+      "route_not_found",
+      "This file does not exist. Reload the page to get the current files",
+    );
   }
   const { bytes, encoding } = asset;
   return cached(headers, bytes, {

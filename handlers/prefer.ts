@@ -8,13 +8,13 @@ const PREFERENCE = new RegExp(
 );
 /** One member of the list: commas inside quotes do not end it. */
 const MEMBER = /(?:"(?:[^"\\]|\\.)*"|[^,])+/gs;
-/** Longer ones are not looked at. */
+/** A longer header is ignored. */
 const MAX_LENGTH = 1_000;
 
 /**
  * The seconds of `Prefer: wait=N` (RFC 7240, section 4.3), at most
- * MAX_RUN_WAIT_SECONDS; undefined without one. A preference is no demand: what is
- * malformed or not known is passed over, and of several the first counts.
+ * MAX_RUN_WAIT_SECONDS; undefined without one. A preference is optional: a
+ * malformed or unknown one is ignored, and of several the first counts.
  */
 export function preferredWait(headers: Headers): number | undefined {
   const prefer = headers.get("prefer");
@@ -28,7 +28,7 @@ export function preferredWait(headers: Headers): number | undefined {
   return undefined;
 }
 
-/** Says that a wait was taken up, and for how long at most. */
+/** The header that confirms a wait, and its longest time; none without one. */
 export function preferenceApplied(waitSeconds: number | undefined): Record<string, string> {
   return waitSeconds === undefined ? {} : { "preference-applied": `wait=${waitSeconds}` };
 }

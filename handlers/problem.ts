@@ -12,15 +12,13 @@ export const Problem = z
     }),
     title: z.string().meta({ example: PROBLEMS.run_not_found.title }),
     status: z.int().meta({ example: 404 }),
-    detail: z.string().meta({ description: "What was wrong, with which value, and what to do next." }),
+    detail: z.string().meta({ description: "What is wrong, with which value, and what to do next." }),
     instance: z.string().meta({ description: "The path of the request." }),
     code: z.enum(Object.keys(PROBLEMS) as [string, ...string[]]).meta({
-      description: "Stable: made for programs.",
+      description: "Stable, for programs.",
       example: "run_not_found",
     }),
-    request_id: z
-      .string()
-      .meta({ description: "Also in the X-Request-Id header; quote it to the operator." }),
+    request_id: z.string().meta({ description: "Also in the X-Request-Id header. Send it to the operator." }),
     errors: z
       .array(z.object({ path: z.string().meta({ example: "query.limit" }), message: z.string() }))
       .optional()
@@ -29,9 +27,10 @@ export const Problem = z
   })
   .meta({ id: "Problem" });
 
+/** The content type of every error (RFC 9457). */
 export const PROBLEM_TYPE = "application/problem+json";
 
-/** A problem as the caller sees it. */
+/** The answer for a problem. */
 export function problemReply(
   problem: ApiProblem,
   { path, requestId }: { path: string; requestId: string },

@@ -1,21 +1,21 @@
-/** How many names a limit remembers at most: those that were used longest ago are forgotten first. */
+/** The most names that a limit remembers; the least recently used are forgotten first. */
 const MAX_NAMES = 10_000;
 const MINUTE_MS = 60_000;
 
 export type RateLimit = ReturnType<typeof rateLimit>;
 
 /**
- * At most `perMinute` at once for each name, refilled evenly over a minute (a token bucket).
- * It is kept in this process: each edge counts for itself, and forgets on a restart.
+ * A token bucket for each name: at most `perMinute` at once, refilled evenly over a
+ * minute. It is in this process: each edge counts separately, and forgets on a restart.
  */
 export function rateLimit(perMinute: number, now: () => number) {
   const buckets = new Map<string, { left: number; at: number }>();
   return {
-    /** Takes one for `name`. Returns 0, or the seconds until there is one again. */
+    /** Takes one token for `name`. Returns 0, or the seconds until the next token. */
     take(name: string): number {
       const at = now();
       const last = buckets.get(name);
-      // A clock that was set back gives nothing, and takes nothing.
+      // A clock that is set back adds no tokens, and removes none.
       const refill = last ? (Math.max(0, at - last.at) * perMinute) / MINUTE_MS : 0;
       const left = last ? Math.min(perMinute, last.left + refill) : perMinute;
       const isTaken = left >= 1;
@@ -28,8 +28,8 @@ export function rateLimit(perMinute: number, now: () => number) {
 }
 
 /**
- * What stands for a client's address: an IPv6 client has a whole /64 to choose
- * from, and IPv4 may be written as IPv6.
+ * The name under which a client's address is counted: an IPv6 client can use a
+ * whole /64, and an IPv4 address may be written as an IPv6 one.
  */
 export function addressName(address: string): string {
   const plain = address.replace(/^::ffff:(?=\d+\.)/i, "");

@@ -1,4 +1,4 @@
-/** An answer as data: the pipeline adds what every answer has and makes the Response. */
+/** An answer as data. toResponse adds the headers of every answer. */
 export interface Reply {
   status: number;
   headers?: Record<string, string> | undefined;
@@ -12,7 +12,7 @@ export function ok(json: unknown): Reply {
   return { status: 200, json };
 }
 
-/** On every answer: nothing of this API may be sniffed, framed or kept. */
+/** On every answer: a browser may not guess its type, frame it or keep it. */
 const COMMON_HEADERS = {
   "cache-control": "no-store",
   "x-content-type-options": "nosniff",
@@ -33,7 +33,7 @@ export function toResponse(
   };
   const { status } = reply;
   const body = reply.bytes ?? JSON.stringify(reply.json);
-  // A 304 has none.
+  // A 304 has no body.
   if (body === undefined) return new Response(null, { status, headers });
   if (method !== "HEAD") return new Response(body as string | Uint8Array<ArrayBuffer>, { status, headers });
   const { length } = typeof body === "string" ? new TextEncoder().encode(body) : body;

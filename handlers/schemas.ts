@@ -1,19 +1,14 @@
 import * as z from "zod";
 
-import {
-  CallbackUrl,
-  Label,
-  MAX_CALLBACK_URL_LENGTH,
-  MAX_LABEL_LENGTH,
-} from "../host-agent/protocol/launch.ts";
+import { Label, LaunchOptions, MAX_LABEL_LENGTH } from "../host-agent/protocol/launch.ts";
 import { MAX_LIST_LIMIT, MAX_LOG_PAGE_BYTES } from "../host-agent/protocol/limits.ts";
 import { DEFAULT_LOG_PAGE_BYTES, MAX_LOG_WAIT_SECONDS } from "../host-agent/protocol/log.ts";
 import { DEFAULT_LIST_LIMIT, RunId, RunStatus } from "../host-agent/protocol/run.ts";
 import { HostPath, PipelineSpec, ScriptSpec } from "../host-agent/protocol/spec.ts";
 
 /**
- * A whole number as it stands in a query: digits and nothing else, so neither
- * "" nor "1e3" nor "0x10" is one.
+ * A whole number in a query: digits and nothing else, so "", "1e3" and "0x10" are
+ * refused.
  */
 function count({ min, max }: { min: number; max: number }) {
   const message = `must be a whole number from ${min} to ${max}`;
@@ -24,45 +19,36 @@ function count({ min, max }: { min: number; max: number }) {
     .pipe(z.int(message).min(min, message).max(max, message));
 }
 
-/** The API document writes `?status=&limit=`: a parameter left empty is one left out. */
+/** The API document writes `?status=&limit=`: an empty parameter counts as omitted. */
 function emptyIsAbsent<S extends z.ZodType>(schema: S) {
   return z.preprocess((value) => (value === "" ? undefined : value), schema);
 }
 
-const LABEL_META = { type: "string", minLength: 1, maxLength: MAX_LABEL_LENGTH } as const;
-
-/** What both launches take beside what is to run. */
+/** What both launches take in addition to what is to run. */
 const launchOptions = {
-  label: Label.optional().meta({
-    ...LABEL_META,
-    description: `A text of your own, up to ${MAX_LABEL_LENGTH} characters without control characters. Stands in the record; the lists can be filtered by it.`,
-    example: "nightly evaluation",
-  }),
-  callback_url: CallbackUrl.optional().meta({
-    description:
-      "Gets one signed POST of the run's final record (Standard Webhooks: `webhook-id` is the run's id), repeated for a day until it answers 2xx. An https URL of a host that the operator allows; it is not shown in the record.",
-    type: "string",
-    maxLength: MAX_CALLBACK_URL_LENGTH,
-    example: "https://ci.example.com/hooks/hub",
-  }),
+  ...LaunchOptions.shape,
   dry_run: z.boolean().optional().meta({
     description:
-      "Start and record nothing, and answer 200 with what the launch would come to. Takes no Idempotency-Key up.",
+      "Start and record nothing, and answer 200 with a preview of the launch. Does not use the Idempotency-Key.",
   }),
 };
 
+/** The body of a launch of a recipe. */
 export const PipelineLaunch = z
   .strictObject({ ...PipelineSpec.shape, ...launchOptions })
   .meta({ id: "PipelineLaunch", example: { recipe_id: "build_all_extra_features", args: "--limit 5000" } });
 
+/** The body of a launch of a script. */
 export const ScriptLaunch = z
   .strictObject({ ...ScriptSpec.shape, ...launchOptions })
   .meta({ id: "ScriptLaunch", example: { path: "/home/mark/scripts/my_job.sh", args: "--mode full" } });
 
+/** The path of a run. */
 export const RunParams = z.strictObject({
   run_id: RunId.meta({ description: "The run's id.", example: "run_a1b2c3d4e5f6" }),
 });
 
+/** The query of a list of runs. */
 export const ListRunsQuery = z.strictObject({
   status: emptyIsAbsent(z.enum(RunStatus.options).optional()).meta({
     description: "Only runs with this status.",
@@ -70,7 +56,9 @@ export const ListRunsQuery = z.strictObject({
     enum: RunStatus.options,
   }),
   label: emptyIsAbsent(Label.optional()).meta({
-    ...LABEL_META,
+    type: "string",
+    minLength: 1,
+    maxLength: MAX_LABEL_LENGTH,
     description: "Only runs with exactly this label.",
   }),
   limit: emptyIsAbsent(count({ min: 1, max: MAX_LIST_LIMIT }).default(DEFAULT_LIST_LIMIT)).meta({
@@ -83,18 +71,19 @@ export const ListRunsQuery = z.strictObject({
   cursor: emptyIsAbsent(
     z
       .string()
-      .regex(/^\d{1,15}$/, "must be a next_cursor of an earlier answer")
+      .regex(/^\d{1,15}$/, "must be the next_cursor of an earlier answer")
       .optional(),
   ).meta({
-    description: "The `next_cursor` of the page before.",
+    description: "The `next_cursor` of the previous page.",
     type: "string",
     pattern: "^\\d{1,15}$",
   }),
 });
 
+/** The query of a log page. */
 export const ReadLogQuery = z.strictObject({
   after: count({ min: 0, max: Number.MAX_SAFE_INTEGER }).default(0).meta({
-    description: "The byte to start at: 0, then the `offset` of the answer before.",
+    description: "The byte to start at: 0, then the `offset` of the last answer.",
     type: "integer",
     minimum: 0,
     default: 0,
@@ -103,13 +92,13 @@ export const ReadLogQuery = z.strictObject({
     .transform((bytes) => Math.min(bytes, MAX_LOG_PAGE_BYTES))
     .default(DEFAULT_LOG_PAGE_BYTES)
     .meta({
-      description: `The most bytes on a page; above ${MAX_LOG_PAGE_BYTES} it is lowered to that. A page never ends inside a UTF-8 character, and has at least one.`,
+      description: `The most bytes on a page; a value above ${MAX_LOG_PAGE_BYTES} is lowered to that. A page never ends inside a UTF-8 character, and has at least one.`,
       type: "integer",
       minimum: 1,
       default: DEFAULT_LOG_PAGE_BYTES,
     }),
   wait: count({ min: 0, max: MAX_LOG_WAIT_SECONDS }).default(0).meta({
-    description: "Hold the request for so many seconds until there are bytes past `after` or the run ends.",
+    description: "For how many seconds to wait until there are bytes past `after`, or until the run ends.",
     type: "integer",
     minimum: 0,
     maximum: MAX_LOG_WAIT_SECONDS,
@@ -117,23 +106,26 @@ export const ReadLogQuery = z.strictObject({
   }),
 });
 
+/** The query of a list of scripts. */
 export const ListScriptsQuery = z.strictObject({
   path: emptyIsAbsent(HostPath.optional()).meta({
-    description: "A folder inside the script roots; all the roots without it.",
+    description: "A folder inside the script roots. Without it: all script roots.",
     type: "string",
     maxLength: 4095,
   }),
 });
 
+/** The query of a script's source. */
 export const ReadScriptQuery = z.strictObject({
   path: HostPath.meta({ description: "A script of the list.", example: "/home/mark/scripts/my_job.sh" }),
 });
 
+/** A log page as JSON. */
 export const LogPage = z
   .object({
     run_id: RunId,
     offset: z.int().meta({
-      description: "The next byte to ask for: pass it as `after`. Counted in raw bytes.",
+      description: "The next byte to ask for: pass it as `after`. In raw bytes.",
       example: 4096,
     }),
     size: z.int().meta({ description: "The log's size in bytes when it was read.", example: 8192 }),
@@ -143,18 +135,18 @@ export const LogPage = z
       example: "started at 10:44:44\n...",
     }),
     more: z.boolean().meta({
-      description:
-        "True when there are bytes past `offset` now. It says nothing of whether the run is alive.",
+      description: "True when there are bytes past `offset` now. It does not say whether the run is alive.",
     }),
   })
   .meta({ id: "LogPage" });
 
+/** The answer of /healthz. */
 export const Health = z
   .object({
     status: z.enum(["ok", "degraded"]),
     mode: z
       .enum(["dev", "enforced", "unavailable"])
-      .meta({ description: "Whether API keys are asked for; `unavailable` lets nobody in." }),
+      .meta({ description: "Whether API keys are needed; `unavailable` refuses every request." }),
     agent: z.enum(["ok", "degraded", "unreachable"]),
     problems: z.array(z.string()).meta({ description: "What is wrong, for the operator." }),
   })

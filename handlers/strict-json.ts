@@ -2,11 +2,11 @@ import { clipName } from "../host-agent/protocol/clip.ts";
 import { ApiProblem } from "../host-agent/protocol/problem.ts";
 
 /**
- * Parses JSON that means the same to everybody who reads it (RFC 7493, I-JSON,
- * sections 2.1 and 2.3). Throws `malformed_request` for what is no JSON; for half
- * of a surrogate pair, which would reach a command or a file name as U+FFFD;
- * and for a field that stands there twice, of which some readers take the
- * first and some the last. The latter two name the field.
+ * Parses JSON that has the same meaning for every reader (RFC 7493, I-JSON, sections
+ * 2.1 and 2.3). Throws `malformed_request` for text that is not JSON; for half of a
+ * surrogate pair, which would reach a command or a file name as U+FFFD; and for a
+ * duplicate field, of which some readers take the first and some the last. The
+ * latter two name the field.
  */
 export function parseStrictJson(text: string): unknown {
   let json: unknown;
@@ -19,11 +19,11 @@ export function parseStrictJson(text: string): unknown {
   return json;
 }
 
-const HALF_CHARACTER = "must be well-formed Unicode: half of a surrogate pair is no character";
-/** A string, or a character of the structure; numbers and words between them are passed over. */
+const HALF_CHARACTER = "must be well-formed Unicode, without half of a surrogate pair";
+/** A string, or a character of the structure; numbers and words between them are skipped. */
 const TOKEN = /"[^"\\]*(?:\\.[^"\\]*)*"|[{}[\],]/gs;
 
-/** An object or array that has begun, and where in it we are. */
+/** An object or array that has begun, and the position in it. */
 interface Container {
   /** The names so far; undefined in an array. */
   names: Set<string> | undefined;
@@ -32,7 +32,7 @@ interface Container {
   index: number;
 }
 
-/** Not recursive: a body may be as deep as it is long. */
+/** Not recursive: a body may be nested as deeply as it is long. */
 function refuseAmbiguity(validJson: string): void {
   const open: Container[] = [];
   for (const [token] of validJson.matchAll(TOKEN)) {
@@ -61,7 +61,7 @@ function readString(token: string): string {
   return token.includes("\\") ? (JSON.parse(token) as string) : token.slice(1, -1);
 }
 
-/** Of a field that lies deeper, the beginning of its path is shown. */
+/** Of a field that is nested deeper only the beginning of its path is shown. */
 const MAX_DEPTH_SHOWN = 5;
 
 function malformed(open: readonly Container[], message: string): ApiProblem {

@@ -1,7 +1,7 @@
 import type { Scope } from "./auth.ts";
 import type { Source } from "../host-agent/protocol/run.ts";
 
-/** What differs between the routes of the two surfaces. */
+/** What differs between the routes of the two surfaces, pipelines and scripts. */
 export const SURFACES = {
   pipeline: {
     base: "/api/v1/pipelines/runs",

@@ -16,8 +16,8 @@ import { state } from "./checks/state.ts";
 import { trust } from "./checks/trust.ts";
 import type { Check } from "./finding.ts";
 
-/** What is asked of every host that serves the API. */
+/** The checks of every host that serves the API. */
 export const CHECKS: readonly Check[] = [runtime, proc, clock, host, keys, kv, port, agent];
 
-/** What is asked of the host whose agent runs the jobs. */
+/** The further checks of the host whose agent runs the jobs. */
 export const AGENT_CHECKS: readonly Check[] = [state, database, audit, runAs, trust, roots, recipes, disk];

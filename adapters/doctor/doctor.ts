@@ -1,17 +1,21 @@
+// adapters/doctor/ is the program that checks an installation. Belongs here: checks (checks/), trials against a scratch Hub,
+// and how results are printed. It sees the host-agent through host-agent/inspection.ts, config.ts, protocol/ and system/,
+// a Hub through hub-calls.ts only, and may import handlers/ and the settings of adapters/node/.
 import { parseArgs } from "node:util";
 
-import { examine, type Result } from "./examine.ts";
+import { examine } from "./examine.ts";
+import type { Result } from "./finding.ts";
 
 const HELP = `Usage: npm run doctor [-- options]
 
-Looks at this installation, with the environment variables of the server, and tries out in a scratch folder what the
+Checks this installation, with the environment variables of the server, and tries out in a scratch folder what the
 product promises. It changes nothing. Run it as the user of the service.
 
-  --checks-only   Leave the trials out
-  --json          One JSON document instead of a list
+  --checks-only   Skip the trials
+  --json          Print one JSON document instead of a list
   --help          Show this
 
-Exit code: 0 all is well (warnings, marked !, may be left); 1 something failed; 64 the command line is wrong.`;
+Exit code: 0 nothing failed (warnings, marked !, are allowed); 1 something failed; 64 the command line is wrong.`;
 
 const EX_USAGE = 64; // sysexits(3)
 const MARKS = { pass: "✓", warn: "!", fail: "✗" } as const;
@@ -52,5 +56,6 @@ function describe({ name, status, says, advice }: Result): string {
 
 function summary(results: readonly Result[]): string {
   const count = (status: Result["status"]) => results.filter((result) => result.status === status).length;
-  return `\n${count("pass")} well, ${count("warn")} to think about, ${count("fail")} failed.`;
+  const warnings = count("warn");
+  return `\n${count("pass")} passed, ${warnings} ${warnings === 1 ? "warning" : "warnings"}, ${count("fail")} failed`;
 }

@@ -1,21 +1,17 @@
 import { readAgentConfig, type Env } from "../../host-agent/config.ts";
 import { ConfigError } from "../../host-agent/system/config-error.ts";
+import { within } from "../../host-agent/protocol/within.ts";
 import { readKeysFilePath, readNodeConfig, type NodeConfig } from "../node/config.ts";
 import { AGENT_CHECKS, CHECKS } from "./checks.ts";
-import { fail, type Finding, messageOf, pass, type Patient, warn } from "./finding.ts";
+import { fail, type Finding, messageOf, pass, type Patient, type Result, warn } from "./finding.ts";
 import { runTrials } from "./trials.ts";
-
-/** A finding under the name of what was looked at. */
-export interface Result extends Finding {
-  name: string;
-}
 
 const CHECK_TIMEOUT_MS = 8_000;
 
 /**
- * Looks at the installation that this environment describes and, unless told
- * not to, tries the service out in a scratch folder. Changes nothing; takes well
- * under half a minute.
+ * Checks the installation that this environment describes. With `trials` it also
+ * tries the service out in a scratch folder. Changes nothing; takes less than half a
+ * minute.
  */
 export async function examine(env: Env, { trials }: { trials: boolean }): Promise<Result[]> {
   const { findings, patient } = readSettings(env);
@@ -23,14 +19,14 @@ export async function examine(env: Env, { trials }: { trials: boolean }): Promis
   if (patient) {
     const isRemote = patient.node?.remoteAgent !== undefined;
     const checks = isRemote ? CHECKS : [...CHECKS, ...AGENT_CHECKS];
-    // All at once: most of the time they wait.
+    // All at once, because most of their time is waiting.
     const found = await Promise.all(checks.map(({ look }) => bounded(async () => look(patient))));
     for (const [index, { name }] of checks.entries()) {
       results.push(...found[index]!.map((finding) => ({ name, ...finding })));
     }
     if (isRemote) {
-      const says = "State, roots and recipes are on the agent's host.";
-      results.push({ name: "Agent's host", ...pass(`${says} Run the doctor there, too.`) });
+      const says = "The state folder, script roots and recipes are on the agent's host.";
+      results.push({ name: "Agent's host", ...pass(`${says} Run the doctor there as well.`) });
     }
   }
   if (trials) results.push(...(await runTrials()));
@@ -38,7 +34,7 @@ export async function examine(env: Env, { trials }: { trials: boolean }): Promis
 }
 
 function readSettings(env: Env): { findings: Finding[]; patient?: Patient } {
-  const advice = "docs/configuration.md has all of them.";
+  const advice = "All settings are in docs/configuration.md.";
   try {
     const node = readNodeConfig(env);
     const patient = { env, agent: node.agent, keysFile: node.keysFile, node };
@@ -53,28 +49,25 @@ function readSettings(env: Env): { findings: Finding[]; patient?: Patient } {
         patient: { env, agent: readAgentConfig(env), keysFile: readKeysFilePath(env), node },
       };
     } catch {
-      return { findings: [...findings, warn("Nothing else was looked at.", "Mend the settings first.")] };
+      return { findings: [...findings, warn("Nothing else was checked.", "Fix the settings first.")] };
     }
   }
 }
 
-/** A check that takes too long or throws has failed; the others go on. */
+/** The findings of a check. A check that throws or takes too long has failed; the others continue. */
 async function bounded(look: () => Promise<Finding[]>): Promise<Finding[]> {
-  const { promise: tooLate, reject } = Promise.withResolvers<never>();
-  const timer = setTimeout(
-    () => reject(new Error(`no answer in ${CHECK_TIMEOUT_MS / 1000} s`)),
-    CHECK_TIMEOUT_MS,
-  );
   try {
-    return await Promise.race([look(), tooLate]);
+    return await within(CHECK_TIMEOUT_MS, look, tooSlow);
   } catch (error) {
     return [
       fail(
-        `This could not be looked at: ${messageOf(error)}.`,
-        "Is the file system or the host behind it stuck?",
+        `The check failed: ${messageOf(error)}.`,
+        "Check whether the file system, or the host behind it, hangs.",
       ),
     ];
-  } finally {
-    clearTimeout(timer);
   }
+}
+
+function tooSlow(): Error {
+  return new Error(`no result in ${CHECK_TIMEOUT_MS / 1000} s`);
 }

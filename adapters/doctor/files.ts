@@ -1,7 +1,7 @@
 import { accessSync, constants, statSync, type Stats } from "node:fs";
 import { dirname } from "node:path";
 
-/** The file's stats; undefined when there is none, or none that we may look at. */
+/** The file's stats; undefined when it does not exist or cannot be read. */
 export function statOf(path: string): Stats | undefined {
   try {
     return statSync(path);
@@ -10,13 +10,14 @@ export function statOf(path: string): Stats | undefined {
   }
 }
 
-/** The folder itself, or the nearest one above it that is there. */
+/** The folder itself, or the nearest folder above it that exists. */
 export function nearestFolder(path: string): string {
   let folder = path;
   while (statOf(folder) === undefined && folder !== dirname(folder)) folder = dirname(folder);
   return folder;
 }
 
+/** True when this user may create files in the folder. */
 export function isWritable(path: string): boolean {
   try {
     accessSync(path, constants.W_OK | constants.X_OK);
@@ -36,18 +37,18 @@ const GROUP_WRITE = 0o020;
 const STICKY = 0o1000;
 
 /**
- * Who but root and this user may change what is at `path`, in words that go on
- * from its name; undefined for nobody, and for what is not there.
+ * Who else than root and this user may change what is at `path`, in words that follow
+ * its name; undefined for no one, and for a path that does not exist.
  */
 export function strangersAt(path: string): string | undefined {
   const stats = statOf(path);
   if (stats === undefined) return undefined;
   const { uid, gid, mode } = stats;
   if (uid !== 0 && uid !== process.getuid?.()) return `belongs to uid ${uid}`;
-  // In a sticky folder nobody can touch what is another's.
+  // In a sticky folder no user can change the files of another.
   if (stats.isDirectory() && (mode & STICKY) !== 0) return undefined;
   if ((mode & OTHERS_WRITE) !== 0) return `is open to every user (mode ${modeOf(stats)})`;
-  // A user's own group is his alone on most systems, and files are open to it by default.
+  // On most systems each user has a private group, and files are writable for it by default.
   if ((mode & GROUP_WRITE) !== 0 && gid !== process.getgid?.())
     return `is open to the group ${gid} (mode ${modeOf(stats)})`;
   return undefined;

@@ -7,144 +7,113 @@ import { join } from "node:path";
 import { setTimeout as sleep } from "node:timers/promises";
 import { fileURLToPath } from "node:url";
 
-import { processesOf } from "../../host-agent/executor/process-tree.ts";
+import { processesOf } from "../../host-agent/inspection.ts";
 import type { RunRecord } from "../../host-agent/protocol/run.ts";
 import { sha256 } from "../../host-agent/system/sha256.ts";
+import { type Answer, hubCalls, type LaunchOptions } from "./hub-calls.ts";
 
 const NODE_TS = fileURLToPath(new URL("../node/node.ts", import.meta.url));
-const RUNS = "/api/v1/scripts/runs";
 const LOOK_INTERVAL_MS = 15;
 const PATIENCE_MS = 5_000;
-/** It stands in the server's environment, where no run may see it. */
-export const SECRET_VARIABLE = "HUB_DOCTOR_SECRET";
+/** A busy host may take several seconds to start a program. */
+const START_PATIENCE_MS = 10_000;
+/** A variable of the server's environment, which no run may see. */
+const SECRET_VARIABLE = "HUB_DOCTOR_SECRET";
 
-/** An answer: its status, and its body if that is JSON. */
-export interface Answer {
-  status: number;
-  // oxlint-disable-next-line typescript/no-explicit-any -- the body of whatever was asked for
-  json: any;
-}
-
+/** A running scratch Hub. */
 export type ScratchHub = Awaited<ReturnType<typeof startScratchHub>>;
 
 /**
- * A real server, in a process of its own, on a free port of loopback, with
- * state, keys and scripts in a folder of its own. Disposing it ends all
+ * Starts a real server in a separate process, on a free port of loopback, with its
+ * state, keys and scripts in a temporary folder. Disposing of it ends all its
  * processes and removes the folder.
  */
 export async function startScratchHub() {
+  // Undone in reverse order: when a later step fails, and when the hub is disposed of.
+  await using opened = new AsyncDisposableStack();
   const dir = realpathSync(mkdtempSync(join(tmpdir(), "hub-doctor-")));
-  const root = join(dir, "scripts");
-  mkdirSync(root);
-  const key = `sk_doctor_${randomBytes(24).toString("base64url")}`;
-  const secret = randomBytes(16).toString("hex");
-  const keysFile = join(dir, "keys.json");
-  writeFileSync(
-    keysFile,
-    JSON.stringify({ keys: [{ name: "doctor", key_sha256: sha256(key), scopes: ["*"] }] }),
-    { mode: 0o600 },
-  );
-  const env = {
-    PATH: process.env["PATH"] ?? "/usr/bin:/bin",
-    HUB_HOST: "127.0.0.1",
-    HUB_PORT: "0",
-    HUB_STATE_DIR: join(dir, "state"),
-    // The trial of a large log is not to meet the limit of one.
-    HUB_MAX_LOG_BYTES: "0",
-    HUB_SCRIPT_ROOTS: root,
-    HUB_KEYS_FILE: keysFile,
-    [SECRET_VARIABLE]: secret,
-  };
+  opened.defer(() => rmSync(dir, { recursive: true, force: true }));
+  const { env, root, key, secret } = prepareFolder(dir);
   const runIds = new Set<string>();
   let server: Server | undefined;
 
-  async function ask(
-    method: "GET" | "POST",
-    path: string,
-    body?: unknown,
-    headers: Record<string, string> = {},
-  ): Promise<Answer> {
-    const response = await fetch(server!.url + path, {
-      method,
-      headers: { authorization: `Bearer ${key}`, "content-type": "application/json", ...headers },
-      signal: AbortSignal.timeout(PATIENCE_MS),
-      ...(body !== undefined && { body: JSON.stringify(body) }),
-    });
-    const json = (await response.json()) as Answer["json"];
-    if (method === "POST" && typeof json.run_id === "string") runIds.add(json.run_id);
-    return { status: response.status, json };
-  }
+  const calls = hubCalls(() => server!.url, key);
 
-  async function dispose(): Promise<void> {
-    await endServer(server, "SIGKILL");
-    for (const runId of runIds) {
-      await eventually(() => {
-        const left = processesOf(runId);
-        for (const { pid } of left) endProcess(pid);
-        return left.length === 0 || undefined;
-      });
-    }
-    rmSync(dir, { recursive: true, force: true });
-  }
+  opened.defer(async () => {
+    for (const runId of runIds) await endRun(runId);
+  });
+  opened.defer(() => endServer(server, "SIGKILL"));
 
   const hub = {
+    ...calls,
     dir,
-    root,
-    env,
     secret,
-    ask,
-    /** Writes a script that may be run, and returns its path. */
+    /** Writes an executable script, and returns its path. */
     script(name: string, text: string): string {
       const path = join(root, name);
       writeFileSync(path, `#!/bin/bash\n${text}\n`);
       chmodSync(path, 0o755);
       return path;
     },
-    launch: (path: string, { key: idempotencyKey, ...more }: { key?: string; terminal?: boolean } = {}) =>
-      ask(
-        "POST",
-        RUNS,
-        { path, ...more },
-        idempotencyKey === undefined ? {} : { "idempotency-key": idempotencyKey },
-      ),
-    /** Launches what must start. */
-    async run(path: string, more?: { terminal?: boolean }): Promise<string> {
-      const { status, json } = await hub.launch(path, more);
-      if (status !== 201) throw new Error(`a launch was answered with ${status}: ${json.detail}`);
+    async launch(path: string, options?: LaunchOptions): Promise<Answer> {
+      const answer = await calls.launch(path, options);
+      if (typeof answer.json.run_id === "string") runIds.add(answer.json.run_id);
+      return answer;
+    },
+    /** Launches a script that must start. */
+    async run(path: string, options?: LaunchOptions): Promise<string> {
+      const { status, json } = await hub.launch(path, options);
+      if (status !== 201) throw new Error(`a launch was answered ${status}: ${json.detail}`);
       return json.run_id;
     },
-    record: async (runId: string): Promise<RunRecord> => (await ask("GET", `${RUNS}/${runId}`)).json,
     ended: (runId: string): Promise<RunRecord> =>
       eventually(async () => {
         const record = await hub.record(runId);
         return record.ended_at === null ? undefined : record;
       }),
-    kill: (runId: string, order: object) => ask("POST", `${RUNS}/${runId}/kill`, order),
-    page: async (runId: string, query: string) => (await ask("GET", `${RUNS}/${runId}/logs?${query}`)).json,
-    /** The whole log, in pages of so many bytes. */
+    /** The whole log, in pages of `maxBytes`. */
     async log(runId: string, maxBytes = 65_536): Promise<string> {
       let text = "";
       for (let after = 0, more = true; more;) {
-        const page = await hub.page(runId, `after=${after}&max_bytes=${maxBytes}`);
+        const page = await hub.page(runId, { after, maxBytes });
         text += page.chunk;
         ({ offset: after, more } = page);
       }
       return text;
     },
-    /** Ends the server as a crash does, and starts it again on what it left. */
+    /** Ends the server as a crash does, and starts it again with the same state. */
     async crash(): Promise<void> {
       await endServer(server, "SIGKILL");
       server = await startServer(env);
     },
-    [Symbol.asyncDispose]: dispose,
+    [Symbol.asyncDispose]: () => owned.disposeAsync(),
   };
-  try {
-    server = await startServer(env);
-    return hub;
-  } catch (error) {
-    await dispose();
-    throw error;
-  }
+  server = await startServer(env);
+  const owned = opened.move();
+  return hub;
+}
+
+/** Creates the script root and the keys file, with one key. */
+function prepareFolder(dir: string) {
+  const root = join(dir, "scripts");
+  mkdirSync(root);
+  const key = `sk_doctor_${randomBytes(24).toString("base64url")}`;
+  const secret = randomBytes(16).toString("hex");
+  const keysFile = join(dir, "keys.json");
+  const keys = [{ name: "doctor", key_sha256: sha256(key), scopes: ["*"] }];
+  writeFileSync(keysFile, JSON.stringify({ keys }), { mode: 0o600 });
+  const env = {
+    PATH: process.env["PATH"] ?? "/usr/bin:/bin",
+    HUB_HOST: "127.0.0.1",
+    HUB_PORT: "0",
+    HUB_STATE_DIR: join(dir, "state"),
+    // The trial of a large log must not reach the log limit.
+    HUB_MAX_LOG_BYTES: "0",
+    HUB_SCRIPT_ROOTS: root,
+    HUB_KEYS_FILE: keysFile,
+    [SECRET_VARIABLE]: secret,
+  };
+  return { env, root, key, secret };
 }
 
 interface Server {
@@ -160,7 +129,7 @@ async function startServer(env: Record<string, string>): Promise<Server> {
     const url = await eventually(() => {
       if (child.exitCode !== null) throw new Error(`the server ended with ${child.exitCode}: ${output}`);
       return /^ *address +(\S+)$/m.exec(output)?.[1];
-    });
+    }, START_PATIENCE_MS);
     return { child, url };
   } catch (error) {
     await endServer({ child, url: "" }, "SIGKILL");
@@ -176,21 +145,33 @@ async function endServer(server: Server | undefined, signal: NodeJS.Signals): Pr
   await ended;
 }
 
+/** Ends all processes of a run. */
+async function endRun(runId: string): Promise<void> {
+  await eventually(() => {
+    const left = processesOf(runId);
+    for (const { pid } of left) endProcess(pid);
+    return left.length === 0 || undefined;
+  });
+}
+
 function endProcess(pid: number): void {
   try {
     process.kill(pid, "SIGKILL");
   } catch {
-    // It has ended in between.
+    // It has ended already.
   }
 }
 
-/** Asks again and again until there is an answer; rejects after a few seconds. */
-export async function eventually<T>(look: () => T | undefined | Promise<T | undefined>): Promise<T> {
-  const giveUpAt = performance.now() + PATIENCE_MS;
+/** Calls `look` until it returns a value; rejects after `patienceMs`. */
+export async function eventually<T>(
+  look: () => T | undefined | Promise<T | undefined>,
+  patienceMs = PATIENCE_MS,
+): Promise<T> {
+  const deadline = performance.now() + patienceMs;
   for (;;) {
     const found = await look();
     if (found !== undefined) return found;
-    if (performance.now() > giveUpAt) throw new Error(`it did not happen within ${PATIENCE_MS / 1000} s`);
+    if (performance.now() > deadline) throw new Error(`it did not happen within ${patienceMs / 1000} s`);
     await sleep(LOOK_INTERVAL_MS);
   }
 }

@@ -1,13 +1,11 @@
 import { existsSync, readFileSync, renameSync, symlinkSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
 
-import { processesOf } from "../../host-agent/executor/process-tree.ts";
-import { missingForTerminal } from "../../host-agent/executor/terminal-mode.ts";
-import type { Result } from "./examine.ts";
-import { fail, messageOf, pass, warn } from "./finding.ts";
+import { missingForTerminal, processesOf } from "../../host-agent/inspection.ts";
+import { fail, messageOf, pass, type Result, warn } from "./finding.ts";
 import { eventually, type ScratchHub, startScratchHub } from "./scratch-hub.ts";
 
-/** One promise of the product, tried out. It throws when the promise is broken. */
+/** A trial of one promise of the product. It throws when the promise is broken. */
 interface Trial {
   name: string;
   says: string;
@@ -15,7 +13,7 @@ interface Trial {
 }
 
 const ADVICE =
-  "This host breaks a promise of the product. Do not launch what matters; report this line with the versions of kernel and Node.";
+  "This host breaks a promise of the product. Do not use it for important jobs. Report this line with the versions of the kernel and Node.";
 const TRIALS_TIMEOUT_MS = 15_000;
 const RETRIES = 10;
 const GIBIBYTE = 1_073_741_824;
@@ -32,14 +30,14 @@ const TRIALS: readonly Trial[] = [
         Array.from({ length: RETRIES }, () => hub.launch(path, { key: "one" })),
       );
       const ids = new Set(answers.map(({ json }) => json.run_id));
-      expect(ids.size === 1, `${ids.size} runs were told`);
+      expect(ids.size === 1, `the answers named ${ids.size} runs`);
       await hub.ended(answers[0]!.json.run_id);
       expect(readFileSync(ledger, "utf8") === "started\n", "the script ran more than once");
     },
   },
   {
     name: "Crash",
-    says: "A run outlived a kill -9 of the server; its log, exit code and status are true.",
+    says: "A run survived a kill -9 of the server. Its log, exit code and status are right.",
     async attempt(hub) {
       const go = join(hub.dir, "go");
       const id = await hub.run(
@@ -60,7 +58,7 @@ const TRIALS: readonly Trial[] = [
   },
   {
     name: "Kill",
-    says: "A kill ended the whole tree, a child in a session of its own included.",
+    says: "A kill ended the whole process tree, including a child in its own session.",
     async attempt(hub) {
       const ready = join(hub.dir, "ready");
       const id = await hub.run(
@@ -77,16 +75,16 @@ const TRIALS: readonly Trial[] = [
     name: "Large log",
     says: "The end of a log of 1 GiB was read at its offset, in one small page.",
     async attempt(hub) {
-      // A hole: it takes no room on the disk.
+      // A sparse file, which uses no disk space.
       const id = await hub.run(hub.script("large.sh", `truncate -s ${GIBIBYTE} /proc/self/fd/1; echo end`));
       await hub.ended(id);
-      const page = await hub.page(id, `after=${GIBIBYTE}`);
+      const page = await hub.page(id, { after: GIBIBYTE });
       expect(page.chunk === "end\n" && page.more === false, `the page was ${JSON.stringify(page)}`);
     },
   },
   {
     name: "Symbolic links",
-    says: "A script swapped for a link out of the roots was refused.",
+    says: "A script that was replaced by a link out of the script roots was refused.",
     async attempt(hub) {
       const outside = join(hub.dir, "outside.sh");
       const mark = join(hub.dir, "outside-ran");
@@ -101,7 +99,7 @@ const TRIALS: readonly Trial[] = [
   },
   {
     name: "UTF-8",
-    says: "Pages of every small size make up the log, and split no character.",
+    says: "Log pages of every small size give the whole log, and split no character.",
     async attempt(hub) {
       const id = await hub.run(hub.script("letters.sh", `printf '${LETTERS.repeat(5)}'`));
       await hub.ended(id);
@@ -113,7 +111,7 @@ const TRIALS: readonly Trial[] = [
   },
   {
     name: "Environment",
-    says: "A run saw nothing of the server's environment.",
+    says: "A run did not see the server's environment.",
     async attempt(hub) {
       const id = await hub.run(hub.script("environment.sh", "tr '\\0' '\\n' </proc/$$/environ"));
       await hub.ended(id);
@@ -126,7 +124,7 @@ const TRIALS: readonly Trial[] = [
 
 const TERMINAL: Trial = {
   name: "Terminal mode",
-  says: "A run with a terminal had one, and its log has every byte.",
+  says: "A run in terminal mode had a terminal, and its log has every byte.",
   async attempt(hub) {
     const id = await hub.run(hub.script("terminal.sh", "test -t 1 && seq 1 2000"), { terminal: true });
     const { exit_code: code } = await hub.ended(id);
@@ -136,7 +134,7 @@ const TERMINAL: Trial = {
   },
 };
 
-/** Starts a Hub of its own with `start` and tries out what the product promises. Leaves nothing behind. */
+/** Starts a separate Hub with `start` and tries out what the product promises. Removes everything at the end. */
 export async function runTrials(start: () => Promise<ScratchHub> = startScratchHub): Promise<Result[]> {
   let hub: ScratchHub;
   try {
@@ -146,20 +144,20 @@ export async function runTrials(start: () => Promise<ScratchHub> = startScratchH
       {
         name: "Trials",
         ...fail(
-          `No server could be started for them: ${messageOf(error)}.`,
-          "Look at what fails above first.",
+          `No server could be started for the trials: ${messageOf(error)}.`,
+          "Fix the failed checks above first.",
         ),
       },
     ];
   }
   await using scratch = hub;
-  const giveUpAt = performance.now() + TRIALS_TIMEOUT_MS;
+  const deadline = performance.now() + TRIALS_TIMEOUT_MS;
   const results: Result[] = [];
   const missing = await missingForTerminal();
   for (const { name, says, attempt } of missing === undefined ? [...TRIALS, TERMINAL] : TRIALS) {
     try {
-      if (performance.now() > giveUpAt)
-        throw new Error("the host is too slow: there was no time left for it");
+      if (performance.now() > deadline)
+        throw new Error("the host is too slow: no time was left for this trial");
       await attempt(scratch);
       results.push({ name, ...pass(says) });
     } catch (error) {
@@ -167,7 +165,7 @@ export async function runTrials(start: () => Promise<ScratchHub> = startScratchH
     }
   }
   if (missing !== undefined)
-    results.push({ name: TERMINAL.name, ...warn("It was not tried: it is not there.", missing) });
+    results.push({ name: TERMINAL.name, ...warn("It was not tried: it is not available.", missing) });
   return results;
 }
 

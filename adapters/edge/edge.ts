@@ -1,5 +1,6 @@
-// npm run edge: the whole edge on this machine, offline: an agent behind its door, and the Worker in a real workerd
-// with a KV of its own in front of it.
+// npm run edge: the whole edge on this machine, offline: a host-agent, and in front of it the Worker in a real workerd
+// with its own KV. adapters/edge/ may import handlers/, host-agent/ and the adapters node/, workers/ and keys/, and needs
+// the development packages. It is for trying out and for tests.
 import { randomBytes } from "node:crypto";
 import { existsSync, readFileSync, writeFileSync } from "node:fs";
 import { createServer } from "node:http";
@@ -20,6 +21,8 @@ import type { Workerd } from "./workerd.ts";
 import { cannotListen } from "../node/serve.ts";
 
 await runService(async (log) => {
+  // What has been opened is closed in reverse order: when a later step fails, and in stop().
+  await using opened = new AsyncDisposableStack();
   const config = readNodeConfig(process.env);
   const door = readDoorConfig({ HUB_AGENT_LISTEN: "127.0.0.1:0", ...process.env });
   const { startWorkerd } = await import("./workerd.ts").catch(withoutPackages);
@@ -27,6 +30,7 @@ await runService(async (log) => {
   prepareStateDir(door.agent.stateDir);
   const agentKey = await agentKeyOf(door.agent.stateDir, door.trustFile);
   const agent = await serveAgent(door, process.env, log);
+  opened.defer(agent.stop);
   const edge = await startWorkerd({
     host: config.host,
     port: config.port,
@@ -37,23 +41,23 @@ await runService(async (log) => {
     devMode: false,
     onLog: (line) => process.stderr.write(line),
   });
+  opened.defer(edge.stop);
+  const text = banner(edge, agent, await seedKeys(edge));
+  const owned = opened.move();
   return {
-    banner: banner(edge, agent, await seedKeys(edge)),
+    banner: text,
     warnings: settingWarnings(process.env, {}),
     countAlive: agent.countAlive,
-    async stop() {
-      await edge.stop();
-      await agent.stop();
-    },
+    stop: () => owned.disposeAsync(),
   };
 });
 
 function withoutPackages(error: NodeJS.ErrnoException): never {
   if (error.code !== "ERR_MODULE_NOT_FOUND") throw error;
-  throw new ConfigError("npm run edge needs the development packages, which `npm ci` installs");
+  throw new ConfigError("npm run edge needs the development packages. Install them with `npm ci`");
 }
 
-/** workerd would say in a stack that it cannot listen. Throws ConfigError. */
+/** Throws ConfigError when the address cannot be used. workerd itself would report that as a stack. */
 async function tryListening(config: NodeConfig): Promise<void> {
   const server = createServer();
   try {
@@ -64,7 +68,7 @@ async function tryListening(config: NodeConfig): Promise<void> {
   await close(server, 0);
 }
 
-/** The key that this edge signs with, made and trusted at the first start. */
+/** The key with which this edge signs. The first start creates it and lets the agent trust it. */
 async function agentKeyOf(stateDir: string, trustFile: string): Promise<PrivateKey> {
   const file = join(stateDir, "edge_key.json");
   if (existsSync(file)) return PrivateKey.parse(JSON.parse(readFileSync(file, "utf8")));
@@ -76,9 +80,9 @@ async function agentKeyOf(stateDir: string, trustFile: string): Promise<PrivateK
 }
 
 /**
- * Puts a key for trying into a KV that has none; returns one that is in plain, to
- * show. Each edge has its own: a key that all knew would let any page in a browser
- * here launch, once its name resolves to this machine.
+ * Puts a first key into a KV without keys. Returns a key that is stored in plain, to
+ * show it. Each edge has its own: with a public key any page in a browser on this
+ * machine could launch, once its name resolves to this machine.
  */
 async function seedKeys(edge: Workerd): Promise<string | undefined> {
   const text = (await edge.getKeys()) ?? devKeys();
@@ -86,7 +90,7 @@ async function seedKeys(edge: Workerd): Promise<string | undefined> {
   return parseKeysFile(text).keys.find((entry) => entry.key !== undefined)?.key;
 }
 
-/** For a first try; a real edge has keys of `npm run keys -- create`. */
+/** A keys file for a first try. A real edge has keys of `npm run keys -- create`. */
 function devKeys(): string {
   const key = `sk_edge_${randomBytes(24).toString("hex")}`;
   return JSON.stringify({ keys: [{ name: "edge-dev", key, scopes: ["*"] }] });

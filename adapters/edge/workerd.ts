@@ -7,37 +7,38 @@ import { PAGES_FOLDER } from "../node/assets-folder.ts";
 import { KEYS_KV_KEY } from "../workers/keys-kv.ts";
 import { bundleWorker } from "./bundle-worker.ts";
 
-/** The date and flags of wrangler.toml; the date is not ahead of the installed workerd. */
+/** The date and flags of wrangler.toml. The date is not later than that of the installed workerd. */
 const COMPATIBILITY_DATE = "2026-07-30";
 const COMPATIBILITY_FLAGS = ["enable_request_signal"];
-/** The binding of the KV, and what it is called where there is no other. */
+/** The binding of the KV, and its name when no other KV is in the same workerd. */
 export const KV = "HUB_KV";
 
-/** What one deployment of the Worker is told. */
+/** The settings of one deployment of the Worker. */
 export interface WorkerSettings {
   /** Where the agent answers: http://host:port. */
   agentUrl: string;
   agentKey: PrivateKey;
   agentName: string;
   devMode: boolean;
-  /** HUB_RATE_PER_KEY and HUB_FAILED_AUTH_PER_MINUTE, where they are not to be the defaults. */
+  /** HUB_RATE_PER_KEY and HUB_FAILED_AUTH_PER_MINUTE, if they differ from the defaults. */
   rates?: Record<string, string>;
 }
 
+/** The settings, and where workerd serves. */
 export interface WorkerdOptions extends WorkerSettings {
   host: string;
   /** 0 for any free port. */
   port: number;
-  /** The folder that KV is kept in. */
+  /** The folder of the KV. */
   kvFolder: string;
-  /** Given each line that the Worker logs. */
+  /** Receives each line that the Worker logs. */
   onLog?: (line: string) => void;
 }
 
-/** The Worker in a real workerd on this machine, with a KV of its own. */
+/** The Worker in a real workerd on this machine, with its own KV. */
 export interface Workerd {
   url: string;
-  /** The JSON of the keys file that is in KV; null when there is none. */
+  /** The JSON of the keys file in KV; null when KV has none. */
   getKeys(): Promise<string | null>;
   putKeys(text: string): Promise<void>;
   stop(): Promise<void>;
@@ -50,7 +51,7 @@ export async function startWorkerd(options: WorkerdOptions): Promise<Workerd> {
     ...(await workerOptions(options)),
     host: options.host,
     port: options.port,
-    // Else it would ask the network what Request.cf should hold.
+    // Without this it would ask the network for the content of Request.cf.
     cf: false,
     kvPersist: options.kvFolder,
     handleRuntimeStdio(stdout: Readable, stderr: Readable) {
@@ -67,7 +68,7 @@ export async function startWorkerd(options: WorkerdOptions): Promise<Workerd> {
   };
 }
 
-/** The bundled Worker with its bindings; `kvId` tells its KV from that of others in the same workerd. */
+/** The bundled Worker with its bindings; `kvId` distinguishes its KV from those of others in the same workerd. */
 export async function workerOptions(
   { agentUrl, agentKey, agentName, devMode, rates }: WorkerSettings,
   kvId: string = KV,

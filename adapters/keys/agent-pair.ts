@@ -7,10 +7,10 @@ import { parseTrustFile, type TrustFile } from "../../host-agent/door/trusted-ke
 import { FileError, replaceFile } from "./replace-file.ts";
 
 /**
- * `npm run keys -- agent-pair`: makes a key pair, adds its public half to the
+ * `npm run keys -- agent-pair`: creates a key pair, adds its public half to the
  * agent's trust file (HUB_AGENT_TRUST), and prints the private half, which is
- * kept nowhere else. The keys that were trusted before stay trusted, so that no
- * edge is locked out meanwhile. Throws ConfigError when the file is there and malformed.
+ * stored nowhere. The keys that were trusted before stay trusted, so that no edge
+ * loses access. Throws ConfigError when the file is malformed.
  */
 export async function agentPair(env: Env, print: (line: string) => void): Promise<void> {
   const { trustFile } = readDoorConfig(env);
@@ -18,14 +18,14 @@ export async function agentPair(env: Env, print: (line: string) => void): Promis
   const { d: _secret, ...publicKey } = key;
   const kids = trustKey(trustFile, publicKey);
   print(`${trustFile} now trusts ${kids.join(", ")}.
-The agent takes that up by itself. This is the private key ${key.kid}, shown this once:
+A running agent uses it without a restart. This is the private key ${key.kid}. It is not shown again:
 
 ${JSON.stringify(key)}
 
 Give it to the edge:
   a Worker           npx wrangler secret put HUB_AGENT_KEY      (paste it)
   the Node adapter   HUB_AGENT_KEY=<it, or the path of a file with it, mode 0600>
-When every edge uses it, take the older keys out of ${trustFile}.`);
+When every edge uses it, remove the older keys from ${trustFile}.`);
 }
 
 /** A new Ed25519 key pair as a private JWK, named after the day it was made. */
@@ -40,7 +40,7 @@ export async function makeAgentKey(now: () => number = Date.now): Promise<Privat
   return PrivateKey.parse({ kty, crv, x, d, kid });
 }
 
-/** Adds a key to a trust file, whole or not at all, one change at a time; returns all key ids in it. Throws ConfigError. */
+/** Adds a key to a trust file, completely or not at all, one change at a time. Returns all key ids in the file. Throws ConfigError. */
 export function trustKey(path: string, key: PublicKey): string[] {
   let kids: string[] = [];
   try {

@@ -1,3 +1,6 @@
+// adapters/keys/ is the program that changes the keys file and the agent's trust file. Belongs here: commands, and how such
+// a file is replaced. It may import handlers/keys.ts, handlers/auth.ts, node/config.ts, and of host-agent/ the settings,
+// protocol/, system/ and the format of the trust file.
 import { randomBytes } from "node:crypto";
 import { resolve } from "node:path";
 import { parseArgs } from "node:util";
@@ -12,19 +15,19 @@ import { sha256 } from "../../host-agent/system/sha256.ts";
 
 const HELP = `Usage: npm run keys -- <command> [options]
 
-  create --name NAME --scopes A,B   Make a key; it is printed once, and only its SHA-256 is stored
-         [--expires DATE]           The last day (2027-05-15) or moment (2027-05-15T12:00:00Z) it is good for
+  create --name NAME --scopes A,B   Create a key. It is printed once; only its SHA-256 is stored
+         [--expires DATE]           The last day (2027-05-15) or the time (2027-05-15T12:00:00Z) until which it is valid
          [--plain]                  Store the key itself
   list                              Show the names, scopes and dates of the keys
-  revoke NAME [--last]              Remove a key; --last also when no other is left, which turns on dev mode
-  agent-pair                        Make a key pair for an edge that calls a host-agent (HUB_AGENT_TRUST)
+  revoke NAME [--last]              Remove a key. --last also removes the last one, which turns on dev mode
+  agent-pair                        Create a key pair for an edge that calls a host-agent (HUB_AGENT_TRUST)
 
-  --file PATH                       The keys file; HUB_KEYS_FILE, or else the server's default
+  --file PATH                       The keys file. Default: HUB_KEYS_FILE, or the server's default
   --help                            Show this
 
-Scopes: ${SCOPES.join(", ")}, * (all of them). A running server knows a change within a second.`;
+Scopes: ${SCOPES.join(", ")}, * (all of them). A running server uses a change within a second.`;
 
-/** The command line is wrong: the message says what is. */
+/** The command line is wrong: the message says what is wrong. */
 class UsageError extends Error {
   override readonly name = "UsageError";
 }
@@ -60,14 +63,14 @@ async function run(args: string[]): Promise<void> {
       return list(file);
     case "revoke":
       refuse(operands.slice(1), { name, scopes, expires, plain });
-      if (operands[0] === undefined) throw new UsageError("revoke: say which key, by its name");
+      if (operands[0] === undefined) throw new UsageError("revoke: the name of the key is missing");
       return revoke(file, operands[0], last);
     case "agent-pair":
       refuse(operands, { name, scopes, expires, plain, last, file: values.file });
       return agentPair(process.env, console.log);
     default:
       throw new UsageError(
-        command === undefined ? "Say what to do" : `There is no command ${JSON.stringify(command)}`,
+        command === undefined ? "A command is missing" : `Unknown command ${JSON.stringify(command)}`,
       );
   }
 }
@@ -92,11 +95,11 @@ function parseCommandLine(args: string[]) {
   }
 }
 
-/** What a command has no use for was meant for another one. */
+/** Throws UsageError for an option or a word that the command does not use. */
 function refuse(operands: string[], options: Record<string, unknown>): void {
   const [option] = Object.entries(options).find(([, value]) => value !== undefined && value !== false) ?? [];
-  if (option !== undefined) throw new UsageError(`--${option} does not belong to this command`);
-  if (operands[0] !== undefined) throw new UsageError(`${JSON.stringify(operands[0])} is one word too many`);
+  if (option !== undefined) throw new UsageError(`--${option} is not an option of this command`);
+  if (operands[0] !== undefined) throw new UsageError(`Unexpected argument ${JSON.stringify(operands[0])}`);
 }
 
 interface Wanted {
@@ -116,16 +119,16 @@ function create(file: string, { name, scopes, expires, plain }: Wanted): void {
     ...(expires !== undefined && { expires }),
   });
   if ((expiryTime(entry.expires) ?? Number.POSITIVE_INFINITY) <= Date.now()) {
-    throw new UsageError(`--expires: ${expires} is over already`);
+    throw new UsageError(`--expires: ${expires} is in the past`);
   }
   editKeys(file, (document) => {
     if (document.keys.some((other) => other.name === entry.name)) {
-      throw new KeysError(`There is a key ${entry.name} already; choose another name, or revoke it first`);
+      throw new KeysError(`The key ${entry.name} exists already. Choose another name, or revoke it first`);
     }
     return { ...document, keys: [...document.keys, entry] };
   });
-  // Only the key goes to stdout, so that it can be piped on.
-  console.error(`The key ${entry.name} is in ${file}; who has none of its keys is refused from now on.
+  // Only the key goes to stdout, so that a pipe gets nothing else.
+  console.error(`The key ${entry.name} is in ${file}. Requests without one of its keys are refused from this moment.
 It is not shown again:`);
   console.log(key);
 }
@@ -142,7 +145,7 @@ function checkEntry(entry: object): KeyFileEntry {
 async function list(file: string): Promise<void> {
   const { keys } = readKeys(file);
   if (keys.length === 0) {
-    console.error(`There are no keys in ${file}: the Hub is in dev mode and serves everyone who reaches it`);
+    console.error(`${file} has no keys: the Hub is in dev mode and serves everyone who can reach it`);
     return;
   }
   const rows = keys.map((entry) => [
@@ -161,17 +164,17 @@ function revoke(file: string, name: string, last: boolean): void {
   editKeys(file, (document) => {
     const keys = document.keys.filter((entry) => entry.name !== name);
     if (keys.length === document.keys.length) {
-      throw new KeysError(`There is no key ${JSON.stringify(name)} in ${file}; nothing was changed`);
+      throw new KeysError(`The key ${JSON.stringify(name)} is not in ${file}. Nothing was changed`);
     }
     if (keys.length === 0 && !last) {
       throw new KeysError(
-        `${name} is the last key, and without one the Hub serves everyone who reaches it (dev mode). ` +
-          `Create another key first, or say --last. Nothing was changed`,
+        `${name} is the last key. Without a key the Hub serves everyone who can reach it (dev mode). ` +
+          `Create another key first, or add --last. Nothing was changed`,
       );
     }
     left = keys.length;
     return { ...document, keys };
   });
-  const open = "; it was the last one, and the Hub is open now to everyone who reaches it";
+  const open = ". It was the last key: the Hub is open now to everyone who can reach it";
   console.error(`The key ${name} is revoked${left === 0 ? open : ""}`);
 }

@@ -13,7 +13,7 @@ import {
 import { basename, dirname, join } from "node:path";
 import { DatabaseSync } from "node:sqlite";
 
-/** A file cannot be replaced: the message says why, and holds nothing of its text. */
+/** A file cannot be replaced: the message says why, and contains no part of its text. */
 export class FileError extends Error {
   override readonly name = "FileError";
 }
@@ -23,17 +23,17 @@ const PRIVATE = 0o600;
 const SQLITE_BUSY = 5;
 
 /**
- * Replaces the file at `path`, made if it is missing, together with its folder,
- * with the text that `change` returns; `change` is told the file's real path. One
- * change at a time, and at every moment the file is the old one or the new one,
- * whole, and open to nobody but its owner. Throws FileError, and what `change` throws.
+ * Replaces the file at `path` with the text that `change` returns; creates the file
+ * and its folder if they do not exist. `change` receives the file's real path. One
+ * change runs at a time, and at every moment the file is the complete old one or the
+ * complete new one, closed to other users. Throws FileError, and what `change` throws.
  */
 export function replaceFile(path: string, change: (path: string) => string): void {
   const folder = dirname(path);
-  attempt(`${folder} cannot be made`, () => mkdirSync(folder, { recursive: true, mode: 0o700 }));
-  // A link stays a link: what it leads to is replaced.
+  attempt(`${folder} cannot be created`, () => mkdirSync(folder, { recursive: true, mode: 0o700 }));
+  // A link stays a link: its target is replaced.
   const target = realpathOf(path);
-  using held = lock(path, besides(target, "lock"));
+  using held = lock(path, siblingOf(target, "lock"));
   void held;
   const text = change(target);
   attempt(`${path} cannot be written`, () => write(target, text));
@@ -56,13 +56,13 @@ function realpathOf(path: string): string {
 }
 
 /** A hidden file in the same folder, and so on the same file system. */
-function besides(path: string, kind: string): string {
+function siblingOf(path: string, kind: string): string {
   return join(dirname(path), `.${basename(path)}.${kind}`);
 }
 
 /**
- * Holds an exclusive lock until it is disposed of. It is SQLite's, and so the
- * kernel's: whoever is killed while holding it gives it back.
+ * An exclusive lock until it is disposed of. It is SQLite's, and so the kernel's:
+ * it is released when the process that has it is killed.
  */
 function lock(path: string, lockFile: string): Disposable {
   attempt(`${path} cannot be written`, () => closeSync(openSync(lockFile, "a", PRIVATE)));
@@ -74,22 +74,22 @@ function lock(path: string, lockFile: string): Disposable {
     const isBusy = (error as { errcode?: number }).errcode === SQLITE_BUSY;
     throw new FileError(
       isBusy
-        ? `Another command is changing ${path}; try again`
+        ? `Another command is changing ${path}. Try again`
         : `${lockFile} cannot be locked: ${(error as Error).message}`,
     );
   }
 }
 
 function write(path: string, text: string): void {
-  const draft = besides(path, "draft");
-  // Left behind by one that was killed; the lock says that nobody writes it now.
+  const draft = siblingOf(path, "draft");
+  // Left by a command that was killed: under the lock no other command writes it.
   rmSync(draft, { force: true });
   const file = openSync(draft, "wx", PRIVATE);
   try {
     const old = statSync(path, { throwIfNoEntry: false });
-    // Who changes the file as root must not lock the service out.
+    // A change by root must not make the file unreadable for the service.
     if (old && process.getuid?.() === 0) fchownSync(file, old.uid, old.gid);
-    // To the last byte, or it throws: write(2) alone may write a part on a disk that is nearly full.
+    // Writes every byte, or throws: write(2) alone may write a part on a disk that is almost full.
     writeFileSync(file, text);
     fsyncSync(file);
   } finally {

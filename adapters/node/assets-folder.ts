@@ -6,10 +6,10 @@ import type { Assets } from "../../handlers/pages.ts";
 /** Where adapters/build.ts puts the pages. */
 export const PAGES_FOLDER = join(import.meta.dirname, "..", "dist");
 
-/** A page that was built again is served after so long at the latest. */
+/** A page that was built again is served after this time at the latest. */
 const SHARED_FOR_MS = 1_000;
 
-/** The built files of a folder, with their Brotli version where there is one and the client takes it. */
+/** The built files of a folder, with their Brotli version if it exists and the client accepts it. */
 export function folderAssets(folder: string): Assets {
   const read = sharedReads();
   return async (name, acceptEncoding) => {
@@ -22,13 +22,13 @@ export function folderAssets(folder: string): Assets {
   };
 }
 
-/** Answers that are sent at one time share their bytes: strangers may ask for the largest file as often as they like. */
-function sharedReads(): typeof readIfThere {
-  const recent = new Map<string, ReturnType<typeof readIfThere>>();
+/** Answers that are sent at the same time share their bytes: anyone may request the largest file any number of times. */
+function sharedReads(): typeof readIfExists {
+  const recent = new Map<string, ReturnType<typeof readIfExists>>();
   return async (path) => {
     let reading = recent.get(path);
     if (!reading) {
-      reading = readIfThere(path);
+      reading = readIfExists(path);
       recent.set(path, reading);
       setTimeout(() => recent.delete(path), SHARED_FOR_MS).unref();
     }
@@ -36,7 +36,7 @@ function sharedReads(): typeof readIfThere {
   };
 }
 
-async function readIfThere(path: string): Promise<Uint8Array | undefined> {
+async function readIfExists(path: string): Promise<Uint8Array | undefined> {
   return readFile(path).catch((error: NodeJS.ErrnoException) => {
     if (error.code === "ENOENT") return undefined;
     throw error;

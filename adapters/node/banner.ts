@@ -5,16 +5,16 @@ import { noRecipes } from "../../host-agent/catalogue/recipes.ts";
 import type { NodeConfig } from "./config.ts";
 import type { Serving } from "./serve.ts";
 
-/** Where the banner is written to; colours are for a terminal that takes them. */
+/** Where the banner is written. Only a terminal that supports colours gets them. */
 type Stream = NodeJS.WriteStream;
 
 const TITLE = "Enterprise API v1";
 const SUBTITLE = "Pipelines & Scripts";
 
 /**
- * What the Node adapter says when it serves: where, for whom, with what, and a
- * first command. For people on a terminal; elsewhere plain lines, whose
- * `address   URL` programs may read.
+ * What the Node adapter prints on start: its addresses, whether it needs API keys,
+ * its settings, and a first command. Without a terminal the lines are plain, and
+ * programs may read `address   URL`.
  */
 export async function banner(config: NodeConfig, serving: Serving, stream: Stream): Promise<string> {
   const facts = parts(config, await serving.recipesProblem());
@@ -57,12 +57,12 @@ function terminalBanner(
       .split("\n")
       .map((line) => `  ${line}`),
     "",
-    `  ${style("dim", "Ctrl-C stops the service; runs go on.")}`,
+    `  ${style("dim", "Ctrl-C stops the service. Runs continue.")}`,
     "",
   ].join("\n");
 }
 
-/** `alarm` is what is wrong with it, if anything is. */
+/** `alarm` is what is wrong, if anything is. */
 type Fact = readonly [name: string, value: string, alarm?: string];
 
 function addresses({ url }: Serving): Fact[] {
@@ -99,7 +99,7 @@ function firstCommand({ url, mode }: Serving): string {
     -d '{"recipe_id": "build_all_extra_features", "args": "--limit 20"}'`;
 }
 
-/** A path as people write it: `~` for their home. */
+/** A path with `~` for the home folder. */
 function fromHome(path: string): string {
   const home = homedir();
   return path === home || path.startsWith(`${home}/`) ? `~${path.slice(home.length)}` : path;

@@ -42,7 +42,7 @@ const NodeEnv = KeysEnv.extend({
   HUB_RATE_PER_KEY: Digits.optional(),
 });
 
-/** An agent in another process, and what its door wants to see. */
+/** An agent in another process, and the name and key for its signatures. */
 export interface RemoteAgentConfig {
   /** An origin, or `unix:/path`. */
   url: string;
@@ -50,20 +50,20 @@ export interface RemoteAgentConfig {
   key: PrivateKey;
 }
 
-/** The Node adapter's settings. All paths are absolute. */
+/** The settings of the Node adapter. All paths are absolute. */
 export interface NodeConfig {
   host: string;
   port: number;
   keysFile: string;
-  /** The SQLite file of the KV; undefined for one in memory. */
+  /** The SQLite file of the KV; undefined for a KV in memory. */
   kvFile: string | undefined;
-  /** Dev mode may be reached from other hosts. */
+  /** Other hosts may reach the Hub in dev mode. */
   allowOpen: boolean;
-  /** Each key may make so many requests a minute; undefined for no limit. */
+  /** The most requests a minute for each key; undefined for no limit. */
   ratePerKey: number | undefined;
-  /** So many requests a minute from one address may lack a valid key; undefined for no limit. */
+  /** The most requests a minute from one address without a valid key; undefined for no limit. */
   failedAuthPerMinute: number | undefined;
-  /** The embedded agent; with a remote one only the state folder counts, for the KV. */
+  /** The embedded agent. With a remote one only the state folder is used, for the KV. */
   agent: AgentConfig;
   /** Undefined when the agent is embedded. */
   remoteAgent: RemoteAgentConfig | undefined;
@@ -96,7 +96,7 @@ export function readNodeConfig(env: Env): NodeConfig {
   };
 }
 
-/** An origin, not a URL with a path, a query or a password: there is nothing that they could mean. */
+/** An origin: a URL with a path, a query or a password would have no meaning here. */
 function isAgentUrl(value: string): boolean {
   if (value.startsWith("unix:")) return value.startsWith("unix:/");
   const url = URL.parse(value);
@@ -107,11 +107,11 @@ function isAgentUrl(value: string): boolean {
   );
 }
 
-/** The private key itself, or of the file that the value names. No error shows any of it. */
+/** The private key in the value, or in the file that the value names. No error shows any part of it. */
 function readAgentKey(value: string | undefined): PrivateKey {
   if (value === undefined || value === "") {
     throw new ConfigError(
-      "HUB_AGENT_KEY: must hold the private key for the agent of HUB_AGENT_URL; `npm run keys -- agent-pair` makes one",
+      "HUB_AGENT_KEY: must be the private key for the agent of HUB_AGENT_URL. Create one with `npm run keys -- agent-pair`",
     );
   }
   const isInline = isInlineKey(value);
@@ -131,10 +131,10 @@ function readAgentKey(value: string | undefined): PrivateKey {
   const parsed = PrivateKey.safeParse(json);
   if (parsed.success) return parsed.data;
   const problems = parsed.error.issues.map((issue) => `${issue.path.join(".") || "it"}: ${issue.message}`);
-  throw new ConfigError(`HUB_AGENT_KEY: ${source} is no private Ed25519 JWK: ${problems.join("; ")}`);
+  throw new ConfigError(`HUB_AGENT_KEY: ${source} is not a private Ed25519 JWK: ${problems.join("; ")}`);
 }
 
-/** HUB_AGENT_KEY where it names a file. */
+/** HUB_AGENT_KEY, if it names a file. */
 export function agentKeyFile({ HUB_AGENT_KEY: value }: Env): { HUB_AGENT_KEY?: string } {
   return value === undefined || value === "" || isInlineKey(value) ? {} : { HUB_AGENT_KEY: value };
 }
@@ -143,7 +143,7 @@ function isInlineKey(value: string): boolean {
   return value.trimStart().startsWith("{");
 }
 
-/** Where the server looks for its keys. Throws ConfigError. */
+/** The path of the server's keys file. Throws ConfigError. */
 export function readKeysFilePath(env: Env): string {
   return resolve(parseEnv(KeysEnv, env).HUB_KEYS_FILE);
 }

@@ -3,8 +3,8 @@ import { failureOf } from "../../host-agent/door/failure.ts";
 import type { Agent } from "../../host-agent/protocol/agent.ts";
 
 /**
- * The agent of this process, for handlers that know only the interface: it
- * throws the problems that an agent behind HTTP would be seen to throw.
+ * The agent of this process for the handlers: it throws the same problems as an
+ * agent behind HTTP.
  */
 export function embeddedAgent(agent: Agent): Agent {
   return {

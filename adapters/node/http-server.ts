@@ -10,21 +10,21 @@ export { close, listen } from "../../host-agent/system/http-listener.ts";
 
 const BOUNDS: HttpBounds = {
   headersTimeoutMs: 10_000,
-  /** Longer than a body may take in handlers/body.ts, which answers better. */
+  /** Longer than handlers/body.ts waits for a body, because its answer is better. */
   requestTimeoutMs: 30_000,
-  /** Proxies in front keep theirs shorter. */
+  /** Longer than those of common proxies, which must close a connection first. */
   keepAliveTimeoutMs: 65_000,
   maxHeaderBytes: 16_384,
-  /** So that strangers who hold connections open leave file descriptors for runs and their logs. */
+  /** Leaves file descriptors for runs and their logs when clients keep many connections open. */
   maxConnections: 8_192,
 };
 
-/** A fetch handler that is told where a request comes from. */
+/** A fetch handler that also receives the client's address. */
 type FetchFrom = (request: Request, from: { address: string | undefined }) => Promise<Response>;
 
 /**
- * An HTTP server of node:http for a fetch handler, bounded in time and size.
- * What no Request can be made of is answered with a problem, too.
+ * An HTTP server of node:http for a fetch handler, bounded in time and size. It
+ * answers with a problem when no Request can be made.
  */
 export function httpServer(fetch: FetchFrom): Server {
   const endOfTurn = turnEnds();
@@ -57,13 +57,13 @@ export function httpServer(fetch: FetchFrom): Server {
     refused.add(socket);
     const send = () => void writeRefusal(socket, refusalOf(fault));
     if (!isAnswering) send();
-    // The fault is in the request behind this one: this one's own answer goes first.
+    // The fault is in the next request on the connection: the answer to this one goes first.
     else if (incoming!.complete) outgoing.once("finish", send);
     else if (outgoing.headersSent) socket.destroy();
     else send();
   }
 
-  // Without a Host no URL can be made: that gets our own 400, not node's empty one.
+  // Without a Host no URL can be made: the answer is our own 400, not node's empty one.
   return boundedServer(BOUNDS, { requireHostHeader: false })
     .on("request", ofReaders(serve))
     .on("checkExpectation", serve)
@@ -76,11 +76,11 @@ export function httpServer(fetch: FetchFrom): Server {
     });
 }
 
-const BAD_URL = "The request line and the Host header make no valid http URL";
+const BAD_URL = "The request line and the Host header do not make a valid http URL";
 
 /**
- * Lets the answers of one turn of the event loop leave together: the client that
- * the first of them wakes is awake for the others, and waking it is what costs.
+ * Sends the answers of one turn of the event loop together: the first one wakes the
+ * client, which is the expensive part, and the others find it awake.
  */
 function turnEnds(): () => Promise<void> {
   let end: Promise<void> | undefined;

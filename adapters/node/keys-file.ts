@@ -7,17 +7,17 @@ import { sha256 } from "../../host-agent/system/sha256.ts";
 import { fileVersion, MISSING } from "../../host-agent/system/file-version.ts";
 import { watchFile } from "../../host-agent/system/watched-file.ts";
 
-/** The file is looked at again when the last look is older than this: the promise is one second. */
+/** The file is checked again when the last check is older than this: a change is in force within one second. */
 const LOOK_INTERVAL_MS = 250;
 
-/** Receives each change of the keys in force, with the mode before a removal and after all else. */
+/** Receives each change of the keys: with the mode before a removal, and otherwise with the new mode. */
 export type OnKeysChange = (outcome: "loaded" | "refused" | "gone", mode: KeyRing["mode"]) => void;
 
 /**
- * The keys of the file at `path`, read again when it has changed. Missing from
- * the start, or with no keys in it: dev mode. Broken, or removed after keys were
- * seen: the last good keys stay in force, never an open door. Throws at the start
- * when the file exists and cannot be used.
+ * The keys of the file at `path`, read again after each change. Without the file at
+ * the start, or with a file without keys: dev mode. When the file is malformed, or is
+ * removed after it had keys, the last good keys stay in force: the Hub never becomes
+ * open. Throws at the start when the file exists and cannot be used.
  */
 export async function openKeysFile(
   path: string,
@@ -43,7 +43,7 @@ export async function openKeysFile(
       const ring: KeyRing =
         last.mode === "enforced"
           ? { ...last, problem: "the keys file is broken; the last good keys stay in force" }
-          : { mode: "unavailable", problem: "the keys file is broken; nobody is let in" };
+          : { mode: "unavailable", problem: "the keys file is broken; every request is refused" };
       onChange("refused", ring.mode);
       return ring;
     },

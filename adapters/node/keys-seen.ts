@@ -4,22 +4,22 @@ import { join } from "node:path";
 import { ConfigError } from "../../host-agent/system/config-error.ts";
 
 /**
- * Remembers in the state folder that this Hub has had API keys, over restarts: a
- * keys file that is not where it was, or a mistyped path to it, must not open the
- * Hub to everybody.
+ * Remembers in the state folder, over restarts, that this Hub has had API keys: a
+ * keys file that was moved, or a typing error in its path, must not open the Hub to
+ * everyone.
  */
 export function keysSeen(stateDir: string) {
   const mark = join(stateDir, "keys_seen");
   return {
-    /** Throws ConfigError when there were keys before, and the file is gone. */
+    /** Throws ConfigError when the Hub had keys before, and the file does not exist. */
     refuseMissing(keysFile: string): void {
       if (existsSync(keysFile) || !existsSync(mark)) return;
       throw new ConfigError(
-        `HUB_KEYS_FILE: there is no ${keysFile}, and this Hub had API keys before: without them everybody could launch. ` +
-          'Put the file back or name the right one; or write {"keys": []} into it if that is what you want',
+        `HUB_KEYS_FILE: ${keysFile} does not exist, and this Hub had API keys before. Without keys everyone could launch. ` +
+          'Restore the file or correct the path. To run without keys on purpose, write {"keys": []} into it',
       );
     },
-    /** Takes down what a file that is there says: keys, or on purpose none. The folder is made if it is missing. */
+    /** Records what an existing file has: keys, or on purpose none. Creates the folder if it does not exist. */
     note(mode: string): void {
       if (mode === "dev") rmSync(mark, { force: true });
       if (mode !== "enforced" || existsSync(mark)) return;

@@ -1,6 +1,6 @@
 import { checkTtl, type KV } from "../../handlers/kv.ts";
 
-/** For tests and for a single process: everything is forgotten on exit. Holds at most `maxEntries`, the oldest go first. */
+/** A KV for tests and for a single process: it forgets everything on exit. Keeps at most `maxEntries`; the oldest are removed first. */
 export function memoryKV({ now = Date.now, maxEntries = 10_000 } = {}): KV {
   const entries = new Map<string, { value: string; expiresAt: number }>();
   return {

@@ -5,13 +5,13 @@ import { checkTtl, type KV } from "../../handlers/kv.ts";
 import type { Log } from "../../host-agent/system/log-line.ts";
 import { isDamaged } from "../../host-agent/store/sqlite-damage.ts";
 
-/** Of so many writes, one also clears away what has expired. */
+/** After this many writes, the expired entries are deleted. */
 const CLEAN_EVERY = 500;
 
 /**
- * A KV in the SQLite file at `path`, for the Node adapter: it survives a
- * restart. A write may be lost with the power, and a damaged file is put aside
- * for a new one, as `log` is told: the KV is only a memory (handlers/kv.ts).
+ * A KV in the SQLite file at `path`, for the Node adapter: it survives a restart. A
+ * power failure may lose a write. A damaged file is renamed and replaced by a new
+ * one, which `log` reports: no effect depends on the KV (handlers/kv.ts).
  */
 export function sqliteKV(
   path: string,
@@ -21,14 +21,14 @@ export function sqliteKV(
   let table = repaired(() => openTable(path));
   let writes = 0;
 
-  /** Does the work; when the file turns out to be damaged, once more with a new one. */
+  /** Does the work. If the file is damaged, does it once more with a new file. */
   function repaired<T>(work: () => T): T {
     try {
       return work();
     } catch (error) {
       if (!isDamaged(error)) throw error;
       const aside = putAside(path, now());
-      log({ level: "error", event: "kv_damaged", detail: `${path} is damaged and was put aside`, aside });
+      log({ level: "error", event: "kv_damaged", detail: `${path} is damaged and was renamed`, aside });
       return work();
     }
   }
@@ -63,7 +63,7 @@ export function sqliteKV(
 function openTable(path: string) {
   const db = new DatabaseSync(path, { timeout: 2_000 });
   try {
-    // The records in it hold arguments; its -wal and -shm get the same mode.
+    // Its records contain arguments. SQLite gives -wal and -shm the same mode.
     chmodSync(path, 0o600);
     db.exec(`
       PRAGMA journal_mode = WAL;
@@ -86,7 +86,7 @@ function openTable(path: string) {
   }
 }
 
-/** Renames the file and what belongs to it; returns the new name. */
+/** Renames the file with its -wal and -shm. Returns the new name. */
 function putAside(path: string, now: number): string {
   const aside = `${path}.damaged-${new Date(now).toISOString().replaceAll(/[:.]/g, "-")}`;
   for (const suffix of ["", "-wal", "-shm"]) {

@@ -1,3 +1,5 @@
+// adapters/node/ runs the handlers in one Node process. Belongs here: what Node provides for them, such as the HTTP server,
+// settings, the keys file, the KV and the embedded agent. It may import handlers/ and host-agent/.
 import { runService } from "../../host-agent/system/service.ts";
 import { settingWarnings } from "../../host-agent/setting-warnings.ts";
 import { banner } from "./banner.ts";

@@ -5,10 +5,10 @@ import { problemReply } from "../../handlers/problem.ts";
 import { toResponse } from "../../handlers/reply.ts";
 import { ApiProblem, type ProblemCode } from "../../host-agent/protocol/problem.ts";
 
-/** How long a refused client may go on sending before it is cut off; at once would cost it the answer. */
+/** How long a refused client may continue to send. Closing the connection at once would lose the answer. */
 const LINGER_MS = 500;
 
-/** The answer to a request that cannot be made a Request: the handlers answer all others. */
+/** The answer when no Request can be made. The handlers answer all other requests. */
 export function refusal(code: ProblemCode, detail: string, headers: Record<string, string> = {}): Response {
   const problem = new ApiProblem(code, detail, { headers: { ...headers, connection: "close" } });
   const requestId = crypto.randomUUID();
@@ -22,7 +22,7 @@ export async function sendRefusal(outgoing: ServerResponse, response: Response):
   outgoing.writeHead(response.status, headers).end(body);
 }
 
-/** Writes a refusal to a connection that node:http has given up, and closes it. */
+/** Writes a refusal to a connection that node:http has abandoned, and closes it. */
 export async function writeRefusal(socket: Duplex, response: Response): Promise<void> {
   const body = await response.text();
   if (!socket.writable) return void socket.destroy();
@@ -37,22 +37,21 @@ export async function writeRefusal(socket: Duplex, response: Response): Promise<
   socket.end(`${head.join("\r\n")}\r\n\r\n${body}`);
 }
 
-/** What to say of a fault that the HTTP parser found. */
+/** The refusal for a fault that the HTTP parser found. */
 export function refusalOf(fault: NodeJS.ErrnoException): Response {
   switch (fault.code) {
     case "HPE_HEADER_OVERFLOW":
-      return refusal("headers_too_large", "header: all of them together must be at most 16 KB");
+      return refusal("headers_too_large", "header: all headers together must be at most 16 KB");
     case "ERR_HTTP_REQUEST_TIMEOUT":
       return refusal("request_timeout", "header: the request did not arrive in time");
     default:
-      return refusal("malformed_request", "This is not HTTP/1.1 as RFC 9112 has it");
+      return refusal("malformed_request", "The request is not valid HTTP/1.1 (RFC 9112)");
   }
 }
 
 /**
- * The name of a header that is there twice and may not be: two Hosts are to be
- * refused (RFC 9112, section 3.2), and two Idempotency-Keys would be joined to a
- * third one that nobody meant.
+ * The name of a duplicate header that must be single: RFC 9112, section 3.2, refuses
+ * two Hosts, and two Idempotency-Keys would be joined to another key.
  */
 export function repeatedHeader({ rawHeaders }: IncomingMessage): string | undefined {
   return SINGLE_HEADERS.find((name) => {

@@ -1,4 +1,5 @@
 import { existsSync } from "node:fs";
+import type { Server } from "node:http";
 import { dirname } from "node:path";
 
 import { agentClient } from "../../handlers/agent-client.ts";
@@ -29,22 +30,22 @@ import { unixFetch } from "./unix-fetch.ts";
 export interface Serving {
   url: string;
   mode: KeyRing["mode"];
-  /** What an operator should hear of who is let in at the start, a sentence each. */
+  /** What an operator should know about the API keys at the start, a sentence each. */
   warnings: string[];
-  /** What is wrong with the embedded agent's recipes file now, in a sentence; undefined when all is well. */
+  /** What is wrong with the embedded agent's recipes file now, as a sentence; undefined when nothing is. */
   recipesProblem(): Promise<string | undefined>;
-  /** How many runs are alive under the embedded agent, after a look at each; undefined when the agent is a remote one. */
+  /** How many runs of the embedded agent are alive, after a look at each; undefined with a remote agent. */
   countAlive(): Promise<number | undefined>;
-  /** Takes no more requests, finishes those under way, and lets the runs go on. */
+  /** Refuses new requests and finishes those in progress. The runs continue. */
   stop(): Promise<void>;
 }
 
 const STOP_GRACE_MS = 3_000;
 
 /**
- * Starts the API over HTTP in this process, with the host-agent embedded or
- * with a remote one, which need not be there yet. `now` is the clock of the runs and of what is remembered of
- * them. Throws ConfigError when a setting or a file forbids it.
+ * Starts the API over HTTP in this process, with an embedded host-agent or with a
+ * remote one, which need not be running yet. `now` is the clock of the runs and of
+ * the KV. Throws ConfigError when a setting or a file forbids it.
  */
 export async function serveNode(
   config: NodeConfig,
@@ -52,7 +53,9 @@ export async function serveNode(
   log: Log,
   now: () => number = Date.now,
 ): Promise<Serving> {
-  // The agent keeps the record of changes, if it is ours; with a remote one the request log has them.
+  // What has been opened is closed in reverse order: when a later step fails, and in stop().
+  await using opened = new AsyncDisposableStack();
+  // An embedded agent records changes of the keys; with a remote one the request log does.
   let record: RecordEvent | undefined;
   const seen = keysSeen(config.agent.stateDir);
   seen.refuseMissing(config.keysFile);
@@ -62,23 +65,19 @@ export async function serveNode(
   });
   const ring = await keys();
   const { mode } = ring;
-  if (mode === "unavailable") {
-    throw new ConfigError(
-      `HUB_HOST: without API keys the Hub is open to everyone who can reach it, and ${config.host} is not loopback. ` +
-        `Create a key with \`npm run keys -- create\`, or set HUB_ALLOW_OPEN=1 if that is what you want`,
-    );
-  }
+  if (mode === "unavailable") throw openToAll(config);
+
   const agent = config.remoteAgent
     ? await reachAgent(config.remoteAgent)
     : await embedAgent(config.agent, env, log, now);
+  opened.defer(agent.close);
   const { audit } = agent;
   record = audit?.record ?? ((event) => log({ level: "info", ...event }));
   record({ event: "keys", outcome: "loaded", mode });
-  const kv = await openKV(config.kvFile, now, log).catch(async (error: unknown) => {
-    await agent.close();
-    throw error;
-  });
+  const kv = await openKV(config.kvFile, now, log);
+  opened.defer(() => kv.close());
   if (existsSync(config.keysFile)) seen.note(mode);
+
   const stopping = new AbortController();
   const app = createApp({
     agent: agent.operations,
@@ -88,7 +87,7 @@ export async function serveNode(
     requestsPerMinute: config.ratePerKey,
     failuresPerMinute: config.failedAuthPerMinute,
     audit: (event) => {
-      // Of a refusal the request log has a line in any case.
+      // A refusal has a line in the request log in any case.
       if (event.event === "refused") audit?.recordRefusal({ ...event });
       else record?.({ ...event });
     },
@@ -98,35 +97,46 @@ export async function serveNode(
     stopping: stopping.signal,
   });
   const server = httpServer(app.fetch);
+  const url = await listenOn(server, config);
+  opened.defer(async () => {
+    stopping.abort();
+    await close(server, STOP_GRACE_MS);
+  });
+  const owned = opened.move();
+  return {
+    url,
+    mode,
+    warnings: ringWarnings(ring, now()),
+    recipesProblem: agent.recipesProblem,
+    countAlive: agent.countAlive,
+    stop: () => owned.disposeAsync(),
+  };
+}
+
+function openToAll({ host }: NodeConfig): ConfigError {
+  return new ConfigError(
+    `HUB_HOST: without API keys the Hub is open to everyone who can reach it, and ${host} is not loopback. ` +
+      `Create a key with \`npm run keys -- create\`, or set HUB_ALLOW_OPEN=1 to allow that`,
+  );
+}
+
+async function listenOn(server: Server, { host, port }: NodeConfig): Promise<string> {
   try {
-    const port = await listen(server, { host: config.host, port: config.port });
-    const host = config.host.includes(":") ? `[${config.host}]` : config.host;
-    return {
-      url: `http://${host}:${port}`,
-      mode,
-      warnings: ringWarnings(ring, now()),
-      recipesProblem: agent.recipesProblem,
-      countAlive: agent.countAlive,
-      async stop() {
-        stopping.abort();
-        await close(server, STOP_GRACE_MS);
-        await shutDown(agent, kv);
-      },
-    };
+    const actualPort = await listen(server, { host, port });
+    return `http://${host.includes(":") ? `[${host}]` : host}:${actualPort}`;
   } catch (error) {
-    await shutDown(agent, kv);
-    throw cannotListen(config, error as NodeJS.ErrnoException);
+    throw cannotListen({ host, port }, error as NodeJS.ErrnoException);
   }
 }
 
-/** Why there is no listening on the address of HUB_HOST and HUB_PORT, and what to do. */
+/** Why the server cannot listen on HUB_HOST and HUB_PORT, and what to do. */
 export function cannotListen(
   { host, port }: Pick<NodeConfig, "host" | "port">,
   { code, message }: NodeJS.ErrnoException,
 ): ConfigError {
   const reasons: Record<string, string> = {
-    EADDRINUSE: "it is in use; perhaps a Hub is running already. HUB_PORT names another",
-    EACCES: "ports below 1024 are root's. HUB_PORT names another",
+    EADDRINUSE: "it is in use, perhaps by another Hub. Set HUB_PORT to another port",
+    EACCES: "ports below 1024 need root. Set HUB_PORT to another port",
   };
   const reason = reasons[code ?? ""] ?? message;
   return new ConfigError(`HUB_HOST, HUB_PORT: cannot listen on ${host} port ${port}: ${reason}`);
@@ -134,26 +144,26 @@ export function cannotListen(
 
 function ringWarnings(ring: KeyRing, now: number): string[] {
   if (ring.mode === "dev" && process.getuid?.() === 0) {
-    return ["this runs as root without API keys: every user of this machine may launch as root"];
+    return ["this runs as root without API keys: every user of this machine can launch as root"];
   }
   if (ring.mode !== "enforced") return [];
   const isOver = [...ring.keys.values()].every(
     ({ expiresAt = Number.POSITIVE_INFINITY }) => expiresAt <= now,
   );
   return isOver
-    ? ["all API keys have expired: nobody is let in. `npm run keys -- create` makes another"]
+    ? ["all API keys have expired: every request is refused. Create a key with `npm run keys -- create`"]
     : [];
 }
 
-/** An agent as the adapter holds it. */
+/** An agent, embedded or remote, as the adapter uses it. */
 interface HeldAgent extends Pick<Serving, "countAlive" | "recipesProblem"> {
   operations: Operations;
-  /** Of an agent in another process: none. */
+  /** Undefined for an agent in another process. */
   audit: Agent["audit"] | undefined;
   close(): Promise<void>;
 }
 
-/** What the agent on a Unix socket sees as Host. */
+/** The origin that an agent on a Unix socket sees. */
 const NO_HOST = "http://host-agent";
 
 async function embedAgent(config: AgentConfig, env: Env, log: Log, now: () => number): Promise<HeldAgent> {
@@ -167,25 +177,20 @@ async function reachAgent(config: RemoteAgentConfig): Promise<HeldAgent> {
   return { operations, ...notOurs, close: async () => {} };
 }
 
-/** What only the agent itself can tell. */
+/** What only the remote agent itself knows. */
 async function unknown(): Promise<undefined> {}
 
-/** The way to an agent in another process. Throws ConfigError when the key is none. */
+/** The connection to an agent in another process. Throws ConfigError when its key is invalid. */
 export async function remoteAgent({ url, name, key }: RemoteAgentConfig): Promise<RemoteAgent> {
   const sign = await requestSigner(key, name).catch(() => {
-    throw new ConfigError("HUB_AGENT_KEY: is no private Ed25519 JWK: its parts do not belong together");
+    throw new ConfigError("HUB_AGENT_KEY: is not a private Ed25519 JWK: its parts do not belong together");
   });
   return url.startsWith("unix:")
     ? { url: NO_HOST, sign, fetch: unixFetch(url.slice("unix:".length)) }
     : { url, sign, fetch: (request) => fetch(request) };
 }
 
-async function shutDown(agent: HeldAgent, kv: { close(): void }): Promise<void> {
-  await agent.close();
-  kv.close();
-}
-
-/** The keys of the file; dev mode is for this machine only, unless more was allowed. */
+/** The keys of the file. Dev mode serves only this machine, unless HUB_ALLOW_OPEN allows more. */
 async function guardedKeys(
   { keysFile, host, allowOpen }: NodeConfig,
   log: Log,
@@ -205,7 +210,7 @@ async function guardedKeys(
 
 const CLOSED: KeyRing = {
   mode: "unavailable",
-  problem: "there are no API keys, and dev mode is for loopback only; nobody is let in",
+  problem: "no API keys exist, and dev mode is for loopback only; every request is refused",
 };
 
 async function openKV(file: string | undefined, now: () => number, log: Log) {

@@ -3,10 +3,10 @@ import { Readable } from "node:stream";
 
 import type { Fetch } from "../../handlers/agent-transport.ts";
 
-/** Answers with these carry no body (Fetch standard, "null body status"). */
+/** Answers with these have no body (Fetch standard, "null body status"). */
 const NULL_BODY_STATUS = new Set([204, 205, 304]);
 
-/** A fetch that goes to the Unix socket at `path`, whatever host the URL names: Node's own fetch cannot. */
+/** A fetch that sends every request to the Unix socket at `path`, for any host in the URL. Node's own fetch has no such option. */
 export function unixFetch(path: string): Fetch {
   const agent = new Agent({ keepAlive: true });
   return async (request) => {

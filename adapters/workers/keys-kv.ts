@@ -4,18 +4,19 @@ import { parseKeys } from "../../handlers/keys.ts";
 /** The KV key that holds the JSON of the keys file. */
 export const KEYS_KV_KEY = "enterprise_keys";
 
-/** How long Workers KV may answer from its own cache; the least it takes. */
+/** How long Workers KV may answer from its own cache: the shortest time that it accepts. */
 const KV_CACHE_SECONDS = 30;
-/** How long we answer from ours. Together they stay under the promised minute. */
+/** How long this cache is used. Both together are shorter than the promised minute. */
 const OWN_CACHE_MS = 25_000;
 
-/** The part of Workers KV that reads; any object of this shape will do. */
+/** The reading part of Workers KV; any object of this shape will do. */
 export interface KeysNamespace {
   get(key: string, options: { type: "text"; cacheTtl: number }): Promise<string | null>;
 }
 
+/** How the keys in KV are read. */
 export interface KvKeysOptions {
-  /** Serve everybody while there are no keys. */
+  /** Serve everyone while KV has no keys. */
   devMode: boolean;
   digest: Digest;
   now?: () => number;
@@ -23,9 +24,9 @@ export interface KvKeysOptions {
 }
 
 /**
- * The keys in Workers KV; a change is in force within a minute. No keys: nobody
- * is let in, unless dev mode was asked for. Broken or out of reach: the last
- * good keys stay in force; without any, nobody is let in.
+ * The keys in Workers KV. A change is in force within a minute. Without keys every
+ * request is refused, unless `devMode` is set. While KV cannot be read, or its keys
+ * are malformed, the last good keys stay in force; without any, every request is refused.
  */
 export function kvKeys(
   namespace: KeysNamespace,
@@ -54,10 +55,10 @@ export function kvKeys(
       ring =
         ring?.mode === "enforced"
           ? { ...ring, problem: "the keys in KV cannot be used; the last good keys stay in force" }
-          : { mode: "unavailable", problem: "the keys in KV cannot be used; nobody is let in" };
+          : { mode: "unavailable", problem: "the keys in KV cannot be used; every request is refused" };
     }
     return ring;
   };
 }
 
-const NO_KEYS: KeyRing = { mode: "unavailable", problem: "there are no keys in KV; nobody is let in" };
+const NO_KEYS: KeyRing = { mode: "unavailable", problem: "KV has no keys; every request is refused" };

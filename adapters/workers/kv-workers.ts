@@ -1,12 +1,12 @@
 import { checkTtl, type KV } from "../../handlers/kv.ts";
 
-/** What of a KVNamespace is used; any object of this shape will do. */
+/** The used part of a KVNamespace; any object of this shape will do. */
 export interface Namespace {
   get(key: string): Promise<string | null>;
   put(key: string, value: string, options: { expirationTtl: number }): Promise<void>;
 }
 
-/** Workers KV: eventually consistent, one write a second for a key, and gone with its time. */
+/** Workers KV: eventually consistent, at most one write a second for each key. Entries expire. */
 export function workersKV(namespace: Namespace): KV {
   return {
     async get(key) {

@@ -1,3 +1,5 @@
+// adapters/workers/ runs the handlers as a Cloudflare Worker. Belongs here: what Workers provide for them, such as bindings,
+// secrets and KV. It may import handlers/, host-agent/protocol/ and other files that run on any platform: no node:.
 import * as z from "zod";
 
 import { agentClient } from "../../handlers/agent-client.ts";
@@ -14,7 +16,7 @@ export interface WorkerEnv {
   HUB_KV: KVNamespace;
   /** The files of the console and the API reference. */
   HUB_ASSETS?: { fetch: Fetch };
-  /** A VPC service, or anything else with a fetch, that leads to the agent. */
+  /** A VPC service, or anything else with a fetch, that reaches the agent. */
   HUB_AGENT?: { fetch: Fetch };
   HUB_AGENT_URL?: string;
   HUB_AGENT_KEY?: string;
@@ -24,7 +26,7 @@ export interface WorkerEnv {
   HUB_FAILED_AUTH_PER_MINUTE?: string;
 }
 
-/** The same as the Node adapter's, counted in each isolate by itself. */
+/** The same as the Node adapter's, but counted separately in each isolate. */
 const DEFAULT_FAILURES_PER_MINUTE = 10;
 
 const PerMinute = z
@@ -51,10 +53,10 @@ type App = Pick<ReturnType<typeof createApp>, "fetch">;
 let app: Promise<App> | undefined;
 
 export default {
-  /** Answers every request; a deployment that is set up wrongly answers 500 and says why in its log. */
+  /** Answers every request. A deployment with wrong settings answers 500 and logs the reason. */
   async fetch(request: Request, env: WorkerEnv): Promise<Response> {
     app ??= createWorkerApp(env);
-    // Cloudflare sets this header itself; elsewhere whoever stands in front has to.
+    // Cloudflare sets this header. On another platform the proxy in front of the Worker must set it.
     return (await app).fetch(request, { address: request.headers.get("cf-connecting-ip") ?? undefined });
   },
 };
@@ -69,7 +71,7 @@ async function createWorkerApp(env: WorkerEnv): Promise<App> {
   const { HUB_AGENT: service } = env;
   const sign = await requestSigner(HUB_AGENT_KEY, HUB_AGENT_NAME).catch(() => undefined);
   if (sign === undefined) {
-    return misconfigured(["HUB_AGENT_KEY: is no private Ed25519 JWK: its parts do not belong together"]);
+    return misconfigured(["HUB_AGENT_KEY: is not a private Ed25519 JWK: its parts do not belong together"]);
   }
   return createApp({
     agent: agentClient(
@@ -88,7 +90,7 @@ async function createWorkerApp(env: WorkerEnv): Promise<App> {
     digest: sha256,
     requestsPerMinute: HUB_RATE_PER_KEY || undefined,
     failuresPerMinute: HUB_FAILED_AUTH_PER_MINUTE || undefined,
-    // The agent keeps the record of changes. Of a refusal the request log has a line in any case.
+    // The agent records changes. A refusal has a line in the request log in any case.
     audit: (event) => event.event === "replay" && log({ level: "info", ...event }),
     log,
     now: Date.now,
@@ -96,7 +98,7 @@ async function createWorkerApp(env: WorkerEnv): Promise<App> {
   });
 }
 
-/** `faults` name each bad variable, but not its value: one of them is a secret. */
+/** `faults` name each wrong variable, but not its value: one of them is a secret. */
 function misconfigured(faults: readonly string[]): App {
   return {
     async fetch() {
@@ -106,7 +108,7 @@ function misconfigured(faults: readonly string[]): App {
           type: "urn:serveraihub:problem:internal",
           title: "Something went wrong on our side",
           status: 500,
-          detail: "This edge is not set up completely; its log says what is missing",
+          detail: "This edge has wrong settings. Its log names them",
           code: "internal",
         },
         { status: 500, headers: { "content-type": "application/problem+json", "cache-control": "no-store" } },

@@ -14,7 +14,7 @@ export const getRun = (source: Source) =>
     tag: SURFACES[source].tag,
     summary: "Get one run's record",
     description:
-      "The run with its status as it is now: its process on the host is looked at for every answer. With `Prefer: wait=N` the answer comes when the run has ended, or after N seconds.",
+      "The run with its current status: every answer looks at the run's process on the host. With `Prefer: wait=N` the answer comes when the run has ended, or after N seconds.",
     scope: SURFACES[source].read,
     waits: true,
     request: { params: RunParams },

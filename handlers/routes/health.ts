@@ -7,13 +7,13 @@ export const health = defineRoute({
   path: "/healthz",
   operationId: "health",
   tag: "Service",
-  summary: "Tell whether all is well",
+  summary: "Report whether the service works",
   description:
-    "Public. 200 while requests can be served, also when something is degraded; 503 when they cannot.",
+    "Public. 200 while requests can be served, also when the service is degraded; 503 when they cannot.",
   request: {},
   response: {
     status: 200,
-    description: "All is well, or degraded",
+    description: "The service works, or is degraded",
     body: Health,
     alsoWith: { 503: "Requests cannot be served" },
   },

@@ -12,13 +12,13 @@ export const killRun = (source: Source) =>
     tag: SURFACES[source].tag,
     summary: "Stop a run",
     description:
-      "Sends SIGTERM, or the signal of the body, to every process of the run. Safe to repeat: a killed run gets no second signal, unless SIGKILL or a grace period is asked for while it still lives.",
+      "Sends SIGTERM, or the signal in the body, to every process of the run. Safe to repeat: a killed run gets no second signal, unless the request asks for SIGKILL or a grace period while the run is alive.",
     scope: SURFACES[source].write,
     request: { params: RunParams, body: KillOrder },
     bodyOptional: true,
     response: {
       status: 200,
-      description: "The run; `ended_at` is null for as long as anything of it is alive",
+      description: "The run; `ended_at` is null while any process of the run is alive",
       body: RunRecord,
     },
     problems: ["run_not_found", "run_ended"],

@@ -8,7 +8,7 @@ export const listRecipes = defineRoute({
   operationId: "listRecipes",
   tag: "Pipelines",
   summary: "List recipes",
-  description: "The pipelines that the operator of the Hub offers for launching.",
+  description: "The recipes that the operator of the Hub offers.",
   scope: "pipelines:read",
   request: {},
   response: { status: 200, description: "The recipes", body: RecipeList },

@@ -11,7 +11,7 @@ export const listRuns = (source: Source) =>
     operationId: `list${SURFACES[source].name}Runs`,
     tag: SURFACES[source].tag,
     summary: "List runs",
-    description: "The runs of this surface, newest first, each with its status as it is now.",
+    description: "The runs of this surface, newest first, each with its current status.",
     scope: SURFACES[source].read,
     request: { query: ListRunsQuery },
     response: { status: 200, description: "A page of runs", body: RunList },

@@ -10,7 +10,7 @@ export const listScripts = defineRoute({
   tag: "Scripts",
   summary: "List .sh files",
   description:
-    "The `.sh` files under a folder, and under its folders, at most 1000. Hidden folders and node_modules are left out.",
+    "The `.sh` files in a folder and its subfolders, at most 1000. Hidden folders and node_modules are omitted.",
   scope: "scripts:read",
   request: { query: ListScriptsQuery },
   response: { status: 200, description: "The scripts", body: ScriptList },

@@ -15,7 +15,7 @@ export const readLog = (source: Source) =>
     tag: SURFACES[source].tag,
     summary: "Read a page of the log",
     description:
-      "The log by byte offset: start with `after=0` and pass the `offset` of each answer as the next `after`. Add `wait=30` to be answered as soon as there is something new.",
+      "The log by byte offset: start with `after=0` and pass the `offset` of each answer as the next `after`. Add `wait=30` to get the answer as soon as there are new bytes.",
     scope: SURFACES[source].read,
     request: { params: RunParams, query: ReadLogQuery },
     response: {
@@ -60,7 +60,7 @@ export const readLog = (source: Source) =>
     },
   });
 
-/** Without a byte order mark taken away: the log's text is what the log's bytes are. */
+/** Keeps a byte order mark: the text has all bytes of the log. */
 function decode(bytes: Uint8Array): string {
   return new TextDecoder("utf-8", { fatal: false, ignoreBOM: true }).decode(bytes);
 }

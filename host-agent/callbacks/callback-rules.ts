@@ -59,14 +59,11 @@ export function callbackRules(hosts: readonly CallbackHost[]) {
     /** Throws `invalid_request` for a URL that is not allowed; the message does not reveal the allowed hosts. */
     check(text: string): void {
       if (hosts.length === 0) {
-        throw invalidField(
-          "body.callback_url",
-          "is not accepted: the operator has allowed no callback hosts",
-        );
+        throw invalidField("callback_url", "is not accepted: the operator has allowed no callback hosts");
       }
       if (match(text)) return;
       throw invalidField(
-        "body.callback_url",
+        "callback_url",
         "must be an https URL, without user, password and fragment, of a host and port that the operator allows for callbacks",
       );
     },

@@ -92,14 +92,14 @@ export function paramWords(
   const errors: FieldError[] = Object.keys(given)
     .filter((name) => !params.some((param) => param.name === name))
     .map((name) => ({
-      path: `body.params.${clipName(name)}`,
+      path: `params.${clipName(name)}`,
       message: `unknown parameter; ${describeParams(params)}`,
     }));
   const words = params.flatMap((param) => {
     const isGiven = Object.hasOwn(given, param.name);
     const value = isGiven ? given[param.name] : param.default;
     const fault = value === undefined ? (param.required ? "is missing" : undefined) : faultOf(param, value);
-    if (fault !== undefined) errors.push({ path: `body.params.${param.name}`, message: fault });
+    if (fault !== undefined) errors.push({ path: `params.${param.name}`, message: fault });
     return value === undefined ? [] : wordsOf(param, value);
   });
   if (errors.length === 0) return words;

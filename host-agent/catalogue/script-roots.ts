@@ -35,7 +35,7 @@ export function scriptRoots(roots: readonly string[]): ScriptRoots {
 
 /** `rule` is a rule that the path alone breaks, whatever exists on the host. */
 export function forbidden(rule = "only .sh files inside the script roots are allowed"): ApiProblem {
-  return new ApiProblem("path_forbidden", `path: ${rule}; GET /api/v1/scripts lists them`);
+  return new ApiProblem("path_forbidden", `path: ${rule}`);
 }
 
 /** The real path; undefined for a path that leads nowhere. */

@@ -27,27 +27,32 @@ export const CallbackUrl = z
 
 /** What a launch may have in addition to what is to run. */
 export const LaunchOptions = z.object({
-  label: Label.optional(),
-  callback_url: CallbackUrl.optional(),
+  label: Label.optional().meta({
+    type: "string",
+    minLength: 1,
+    maxLength: MAX_LABEL_LENGTH,
+    description: `A text of your own, up to ${MAX_LABEL_LENGTH} characters without control characters. Stands in the record; the lists can be filtered by it.`,
+    example: "nightly evaluation",
+  }),
+  callback_url: CallbackUrl.optional().meta({
+    description:
+      "Gets one signed POST of the run's final record (Standard Webhooks: `webhook-id` is the run's id), repeated for a day until it answers 2xx. An https URL of a host that the operator allows; it is not shown in the record.",
+    type: "string",
+    maxLength: MAX_CALLBACK_URL_LENGTH,
+    example: "https://ci.example.com/hooks/hub",
+  }),
 });
-export type LaunchOptions = z.infer<typeof LaunchOptions>;
 
-/** What is launched, and for whom. */
-const PipelineLaunch = LaunchOptions.extend({
-  source: z.literal("pipeline"),
-  spec: PipelineSpec,
+/** A launch as the edge passes it on: its options, and for whom it is. */
+const Order = LaunchOptions.extend({
   key_name: z.string().min(1).max(200),
   request_id: RequestId.optional(),
-}).strict();
-const ScriptLaunch = LaunchOptions.extend({
-  source: z.literal("script"),
-  spec: ScriptSpec,
-  key_name: z.string().min(1).max(200),
-  request_id: RequestId.optional(),
-}).strict();
+});
+const PipelineOrder = Order.extend({ source: z.literal("pipeline"), spec: PipelineSpec }).strict();
+const ScriptOrder = Order.extend({ source: z.literal("script"), spec: ScriptSpec }).strict();
 
 /** A launch to preview: it has no identity. */
-export const PreviewOrder = z.discriminatedUnion("source", [PipelineLaunch, ScriptLaunch]);
+export const PreviewOrder = z.discriminatedUnion("source", [PipelineOrder, ScriptOrder]);
 export type PreviewOrder = z.infer<typeof PreviewOrder>;
 
 const LaunchIdentity = {
@@ -57,8 +62,8 @@ const LaunchIdentity = {
 
 /** A launch, as the edge sends it; `launch_token` identifies the launch, not the attempt. */
 export const LaunchOrder = z.discriminatedUnion("source", [
-  PipelineLaunch.extend(LaunchIdentity),
-  ScriptLaunch.extend(LaunchIdentity),
+  PipelineOrder.extend(LaunchIdentity),
+  ScriptOrder.extend(LaunchIdentity),
 ]);
 export type LaunchOrder = z.infer<typeof LaunchOrder>;
 

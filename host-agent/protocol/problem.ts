@@ -39,7 +39,7 @@ export function isProblemCode(code: unknown): code is ProblemCode {
   return typeof code === "string" && Object.hasOwn(PROBLEMS, code);
 }
 
-/** One invalid part of a request: where (`body.args`, `query.limit`) and what is wrong with it. */
+/** One invalid part of a request: where and what is wrong. The agent names the field (`args`), the edge adds its place (`body.args`, `query.limit`). */
 export interface FieldError {
   path: string;
   message: string;

@@ -25,7 +25,7 @@ const Params = z
     (value, context) => {
       // A record would pass over this name in silence.
       if (typeof value === "object" && value !== null && Object.hasOwn(value, "__proto__")) {
-        context.addIssue({ code: "custom", path: ["__proto__"], message: "is not known here" });
+        context.addIssue({ code: "custom", path: ["__proto__"], message: "unknown field" });
       }
       return value;
     },

@@ -40,10 +40,7 @@ export async function planLaunch(order: PreviewOrder, deps: PlanDeps): Promise<L
 async function planPipeline(spec: PipelineSpec, { recipes, logDir }: PlanDeps): Promise<LaunchPlan> {
   const recipe = (await recipes.current()).recipes.get(spec.recipe_id);
   if (!recipe) {
-    throw new ApiProblem(
-      "recipe_not_found",
-      `recipe_id: there is no recipe ${spec.recipe_id}; GET /api/v1/pipelines/recipes lists them`,
-    );
+    throw new ApiProblem("recipe_not_found", `recipe_id: there is no recipe ${spec.recipe_id}`);
   }
   const argv = [...recipe.command, ...paramWords(recipe.params, spec.params), ...split(spec.args)];
   return {
@@ -84,7 +81,7 @@ function split(args: string): string[] {
   try {
     return splitArgs(args);
   } catch (error) {
-    if (error instanceof ArgsError) throw invalidField("body.args", error.message);
+    if (error instanceof ArgsError) throw invalidField("args", error.message);
     throw error;
   }
 }

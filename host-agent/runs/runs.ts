@@ -164,10 +164,7 @@ function markersOf(catalogue: Catalogue): MarkersOf {
 }
 
 function noSuchRun(source: Source, runId: string): ApiProblem {
-  return new ApiProblem(
-    "run_not_found",
-    `run_id: there is no ${source} run ${runId}; GET /api/v1/${source}s/runs lists them`,
-  );
+  return new ApiProblem("run_not_found", `run_id: there is no ${source} run ${runId}`);
 }
 
 /** Another agent on this state folder is starting it: nothing of it can be signalled yet, and nothing is recorded. */

@@ -12,7 +12,7 @@ import { needs } from "../support/needs.ts";
 const PROJECT = join(import.meta.dirname, "..", "..");
 
 test(
-  "a build writes only what is not there, leaves another build's drafts, and is not needed for a start",
+  "a build writes only missing files, keeps another build's drafts, and is not needed for a start",
   needs(process.getuid?.() !== 0 || CAN_BE_NOBODY, WHY_NOT_NOBODY),
   async () => {
     const { dist, build } = await copyOfProject();
@@ -29,16 +29,16 @@ test(
     expect(await build(closed.uid), "nothing is to be written").toEqual({ code: 0, stderr: "" });
     await closed.open(() => writeFile(join(dist, "console.html"), "of a former build"));
     const former = await build(closed.uid);
-    expect(former.stderr).toMatch(/^The console .*EACCES; the pages of a former build are served\..*\n$/);
+    expect(former.stderr).toMatch(/^The console .*EACCES\. The pages of the last build are served\..*\n$/);
     expect(former.code).toBe(0);
     await closed.open(() => rm(join(dist, "console.html")));
     const none = await build(closed.uid);
-    expect(none.stderr).toMatch(/^The console .*EACCES; and there is no former build\..*\n$/);
+    expect(none.stderr).toMatch(/^The console .*EACCES\. No earlier build exists\..*\n$/);
     expect(none.code).toBe(73);
   },
 );
 
-/** The sources in a folder of their own, and a build of them there. */
+/** The sources in a separate folder, and a build of them there. */
 async function copyOfProject() {
   const dir = await mkdtemp(join(tmpdir(), "hub-build-"));
   onTestFinished(() => rm(dir, { recursive: true, force: true }));
@@ -78,7 +78,7 @@ async function closedTo(folder: string) {
   };
 }
 
-/** What would tell of a write: each file's inode and times. */
+/** What a write would change: each file's inode and times. */
 async function versions(folder: string): Promise<Record<string, string>> {
   const names = await readdir(folder);
   const all = names.map(async (name) => {

@@ -353,7 +353,7 @@ test("each kind of validation fault has a readable reason", async () => {
   ]);
   expect(await faults(launch, { recipe: "x" })).toEqual([
     "body.recipe_id: is missing",
-    "body.recipe: is not known here",
+    "body.recipe: unknown field",
   ]);
   expect(await faults(launch, [])).toEqual(["body: must be a JSON object"]);
   expect(await faults(kill, { signal: "SIGHUP", grace_seconds: 1.5 })).toEqual([

@@ -14,7 +14,7 @@ const noKeys = () => ({ mode: "dev" as const });
 
 afterEach(() => void vi.useRealTimers());
 
-test("a body that trickles in is given up after ten seconds on every route that takes one, and the host is not asked", async () => {
+test("a body that arrives slowly is refused after ten seconds on every route with a body, and the host receives no request", async () => {
   vi.useFakeTimers();
   const agent = agentClient(
     httpTransport({ url: "http://agent", fetch: () => expect.unreachable("the host was asked") }),
@@ -78,7 +78,7 @@ function* tenMegabytesInChunks() {
   yield Buffer.from("0\r\n\r\n");
 }
 
-test("bodies of 10 MB are refused, with and without a Content-Length, and the memory stays flat", async () => {
+test("bodies of 10 MB are refused, with and without a Content-Length, and memory does not grow", async () => {
   await using hub = await startHub();
   await using server = await startServerProcess({ ...hub.env, HUB_STATE_DIR: `${hub.dir}/other-state` });
   async function sendTwenty(): Promise<void> {

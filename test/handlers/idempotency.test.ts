@@ -17,7 +17,7 @@ import { until } from "../support/hub.ts";
 const HOUR_MS = 3_600_000;
 
 describe("an Idempotency-Key over time", () => {
-  test("is the run's for an hour, and starts a new run after it", async () => {
+  test("gives the same run for an hour, and a new run after it", async () => {
     await using world = await startWorld();
     const first = await world.launch("k");
 
@@ -31,7 +31,7 @@ describe("an Idempotency-Key over time", () => {
     expect(new Set(await world.ledger())).toEqual(new Set([first.runId, second.runId]));
   });
 
-  test("is free for another body after an hour, also for a KV that still remembers the old one", async () => {
+  test("accepts another body after an hour, also when the KV still has the old one", async () => {
     const old = memoryKV({ now: () => 0 });
     await using world = await startWorld({ kv: old });
     const first = await world.launch("k");
@@ -48,13 +48,13 @@ const TROUBLED: [string, () => KV][] = [
   ["forgets everything", () => ({ get: async () => undefined, put: async () => {} })],
   ["throws on every call", () => ({ get: () => fail(), put: () => fail() })],
   ["throws before it returns a promise", () => ({ get: failAtOnce, put: failAtOnce })],
-  ["says for ever what it said first", staleKV],
-  ["gives another value than was put", () => ({ get: async () => '{"run":', put: async () => {} })],
-  ["gives JSON of another shape", () => ({ get: async () => "null", put: async () => {} })],
+  ["repeats its first answer forever", staleKV],
+  ["returns another value than was put", () => ({ get: async () => '{"run":', put: async () => {} })],
+  ["returns JSON of another shape", () => ({ get: async () => "null", put: async () => {} })],
 ];
 
 describe("a KV in trouble", () => {
-  test.for(TROUBLED)("that %s changes nothing: many launches are one run", async ([, trouble]) => {
+  test.for(TROUBLED)("that %s changes nothing: many launches start one run", async ([, trouble]) => {
     // Two edges, each with a KV of its own view, in front of one host.
     await using world = await startWorld({ kv: trouble() });
     const elsewhere = world.edge(trouble());
@@ -70,7 +70,7 @@ describe("a KV in trouble", () => {
     expect(await world.ledger()).toEqual([answers[0]!.runId]);
   });
 
-  test("that never answers holds up no launch for ever, and starts nothing twice", async () => {
+  test("that never answers delays a launch for a bounded time only, and starts no second run", async () => {
     await using world = await startWorld({ kv: { get: never, put: never } });
     const answers = await Promise.all([world.launch("k"), world.launch("k"), world.launch("k")]);
     expect(answers.map(({ status }) => status)).toEqual([201, 201, 201]);
@@ -78,7 +78,7 @@ describe("a KV in trouble", () => {
     expect(world.log.filter((entry) => entry["event"] === "kv_failed").length).toBeGreaterThan(0);
   });
 
-  test("that remembers a run which the host no longer has is not believed", async () => {
+  test("that remembers a run which does not exist on the host is ignored", async () => {
     const kv = memoryKV();
     await using before = await startWorld({ kv });
     const gone = await before.launch("k");
@@ -90,8 +90,8 @@ describe("a KV in trouble", () => {
   });
 });
 
-describe("a host out of reach", () => {
-  test("is made up for by what the KV knows, and the answer says that it is stale", async () => {
+describe("a host that cannot be reached", () => {
+  test("is replaced by the record in the KV, and the answer says that it is stale", async () => {
     await using world = await startWorld({ kv: memoryKV() });
     const first = await world.launch("k");
     await world.ledger();
@@ -107,7 +107,7 @@ describe("a host out of reach", () => {
     expect(await world.launch("unknown key")).toMatchObject({ status: 201, replayed: false });
   });
 
-  test("for the answer only: the launch took place, and the client's retry finds it", async () => {
+  test("after it has launched does not lose the run: the client's retry finds it", async () => {
     await using world = await startWorld();
     world.lostAnswers = 2;
     expect(await world.launch("k")).toMatchObject({ status: 503, code: "agent_unavailable" });
@@ -116,7 +116,7 @@ describe("a host out of reach", () => {
     expect(await world.ledger()).toEqual([retried.runId]);
   });
 
-  test("for the first try only: our own second try is the same launch, also without a key", async () => {
+  test("at the first attempt only gets a second attempt, which is the same launch also without a key", async () => {
     await using world = await startWorld();
     world.lostAnswers = 1;
     const launched = await world.launch(undefined);

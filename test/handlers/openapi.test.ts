@@ -18,7 +18,7 @@ beforeAll(async () => {
 });
 afterAll(() => hub[Symbol.asyncDispose]());
 
-test("the served document lints clean", async () => {
+test("the served OpenAPI document passes the linter", async () => {
   const file = join(hub.dir, "openapi.json");
   await writeFile(file, JSON.stringify(document));
   const cli = join(
@@ -34,7 +34,7 @@ test("the served document lints clean", async () => {
   expect({ problems, totals }).toEqual({ problems: [], totals: { errors: 0, warnings: 0, ignored: 0 } });
 });
 
-test("the document is the same whatever a Hub is set up with", async () => {
+test("the OpenAPI document does not depend on a Hub's settings", async () => {
   await using other = await startHub({
     keys: [],
     recipes: [{ recipe_id: "other", title: "Other", description: "", command: ["true"] }],
@@ -49,7 +49,7 @@ const RUN = "path run_id, header Prefer, header X-Request-Id";
 const KILL = "path run_id, header X-Request-Id, body";
 const LOG = "path run_id, query after, query max_bytes, query wait, header X-Request-Id";
 
-test("every operation of the API document is there, with its scope and all that it takes", () => {
+test("the OpenAPI document has every operation of the API document, with its scope and parameters", () => {
   expect(operations().map(({ key, operation }) => [key, scopeOf(operation), inputsOf(operation)])).toEqual([
     ["GET /api/v1/pipelines/recipes", "pipelines:read", "header X-Request-Id"],
     ["GET /api/v1/pipelines/runs", "pipelines:read", LIST],
@@ -80,7 +80,7 @@ test("every protected operation documents its refusals, and every answer its req
   }
 });
 
-test("the examples of the API document stand in it", () => {
+test("the OpenAPI document has the examples of the API document", () => {
   const { Run, PipelineSpec, ScriptSpec, LogPage } = document.components.schemas;
   expect(fieldExamples(PipelineSpec)).toMatchObject({
     recipe_id: "build_all_extra_features",
@@ -104,7 +104,7 @@ test("the examples of the API document stand in it", () => {
   });
 });
 
-test("every example fits its schema", () => {
+test("every example of the OpenAPI document matches its schema", () => {
   const found = [...examplesIn(document, [])];
   expect(found.length).toBeGreaterThan(50);
   const ajv = new Ajv2020({ strict: false, allErrors: true });
@@ -147,7 +147,7 @@ test.for([
   },
 );
 
-test("the document as it is served lets answers have more fields, for clients of a later version", () => {
+test("the served OpenAPI document allows further fields in answers, for servers of a later version", () => {
   const objects = Object.entries<AnyJson>(document.components.schemas).filter(
     ([, { type }]) => type === "object",
   );

@@ -5,7 +5,7 @@ import { ALL, OTHER, startHub } from "../support/hub.ts";
 
 const RUNS = "/api/v1/scripts/runs";
 
-test("a key that asks too often is told when to come back, and no other key, health or document is", async () => {
+test("a key with too many requests gets 429 with Retry-After, and other keys, health and document do not", async () => {
   await using hub = await startHub({ env: { HUB_RATE_PER_KEY: "5" } });
   for (let i = 0; i < 5; i++) expect((await hub.get(RUNS)).status).toBe(200);
 
@@ -20,7 +20,7 @@ test("a key that asks too often is told when to come back, and no other key, hea
   }
 });
 
-test("an address that fails to authenticate again and again gets 429, and a good key from it gets in", async () => {
+test("an address with many failed authentications gets 429, and a good key from it is still accepted", async () => {
   await using hub = await startHub({ env: { HUB_FAILED_AUTH_PER_MINUTE: "10" } });
   const statuses: number[] = [];
   for (let i = 0; i < 13; i++) statuses.push((await hub.get(RUNS, { key: `sk_wrong_${i}` })).status);
@@ -32,7 +32,7 @@ test("an address that fails to authenticate again and again gets 429, and a good
   expect((await hub.get(RUNS, { key: ALL.key })).status).toBe(200);
 });
 
-test("what was taken comes back over a minute, also when the clock is set back", () => {
+test("used requests come back over a minute, also when the clock is set back", () => {
   let time = 0;
   const limit = rateLimit(2, () => time);
   expect([limit.take("a"), limit.take("a"), limit.take("a")]).toEqual([0, 0, 30]);
@@ -46,7 +46,7 @@ test("what was taken comes back over a minute, also when the clock is set back",
   expect([limit.take("a"), limit.take("a")]).toEqual([0, 30]);
 });
 
-test("the names that are remembered are bounded, and a busy one is not forgotten for idle ones", () => {
+test("a rate limit remembers a bounded number of names, and forgets idle ones before busy ones", () => {
   const limit = rateLimit(1, () => 0);
   limit.take("busy");
   for (let thousand = 0; thousand < 30; thousand++) {

@@ -7,7 +7,7 @@ import { serveNode } from "../../adapters/node/serve.ts";
 import { remoteEnv, startAgentProcess } from "../support/deployments.ts";
 import { ALL, type Deploy, startHub } from "../support/hub.ts";
 
-test("every request is one log entry with who asked for what, and no key, token or argument", async () => {
+test("every request is one log entry with its caller and route, and without key, token or argument", async () => {
   const { entries, deploy } = logged();
   await using hub = await startHub({ deploy });
   const secrets = ["sk_test_wrong_key", "argument-secret", "idempotency-secret", "query-secret"];
@@ -53,7 +53,7 @@ test("every request is one log entry with who asked for what, and no key, token 
   await hub.ended(answers[0]!.json);
 });
 
-test("in dev mode the log says so", async () => {
+test("in dev mode the request log shows it", async () => {
   const { entries, deploy } = logged();
   await using hub = await startHub({ deploy, keys: [] });
   await hub.get("/api/v1/scripts");
@@ -63,7 +63,7 @@ test("in dev mode the log says so", async () => {
   });
 });
 
-test("in front of a remote agent, a replay that it never saw is in the log with its run and request", async () => {
+test("a replay that a remote agent has not seen is in the log with its run and request", async () => {
   const { entries, deploy } = logged();
   await using hub = await startHub({
     deploy: async (setup) => {

@@ -6,14 +6,14 @@ import { remoteAgent } from "../../node/serve.ts";
 import { type Check, fail, type Finding, messageOf, pass, warn } from "../finding.ts";
 
 const TIMEOUT_MS = 3_000;
-/** An agent that has just started takes nothing signed in an earlier second. */
+/** An agent that has just started refuses signatures of an earlier second. */
 const NEXT_SECOND_MS = 1_100;
 
-/** The host-agent: embedded, or reached over its door, which has to trust us. */
+/** The host-agent: embedded, or remote, where it must trust this edge's key. */
 export const agent: Check = {
   name: "Host-agent",
   async look({ node }) {
-    if (node === undefined) return [warn("It was not looked at.", "Mend the settings first.")];
+    if (node === undefined) return [warn("It was not checked.", "Fix the settings first.")];
     if (node.remoteAgent === undefined) return [pass("It is embedded: the server starts it.")];
     return lookAt(node.remoteAgent);
   },
@@ -32,7 +32,7 @@ async function lookAt(remote: RemoteAgentConfig): Promise<Finding[]> {
     return [
       fail(
         `The agent at ${remote.url} cannot be reached: ${messageOf(cause)}.`,
-        "Is it running (npm run agent), and does HUB_AGENT_LISTEN there match HUB_AGENT_URL here?",
+        "Check that it runs (npm run agent), and that its HUB_AGENT_LISTEN matches HUB_AGENT_URL here.",
       ),
     ];
   }
@@ -46,7 +46,7 @@ async function askHealth(remote: RemoteAgentConfig): Promise<Response> {
   headers.set("connection", "close");
   const request = new Request(url, { headers, redirect: "manual", signal: AbortSignal.timeout(TIMEOUT_MS) });
   const response = await wire.fetch(request);
-  // Read to its end, so that the connection does not keep us.
+  // Read to its end, so that the connection closes.
   return new Response(await response.arrayBuffer(), response);
 }
 
@@ -58,7 +58,7 @@ function skew({ headers }: Response): Finding[] {
   return [
     Math.abs(seconds) > MAX_SKEW_SECONDS
       ? fail(
-          `The clock here and the agent's are ${seconds} s apart; more than ${MAX_SKEW_SECONDS} are refused.`,
+          `The clock here and the agent's differ by ${seconds} s; more than ${MAX_SKEW_SECONDS} s are refused.`,
           "Run an NTP client on both hosts.",
         )
       : pass("The clock here agrees with the agent's."),
@@ -70,11 +70,11 @@ function trust({ status }: Response, { url, key, name }: RemoteAgentConfig): Fin
   if (status === 401) {
     return fail(
       `The agent at ${url} does not trust the key ${key.kid} under the name ${name}.`,
-      "Its log says why. Pair them again (npm run keys -- agent-pair, on the agent's host), and give both sides the same HUB_AGENT_NAME.",
+      "The agent's log has the reason. Create a new key pair (npm run keys -- agent-pair, on the agent's host), and set the same HUB_AGENT_NAME on both sides.",
     );
   }
   return fail(
-    `At ${url} somebody answers ${status}, and not our agent.`,
+    `Another server than the agent answers at ${url}, with ${status}.`,
     "Set HUB_AGENT_URL to the agent itself.",
   );
 }

@@ -4,28 +4,29 @@ import { dirname, join } from "node:path";
 import { isWritable, nearestFolder, strangersAt } from "../files.ts";
 import { type Check, fail, pass } from "../finding.ts";
 
-/** Whether the record of changes can be kept: without it the service does not start. */
+/** Whether the audit log can be written: without it the service does not start. */
 export const audit: Check = {
   name: "Audit log",
   look({ agent }) {
     const path = agent.auditFile ?? join(agent.stateDir, "audit.log");
     const stats = placeOf(path);
-    // Nor a link: the service does not follow one there.
-    if (stats && !stats.isFile()) return [fail(`${path} is no file.`, "Name a file in HUB_AUDIT_FILE.")];
+    // A link is refused as well: the service does not follow it.
+    if (stats && !stats.isFile())
+      return [fail(`${path} is not a regular file.`, "Set HUB_AUDIT_FILE to a file.")];
     if (stats && !mayWrite(path)) {
-      return [fail(`${path} cannot be written.`, "Give it to the user of the service.")];
+      return [fail(`${path} cannot be written.`, "chown it to the user of the service.")];
     }
-    // In the state folder it shares that folder's fate, which is looked at by itself.
+    // In the state folder, the check of that folder covers it.
     if (agent.auditFile === undefined) return [];
     if (!isWritable(nearestFolder(dirname(path)))) {
-      return [fail(`${path} cannot be written.`, "Give its folder to the user of the service.")];
+      return [fail(`${path} cannot be written.`, "chown its folder to the user of the service.")];
     }
     const strangers = strangersAt(dirname(path));
     if (strangers !== undefined) {
       return [
         fail(
-          `The folder of ${path} ${strangers}, who can put another record there.`,
-          "Give the folder to the user of the service, and close it.",
+          `The folder of ${path} ${strangers}, who can replace the audit log.`,
+          "chown the folder to the user of the service, and chmod go-w it.",
         ),
       ];
     }
@@ -33,7 +34,7 @@ export const audit: Check = {
   },
 };
 
-/** What stands there, a link included; undefined for nothing, and where its folder is none. */
+/** The stats of a path, of a link itself; undefined when it does not exist. */
 function placeOf(path: string): Stats | undefined {
   try {
     return lstatSync(path, { throwIfNoEntry: false });

@@ -1,15 +1,15 @@
-import { readFileSync, statfsSync } from "node:fs";
-import { dirname, join } from "node:path";
+import { statfsSync } from "node:fs";
+import { join } from "node:path";
 
-import { parseCatalogue } from "../../../host-agent/catalogue/recipes.ts";
+import { readCatalogue } from "../../../host-agent/inspection.ts";
 import { nearestFolder } from "../files.ts";
 import { type Check, fail, type Finding, pass, type Patient, warn } from "../finding.ts";
 
 const MEBIBYTE = 1_048_576;
-const LITTLE = 1_024 * MEBIBYTE;
-const NONE = 64 * MEBIBYTE;
+const WARN_BELOW = 1_024 * MEBIBYTE;
+const FAIL_BELOW = 64 * MEBIBYTE;
 
-/** Room for state and logs. */
+/** Free space for state and logs. */
 export const disk: Check = {
   name: "Disk",
   look(patient) {
@@ -22,15 +22,16 @@ function lookAt(folder: string): Finding {
   const { bavail, bsize, ffree, files } = statfsSync(folder);
   const free = bavail * bsize;
   const says = `${folder} has ${Math.floor(free / MEBIBYTE)} MiB free`;
-  const advice = "Remove logs of ended runs, or give it more room; a full disk makes launches 503.";
-  if (files > 0 && ffree === 0) return fail(`${folder} has no inode left.`, advice);
-  if (free < NONE) return fail(`${says}.`, advice);
-  return free < LITTLE ? warn(`${says}.`, advice) : pass(`${says}.`);
+  const advice =
+    "Remove logs of ended runs, or enlarge the disk. On a full disk launches are answered with 503.";
+  if (files > 0 && ffree === 0) return fail(`${folder} has no free inode.`, advice);
+  if (free < FAIL_BELOW) return fail(`${says}.`, advice);
+  return free < WARN_BELOW ? warn(`${says}.`, advice) : pass(`${says}.`);
 }
 
 function logDirs({ agent: { recipesFile } }: Patient): string[] {
   try {
-    const { recipes } = parseCatalogue(readFileSync(recipesFile, "utf8"), dirname(recipesFile));
+    const { recipes } = readCatalogue(recipesFile);
     return [...recipes.values()].flatMap(({ log_dir }) => log_dir ?? []);
   } catch {
     return [];

@@ -3,44 +3,42 @@ import { readFileSync } from "node:fs";
 import { setTimeout as sleep } from "node:timers/promises";
 import { promisify } from "node:util";
 
-import { hasEnded, readStat } from "../../../host-agent/executor/process-identity.ts";
+import { processState, startTimeOf, unreadableProcFile } from "../../../host-agent/inspection.ts";
 import { type Check, type Finding, pass, warn } from "../finding.ts";
 
 const run = promisify(execFile);
-/** Some inits only look for them every few seconds. */
+/** Some init programs look for orphans every few seconds only. */
 const LOOKS = 80;
 const LOOK_INTERVAL_MS = 50;
 
-/** What stands around the service: who reaps orphans, who ends runs with the service. */
+/** The host around the service: whether orphans are reaped, and whether a stop of the service ends its runs. */
 export const host: Check = {
   name: "Host",
   async look({ env }) {
-    // Without it nothing here can be seen, as the look at /proc says.
-    if (readStat(process.pid) === undefined) return [];
+    // Without /proc nothing can be seen here; the check of /proc reports that.
+    if (unreadableProcFile() !== undefined) return [];
     return [await reaping(), ...(await systemd(env["INVOCATION_ID"]))];
   },
 };
 
-/** A process whose parent has ended becomes the child of PID 1, which has to take its exit code. */
+/** A process whose parent has ended becomes a child of PID 1, which must collect its exit code. */
 async function reaping(): Promise<Finding> {
   const { stdout } = await run("/bin/sh", ["-c", "sleep 0.05 >/dev/null 2>&1 & echo $!"], {
     env: { PATH: "/usr/bin:/bin" },
   });
   const pid = Number(stdout);
-  const start = readStat(pid)?.startTime;
-  let stat = readStat(pid);
-  for (let looks = 0; stat?.startTime === start && stat !== undefined && looks < LOOKS; looks++) {
+  const start = startTimeOf(pid);
+  for (let looks = 0; processState(pid, start) !== "gone" && looks < LOOKS; looks++) {
     await sleep(LOOK_INTERVAL_MS);
-    stat = readStat(pid);
   }
-  if (stat === undefined || !hasEnded(stat)) return pass("Ended orphans are reaped.");
+  if (processState(pid, start) !== "zombie") return pass("Ended orphans are reaped.");
   return warn(
-    "PID 1 does not reap ended orphans: zombies pile up, until no process can start.",
+    "PID 1 does not reap ended orphans: zombies collect until no process can start.",
     "Start the container with --init (docker run --init), or use tini as its entry point.",
   );
 }
 
-/** Under systemd a stop of the unit ends the runs, too, unless it is told not to. */
+/** Under systemd a stop of the unit also ends the runs, unless KillMode says otherwise. */
 async function systemd(invocation: string | undefined): Promise<Finding[]> {
   const unit = /([^/\n]+\.service)\b/.exec(readFileSync("/proc/self/cgroup", "utf8"))?.[1];
   if (invocation === undefined || unit === undefined) return [];
@@ -51,10 +49,10 @@ async function systemd(invocation: string | undefined): Promise<Finding[]> {
   if (mode === undefined || mode === "") return [];
   return [
     mode === "process" || mode === "none"
-      ? pass(`A stop of ${unit} leaves the runs alone (KillMode=${mode}).`)
+      ? pass(`A stop of ${unit} does not end the runs (KillMode=${mode}).`)
       : warn(
-          `A stop of ${unit} ends all runs with it (KillMode=${mode}).`,
-          "Set KillMode=process in the unit; host-agent/systemd has one.",
+          `A stop of ${unit} also ends all runs (KillMode=${mode}).`,
+          "Set KillMode=process in the unit, as the one in host-agent/systemd does.",
         ),
   ];
 }

@@ -9,14 +9,15 @@ import { type Check, fail, type Finding, messageOf, pass, type Patient, warn } f
 
 const SOON_MS = 14 * 86_400_000;
 
-/** Who is let in: the keys file, who may touch it, and what is in it. */
+/** The keys file: who may read or change it, and its keys. */
 export const keys: Check = {
   name: "API keys",
   async look(patient) {
     const { keysFile: path } = patient;
     const stats = statOf(path);
-    if (stats === undefined) return [withoutKeys(`There is no keys file at ${path}`, patient)];
-    if (!stats.isFile()) return [fail(`${path} is no file.`, "Set HUB_KEYS_FILE to the keys file itself.")];
+    if (stats === undefined) return [withoutKeys(`The keys file ${path} does not exist`, patient)];
+    if (!stats.isFile())
+      return [fail(`${path} is not a regular file.`, "Set HUB_KEYS_FILE to the keys file itself.")];
     return [...mayTouch(path), ...(await entries(path, patient))];
   },
 };
@@ -25,7 +26,7 @@ function withoutKeys(fault: string, { node }: Patient): Finding {
   const advice = "Create a key: npm run keys -- create --name NAME --scopes A,B";
   if (node && !isLoopback(node.host)) {
     return node.allowOpen
-      ? warn(`${fault}, and HUB_ALLOW_OPEN=1: whoever reaches ${node.host} may launch.`, advice)
+      ? warn(`${fault}, and HUB_ALLOW_OPEN=1: everyone who can reach ${node.host} may launch.`, advice)
       : fail(`${fault}, and HUB_HOST is ${node.host}: the server refuses to start.`, advice);
   }
   return warn(
@@ -41,7 +42,7 @@ function mayTouch(path: string): Finding[] {
   if (stats.uid !== user && stats.uid !== 0) {
     findings.push(
       fail(
-        `${path} belongs to uid ${stats.uid}, who may let anybody in.`,
+        `${path} belongs to uid ${stats.uid}, who can add keys.`,
         `chown it to the user of the service (uid ${user}).`,
       ),
     );
@@ -50,7 +51,7 @@ function mayTouch(path: string): Finding[] {
     findings.push(
       fail(
         `${path} is open to other users (mode ${modeOf(stats)}).`,
-        `chmod 0600 ${path}, and replace keys that stood in it in plain.`,
+        `chmod 0600 ${path}, and replace the keys that were stored in plain.`,
       ),
     );
   }
@@ -60,11 +61,11 @@ function mayTouch(path: string): Finding[] {
     findings.push(
       fail(
         `${folder} ${strangers}: others may replace the keys file.`,
-        `Give it to root or the user of the service, and chmod go-w ${folder}`,
+        `chown it to root or the user of the service, and chmod go-w ${folder}`,
       ),
     );
   }
-  return findings.length > 0 ? findings : [pass(`${path} is open to its owner only.`)];
+  return findings.length > 0 ? findings : [pass(`${path} is readable for its owner only.`)];
 }
 
 async function entries(path: string, patient: Patient): Promise<Finding[]> {
@@ -77,11 +78,11 @@ async function entries(path: string, patient: Patient): Promise<Finding[]> {
     return [
       fail(
         `${path} cannot be used: ${messageOf(error)}.`,
-        "Mend it, or start again with npm run keys -- create; the server does not start with it.",
+        "Fix it, or remove it and run npm run keys -- create. The server does not start with it.",
       ),
     ];
   }
-  if (found.length === 0) return [withoutKeys(`${path} holds no key`, patient)];
+  if (found.length === 0) return [withoutKeys(`${path} has no keys`, patient)];
   const findings: Finding[] = [];
   const now = Date.now();
   const expired = found.filter((entry) => endOf(entry) <= now);
@@ -89,7 +90,7 @@ async function entries(path: string, patient: Patient): Promise<Finding[]> {
   if (expired.length === found.length) {
     findings.push(
       fail(
-        `All keys have expired (${names(expired)}): nobody is let in.`,
+        `All keys have expired (${names(expired)}): every request is refused.`,
         "Create a new one: npm run keys -- create",
       ),
     );
@@ -99,15 +100,13 @@ async function entries(path: string, patient: Patient): Promise<Finding[]> {
       findings.push(warn(`These keys have expired: ${names(expired)}.`, "npm run keys -- revoke NAME"));
   }
   if (soon.length > 0)
-    findings.push(
-      warn(`These keys expire within two weeks: ${names(soon)}.`, "Create their successors now."),
-    );
+    findings.push(warn(`These keys expire within two weeks: ${names(soon)}.`, "Create new ones now."));
   const plain = found.filter(({ key }) => key !== undefined);
   if (plain.length > 0) {
     findings.push(
       warn(
         `These keys are stored in plain: ${names(plain)}.`,
-        "Put key_sha256 in their place: printf %s KEY | sha256sum",
+        "Replace key by key_sha256: printf %s KEY | sha256sum",
       ),
     );
   }

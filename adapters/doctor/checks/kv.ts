@@ -4,22 +4,21 @@ import { DatabaseSync } from "node:sqlite";
 import { isWritable, nearestFolder, statOf } from "../files.ts";
 import { type Check, fail, messageOf, pass, warn } from "../finding.ts";
 
-const ADVICE =
-  "It is only a memory of replays: stop the service and remove it, or set HUB_KV to another path.";
+const ADVICE = "It only remembers replays. Stop the service and remove it, or set HUB_KV to another path.";
 
-/** The store of replays: can it be written? What is tried is rolled back. */
+/** Whether the store of replays can be written. The attempt is rolled back. */
 export const kv: Check = {
   name: "KV",
   look({ node }) {
-    if (node === undefined) return [warn("It was not looked at.", "Mend the settings first.")];
+    if (node === undefined) return [warn("It was not checked.", "Fix the settings first.")];
     const path = node.kvFile;
-    if (path === undefined) return [pass("It is in memory: replays are forgotten with a restart.")];
+    if (path === undefined) return [pass("It is in memory: a restart forgets the replays.")];
     if (statOf(path) === undefined) {
       const folder = nearestFolder(dirname(path));
       return [
         isWritable(folder)
-          ? pass(`${path} is not there yet; the first start makes it.`)
-          : fail(`${path} is not there, and ${folder} does not let this user make it.`, ADVICE),
+          ? pass(`${path} does not exist yet. The first start creates it.`)
+          : fail(`${path} does not exist, and this user cannot create it in ${folder}.`, ADVICE),
       ];
     }
     try {

@@ -2,14 +2,13 @@ import { once } from "node:events";
 import { createServer } from "node:net";
 
 import { type Check, fail, messageOf, pass, warn } from "../finding.ts";
+import { isHub } from "../hub-calls.ts";
 
-const TIMEOUT_MS = 2_000;
-
-/** The address of the API: free, or served by this Hub already. */
+/** The address of the API: free, or in use by a Hub. */
 export const port: Check = {
   name: "Port",
   async look({ node }) {
-    if (node === undefined) return [warn("It was not looked at.", "Mend the settings first.")];
+    if (node === undefined) return [warn("It was not checked.", "Fix the settings first.")];
     const { host, port: number } = node;
     const address = `${host.includes(":") ? `[${host}]` : host}:${number}`;
     const probe = createServer();
@@ -18,13 +17,13 @@ export const port: Check = {
       await once(probe, "listening");
       return [pass(`${address} is free.`)];
     } catch (error) {
-      if ((error as NodeJS.ErrnoException).code === "EADDRINUSE" && (await isHub(address))) {
+      if ((error as NodeJS.ErrnoException).code === "EADDRINUSE" && (await isHub(loopbackOf(address)))) {
         return [pass(`${address} is served by a Hub.`)];
       }
       return [
         fail(
           `Nothing can listen on ${address}: ${messageOf(error)}.`,
-          "Set HUB_HOST and HUB_PORT to an address of this machine that is free.",
+          "Set HUB_HOST and HUB_PORT to a free address of this machine.",
         ),
       ];
     } finally {
@@ -33,16 +32,7 @@ export const port: Check = {
   },
 };
 
-async function isHub(address: string): Promise<boolean> {
-  const url = `http://${address.replace(/^0\.0\.0\.0|^\[::\]/, "127.0.0.1")}/healthz`;
-  try {
-    const response = await fetch(url, {
-      signal: AbortSignal.timeout(TIMEOUT_MS),
-      headers: { connection: "close" },
-    });
-    const health = (await response.json()) as { mode?: unknown };
-    return typeof health.mode === "string";
-  } catch {
-    return false;
-  }
+/** A server that listens on all addresses answers on loopback, too. */
+function loopbackOf(address: string): string {
+  return `http://${address.replace(/^0\.0\.0\.0|^\[::\]/, "127.0.0.1")}`;
 }

@@ -2,37 +2,32 @@ import { spawn } from "node:child_process";
 import { once } from "node:events";
 import { readFileSync } from "node:fs";
 
-import { currentBootId, readStat } from "../../../host-agent/executor/process-identity.ts";
-import { hasEnvironmentEntry, RUN_ID_VARIABLE } from "../../../host-agent/executor/process-tree.ts";
+import { isOfRun, runEnvironment, unreadableProcFile } from "../../../host-agent/inspection.ts";
 import { type Check, fail, pass, warn } from "../finding.ts";
 
-const MOUNT_ADVICE = "The service needs Linux with /proc mounted; in a container, do not mask it.";
+const MOUNT_ADVICE = "The service needs Linux with /proc mounted; in a container do not mask it.";
 
-/** Liveness and kill read /proc: without it every status would be a guess. */
+/** /proc, which every status and every kill depends on. */
 export const proc: Check = {
   name: "/proc",
   async look() {
-    if (readStat(process.pid) === undefined) return [fail("/proc/self/stat cannot be read.", MOUNT_ADVICE)];
-    try {
-      currentBootId();
-    } catch {
-      return [fail("/proc/sys/kernel/random/boot_id cannot be read.", MOUNT_ADVICE)];
-    }
+    const unreadable = unreadableProcFile();
+    if (unreadable !== undefined) return [fail(`${unreadable} cannot be read.`, MOUNT_ADVICE)];
     return [
-      pass("/proc tells of processes, and of this boot."),
+      pass("/proc shows the processes and the boot id."),
       (await seesEnvironmentOfChild())
-        ? pass("The environment of a child can be read, so kill finds a run's daemons.")
-        : fail("The environment of a child cannot be read: kill would miss daemons.", MOUNT_ADVICE),
+        ? pass("The environment of a child process can be read, so a kill finds the daemons of a run.")
+        : fail("The environment of a child process cannot be read: a kill would miss daemons.", MOUNT_ADVICE),
       ...hiding(),
     ];
   },
 };
 
 async function seesEnvironmentOfChild(): Promise<boolean> {
-  const child = spawn("/bin/sleep", ["10"], { env: { [RUN_ID_VARIABLE]: "doctor" }, stdio: "ignore" });
+  const child = spawn("/bin/sleep", ["10"], { env: runEnvironment("doctor"), stdio: "ignore" });
   try {
     await once(child, "spawn");
-    return hasEnvironmentEntry(child.pid!, `${RUN_ID_VARIABLE}=doctor`);
+    return isOfRun(child.pid!, "doctor");
   } catch {
     return false;
   } finally {
@@ -47,7 +42,7 @@ function hiding() {
   return [
     warn(
       "/proc hides the processes of other users (hidepid).",
-      "That is well as long as runs have the user of the service; a run that changes its user escapes kill.",
+      "A run that changes its user escapes a kill. Runs with the user of the service are not affected.",
     ),
   ];
 }

@@ -1,34 +1,30 @@
-import { readFileSync } from "node:fs";
 import { dirname } from "node:path";
 
-import { buildEnvironment } from "../../../host-agent/executor/environment.ts";
-import { findProgram } from "../../../host-agent/executor/command.ts";
 import {
-  type Catalogue,
   type CatalogueRecipe,
-  parseCatalogue,
-} from "../../../host-agent/catalogue/recipes.ts";
-import { missingForTerminal } from "../../../host-agent/executor/terminal-mode.ts";
+  missingForTerminal,
+  missingProgram,
+  readCatalogue,
+} from "../../../host-agent/inspection.ts";
 import { isWritable, nearestFolder, statOf, strangersAt } from "../files.ts";
 import { type Check, fail, type Finding, messageOf, pass, type Patient } from "../finding.ts";
 
-/** The catalogue, and whether each of its recipes could start now. */
+/** The recipes file, and whether each recipe could start now. */
 export const recipes: Check = {
   name: "Recipes",
   async look(patient) {
     const path = patient.agent.recipesFile;
-    let catalogue: Catalogue;
+    let found: CatalogueRecipe[];
     try {
-      catalogue = parseCatalogue(readFileSync(path, "utf8"), dirname(path));
+      found = [...readCatalogue(path).recipes.values()];
     } catch (error) {
       return [
         fail(
           `${path} cannot be used: ${messageOf(error).replaceAll("\n", " ")}.`,
-          "Mend it; README.md, Recipes, has an example. Without it no recipe is served.",
+          "Fix it. README.md has an example under Recipes. Without it no recipe is served.",
         ),
       ];
     }
-    const found = [...catalogue.recipes.values()];
     const faults = (await Promise.all(found.map((recipe) => faultsOf(recipe, patient)))).flat();
     for (const place of [path, dirname(path)]) {
       const strangers = strangersAt(place);
@@ -36,33 +32,37 @@ export const recipes: Check = {
       faults.push(
         fail(
           `${place} ${strangers}: others may change what clients run.`,
-          `Give it to root or the user of the service, and chmod go-w ${place}`,
+          `chown it to root or the user of the service, and chmod go-w ${place}`,
         ),
       );
     }
     return faults.length > 0
       ? faults
-      : [pass(`${path} has ${found.length} recipes, and each of them can start.`)];
+      : [
+          pass(
+            `${path} has ${found.length} ${found.length === 1 ? "recipe" : "recipes"}. All programs, folders and log folders were found.`,
+          ),
+        ];
   },
 };
 
 async function faultsOf(recipe: CatalogueRecipe, { env }: Patient): Promise<Finding[]> {
-  const { recipe_id: id, command, cwd, log_dir: logDir, terminal } = recipe;
+  const { recipe_id: id, cwd, log_dir: logDir, terminal } = recipe;
   const findings: Finding[] = [];
   if (!statOf(cwd)?.isDirectory()) {
-    findings.push(fail(`Recipe ${id}: its folder ${cwd} is not there.`, "Make it, or mend its cwd."));
+    findings.push(
+      fail(`Recipe ${id}: its folder ${cwd} does not exist.`, "Create it, or correct the recipe's cwd."),
+    );
   }
-  try {
-    findProgram(command[0]!, cwd, buildEnvironment(env, "doctor", recipe.env));
-  } catch (error) {
-    const missing = `Recipe ${id}: ${(error as Error).message}.`;
-    findings.push(fail(missing, "Install it, or write its absolute path into the command."));
+  const missing = missingProgram(recipe, env);
+  if (missing !== undefined) {
+    findings.push(fail(`Recipe ${id}: ${missing}.`, "Install it, or use its absolute path in the command."));
   }
   if (logDir !== undefined && !isWritable(nearestFolder(logDir))) {
     findings.push(
       fail(
         `Recipe ${id}: its logs cannot be written to ${logDir}.`,
-        "Give the folder to the user of the service, or leave log_dir out.",
+        "chown the folder to the user of the service, or remove log_dir.",
       ),
     );
   }
@@ -71,15 +71,15 @@ async function faultsOf(recipe: CatalogueRecipe, { env }: Patient): Promise<Find
     findings.push(
       fail(
         `Recipe ${id}: the folder of its logs, ${logDir}, ${strangers}: others may replace logs.`,
-        "Give the folder to the user of the service and close it, or leave log_dir out.",
+        "chown the folder to the user of the service and chmod go-w it, or remove log_dir.",
       ),
     );
   }
   if (terminal && (await missingForTerminal()) !== undefined) {
     findings.push(
       fail(
-        `Recipe ${id}: it asks for a terminal, which this host does not have.`,
-        "Install node-pty (see Node above), or take `terminal` out.",
+        `Recipe ${id}: it needs terminal mode, which this host does not have.`,
+        "Install node-pty (see Node above), or remove `terminal`.",
       ),
     );
   }

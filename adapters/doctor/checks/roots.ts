@@ -4,12 +4,12 @@ import { join, sep } from "node:path";
 import { modeOf, nearestFolder, statOf, strangersAt } from "../files.ts";
 import { type Check, fail, type Finding, pass, type Patient, warn } from "../finding.ts";
 
-/** Where scripts may lie: whoever may write there decides what clients may run. */
+/** The script roots: anyone who may write there decides what clients run. */
 export const roots: Check = {
   name: "Script roots",
   look(patient) {
     const { scriptRoots } = patient.agent;
-    if (scriptRoots.length === 0) return [pass("There are none: no script can be run.")];
+    if (scriptRoots.length === 0) return [pass("None is set: no script can be launched.")];
     return scriptRoots.flatMap((root) => lookAt(root, patient));
   },
 };
@@ -18,13 +18,13 @@ function lookAt(root: string, patient: Patient): Finding[] {
   const stats = statOf(root);
   if (!stats?.isDirectory()) {
     const advice = stats
-      ? "Name the folder that it is in."
-      : `Make it (mkdir -p ${root}), or take it out of HUB_SCRIPT_ROOTS.`;
-    // One of the two that are there by default may well be missing.
+      ? "Set the folder that contains it."
+      : `Create it (mkdir -p ${root}), or remove it from HUB_SCRIPT_ROOTS.`;
+    // One of the two default roots may be missing.
     return [
       patient.env["HUB_SCRIPT_ROOTS"] === undefined
-        ? warn(`${root} is not there.`, advice)
-        : fail(`${root} is ${stats ? "no folder" : "not there"}.`, advice),
+        ? warn(`${root} does not exist.`, advice)
+        : fail(`${root} ${stats ? "is not a folder" : "does not exist"}.`, advice),
     ];
   }
   const findings: Finding[] = [];
@@ -43,24 +43,24 @@ function lookAt(root: string, patient: Patient): Finding[] {
     findings.push(
       warn(
         `The group ${stats.gid} may put scripts into ${root}.`,
-        `chmod g-w ${root}, unless that is meant.`,
+        `chmod g-w ${root}, unless this is on purpose.`,
       ),
     );
   }
   if (root === sep) {
     findings.push(
       warn(
-        "The root / opens every script of this host.",
-        "Name the folders that are meant in HUB_SCRIPT_ROOTS.",
+        "The root / allows every script of this host.",
+        "Set HUB_SCRIPT_ROOTS to the folders that you mean.",
       ),
     );
     return findings;
   }
   findings.push(...openPlaces(root), ...within(root, patient));
-  return findings.length > 0 ? findings : [pass(`${root} is there, and closed to other users.`)];
+  return findings.length > 0 ? findings : [pass(`${root} exists, and other users cannot change it.`)];
 }
 
-/** So many folders and scripts of a root are looked at. */
+/** The most folders and scripts of a root that are checked. */
 const MAX_PLACES = 5_000;
 
 /** The first folder or script in a root that others may change. */
@@ -79,7 +79,7 @@ function openPlaces(root: string): Finding[] {
         return [
           fail(
             `${path} ${strangers}: others may change what clients run.`,
-            `Give it to root or the user of the service, and chmod go-w ${path}`,
+            `chown it to root or the user of the service, and chmod go-w ${path}`,
           ),
         ];
       }
@@ -96,14 +96,14 @@ function entriesOf(folder: string): Dirent[] {
   }
 }
 
-/** What a script in this root, or who may write into it, would find there. */
+/** Files of the product inside a root, where scripts, and users who may write to it, can reach them. */
 function within(root: string, { agent, keysFile, env }: Patient): Finding[] {
   const findings: Finding[] = [];
   if (statOf(keysFile) && isInside(keysFile, root)) {
     findings.push(
       fail(
-        `The keys file ${keysFile} lies inside the root ${root}.`,
-        "Move one of the two: what is written into a root must not reach the keys.",
+        `The keys file ${keysFile} is inside the root ${root}.`,
+        "Move one of the two: a script in the root must not reach the keys.",
       ),
     );
   }
@@ -115,8 +115,8 @@ function within(root: string, { agent, keysFile, env }: Patient): Finding[] {
     if (!isInside(path, root)) continue;
     findings.push(
       warn(
-        `${path} (${variable}) lies inside the root ${root}.`,
-        `Name narrower roots in HUB_SCRIPT_ROOTS, or set ${variable} to a path outside.`,
+        `${path} (${variable}) is inside the root ${root}.`,
+        `Set narrower roots in HUB_SCRIPT_ROOTS, or set ${variable} to a path outside.`,
       ),
     );
   }
@@ -126,6 +126,6 @@ function within(root: string, { agent, keysFile, env }: Patient): Finding[] {
 function isInside(path: string, root: string): boolean {
   const folder = realpathSync(root);
   const real = realpathSync(nearestFolder(path));
-  // What is not there yet lies where its path says.
+  // A path that does not exist yet counts as inside its nearest folder.
   return real === folder || `${real}${sep}`.startsWith(folder === sep ? sep : `${folder}${sep}`);
 }

@@ -1,7 +1,7 @@
-import { openRunUser } from "../../../host-agent/executor/run-user.ts";
+import { openRunUser } from "../../../host-agent/inspection.ts";
 import { type Check, fail, messageOf, pass } from "../finding.ts";
 
-/** Whether runs can be started as the user that is to have them: without it the service does not start. */
+/** Whether runs can be started as the user of HUB_RUN_AS: otherwise the service does not start. */
 export const runAs: Check = {
   name: "Runs' user",
   async look({ agent }) {
@@ -10,7 +10,7 @@ export const runAs: Check = {
       const { username, uid } = await openRunUser(agent.runAs);
       return [pass(`Runs are started as ${username} (uid ${uid}).`)];
     } catch (error) {
-      return [fail(`${messageOf(error)}.`, "Name a user of this host in HUB_RUN_AS, or leave it out.")];
+      return [fail(`${messageOf(error)}.`, "Set HUB_RUN_AS to a user of this host, or remove it.")];
     }
   },
 };

@@ -3,7 +3,7 @@ import { constants, accessSync } from "node:fs";
 import { isWritable, modeOf, nearestFolder, statOf } from "../files.ts";
 import { type Check, fail, pass, warn } from "../finding.ts";
 
-/** The folder that holds all that must survive: ours alone. */
+/** The state folder, which must survive restarts and be closed to other users. */
 export const state: Check = {
   name: "State folder",
   look({ agent: { stateDir } }) {
@@ -12,15 +12,15 @@ export const state: Check = {
       const folder = nearestFolder(stateDir);
       return [
         isWritable(folder)
-          ? pass(`${stateDir} is not there yet; the first start makes it.`)
+          ? pass(`${stateDir} does not exist yet. The first start creates it.`)
           : fail(
-              `${stateDir} is not there, and ${folder} does not let this user make it.`,
-              `Make it as root and give it to the user of the service: install -d -m 0700 -o USER ${stateDir}`,
+              `${stateDir} does not exist, and this user cannot create it in ${folder}.`,
+              `Create it as root for the user of the service: install -d -m 0700 -o USER ${stateDir}`,
             ),
       ];
     }
     if (!stats.isDirectory()) {
-      return [fail(`${stateDir} is no folder.`, "Move it away, or set HUB_STATE_DIR to another path.")];
+      return [fail(`${stateDir} is not a folder.`, "Move it, or set HUB_STATE_DIR to another path.")];
     }
     const user = process.getuid?.();
     if (stats.uid !== user) {
@@ -37,16 +37,16 @@ export const state: Check = {
       return [
         fail(
           `${stateDir} cannot be written by its own user.`,
-          `chmod 0700 ${stateDir}; is its file system read-only?`,
+          `chmod 0700 ${stateDir}, and check whether its file system is read-only.`,
         ),
       ];
     }
     return [
       (stats.mode & 0o077) === 0
-        ? pass(`${stateDir} is ours, and closed to others.`)
+        ? pass(`${stateDir} belongs to this user, and is closed to others.`)
         : warn(
             `${stateDir} is open to other users (mode ${modeOf(stats)}).`,
-            "The next start closes it; or chmod 0700 it now.",
+            "The next start closes it. To close it now: chmod 0700.",
           ),
     ];
   },

@@ -38,7 +38,7 @@ export function accessTests(open: Open): void {
     await tab.page.getByLabel("API key").fill("sk_wrong");
     await tab.page.getByRole("button", { name: "Open" }).click();
 
-    await tab.page.getByText("The API key is not known here").waitFor();
+    await tab.page.getByText("The API key is unknown").waitFor();
     await tab.page.getByLabel("API key").fill(ALL.key);
     await tab.page.getByRole("button", { name: "Open" }).click();
     await tab.page.getByText("Nothing has been launched yet").waitFor();
@@ -123,7 +123,7 @@ export function interruptionTests(open: Open, replaceKeys: ReplaceKeys): void {
     await tab.page.getByText("before").waitFor();
 
     await replaceKeys(tab.hub, [OTHER]);
-    await tab.page.getByText("The API key is not known here").waitFor();
+    await tab.page.getByText("The API key is unknown").waitFor();
     expect(await tab.page.evaluate("sessionStorage.length")).toBe(0);
 
     await tab.page.getByLabel("API key").fill(OTHER.key);

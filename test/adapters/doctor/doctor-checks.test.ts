@@ -16,7 +16,7 @@ test.for([
   [3_600_000, "fail"],
   [0, "pass"],
 ] as const)(
-  "an agent whose clock is %i ms away is a %s, with what to do about it",
+  "the doctor reports an agent whose clock differs by %i ms as %s, with what to do",
   async ([away, status]) => {
     const server = createServer((_request, response) => {
       response.setHeader("date", new Date(Date.now() + away).toUTCString());
@@ -42,14 +42,14 @@ test.for([
   ["24.15.9", "fail"],
   ["24.16.0", "pass"],
   ["26.1.0", "pass"],
-] as const)("Node %s is a %s", ([node, status]) => {
+] as const)("the doctor reports Node %s as %s", ([node, status]) => {
   expect(ageOf({ node, uv: "1.52.1" })).toMatchObject({ status, says: expect.stringContaining(node) });
 });
 
 test.for([
-  ["before this product was made", Date.parse("2001-02-03"), /^The clock says 2001-02-03/],
-  ["set while the doctor looks", Date.now() + 3_600_000, /^The clock was set by \d{7} ms/],
-] as const)("a clock that is %s is red, with what to do about it", async ([, now, says]) => {
+  ["before this product existed", Date.parse("2001-02-03"), /^The clock shows 2001-02-03/],
+  ["changed during the check", Date.now() + 3_600_000, /^The clock was changed by \d{7} ms/],
+] as const)("the doctor fails on a clock that is %s, with what to do", async ([, now, says]) => {
   vi.useFakeTimers({ toFake: ["Date"], now });
   onTestFinished(() => void vi.useRealTimers());
   expect(await clock.look({} as Patient)).toEqual([
@@ -57,19 +57,19 @@ test.for([
   ]);
 });
 
-test("a state folder on a file system without room is red", async () => {
-  // The kernel's own file system has none to give.
+test("the doctor fails on a state folder whose file system is full", async () => {
+  // sysfs has no free space.
   const patient = { agent: { stateDir: "/sys/hub", recipesFile: "/sys/none.json" } } as Patient;
   expect(await disk.look(patient)).toContainEqual(
     expect.objectContaining({
       status: "fail",
       says: "/sys has 0 MiB free.",
-      advice: expect.stringMatching(/room/),
+      advice: expect.stringMatching(/enlarge/),
     }),
   );
 });
 
-test("limits that nobody has set are those of the README", () => {
+test("limits that are not set have the defaults of the README", () => {
   const { agent: limits, ...edge } = readNodeConfig({ HOME: "/home/hub", PATH: "/usr/bin" });
   expect(limits).toMatchObject({
     maxRunning: 64,

@@ -26,7 +26,7 @@ const FAULTS: Fault[] = [
     advises: /chmod 0600/,
   },
   {
-    name: "a keys file that is no JSON",
+    name: "a keys file that is not JSON",
     put: ({ keysFile }) => writeFile(keysFile, '{"keys": [{"name": '),
     says: /keys\.json cannot be used: .*not valid JSON/,
     advises: /npm run keys/,
@@ -35,7 +35,7 @@ const FAULTS: Fault[] = [
     name: "a key with a scope that does not exist",
     put: (installation) => writeKeys(installation, { scopes: ["everything"] }),
     says: /cannot be used: keys\.0\.scopes\.0/,
-    advises: /Mend it/,
+    advises: /Fix it/,
   },
   {
     name: "keys that have all expired",
@@ -49,7 +49,7 @@ const FAULTS: Fault[] = [
       await rm(keysFile);
       return { HUB_HOST: "0.0.0.0" };
     },
-    says: /no keys file .* refuses to start/,
+    says: /keys file .* does not exist.* refuses to start/,
     advises: /keys -- create/,
   },
   {
@@ -63,7 +63,7 @@ const FAULTS: Fault[] = [
       );
       return { HUB_KEYS_FILE: inside };
     },
-    says: /keys file .* lies inside the root/,
+    says: /keys file .* is inside the root/,
     advises: /Move one of the two/,
   },
   {
@@ -81,7 +81,7 @@ const FAULTS: Fault[] = [
     advises: /chown/,
   },
   {
-    name: "a script that everybody may change",
+    name: "a script that every user may change",
     async put({ root }) {
       await mkdir(join(root, "nightly"));
       await writeFile(join(root, "nightly", "job.sh"), "true");
@@ -98,7 +98,7 @@ const FAULTS: Fault[] = [
       await chown(join(root, "job.sh"), 65_534, 65_534);
     },
     says: /job\.sh belongs to uid 65534: others may change what clients run/,
-    advises: /Give it to root/,
+    advises: /chown it to root/,
   },
   {
     name: "a recipes file of another user",
@@ -129,10 +129,10 @@ const FAULTS: Fault[] = [
       return { HUB_KEYS_FILE: keysFile };
     },
     says: /config belongs to uid 65534: others may replace the keys file/,
-    advises: /Give it to root/,
+    advises: /chown it to root/,
   },
   {
-    name: "a log_dir that everybody may write into",
+    name: "a log_dir that every user may write into",
     async put(installation) {
       const logs = join(installation.dir, "logs");
       await mkdir(logs);
@@ -146,12 +146,12 @@ const FAULTS: Fault[] = [
     name: "a user for the runs that does not exist",
     put: async () => ({ HUB_RUN_AS: "no-such-user" }),
     says: /HUB_RUN_AS: "no-such-user" cannot be used/,
-    advises: /Name a user/,
+    advises: /user of this host/,
   },
   {
     name: "an audit log that is a folder",
     put: async ({ root }) => ({ HUB_AUDIT_FILE: root }),
-    says: /scripts is no file/,
+    says: /scripts is not a regular file/,
     advises: /HUB_AUDIT_FILE/,
   },
   {
@@ -161,21 +161,21 @@ const FAULTS: Fault[] = [
       await symlink(join(state, "elsewhere"), path);
       return { HUB_AUDIT_FILE: path };
     },
-    says: /audit\.log is no file/,
+    says: /audit\.log is not a regular file/,
     advises: /HUB_AUDIT_FILE/,
   },
   {
-    name: "a trust file that everybody may change",
+    name: "a trust file that every user may change",
     async put({ state }) {
       const path = join(state, "trusted_keys.json");
       await writeFile(path, '{"keys": []}');
       await chmod(path, 0o666);
     },
-    says: /trusted_keys\.json is open to every user \(mode 0666\), who can let any edge in/,
+    says: /trusted_keys\.json is open to every user \(mode 0666\), who can add any edge/,
     advises: /chmod 0600/,
   },
   {
-    name: "a folder of the trust file that everybody may write into",
+    name: "a folder of the trust file that every user may write into",
     put: async ({ dir }) => {
       const folder = join(dir, "trust");
       await mkdir(folder);
@@ -194,17 +194,17 @@ const FAULTS: Fault[] = [
       await writeFile(state, "");
       return { HUB_KV: "memory:" };
     },
-    says: /state is no folder/,
+    says: /state is not a folder/,
     advises: /HUB_STATE_DIR/,
   },
   {
     name: "a script root that is missing",
     put: ({ root }) => rm(root, { recursive: true }),
-    says: /scripts is not there/,
+    says: /scripts does not exist/,
     advises: /mkdir -p/,
   },
   {
-    name: "a script root that everybody may write into",
+    name: "a script root that every user may write into",
     put: ({ root }) => chmod(root, 0o777),
     says: /Every user may put scripts into .* \(mode 0777\)/,
     advises: /chmod o-w/,
@@ -224,7 +224,7 @@ const FAULTS: Fault[] = [
   {
     name: "a recipe whose folder is missing",
     put: (installation) => writeRecipe(installation, { cwd: "nowhere" }),
-    says: /Recipe hello: its folder .*nowhere is not there/,
+    says: /Recipe hello: its folder .*nowhere does not exist/,
     advises: /cwd/,
   },
   {
@@ -240,13 +240,13 @@ const FAULTS: Fault[] = [
     advises: /HUB_KV/,
   },
   {
-    name: "a setting that makes no sense",
+    name: "a setting that is not a valid value",
     put: async () => ({ HUB_PORT: "eighty" }),
     says: /HUB_PORT: must be a port number/,
     advises: /docs\/configuration\.md/,
   },
   {
-    name: "an agent that is not there",
+    name: "an agent that does not run",
     put: async () => ({
       HUB_AGENT_URL: "http://127.0.0.1:1",
       HUB_AGENT_KEY: JSON.stringify(await makeAgentKey()),
@@ -257,7 +257,7 @@ const FAULTS: Fault[] = [
 ];
 
 test.concurrent.for(FAULTS)(
-  "$name is red, and says what to do",
+  "the doctor fails on $name, and says what to do",
   async ({ put, says, advises, needsRoot }, { skip, onTestFinished: atEnd }) => {
     if (needsRoot && !IS_ROOT) skip(ONLY_ROOT);
     const installation = await install(atEnd);
@@ -271,11 +271,11 @@ test.concurrent.for(FAULTS)(
   },
 );
 
-test("a setting that makes no sense to the agent either is red, and says that nothing else was looked at", async () => {
+test("the doctor reports a setting that the agent cannot use either, and that nothing else was checked", async () => {
   const { env } = await install();
   const results = await findings({ ...env, HUB_MAX_RUNNING: "many" });
   expect(results).toMatchObject([
     { name: "Settings", status: "fail", says: expect.stringContaining("HUB_MAX_RUNNING") },
-    { name: "Settings", status: "warn", says: "Nothing else was looked at." },
+    { name: "Settings", status: "warn", says: "Nothing else was checked." },
   ]);
 });

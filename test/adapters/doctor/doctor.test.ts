@@ -6,7 +6,7 @@ import { createServer } from "node:net";
 import { expect, onTestFinished, test } from "vitest";
 
 import { makeAgentKey } from "../../../adapters/keys/agent-pair.ts";
-import { type Result } from "../../../adapters/doctor/examine.ts";
+import type { Result } from "../../../adapters/doctor/finding.ts";
 import { startScratchHub } from "../../../adapters/doctor/scratch-hub.ts";
 import { runTrials } from "../../../adapters/doctor/trials.ts";
 import { readStat } from "../../../host-agent/executor/process-identity.ts";
@@ -15,10 +15,10 @@ import { startHub } from "../../support/hub.ts";
 import { DOCTOR, doctor, failuresOf, findings, install } from "./installation.ts";
 import { needs } from "../../support/needs.ts";
 
-/** In a mount namespace of its own (unshare(1)). */
+/** In a separate mount namespace (unshare(1)). */
 const MAY_UNMOUNT = spawnSync("unshare", ["--mount", "mount", "-t", "tmpfs", "none", "/proc"]).status === 0;
 
-test("a sound installation is green, with every promise tried out, and nothing is left behind", async () => {
+test("the doctor passes on a sound installation, tries out every promise, and leaves nothing behind", async () => {
   const { dir, env } = await install();
   const before = await readdir(dir, { recursive: true });
 
@@ -35,6 +35,7 @@ test("a sound installation is green, with every promise tried out, and nothing i
   );
   expect({ code, stderr }, stdout).toEqual({ code: 0, stderr: "" });
   expect(stdout).not.toMatch(/^✗/m);
+  expect(stdout).toMatch(/^\d+ passed, \d+ warnings?, 0 failed$/m);
   const tried = ["Retries", "Crash", "Kill", "Large log", "Symbolic links", "UTF-8", "Environment"];
   for (const name of tried) expect(stdout).toMatch(new RegExp(`^✓ ${name}: `, "m"));
   expect(stdout).toMatch(/^[✓!] Terminal mode: /m);
@@ -42,7 +43,7 @@ test("a sound installation is green, with every promise tried out, and nothing i
   expect(await processesWith(dir)).toEqual([]);
 });
 
-test("where the product breaks a promise, each trial is red", async () => {
+test("each of the doctor's trials fails when the product breaks its promise", async () => {
   const results = await runTrials(async () => {
     const hub = await startScratchHub();
     return {
@@ -63,23 +64,23 @@ test("where the product breaks a promise, each trial is red", async () => {
   expect(tried.filter(({ status }) => status === "pass")).toEqual([]);
   for (const { says, advice } of tried) {
     expect(says).toMatch(/^Broken: .+\.$/);
-    expect(advice).toContain("Do not launch what matters");
+    expect(advice).toContain("Do not use it for important jobs");
   }
 });
 
-test("a root that is everything is a warning", async () => {
+test("the doctor warns about / as a script root", async () => {
   const { env } = await install();
   const results = await findings({ ...env, HUB_SCRIPT_ROOTS: "/" });
   expect(results).toContainEqual(
     expect.objectContaining({
       name: "Script roots",
       status: "warn",
-      says: expect.stringContaining("/ opens"),
+      says: expect.stringContaining("/ allows"),
     }),
   );
 });
 
-test("beside a server that is at work it is green as well, and disturbs nothing", async () => {
+test("the doctor passes next to a running server, and does not disturb it", async () => {
   await using hub = await startHub();
   const run = await hub.runScript("echo hello");
   await hub.ended(run);
@@ -89,42 +90,28 @@ test("beside a server that is at work it is green as well, and disturbs nothing"
     expect.objectContaining({ name: "Port", says: expect.stringContaining("by a Hub") }),
   );
   expect(results).toContainEqual(
-    expect.objectContaining({ name: "Record of runs", says: expect.stringContaining("whole") }),
+    expect.objectContaining({ name: "Record of runs", says: expect.stringContaining("intact") }),
   );
   expect(await hub.log(run)).toBe("hello\n");
 });
 
-test(
-  "without /proc the host is red, whatever else is well",
-  needs(MAY_UNMOUNT, "unshare may not mount here"),
-  async () => {
-    const { env } = await install();
-    const command = 'mount -t tmpfs none /proc && exec "$@"';
-    const inside = [
-      "--mount",
-      "sh",
-      "-c",
-      command,
-      "sh",
-      process.execPath,
-      DOCTOR,
-      "--checks-only",
-      "--json",
-    ];
-    const { stdout } = spawnSync("unshare", inside, { env, encoding: "utf8" });
-    const { ok, results } = JSON.parse(stdout) as { ok: boolean; results: Result[] };
-    expect(ok).toBe(false);
-    expect(failuresOf(results)).toMatchObject([
-      {
-        name: "/proc",
-        says: expect.stringContaining("cannot be read"),
-        advice: expect.stringMatching(/mounted/),
-      },
-    ]);
-  },
-);
+test("the doctor fails without /proc", needs(MAY_UNMOUNT, "unshare may not mount here"), async () => {
+  const { env } = await install();
+  const command = 'mount -t tmpfs none /proc && exec "$@"';
+  const inside = ["--mount", "sh", "-c", command, "sh", process.execPath, DOCTOR, "--checks-only", "--json"];
+  const { stdout } = spawnSync("unshare", inside, { env, encoding: "utf8" });
+  const { ok, results } = JSON.parse(stdout) as { ok: boolean; results: Result[] };
+  expect(ok).toBe(false);
+  expect(failuresOf(results)).toMatchObject([
+    {
+      name: "/proc",
+      says: expect.stringContaining("cannot be read"),
+      advice: expect.stringMatching(/mounted/),
+    },
+  ]);
+});
 
-test("a port that somebody else holds is red", async () => {
+test("the doctor fails on a port that another program uses", async () => {
   const { env } = await install();
   const other = createServer((socket) => socket.end("hello")).listen(0, "127.0.0.1");
   onTestFinished(() => void other.close());
@@ -137,7 +124,7 @@ test("a port that somebody else holds is red", async () => {
   expect(results).toContainEqual(expect.objectContaining({ name: "Port", status: "fail" }));
 });
 
-test("a remote agent that trusts us is green, and one that does not is red", async () => {
+test("the doctor passes on a remote agent that trusts the edge, and fails on one that does not", async () => {
   const { dir, env } = await install();
   const agent = await startAgentProcess({ dir, env });
   onTestFinished(() => agent.stop());
@@ -162,7 +149,7 @@ test("a remote agent that trusts us is green, and one that does not is red", asy
   expect(failuresOf(misnamed)).toHaveLength(1);
 });
 
-test("keys in plain, expired ones among others, and dev mode are warnings that name them", async () => {
+test("the doctor warns about keys in plain, expired keys and dev mode, by name", async () => {
   const installation = await install();
   const secret = "sk_live_never_shown";
   await writeFile(
@@ -187,7 +174,7 @@ test("keys in plain, expired ones among others, and dev mode are warnings that n
   );
 });
 
-test("--help tells the options, and what is no option is a mistake in the command line", async () => {
+test("doctor --help shows the options, and an unknown option is a usage error", async () => {
   const { env } = await install();
   const help = await doctor(env, "--help");
   expect(help.code).toBe(0);

@@ -7,7 +7,8 @@ import { fileURLToPath } from "node:url";
 
 import { onTestFinished } from "vitest";
 
-import { examine, type Result } from "../../../adapters/doctor/examine.ts";
+import { examine } from "../../../adapters/doctor/examine.ts";
+import type { Result } from "../../../adapters/doctor/finding.ts";
 import { COMPILE_CACHE } from "../../support/compile-cache.ts";
 
 /** The path of the program that an operator runs. */

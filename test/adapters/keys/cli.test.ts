@@ -18,7 +18,7 @@ const KEYS = fileURLToPath(new URL("../../../adapters/keys/cli.ts", import.meta.
 const PAIRING = new URL("../../../adapters/keys/agent-pair.ts", import.meta.url).href;
 const EDITING = new URL("../../../adapters/keys/editing.ts", import.meta.url).href;
 
-/** Room for the lock and a part of a large keys file. */
+/** Space for the lock and a part of a large keys file. */
 const ROOM_BYTES = 12_288;
 
 let dir: string;
@@ -50,13 +50,13 @@ const create = (name: string, ...more: string[]) =>
   keys("create", "--name", name, "--scopes", "pipelines:read,scripts:write", ...more);
 const stored = async (): Promise<{ keys: KeyFileEntry[] }> => JSON.parse(await readFile(file, "utf8"));
 
-test("create prints the key once, stores its hash, and opens the file to its owner only", async () => {
+test("keys create prints the key once, stores its hash, and makes the file readable for its owner only", async () => {
   const { code, stdout, stderr } = await create("acme-prod", "--expires", "2099-01-31");
 
   const key = stdout.trim();
   expect({ code, key }).toEqual({ code: 0, key: expect.stringMatching(/^sk_live_[\w-]{43}$/) });
   expect(stderr).not.toContain(key);
-  expect(stderr).toContain(`is in ${file}; who has none of its keys is refused`);
+  expect(stderr).toContain(`is in ${file}. Requests without one of its keys are refused`);
   expect((await stored()).keys).toEqual([
     {
       name: "acme-prod",
@@ -69,14 +69,14 @@ test("create prints the key once, stores its hash, and opens the file to its own
   expect((await stat(file)).mode & 0o777).toBe(0o600);
 });
 
-test("create --plain stores the key itself, and no two keys are alike", async () => {
+test("keys create --plain stores the key itself, and every key is different", async () => {
   const first = await create("a", "--plain");
   const second = await create("b", "--plain");
   expect((await stored()).keys.map(({ key }) => key)).toEqual([first.stdout.trim(), second.stdout.trim()]);
   expect(first.stdout).not.toBe(second.stdout);
 });
 
-test("create makes the folder, and --file names another file", async () => {
+test("keys create creates the folder, and --file selects another file", async () => {
   const other = join(dir, "deep", "er", "keys.json");
   expect((await create("a", "--file", other)).code).toBe(0);
   expect(JSON.parse(await readFile(other, "utf8")).keys).toHaveLength(1);
@@ -84,7 +84,7 @@ test("create makes the folder, and --file names another file", async () => {
   expect(await readdir(dir)).toEqual(["deep"]);
 });
 
-test("list shows names, scopes and dates, and no key", async () => {
+test("keys list shows names, scopes and dates, and no key", async () => {
   const { stdout: key } = await create("acme-prod", "--plain", "--expires", "2099-01-31");
   await keys("create", "--name", "all", "--scopes", "*");
   const { code, stdout } = await keys("list");
@@ -95,7 +95,7 @@ test("list shows names, scopes and dates, and no key", async () => {
   expect(stdout).not.toMatch(/[0-9a-f]{64}/);
 });
 
-test("revoke removes the key and leaves the others; the last one only when that is meant", async () => {
+test("keys revoke removes one key; it removes the last one only with --last", async () => {
   await create("a");
   await create("b");
   expect((await keys("revoke", "a")).code).toBe(0);
@@ -110,7 +110,7 @@ test("revoke removes the key and leaves the others; the last one only when that 
   expect(await stored()).toEqual({ keys: [] });
 });
 
-test("what others wrote into the file stays: fields, keys and their order", async () => {
+test("a change of the keys file keeps unknown fields, other keys and their order", async () => {
   const old = {
     note: "ours",
     keys: [{ owner: "ops", name: "old", key: "sk_live_old_0123456789", scopes: ["*"], nested: { a: 1 } }],
@@ -124,7 +124,7 @@ test("what others wrote into the file stays: fields, keys and their order", asyn
   expect((await stat(file)).mode & 0o777).toBe(0o600);
 });
 
-test("a link to the keys file stays a link", async () => {
+test("a symbolic link to the keys file stays a link after a change", async () => {
   await mkdir(join(dir, "real"));
   await writeFile(join(dir, "real", "keys.json"), '{"keys": []}');
   await symlink(join(dir, "real", "keys.json"), file);
@@ -133,43 +133,46 @@ test("a link to the keys file stays a link", async () => {
 });
 
 test.for([
-  ["no command", [], "what to do"],
+  ["no command", [], "A command is missing"],
   ["another command", ["destroy"], "destroy"],
-  ["an option that nobody knows", ["list", "--all"], "--all"],
+  ["an unknown option", ["list", "--all"], "--all"],
   ["an option of another command", ["list", "--plain"], "--plain"],
   ["no name", ["create", "--scopes", "*"], "--name: is missing"],
   ["an empty name", ["create", "--name", "", "--scopes", "*"], "--name"],
   ["a name of two lines", ["create", "--name", "a\nb", "--scopes", "*"], "--name: must be printable"],
   ["no scopes", ["create", "--name", "a"], "--scopes: is missing"],
-  ["a scope that is none", ["create", "--name", "a", "--scopes", "pipelines:read,admin"], "pipelines:write"],
+  ["an unknown scope", ["create", "--name", "a", "--scopes", "pipelines:read,admin"], "pipelines:write"],
   ["empty scopes", ["create", "--name", "a", "--scopes", ""], "--scopes"],
   [
-    "a date that is none",
+    "a date that does not exist",
     ["create", "--name", "a", "--scopes", "*", "--expires", "2027-02-30"],
     "--expires: must be a date",
   ],
   [
-    "a date that is over",
+    "a date in the past",
     ["create", "--name", "a", "--scopes", "*", "--expires", "2020-02-28"],
-    "--expires: 2020-02-28 is over already",
+    "--expires: 2020-02-28 is in the past",
   ],
-  ["a word too many", ["create", "x", "--name", "a", "--scopes", "*"], "one word too many"],
-  ["no name to revoke", ["revoke"], "which key"],
-] as const)("%s is a usage error with a sentence, and nothing is written", async ([, args, sentence]) => {
-  const { code, stdout, stderr } = await keys(...args);
-  expect({ code, stdout }).toEqual({ code: 64, stdout: "" });
-  expect(stderr).toContain(sentence);
-  expect(stderr).not.toContain("    at ");
-  expect(await readdir(dir)).toEqual([]);
-});
+  ["an unexpected argument", ["create", "x", "--name", "a", "--scopes", "*"], "Unexpected argument"],
+  ["no name to revoke", ["revoke"], "the name of the key is missing"],
+] as const)(
+  "keys reports %s as a usage error in a sentence, and writes nothing",
+  async ([, args, sentence]) => {
+    const { code, stdout, stderr } = await keys(...args);
+    expect({ code, stdout }).toEqual({ code: 64, stdout: "" });
+    expect(stderr).toContain(sentence);
+    expect(stderr).not.toContain("    at ");
+    expect(await readdir(dir)).toEqual([]);
+  },
+);
 
-test("a name that is taken or unknown, and a malformed file, are refused and left alone", async () => {
+test("keys refuses a name that exists or is unknown, and a malformed file, and changes nothing", async () => {
   await create("a");
   const before = await readFile(file, "utf8");
   expect(await create("a")).toMatchObject({
     code: 1,
     stdout: "",
-    stderr: expect.stringContaining("a key a already"),
+    stderr: expect.stringContaining("The key a exists already"),
   });
   expect(await keys("revoke", "nobody")).toMatchObject({
     code: 1,
@@ -189,7 +192,7 @@ test("a name that is taken or unknown, and a malformed file, are refused and lef
   }
 });
 
-test("--help tells all commands and options", async () => {
+test("keys --help shows all commands and options", async () => {
   const { code, stdout } = await keys("--help");
   expect(code).toBe(0);
   for (const word of [
@@ -227,7 +230,7 @@ function startProgram(program: string): ChildProcess {
 const closing = (child: ChildProcess) =>
   new Promise<number | null>((resolve) => child.once("close", resolve));
 
-test("of keys that are created at the same time none is lost", async () => {
+test("no key is lost when several are created at the same time", async () => {
   const commands = ["a", "b", "c"].map((name) => create(name));
   const adding = ["x", "y", "z"].map((name) => closing(startAdding(name, 20)));
   expect(await Promise.all(adding)).toEqual([0, 0, 0]);
@@ -237,7 +240,7 @@ test("of keys that are created at the same time none is lost", async () => {
   expect(new Set(names).size).toBe(63);
 });
 
-test("a change that is killed in the middle leaves the old file or the new one, and nothing in the way", async () => {
+test("a change that is killed leaves the complete old or new keys file, and the next change succeeds", async () => {
   await create("first");
   let known = 1;
   for (let i = 0; i < 8; i++) {
@@ -261,7 +264,7 @@ test("a change that is killed in the middle leaves the old file or the new one, 
   expect((await readdir(dir)).filter((name) => name.endsWith("draft"))).toEqual([]);
 });
 
-test("of keys that are trusted at the same time none is lost", async () => {
+test("no key is lost when several are added to the trust file at the same time", async () => {
   const trust = join(dir, "trusted_keys.json");
   const program = `
     import { makeAgentKey, trustKey } from ${JSON.stringify(PAIRING)};
@@ -275,7 +278,7 @@ test("of keys that are trusted at the same time none is lost", async () => {
   expect((await stat(trust)).mode & 0o777).toBe(0o600);
 });
 
-test("on a disk that has room for a part of the new file the old one stays", async (context) => {
+test("the old keys file stays when the disk can hold only a part of the new one", async (context) => {
   const folder = join(dir, "disk");
   const { kind, fill, remove } = openDisk(folder);
   try {

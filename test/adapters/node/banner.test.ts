@@ -14,7 +14,7 @@ const NODE_TS = fileURLToPath(new URL("../../../adapters/node/node.ts", import.m
 const SHIPPED_RECIPES = new URL("../../../host-agent/recipes/recipes.json", import.meta.url);
 const ESC = "\u001b";
 
-test("a start without a terminal says in plain lines where the API, the console and the reference are", async () => {
+test("a start without a terminal prints the addresses of the API, the console and the reference as plain lines", async () => {
   const { env } = await temporaryHome();
   const { child, output, exitCode } = spawnServer(env);
   const printed = await until(() => (output.stdout.includes("Try first:") ? output.stdout : undefined));
@@ -28,7 +28,7 @@ test("a start without a terminal says in plain lines where the API, the console 
   expect(printed).not.toContain(ESC);
 });
 
-test("a start on a terminal shows the same in colour, short and with home as ~; NO_COLOR is obeyed", async () => {
+test("a start on a terminal prints the same in colour, with ~ for the home folder; NO_COLOR turns colours off", async () => {
   const { env } = await temporaryHome();
   const coloured = await startOnTerminal(env);
   const plain = await startOnTerminal({ ...env, NO_COLOR: "1" });
@@ -51,7 +51,7 @@ test.for([
   ["missing", undefined, /ENOENT: no such file/],
   ["malformed", '{"recipes": [{"recipe_id": "a"}]}', /title\b.*command\b/],
 ] as const)(
-  "a start with a recipes file that is %s says so and serves, and takes it when it is mended",
+  "a start with a recipes file that is %s reports it and serves, and uses the file when it is fixed",
   async ([, text, reason]) => {
     const { env } = await temporaryHome();
     const file = join(env.HOME, "recipes.json");
@@ -77,7 +77,7 @@ test.for([
   },
 );
 
-test("a start of the agent alone says so too", async () => {
+test("a start of the agent alone also reports a recipes file that cannot be used", async () => {
   const { env } = await temporaryHome();
   const file = join(env.HOME, "recipes.json");
   const state = { HUB_STATE_DIR: join(env.HOME, "state"), HUB_RECIPES_FILE: file };

@@ -8,7 +8,7 @@ import { startServerProcess } from "../../support/server-process.ts";
 
 const PAGE = /assets\/docs-[\w-]+\.js/;
 
-test("a thousand pipelined requests that nobody reads cost little, and the connection is cut off", async () => {
+test("a thousand pipelined requests whose answers are not read use little memory, and the connection is closed", async () => {
   await using hub = await startHub();
   await using server = await startServerProcess({ ...hub.env, HUB_STATE_DIR: `${hub.dir}/other` });
   const { hostname, port } = new URL(server.url);

@@ -26,7 +26,7 @@ async function expectMode(hub: Hub, expected: object): Promise<void> {
   expect(await health(hub)).toMatchObject(expected);
 }
 
-test("keys are enforced as soon as a keys file appears", async () => {
+test("API keys are required as soon as a keys file exists", async () => {
   await using hub = await startHub({ keys: [] });
   await rm(hub.keysFile);
   await hub.restart();
@@ -38,7 +38,7 @@ test("keys are enforced as soon as a keys file appears", async () => {
   expect(await statusFor(hub, ALL.key)).toBe(200);
 });
 
-test("a key that is added opens, and one that is taken away closes, without a restart", async () => {
+test("a key that is added is accepted, and one that is removed is refused, without a restart", async () => {
   await using hub = await startHub({ keys: [ALL] });
   await write(hub, JSON.stringify({ keys: [ALL, OTHER] }));
   await until(async () => (await statusFor(hub, OTHER.key)) === 200 || undefined, SOON_MS);
@@ -47,7 +47,7 @@ test("a key that is added opens, and one that is taken away closes, without a re
   expect(await health(hub)).toMatchObject({ status: "ok", mode: "enforced" });
 });
 
-test("a file of the same size and time is read again when another one stands in its place", async () => {
+test("the keys file is read again when a file of the same size and time replaces it", async () => {
   await using hub = await startHub({ keys: [ALL] });
   const other = { ...ALL, key: ALL.key.replace("all", "new") };
   const draft = `${hub.keysFile}.draft`;
@@ -80,7 +80,7 @@ const BREAKAGES: [string, (hub: Hub) => Promise<unknown>][] = [
 ];
 
 test.for(BREAKAGES)(
-  "when the file is %s the last good keys stay, and the health says so",
+  "when the keys file is %s the last good keys stay in force, and the health reports it",
   async ([, spoil]) => {
     await using hub = await startHub({ keys: [ALL] });
     await spoil(hub);
@@ -99,7 +99,7 @@ test.for(BREAKAGES)(
   },
 );
 
-test("a file that cannot be looked at for want of descriptors is told of once, until it can be", async () => {
+test("a keys file that cannot be read for lack of file descriptors is reported once, until it can be read", async () => {
   const dir = await mkdtemp(join(tmpdir(), "keys-file-"));
   onTestFinished(() => rm(dir, { recursive: true, force: true }));
   const file = join(dir, "keys.json");
@@ -127,14 +127,14 @@ test("a file that cannot be looked at for want of descriptors is told of once, u
   expect(stderr.trim().split("\n")).toEqual([expect.stringContaining("EMFILE")]);
 });
 
-test("an empty list of keys, written on purpose, is dev mode again", async () => {
+test("a keys file with an empty list turns dev mode on again", async () => {
   await using hub = await startHub({ keys: [ALL] });
   await write(hub, '{"keys": []}');
   await expectMode(hub, { status: "ok", mode: "dev" });
   expect(await statusFor(hub, null)).toBe(200);
 });
 
-test("a broken file lets nobody in where there were no keys before", async () => {
+test("a malformed keys file refuses every request on a Hub that had no keys before", async () => {
   await using hub = await startHub({ keys: [] });
   await write(hub, '{"keys": [');
   await until(async () => (await statusFor(hub, null)) === 503 || undefined, SOON_MS);
@@ -143,7 +143,7 @@ test("a broken file lets nobody in where there were no keys before", async () =>
   expect(headers.get("retry-after")).toBe("10");
 });
 
-test("beyond loopback the Hub closes when its last key goes", async () => {
+test("on a public address the Hub refuses every request after its last key was removed", async () => {
   await using hub = await startHub({ keys: [ALL], env: { HUB_HOST: "0.0.0.0" } });
   expect(await statusFor(hub, ALL.key)).toBe(200);
   await write(hub, '{"keys": []}');
@@ -153,25 +153,25 @@ test("beyond loopback the Hub closes when its last key goes", async () => {
   expect(answer.status).toBe(503);
 });
 
-/** Starts the server as a process that must refuse to, and returns what it said. */
+/** Starts a server process that must refuse to start, and returns what it printed. */
 async function refusal(options: HubOptions & { keysText?: string }): Promise<string> {
   await using hub = await startHub({ keys: options.keys ?? [ALL] });
   if (options.keysText !== undefined) await write(hub, options.keysText);
   const env = { ...hub.env, HUB_STATE_DIR: join(hub.dir, "other"), ...options.env };
   const { child, output, exitCode } = spawnServer(env);
-  // Also when it does not end by itself and the test gives up.
+  // Also when it does not end by itself and the test times out.
   onTestFinished(() => void child.kill("SIGKILL"));
   expect({ code: await exitCode, stdout: output.stdout }).toEqual({ code: 78, stdout: "" });
   expect(output.stderr).not.toContain("    at ");
   return output.stderr.replaceAll(hub.dir, "DIR");
 }
 
-test("beyond loopback the Hub does not start without keys, and says what to do", async () => {
+test("on a public address the Hub does not start without keys, and its message says what to do", async () => {
   const said = await refusal({ keys: [], env: { HUB_HOST: "0.0.0.0" } });
   expect(said).toMatch(/HUB_HOST.*0\.0\.0\.0 is not loopback.*npm run keys -- create.*HUB_ALLOW_OPEN=1/s);
 });
 
-test("beyond loopback the Hub starts without keys when that is allowed", async () => {
+test("on a public address the Hub starts without keys when HUB_ALLOW_OPEN is set", async () => {
   await using hub = await startHub({ keys: [] });
   const env = { ...hub.env, HUB_STATE_DIR: join(hub.dir, "other"), HUB_HOST: "0.0.0.0", HUB_ALLOW_OPEN: "1" };
   await using server = await startServerProcess(env);
@@ -187,12 +187,12 @@ test.for([
   [
     "with a key that can be guessed",
     JSON.stringify({ keys: [ALL, { name: "b", key: SECRET.slice(0, 15), scopes: ["*"] }] }),
-    "keys.1.key: must have at least 16 characters, or it can be guessed; `npm run keys -- create` makes a good one",
+    "keys.1.key: must have at least 16 characters, or it can be guessed. Create one with `npm run keys -- create`",
   ],
   [
     "with the sample key of the API document",
     JSON.stringify({ keys: [{ name: "acme-prod", key: "sk_live_LONG_RANDOM_STRING", scopes: ["*"] }] }),
-    "keys.0.key: must not be the sample of the documents",
+    "keys.0.key: must not be the sample key of the documentation",
   ],
   [
     "with a scope that is none",
@@ -217,7 +217,7 @@ test.for([
         { ...OTHER, key: SECRET },
       ],
     }),
-    "keys.1: the same key",
+    "keys.1: duplicate key",
   ],
 ] as const)("a keys file %s stops the start, and is not quoted", async ([, keysText, where]) => {
   const said = await refusal({ keysText });
@@ -226,7 +226,7 @@ test.for([
   expect(said).not.toContain(SECRET);
 });
 
-test("settings that are wrong stop the start, each with its name and value", async () => {
+test("wrong settings stop the start, and the message has each one's name and value", async () => {
   const said = await refusal({
     env: { HUB_PORT: "80800", HUB_KV: "redis://x", HUB_ALLOW_OPEN: "yes", HUB_HOST: "" },
   });
@@ -257,7 +257,7 @@ test.for([
   expect(said).toContain(quoted);
 });
 
-test("settings that are hardly meant are told of at the start, before the banner and in the log", async () => {
+test("settings that are probably a mistake are reported at the start, before the banner and in the log", async () => {
   await using hub = await startHub({ keys: [{ ...ALL, expires: "2020-01-01" } as typeof ALL] });
   await chmod(hub.keysFile, 0o644);
   const missing = join(hub.dir, "missing");
@@ -274,7 +274,7 @@ test("settings that are hardly meant are told of at the start, before the banner
     `HUB_SCRIPT_ROOTS: ${missing} does not exist; nothing in it can be launched`,
     "HUB_SCRIPT_ROOTS: / lets every script of this host be launched",
     `HUB_KEYS_FILE: ${hub.keysFile} is open to other users; close it with chmod 600`,
-    "all API keys have expired: nobody is let in. `npm run keys -- create` makes another",
+    "all API keys have expired: every request is refused. Create a key with `npm run keys -- create`",
   ];
   const said = await until(() => server.output.stdout.match(/^Warning: .*$/gm) ?? undefined);
   expect(said).toEqual(warnings.map((warning) => `Warning: ${warning}`));

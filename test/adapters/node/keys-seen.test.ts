@@ -4,12 +4,12 @@ import { expect, test } from "vitest";
 
 import { startHub, until } from "../../support/hub.ts";
 
-test("a Hub that has had keys does not start without them, until an empty list says that it may", async () => {
+test("a Hub that has had API keys does not start without a keys file, until a file with an empty list allows it", async () => {
   await using hub = await startHub();
   const away = `${hub.keysFile}.away`;
   const missing = hub.restart(() => rename(hub.keysFile, away));
   await expect(missing).rejects.toThrow(
-    /^HUB_KEYS_FILE: there is no .*, and this Hub had API keys before.*\{"keys": \[\]\}/s,
+    /^HUB_KEYS_FILE: .* does not exist, and this Hub had API keys before.*\{"keys": \[\]\}/s,
   );
 
   await hub.start(() => writeFile(hub.keysFile, '{"keys": []}'));
@@ -17,7 +17,7 @@ test("a Hub that has had keys does not start without them, until an empty list s
   await hub.restart(() => rename(hub.keysFile, `${away}.2`));
   expect((await hub.get("/api/v1/pipelines/runs", { key: null })).status).toBe(200);
 
-  // Keys that come while it runs count as those that were there.
+  // Keys that are added while the server runs count, too.
   await rename(away, hub.keysFile);
   await until(
     async () => (await hub.get("/api/v1/pipelines/runs", { key: null })).status === 401 || undefined,

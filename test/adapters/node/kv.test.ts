@@ -8,17 +8,17 @@ import { memoryKV } from "../../../adapters/node/kv-memory.ts";
 import { sqliteKV } from "../../../adapters/node/kv-sqlite.ts";
 import { kvContract } from "../../support/kv-contract.ts";
 
-describe("memory", () => {
+describe("the KV in memory", () => {
   kvContract(async (now) => ({ kv: memoryKV({ now }), async [Symbol.asyncDispose]() {} }));
 
-  test("holds at most so many entries: those put longest ago go first", async () => {
+  test("keeps a bounded number of entries and removes the oldest first", async () => {
     const kv = memoryKV({ maxEntries: 2 });
     for (const key of ["a", "b", "a", "c"]) await kv.put(key, key, { ttlSeconds: 60 });
     expect([await kv.get("a"), await kv.get("b"), await kv.get("c")]).toEqual(["a", undefined, "c"]);
   });
 });
 
-describe("SQLite", () => {
+describe("the KV in SQLite", () => {
   kvContract(async (now) => {
     const { path, remove } = await emptyFolder();
     const kv = sqliteKV(path, now);
@@ -31,7 +31,7 @@ describe("SQLite", () => {
     };
   });
 
-  test("still has everything after it was closed and opened again", async () => {
+  test("has every entry after it was closed and opened again", async () => {
     const { path, remove } = await emptyFolder();
     let time = Date.now();
     const first = sqliteKV(path, () => time);
@@ -46,7 +46,7 @@ describe("SQLite", () => {
     await remove();
   });
 
-  test("is closed to other users, whatever the folder and the umask", async () => {
+  test("is closed to other users, with any folder and umask", async () => {
     const { path, remove } = await emptyFolder();
     const kv = sqliteKV(path);
     await kv.put("a", "1", { ttlSeconds: 60 });
@@ -68,7 +68,7 @@ describe("SQLite", () => {
     await remove();
   });
 
-  test("clears away what has expired, so that its file does not grow for ever", async () => {
+  test("deletes expired entries, so that its file does not grow forever", async () => {
     const { path, remove } = await emptyFolder();
     let time = Date.now();
     const kv = sqliteKV(path, () => time);

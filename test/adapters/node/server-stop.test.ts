@@ -56,7 +56,7 @@ describe("a stop of the server", () => {
     expect(performance.now() - startedAt).toBeLessThan(2_900);
   });
 
-  test("logs no fault of its own while it answers them", async () => {
+  test("logs no error while it answers the requests that wait", async () => {
     const servers = serverProcesses();
     await using hub = await startHub({ deploy: servers.deploy });
     const run = await hub.runScript("sleep 60");
@@ -75,7 +75,7 @@ describe("a stop of the server", () => {
     await hub.restart();
   });
 
-  test("counts no run that has ended since anybody looked", async () => {
+  test("does not count runs that have ended since the last look", async () => {
     const servers = serverProcesses();
     await using hub = await startHub({ deploy: servers.deploy });
     const go = join(hub.dir, "go");
@@ -87,7 +87,7 @@ describe("a stop of the server", () => {
   });
 });
 
-test("a stop goes through once, whatever signals come and though no run can be looked at", async () => {
+test("a stop takes place once, with any number of signals, and even if no run can be looked at", async () => {
   const program = `
     import { runService } from ${JSON.stringify(new URL("../../../host-agent/system/service.ts", import.meta.url).href)};
     const nextTurn = () => new Promise((resolve) => setImmediate(resolve));
@@ -112,7 +112,7 @@ test("a stop goes through once, whatever signals come and though no run can be l
 
 describe("a start", () => {
   test.for(["/proc/hub/state", "/sys/hub", "/proc/self/cwd/../proc/x"])(
-    "with its state in %s is refused in a sentence, and does not hang",
+    "with its state in %s is refused with a sentence, and does not hang",
     async (stateDir) => {
       const { exitCode, output } = spawnServer({
         HUB_STATE_DIR: stateDir,
@@ -123,7 +123,7 @@ describe("a start", () => {
     },
   );
 
-  test("with its state in a folder that others use is refused, and leaves the folder open to them", async () => {
+  test("with its state in a folder that others use is refused, and does not change the folder's mode", async () => {
     const dir = mkdtempSync(join(tmpdir(), "hub-shared-"));
     onTestFinished(() => rmSync(dir, { recursive: true }));
     const file = join(dir, "file");
@@ -173,7 +173,7 @@ describe("a start", () => {
     expect(child.exitCode).toBe(78);
   });
 
-  test("that a setting of KV ends leaves nothing open", async () => {
+  test("that fails on the KV setting leaves no file open", async () => {
     const dir = mkdtempSync(join(tmpdir(), "hub-refused-"));
     onTestFinished(() => rmSync(dir, { recursive: true }));
     const env = { HUB_STATE_DIR: join(dir, "state"), HUB_KEYS_FILE: join(dir, "keys.json") };
@@ -189,7 +189,7 @@ describe("a start", () => {
     expect(open.filter((path) => path.startsWith(dir))).toEqual([]);
   });
 
-  test("with its state in an empty folder of its own closes it to others", async () => {
+  test("with its state in an empty separate folder closes the folder to others", async () => {
     const dir = mkdtempSync(join(tmpdir(), "hub-empty-"));
     onTestFinished(() => rmSync(dir, { recursive: true }));
     chmodSync(dir, 0o755);
@@ -220,7 +220,7 @@ describe("a start", () => {
     expect((await hub.get(RUNS)).json.runs).toHaveLength(1);
   });
 
-  test("with a damaged kv.db puts it aside, says so, and remembers anew", async () => {
+  test("with a damaged kv.db renames it, reports that, and remembers launches in a new one", async () => {
     await using hub = await startHub();
     const path = await hub.script("job.sh", "true");
     const launch = () => hub.post(RUNS, { path }, { headers: { "idempotency-key": "k" } });

@@ -7,7 +7,7 @@ const KEY = { name: "acme-prod", key: "sk_live_0123456789", scopes: ["*"] };
 const FILE = JSON.stringify({ keys: [KEY] });
 const MINUTE_MS = 60_000;
 
-/** Workers KV as it is: it may go on answering what it has, for as long as it was told to. */
+/** Workers KV may repeat its cached value for as long as the caller allowed. */
 function staleNamespace(initial: string | null) {
   const world = { time: 0, value: initial, fails: false };
   let cached: { value: string | null; until: number } | undefined;
@@ -28,14 +28,14 @@ function keysOf(namespace: ReturnType<typeof staleNamespace>, devMode = false) {
   return kvKeys(namespace, { devMode, digest: sha256, now: () => namespace.world.time });
 }
 
-test("without keys in KV nobody is let in, unless dev mode was asked for", async () => {
+test("a Worker without keys in KV refuses every request, unless dev mode is set", async () => {
   for (const nothing of [null, JSON.stringify({ keys: [] })]) {
     expect(await keysOf(staleNamespace(nothing))()).toMatchObject({ mode: "unavailable" });
     expect(await keysOf(staleNamespace(nothing), true)()).toEqual({ mode: "dev" });
   }
 });
 
-test("a change is in force within a minute, whatever KV has cached", async () => {
+test("a change of the keys in KV is in force within a minute, with any cache of KV", async () => {
   const namespace = staleNamespace(FILE);
   const keys = keysOf(namespace);
   const ring = await keys();
@@ -50,7 +50,7 @@ test("a change is in force within a minute, whatever KV has cached", async () =>
   expect(changed.mode === "enforced" && [...changed.keys.keys()]).toEqual([sha256("sk_live_another_key")]);
 });
 
-test("the last good keys stay in force while KV is away or holds nonsense, and that is told", async () => {
+test("the last good keys stay in force while KV fails or has malformed keys, and the health reports it", async () => {
   const namespace = staleNamespace(FILE);
   const keys = keysOf(namespace);
   await keys();
@@ -69,7 +69,7 @@ test("the last good keys stay in force while KV is away or holds nonsense, and t
   expect((await keys()).problem).toBeUndefined();
 });
 
-test("a KV that is away or broken from the start lets nobody in, in dev mode neither", async () => {
+test("a Worker whose KV fails from the start refuses every request, also in dev mode", async () => {
   const broken = staleNamespace("not JSON");
   expect(await keysOf(broken, true)()).toMatchObject({ mode: "unavailable" });
   const away = staleNamespace(FILE);
@@ -77,7 +77,7 @@ test("a KV that is away or broken from the start lets nobody in, in dev mode nei
   expect(await keysOf(away, true)()).toMatchObject({ mode: "unavailable" });
 });
 
-test("keys that are taken out of KV let nobody in any more", async () => {
+test("keys that are removed from KV are refused", async () => {
   const namespace = staleNamespace(FILE);
   const keys = keysOf(namespace);
   await keys();

@@ -13,7 +13,7 @@ const run = promisify(execFile);
 const PROJECT = join(import.meta.dirname, "..", "..", "..");
 const MAX_BUNDLE_BYTES = 400_000;
 
-test("wrangler bundles the Worker, without a Node module in it, under 400 KB", async () => {
+test("wrangler bundles the Worker under 400 KB, without a Node module", async () => {
   const out = await mkdtemp(join(tmpdir(), "hub-worker-"));
   onTestFinished(() => rm(out, { recursive: true, force: true }));
 
@@ -30,7 +30,7 @@ test("wrangler bundles the Worker, without a Node module in it, under 400 KB", a
   expect(bundle).not.toMatch(/["']node:|\brequire\(["']/);
 });
 
-test("a Worker with a key whose halves are of two keys answers 500, again and again, and its log says why", async () => {
+test("a Worker whose agent key has halves of two keys answers every request with 500 and logs the reason", async () => {
   const dir = await mkdtemp(join(tmpdir(), "hub-worker-"));
   onTestFinished(() => rm(dir, { recursive: true, force: true }));
   await writeFile(join(dir, "worker.mjs"), await bundleWorker());
@@ -43,6 +43,6 @@ test("a Worker with a key whose halves are of two keys answers 500, again and ag
       console.log(answer.status);
     }`;
   const { stdout } = await run(process.execPath, ["--input-type=module", "--eval", program], { cwd: dir });
-  expect(stdout).toMatch(/^(?:\{.*HUB_AGENT_KEY: is no private Ed25519 JWK.*\}\n500\n){2}$/);
+  expect(stdout).toMatch(/^(?:\{.*HUB_AGENT_KEY: is not a private Ed25519 JWK.*\}\n500\n){2}$/);
   expect(stdout).not.toContain(key.d);
 });

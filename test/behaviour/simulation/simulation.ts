@@ -213,14 +213,14 @@ export async function playSchedule(seed: number, dir: string, breakage: Breakage
           : { source, key_name, spec: { path: "/job.sh", args } };
       const token = key === null ? null : (breakage.tokenOfEdge?.(key, edge) ?? key);
       try {
-        const { run, replayed, stale } = await launchOnce(launch, token, {
+        const { run, from } = await launchOnce(launch, token, {
           ...edges[edge]!,
           digest: sha256,
           now,
           onKvError: () => {},
         });
-        met.replayed += Number(replayed);
-        met.stale += Number(stale);
+        met.replayed += Number(from !== "launch");
+        met.stale += Number(from === "kv_stale");
         acknowledged.push({ wish, run, at: begun });
         return;
       } catch (error) {
