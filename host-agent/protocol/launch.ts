@@ -31,7 +31,7 @@ export const LaunchOptions = z.object({
     type: "string",
     minLength: 1,
     maxLength: MAX_LABEL_LENGTH,
-    description: `A text of your own, up to ${MAX_LABEL_LENGTH} characters without control characters. Stands in the record; the lists can be filtered by it.`,
+    description: `A text of your own, up to ${MAX_LABEL_LENGTH} characters without control characters. It is in the record, and the lists can be filtered by it.`,
     example: "nightly evaluation",
   }),
   callback_url: CallbackUrl.optional().meta({

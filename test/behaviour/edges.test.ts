@@ -100,7 +100,7 @@ describe("two edges before one agent, each with a KV that lags and loses entries
         ),
       );
       for (let restart = 0; restart < 3; restart++) {
-        await world.settled();
+        await world.allEnded();
         await world.restart();
       }
       over.abort();
@@ -245,7 +245,7 @@ async function startWorld(way: Way, secondKV?: KV) {
     burst: <T>(work: () => Promise<T>): Promise<T[]> =>
       Promise.all(Array.from({ length: LAUNCHES }, () => work())),
     /** A few launches have been answered since, or all that there were. */
-    async settled(): Promise<void> {
+    async allEnded(): Promise<void> {
       const before = asked;
       await until(() => underWay === 0 || asked > before + 20 || undefined);
     },

@@ -298,7 +298,7 @@ function folder(hub: Hub, run: RunRecord): string {
 }
 
 /** Changes a run in the agent's store while no agent has it open. */
-/** A process that is no run: it leads its own group and writes down each signal it gets. */
+/** A process that is not a run: it leads its own group and writes down each signal it gets. */
 async function startBystander() {
   const child = spawn(
     "/bin/sh",

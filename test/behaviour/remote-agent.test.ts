@@ -124,7 +124,7 @@ describe("an agent with invalid answers", () => {
     ["a page of HTML", http("200 OK", "text/html", "<h1>It works!</h1>")],
     ["JSON of another shape", http("200 OK", "application/json", '{"run_id":7}')],
     ["JSON that breaks off", http("200 OK", "application/json", '{"run_id":"run_a1b2')],
-    ["bytes that are no text", http("200 OK", "application/json", "\u0000\u0001")],
+    ["bytes that are not text", http("200 OK", "application/json", "\u0000\u0001")],
     ["an error of another make", http("500 Oops", "text/plain", "boom")],
     [
       "a problem with a code that is none",

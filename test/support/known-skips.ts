@@ -33,7 +33,7 @@ export const KNOWN_SKIPS: readonly KnownSkip[] = [
     reason: "unshare may not mount here",
   },
   {
-    name: "adapters/keys/cli.test.ts > on a disk that has room for a part of the new file the old one stays",
+    name: "adapters/keys/cli.test.ts > on a disk with space for a part of the new file the old one stays",
     reason: "unshare may not mount here",
   },
   onlyRoot("adapters/doctor/doctor-faults.test.ts"),

@@ -168,7 +168,7 @@ export function launchOptionsContract(deploy: Deploy): void {
       ["has a line break", "a\nb"],
       ["has a C1 control character", "a\u009bb"],
       ["has a line separator", "a\u2028b"],
-      ["is no text", 5],
+      ["is not a text", 5],
       ["is null", null],
     ] as const)("a label that %s is refused", async ([, label]) => {
       const hub = shared();

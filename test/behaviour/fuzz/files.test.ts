@@ -83,7 +83,7 @@ function replaced(value: unknown, [key, ...rest]: string[], by: unknown): unknow
   return copy;
 }
 
-/** What went wrong, as a person would be told it; undefined when nothing did. */
+/** What went wrong, as a message for a person; undefined when nothing did. */
 async function complaint(work: () => unknown): Promise<string | undefined> {
   try {
     await work();

@@ -132,7 +132,7 @@ describe.for(STORES)("a KV %s with forged entries", ([, open]) => {
         expect(text, what).not.toContain(SECRET);
       }
       expect(first.json, what).toMatchObject({ source: "pipeline", spec: body, key_name: "client" });
-      expect(first.replayed, `${what} is no run of this launch`).toBe(false);
+      expect(first.replayed, `${what} is not a run of this launch`).toBe(false);
       expect(again, what).toMatchObject({ replayed: true, json: { run_id: first.json["run_id"] } });
       expect(await world.starts(what), what).toBe(1);
     }
@@ -189,7 +189,7 @@ describe("a keys file in a KV with forged entries", () => {
     "a digest in capitals": keys({ ...forged, key: undefined, key_sha256: sha256(FORGED).toUpperCase() }),
     "no name": keys({ ...forged, name: "" }),
     "a name of two lines": keys({ ...forged, name: 'a\n{"level":"info"}' }),
-    "an end that is no date": keys({ ...forged, expires: "never" }),
+    "an end that is not a date": keys({ ...forged, expires: "never" }),
     "an end that is a number": keys({ ...forged, expires: 9e15 }),
     "one key twice": keys(GOOD, { ...GOOD, scopes: ["*"] }, forged),
     "a good key next to a wrong one": keys(forged, { name: "x" }),

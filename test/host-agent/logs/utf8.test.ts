@@ -10,7 +10,7 @@ import { readPage } from "../../../host-agent/logs/log-file.ts";
 import { logEndMark } from "../../../host-agent/logs/log-limit.ts";
 import { endOfPage, MAX_CHARACTER_BYTES } from "../../../host-agent/logs/utf8.ts";
 
-/** Text, broken text, and the bytes that stand at the borders of the rules (RFC 3629, section 4). */
+/** Text, broken text, and the bytes at the borders of the rules (RFC 3629, section 4). */
 const logBytes = fc
   .array(
     fc.oneof(

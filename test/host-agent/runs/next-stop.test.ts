@@ -57,7 +57,7 @@ interface Rule<E> {
 const isLive = ({ endedAt, status }: State) => endedAt === undefined && status !== "launching";
 /** SIGKILL was ordered, or has followed. */
 const isForced = ({ stop }: State) => stop?.signal === "SIGKILL" || stop?.escalated === true;
-/** A stop that is recorded, whatever it is. */
+/** The recorded stop. */
 const stopOf = ({ stop }: State) => stop!;
 
 /** Read from the top: the first that applies decides. */
@@ -98,7 +98,7 @@ const KILL_RULES: Rule<(typeof KILLS)[number]>[] = [
     }),
   },
   {
-    name: "a kill replaces a limit's stop, and sends a signal of its own",
+    name: "a kill replaces a limit's stop, and sends its own signal",
     when: (s) => s.stop?.cause !== "kill",
     decision: ({ stop }, { signal, deadline }) => ({
       do: "record",

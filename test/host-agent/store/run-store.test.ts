@@ -109,7 +109,7 @@ const STOP = {
   escalated: false,
 } as const;
 
-test("a change that another agent has overtaken writes nothing, whatever it was that changed", async () => {
+test("a change that another agent has overtaken writes nothing, for each part of a run that can change", async () => {
   const changes: RunChanges[] = [
     { status: "running" },
     { process: { pid: 7, startTime: "1", bootId: "b" } },
