@@ -29,11 +29,11 @@ export const KNOWN_SKIPS: readonly KnownSkip[] = [
     reason: "HUB_TEST_DATA does not name a folder with the HaluEval data",
   },
   {
-    name: "adapters/doctor/doctor.test.ts > without /proc the host is red, whatever else is well",
+    name: "adapters/doctor/doctor.test.ts > the doctor fails without /proc",
     reason: "unshare may not mount here",
   },
   {
-    name: "adapters/keys/cli.test.ts > on a disk with space for a part of the new file the old one stays",
+    name: "adapters/keys/cli.test.ts > the old keys file stays when the disk can hold only a part of the new one",
     reason: "unshare may not mount here",
   },
   onlyRoot("adapters/doctor/doctor-faults.test.ts"),
