@@ -1,14 +1,16 @@
-import type { RunRecord } from "../../host-agent/protocol/run.ts";
+import type { KillOrder, RunRecord } from "../../host-agent/protocol/run.ts";
+import { hubClient } from "../client/hub-client.ts";
+import { HubError } from "../client/hub-error.ts";
 
-const RUNS = "/api/v1/scripts/runs";
-const ANSWER_TIMEOUT_MS = 5_000;
-const HEALTH_TIMEOUT_MS = 2_000;
+const ANSWER_TIMEOUT_SECONDS = 5;
+const HEALTH_TIMEOUT_SECONDS = 2;
 
-/** An answer: its status, and its JSON. */
-export interface Answer {
+/** The answer to a launch: the run, or the refusal's text. */
+export interface LaunchAnswer {
+  /** HTTP's status. */
   status: number;
-  // oxlint-disable-next-line typescript/no-explicit-any -- the body of any route
-  json: any;
+  run?: RunRecord;
+  detail?: string;
 }
 
 /** What a launch may ask for in addition to its script. */
@@ -18,49 +20,58 @@ export interface LaunchOptions {
   terminal?: boolean;
 }
 
-/** One page of a log. */
+/** Which page of a log to read. */
 export interface PageQuery {
   after: number;
   maxBytes?: number;
 }
 
-/** The calls of a Hub's public API that the trials need. `url` is asked before each call, because the server may restart. */
-export function hubCalls(url: () => string, apiKey: string) {
-  async function ask(
-    method: "GET" | "POST",
-    path: string,
-    body?: unknown,
-    headers: Record<string, string> = {},
-  ): Promise<Answer> {
-    const response = await fetch(url() + path, {
-      method,
-      headers: { authorization: `Bearer ${apiKey}`, "content-type": "application/json", ...headers },
-      signal: AbortSignal.timeout(ANSWER_TIMEOUT_MS),
-      ...(body !== undefined && { body: JSON.stringify(body) }),
-    });
-    return { status: response.status, json: await response.json() };
-  }
+/** One page of a log. */
+export interface Page {
+  /** The page's own text: a character that the page splits becomes U+FFFD. */
+  chunk: string;
+  offset: number;
+  more: boolean;
+}
 
+const scriptRun = (runId: string) => ({ source: "script", run_id: runId }) as const;
+
+/** The calls of a Hub's public API that the trials need. `url` is read before each call, because the server may restart. */
+export function hubCalls(url: () => string, apiKey: string) {
+  const hub = () => hubClient({ url: url(), key: apiKey });
   return {
-    launch: (path: string, { key, ...options }: LaunchOptions = {}): Promise<Answer> =>
-      ask("POST", RUNS, { path, ...options }, key === undefined ? {} : { "idempotency-key": key }),
-    record: async (runId: string): Promise<RunRecord> => (await ask("GET", `${RUNS}/${runId}`)).json,
-    kill: (runId: string, order: object): Promise<Answer> => ask("POST", `${RUNS}/${runId}/kill`, order),
-    page: async (runId: string, { after, maxBytes = 4_096 }: PageQuery) =>
-      (await ask("GET", `${RUNS}/${runId}/logs?after=${after}&max_bytes=${maxBytes}`)).json,
+    /** Launches a script. A refusal is an answer, too. */
+    async launch(
+      path: string,
+      { key: idempotencyKey, ...options }: LaunchOptions = {},
+    ): Promise<LaunchAnswer> {
+      const signal = AbortSignal.timeout(ANSWER_TIMEOUT_SECONDS * 1000);
+      try {
+        const { run } = await hub().launch("script", { path, ...options }, idempotencyKey, signal);
+        return { status: 201, run };
+      } catch (error) {
+        if (error instanceof HubError && error.kind === "refused") {
+          return { status: error.status, detail: error.message };
+        }
+        throw error;
+      }
+    },
+    record: (runId: string): Promise<RunRecord> =>
+      hub().getRun(scriptRun(runId), { timeoutSeconds: ANSWER_TIMEOUT_SECONDS }),
+    kill: (runId: string, order: Partial<KillOrder>): Promise<RunRecord> =>
+      hub().killRun(scriptRun(runId), order),
+    async page(runId: string, { after, maxBytes = 4_096 }: PageQuery): Promise<Page> {
+      const { bytes, offset, more } = await hub().readLog(scriptRun(runId), { after, maxBytes });
+      return { chunk: new TextDecoder().decode(bytes), offset, more };
+    },
   };
 }
 
 /** True when a Hub answers at this origin. */
 export async function isHub(origin: string): Promise<boolean> {
-  try {
-    const response = await fetch(`${origin}/healthz`, {
-      signal: AbortSignal.timeout(HEALTH_TIMEOUT_MS),
-      headers: { connection: "close" },
-    });
-    const health = (await response.json()) as { mode?: unknown };
-    return typeof health.mode === "string";
-  } catch {
-    return false;
-  }
+  const hub = hubClient({ url: origin, headers: { connection: "close" } });
+  return hub.health({ timeoutSeconds: HEALTH_TIMEOUT_SECONDS }).then(
+    () => true,
+    () => false,
+  );
 }

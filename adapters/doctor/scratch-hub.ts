@@ -10,7 +10,7 @@ import { fileURLToPath } from "node:url";
 import { processesOf } from "../../host-agent/inspection.ts";
 import type { RunRecord } from "../../host-agent/protocol/run.ts";
 import { sha256 } from "../../host-agent/system/sha256.ts";
-import { type Answer, hubCalls, type LaunchOptions } from "./hub-calls.ts";
+import { hubCalls, type LaunchAnswer, type LaunchOptions } from "./hub-calls.ts";
 
 const NODE_TS = fileURLToPath(new URL("../node/node.ts", import.meta.url));
 const LOOK_INTERVAL_MS = 15;
@@ -55,16 +55,16 @@ export async function startScratchHub() {
       chmodSync(path, 0o755);
       return path;
     },
-    async launch(path: string, options?: LaunchOptions): Promise<Answer> {
+    async launch(path: string, options?: LaunchOptions): Promise<LaunchAnswer> {
       const answer = await calls.launch(path, options);
-      if (typeof answer.json.run_id === "string") runIds.add(answer.json.run_id);
+      if (answer.run) runIds.add(answer.run.run_id);
       return answer;
     },
     /** Launches a script that must start. */
     async run(path: string, options?: LaunchOptions): Promise<string> {
-      const { status, json } = await hub.launch(path, options);
-      if (status !== 201) throw new Error(`a launch was answered ${status}: ${json.detail}`);
-      return json.run_id;
+      const { status, run, detail } = await hub.launch(path, options);
+      if (!run) throw new Error(`a launch was answered ${status}: ${detail}`);
+      return run.run_id;
     },
     ended: (runId: string): Promise<RunRecord> =>
       eventually(async () => {
