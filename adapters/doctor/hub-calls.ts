@@ -1,13 +1,13 @@
 import type { RunRecord } from "../../host-agent/protocol/run.ts";
+import { hubClient } from "../client/hub-client.ts";
+import { HubError } from "../client/hub-error.ts";
 
-const RUNS = "/api/v1/scripts/runs";
-const ANSWER_TIMEOUT_MS = 5_000;
-const HEALTH_TIMEOUT_MS = 2_000;
+const HEALTH_TIMEOUT_SECONDS = 2;
 
-/** An answer: its status, and its JSON. */
+/** An answer to a launch or a kill: its status, and the run's record or the problem's `detail`. */
 export interface Answer {
   status: number;
-  // oxlint-disable-next-line typescript/no-explicit-any -- the body of any route
+  // oxlint-disable-next-line typescript/no-explicit-any -- a record or a problem
   json: any;
 }
 
@@ -26,41 +26,42 @@ export interface PageQuery {
 
 /** The calls of a Hub's public API that the trials need. `url` is asked before each call, because the server may restart. */
 export function hubCalls(url: () => string, apiKey: string) {
-  async function ask(
-    method: "GET" | "POST",
-    path: string,
-    body?: unknown,
-    headers: Record<string, string> = {},
-  ): Promise<Answer> {
-    const response = await fetch(url() + path, {
-      method,
-      headers: { authorization: `Bearer ${apiKey}`, "content-type": "application/json", ...headers },
-      signal: AbortSignal.timeout(ANSWER_TIMEOUT_MS),
-      ...(body !== undefined && { body: JSON.stringify(body) }),
-    });
-    return { status: response.status, json: await response.json() };
-  }
-
+  const hub = () => hubClient({ url: url(), key: apiKey });
   return {
     launch: (path: string, { key, ...options }: LaunchOptions = {}): Promise<Answer> =>
-      ask("POST", RUNS, { path, ...options }, key === undefined ? {} : { "idempotency-key": key }),
-    record: async (runId: string): Promise<RunRecord> => (await ask("GET", `${RUNS}/${runId}`)).json,
-    kill: (runId: string, order: object): Promise<Answer> => ask("POST", `${RUNS}/${runId}/kill`, order),
-    page: async (runId: string, { after, maxBytes = 4_096 }: PageQuery) =>
-      (await ask("GET", `${RUNS}/${runId}/logs?after=${after}&max_bytes=${maxBytes}`)).json,
+      answerOf(201, async () => (await hub().launch("script", { path, ...options }, key)).run),
+    record: (runId: string): Promise<RunRecord> => hub().getRun(ofScript(runId)),
+    kill: (runId: string, order: object): Promise<Answer> =>
+      answerOf(200, () => hub().killRun(ofScript(runId), order)),
+    /** Throws when the page splits a character. */
+    async page(runId: string, { after, maxBytes = 4_096 }: PageQuery) {
+      const { bytes, ...page } = await hub().readLog(ofScript(runId), { after, maxBytes });
+      return { ...page, chunk: new TextDecoder("utf-8", { fatal: true, ignoreBOM: true }).decode(bytes) };
+    },
   };
+}
+
+function ofScript(run_id: string) {
+  return { source: "script", run_id } as const;
 }
 
 /** True when a Hub answers at this origin. */
 export async function isHub(origin: string): Promise<boolean> {
+  const hub = hubClient({ url: origin, headers: { connection: "close" } });
+  return hub.health({ timeoutSeconds: HEALTH_TIMEOUT_SECONDS }).then(
+    ({ mode }) => typeof mode === "string",
+    () => false,
+  );
+}
+
+/** A refusal is an answer, too. */
+async function answerOf(status: number, ask: () => Promise<RunRecord>): Promise<Answer> {
   try {
-    const response = await fetch(`${origin}/healthz`, {
-      signal: AbortSignal.timeout(HEALTH_TIMEOUT_MS),
-      headers: { connection: "close" },
-    });
-    const health = (await response.json()) as { mode?: unknown };
-    return typeof health.mode === "string";
-  } catch {
-    return false;
+    return { status, json: await ask() };
+  } catch (error) {
+    if (error instanceof HubError && error.kind === "refused") {
+      return { status: error.status, json: { detail: error.message } };
+    }
+    throw error;
   }
 }
