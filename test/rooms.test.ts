@@ -70,7 +70,13 @@ test("the linter refuses each import that a room may not have, and no other", as
         if (!mayImport(specifier, [...places])) expected.push(`${path} ${specifier}`);
     }
   }
-  const handlers = ["node:fs", "cloudflare:workers", "../adapters/node/node.ts", "../host-agent/agent.ts"];
+  const handlers = [
+    "node:fs",
+    "cloudflare:workers",
+    "../adapters/node/node.ts",
+    "../host-agent/agent.ts",
+    "../host-agent/system/sha256.ts",
+  ];
   write(dir, "handlers/probe.ts", [...handlers, "../host-agent/protocol/run.ts"]);
   expected.push(...handlers.map((specifier) => `handlers/probe.ts ${specifier}`));
 

@@ -106,8 +106,8 @@ describe("the host", () => {
 
   test("a path that cannot be a script is refused with the rule it breaks, whether it exists or not", async () => {
     for (const [path, rule] of [
-      ["job.sh", "path: must be absolute"],
-      ["~/job.sh", "path: must be absolute"],
+      ["job.sh", "path: must be an absolute path"],
+      ["~/job.sh", "path: must be an absolute path"],
       ["/etc/passwd", "path: must end in .sh"],
       ["/nowhere/at/all", "path: must end in .sh"],
       ["/nowhere/job.sh", "path: only .sh files inside the script roots"],

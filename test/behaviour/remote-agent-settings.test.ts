@@ -81,7 +81,7 @@ describe("the settings of the edge for a remote agent", () => {
       [{ HUB_AGENT_URL: "agent:8788", HUB_AGENT_KEY: "{}" }, /^HUB_AGENT_URL: must be http/],
       [{ HUB_AGENT_URL: "http://host/path", HUB_AGENT_KEY: "{}" }, /^HUB_AGENT_URL: must be http/],
       [{ HUB_AGENT_URL: "unix:agent.sock", HUB_AGENT_KEY: "{}" }, /^HUB_AGENT_URL: must be http/],
-      [url, /^HUB_AGENT_KEY: must hold the private key/],
+      [url, /^HUB_AGENT_KEY: must be the private key/],
       [{ ...url, HUB_AGENT_KEY: join(dir, "none") }, /^HUB_AGENT_KEY: .* cannot be read: ENOENT$/],
       [{ ...url, HUB_AGENT_KEY: JSON.stringify(key).slice(0, -2) }, /^HUB_AGENT_KEY: its value is not JSON$/],
       [
