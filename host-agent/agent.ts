@@ -86,36 +86,13 @@ export async function startAgent(
   // Now, and not when the first client asks: the operator who starts the agent should learn of a broken file.
   await recipes.current();
   const interrupted = store.alive().filter((run) => run.status === "launching");
-  const supervision = repeat(
-    (error) => log({ level: "error", event: "supervise_failed", error: String(error) }),
-    async () => {
-      try {
-        await runs.supervise();
-      } finally {
-        audit.countRefusals();
-        noteHead();
-      }
-    },
-    SUPERVISE_INTERVAL_MS,
-  );
-  await supervision.first;
+  const rounds = startRounds({ supervise: runs.supervise, callBack: callbacks.startDue, audit, store, log });
+  await rounds.first;
   executor.warmUp();
-  // A separate round: receivers may be slow, and supervision must not wait for them.
-  const calling = repeat(
-    (error) => log({ level: "error", event: "callbacks_failed", error: String(error) }),
-    callbacks.startDue,
-    CALLBACK_INTERVAL_MS,
-  );
   for (const { runId, keyName } of interrupted) {
     const outcome = store.get(runId)?.status ?? "forgotten";
     if (outcome === "launching") continue;
     audit.record({ event: "taken_up", outcome, run_id: runId, key_name: keyName });
-  }
-
-  /** So that lines that are cut off the end of the audit log are missed. */
-  function noteHead(): void {
-    const head = audit.head();
-    if (head.seq > (store.auditHead()?.seq ?? 0)) store.setAuditHead(head);
   }
   return {
     operations: auditOperations(
@@ -128,16 +105,54 @@ export async function startAgent(
     stopWaiting: runs.stopWaiting,
     async close() {
       await runs.stopHolding();
-      await Promise.all([supervision.stop(), calling.stop()]);
+      await rounds.stop();
       await callbacks.close();
       await executor.close();
       signalLock.close();
       // Which may have a last line to write.
       audit.close();
-      noteHead();
+      noteHead(audit, store);
       store.close();
     },
   };
+}
+
+interface Rounds {
+  supervise(): Promise<void>;
+  callBack(): void;
+  audit: AuditLog;
+  store: RunStore;
+  log: Log;
+}
+
+/** What the agent does again and again: two rounds, since receivers of callbacks may be slow and supervision must not wait for them. */
+function startRounds({ supervise, callBack, audit, store, log }: Rounds) {
+  const failed = (event: string) => (error: unknown) => log({ level: "error", event, error: String(error) });
+  const superviseAndCount = async (): Promise<void> => {
+    try {
+      await supervise();
+    } finally {
+      audit.countRefusals();
+      noteHead(audit, store);
+    }
+  };
+  const supervision = repeat(failed("supervise_failed"), superviseAndCount, SUPERVISE_INTERVAL_MS);
+  const calling = supervision.first.then(() =>
+    repeat(failed("callbacks_failed"), callBack, CALLBACK_INTERVAL_MS),
+  );
+  return {
+    /** Resolves after the first look at every run. */
+    first: supervision.first,
+    async stop(): Promise<void> {
+      await Promise.all([supervision.stop(), calling.then((round) => round.stop())]);
+    },
+  };
+}
+
+/** So that lines that are cut off the end of the audit log are missed. */
+function noteHead(audit: AuditLog, store: RunStore): void {
+  const head = audit.head();
+  if (head.seq > (store.auditHead()?.seq ?? 0)) store.setAuditHead(head);
 }
 
 function openAudit(

@@ -6,7 +6,7 @@ import { parseArgs } from "node:util";
 import { verifyAuditLog } from "./audit-verify.ts";
 import { readAgentConfig } from "../config.ts";
 import { ConfigError } from "../system/config-error.ts";
-import type { AuditHead } from "../store/run-store.ts";
+import type { AuditHead } from "../store/audit-head.ts";
 
 const HELP = `Usage: npm run audit -- <command> [FILE] [options]
 

@@ -5,7 +5,7 @@ import type { Log } from "../system/log-line.ts";
 import { openFile } from "../system/open-file.ts";
 import { sha256 } from "../system/sha256.ts";
 import { refusalShare } from "./refusal-share.ts";
-import type { AuditHead } from "../store/run-store.ts";
+import type { AuditHead } from "../store/audit-head.ts";
 
 // What belongs here: the record of changes (this file), what is recorded of each operation (audit-operations.ts), and its
 // verification (audit-verify.ts, audit-cli.ts). May import system/, protocol/ and the types of store/; audit-cli.ts is a program and reads config.ts.

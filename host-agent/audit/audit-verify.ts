@@ -2,7 +2,7 @@ import { closeSync, openSync, readSync } from "node:fs";
 
 import { NO_LINE, tornHash } from "./audit-log.ts";
 import { sha256 } from "../system/sha256.ts";
-import type { AuditHead } from "../store/run-store.ts";
+import type { AuditHead } from "../store/audit-head.ts";
 
 /** The result of checking a whole audit log. */
 export interface Verdict {

@@ -3,7 +3,8 @@ import type { Run } from "../store/run.ts";
 import type { RunStore } from "../store/run-store.ts";
 import { handleOf } from "./handle.ts";
 import { prune } from "./prune.ts";
-import { cutLogOf, type Reconcile } from "./reconcile.ts";
+import { cutLogOf } from "./end-of-run.ts";
+import type { Reconcile } from "./reconcile.ts";
 import type { CarryOut } from "./stop.ts";
 
 /** What supervision uses, and the limits that it keeps. */

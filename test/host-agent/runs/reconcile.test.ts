@@ -9,7 +9,8 @@ import { identify, isAlive } from "../../../host-agent/executor/process-identity
 import { readStarted, runFolder } from "../../../host-agent/executor/run-folder.ts";
 import type { RunProcess } from "../../../host-agent/store/run.ts";
 import { openRunStore } from "../../../host-agent/store/run-store.ts";
-import { ALIVE, createReconcile } from "../../../host-agent/runs/reconcile.ts";
+import { createReconcile } from "../../../host-agent/runs/reconcile.ts";
+import { ALIVE } from "../../../host-agent/runs/end-of-run.ts";
 import { newRun } from "../../support/runs.ts";
 
 const self = identify(process.pid)!;

@@ -1,0 +1,62 @@
+import type { Ended, Observation } from "../executor/executor.ts";
+import { readTail } from "../logs/log-file.ts";
+import { cutLog } from "../logs/log-limit.ts";
+import type { Run, RunChanges } from "../store/run.ts";
+import { signalOfExitCode } from "../system/signals.ts";
+import { classify, type Ending, NEVER_STARTED, type Outcome } from "./outcome.ts";
+
+const TAIL_BYTES = 8_192;
+
+/** The reason of a run whose process is alive. */
+export const ALIVE = "The process is alive.";
+const ORPHANED =
+  "Processes of the run are alive, but the wrapper that would keep its exit code was killed on the host.";
+
+/** The error markers that count for this run. */
+export type MarkersOf = (run: Run) => readonly RegExp[];
+
+/**
+ * What an observation changes of a live run; undefined for nothing. Reads the log of a run that has ended. `now` in epoch
+ * milliseconds. Throws the cause when the run could not be looked at.
+ */
+export function changesBy(
+  run: Run,
+  observation: Observation,
+  { markersOf, now }: { markersOf: MarkersOf; now: number },
+): RunChanges | undefined {
+  const { state } = observation;
+  if (state === "unavailable") throw observation.cause;
+  if (state === "ended") return endOf(run, observation, { markers: markersOf(run), now });
+  const isNews = state === "orphaned" && run.status === "running" && run.statusReason !== ORPHANED;
+  return isNews ? { statusReason: ORPHANED } : undefined;
+}
+
+function endOf(
+  run: Run,
+  { exitCode, at, rebooted, commandStarted }: Ended,
+  { markers, now }: { markers: readonly RegExp[]; now: number },
+): RunChanges {
+  const logCut = cutLogOf(run);
+  const logTail = logCut ? "" : readTail(run.logPath, TAIL_BYTES);
+  const stop = effectiveStop(run, exitCode);
+  const outcome: Outcome =
+    !commandStarted && !stop
+      ? NEVER_STARTED
+      : classify({ exitCode, logTail, logCut, rebooted, markers, stop });
+  return { ...outcome, endedAt: Math.max(at ?? now, run.startedAt) };
+}
+
+/** The stop that counts for the run's end: one whose signal was sent, or has had its effect. */
+function effectiveStop(run: Run, exitCode: number | undefined): Ending["stop"] {
+  const { stop } = run;
+  if (stop === undefined) return undefined;
+  // An agent that dies after it has sent a signal and before it has recorded that leaves the order and its effect.
+  const isEffect = exitCode !== undefined && signalOfExitCode(exitCode) === stop.signal;
+  if (!stop.sent && !isEffect) return undefined;
+  return { ...stop, timeoutSeconds: run.timeoutSeconds, logLimit: run.logLimit };
+}
+
+/** Cuts the log of a run that is over its limit. True when it is. */
+export function cutLogOf({ logPath, logLimit, logFile }: Run): boolean {
+  return logLimit !== undefined && logFile !== undefined && cutLog(logPath, logLimit, logFile);
+}

@@ -1,0 +1,63 @@
+import type { Executor, Observation } from "../executor/executor.ts";
+import type { AdvisoryLock } from "../store/advisory-lock.ts";
+import type { Run, RunChanges } from "../store/run.ts";
+import type { RunStore } from "../store/run-store.ts";
+import { changesBy, type MarkersOf } from "./end-of-run.ts";
+import { handleOf } from "./handle.ts";
+
+export interface ObserveDeps {
+  store: RunStore;
+  executor: Executor;
+  signalLock: AdvisoryLock;
+  now(): number;
+}
+
+export type Observer = ReturnType<typeof createObserver>;
+
+/** Looks at runs outside any lock, and records what was seen by compare-and-set: what another agent has changed meanwhile remains. */
+export function createObserver({ store, executor, signalLock, now }: ObserveDeps) {
+  function currentOf(known: Run): Run {
+    return store.get(known.runId) ?? known;
+  }
+
+  function look(runs: readonly Run[]): Observation[] {
+    return executor.look(runs.map((run) => ({ handle: handleOf(run), wholeTree: run.stop?.sent ?? false })));
+  }
+
+  function changesOf(run: Run, observation: Observation, markersOf: MarkersOf): RunChanges | undefined {
+    return changesBy(run, observation, { markersOf, now: now() });
+  }
+
+  /** What another agent has written meanwhile remains: the next look uses it. */
+  function write(run: Run, changes: RunChanges): Run {
+    return store.change(run, changes) ?? currentOf(run);
+  }
+
+  function record(run: Run, observation: Observation, markersOf: MarkersOf): Run {
+    const changes = changesOf(run, observation, markersOf);
+    return changes === undefined ? run : write(run, changes);
+  }
+
+  return {
+    currentOf,
+    look,
+    changesOf,
+    write,
+    /** Records what was seen of a run. Throws when it could not be looked at. */
+    apply(run: Run, observation: Observation, markersOf: MarkersOf): Run {
+      if (!isSignalDue(run)) return record(run, observation, markersOf);
+      // An agent may be about to record that it has sent the signal: that decides what the run's end means.
+      return signalLock.hold(() => {
+        const current = currentOf(run);
+        if (current.endedAt !== undefined) return current;
+        const seen = isSignalDue(current) ? observation : look([current])[0]!;
+        return record(current, seen, markersOf);
+      });
+    },
+  };
+}
+
+/** A stop was recorded and, as far as is known, its signal has not been sent. */
+export function isSignalDue({ stop }: Run): boolean {
+  return stop !== undefined && !stop.sent;
+}

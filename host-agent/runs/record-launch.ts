@@ -1,0 +1,102 @@
+import { type ProcessIdentity } from "../executor/executor.ts";
+import { chooseLogPaths, type LogPaths } from "../logs/log-name.ts";
+import type { LaunchOrder } from "../protocol/launch.ts";
+import { ApiProblem } from "../protocol/problem.ts";
+import type { NewRun, Run } from "../store/run.ts";
+import type { RunStore } from "../store/run-store.ts";
+import { atEndOfTurn } from "../system/end-of-turn.ts";
+import type { Admission } from "./admission.ts";
+import type { LaunchPlan } from "./launch-plan.ts";
+
+/** An order, and what it comes to on this host. */
+export interface Launch {
+  order: LaunchOrder;
+  plan: LaunchPlan;
+}
+
+export interface RecordDeps {
+  store: RunStore;
+  /** This agent. */
+  self: ProcessIdentity;
+  /** A log shows at most this many bytes of its run; undefined for no limit. */
+  maxLogBytes?: number | undefined;
+  now(): number;
+}
+
+/** The run of a launch that is begun or was known already; or why there is none. */
+export type Recorded = ApiProblem | { run: Run; started?: Promise<Run> };
+
+const RUN_ID_BYTES = 6;
+
+/**
+ * Records launches: all of one turn of the event loop with one write to the disk. Each is begun by `begin`, except those
+ * that are refused or known already. A token older than `notBefore` starts another run.
+ */
+export function createLaunchRecorder(
+  deps: RecordDeps,
+  {
+    admission,
+    notBefore,
+    begin,
+  }: { admission: Admission; notBefore(): number; begin(run: Run, plan: LaunchPlan): Promise<Run> },
+): (launch: Launch) => Promise<Recorded> {
+  const { store } = deps;
+
+  function recordOne({ run, logs }: Draft, plan: LaunchPlan) {
+    try {
+      // A second run in the same second gets a suffix, also when another agent starts the first.
+      const logPath = store.isLogTaken(logs.path) ? logs.spare : logs.path;
+      return store.insertOrFind({ ...run, logPath }, notBefore(), () => admission.admit(plan));
+    } catch (error) {
+      // Of a launch that is refused nothing has been written: the others go on.
+      if (error instanceof ApiProblem) return error;
+      throw error;
+    }
+  }
+
+  return atEndOfTurn((launches: readonly Launch[]): Recorded[] => {
+    const drafts = launches.map((launch) => draft(launch, deps));
+    const outcomes = store.inOneWrite(() => launches.map(({ plan }, i) => recordOne(drafts[i]!, plan)));
+    // Nothing is awaited from the record to `begin`: in between, it would look interrupted.
+    return outcomes.map((outcome, i) =>
+      outcome instanceof ApiProblem || !outcome.isNew
+        ? outcome
+        : { run: outcome.run, started: begin(outcome.run, launches[i]!.plan) },
+    );
+  });
+}
+
+interface Draft {
+  run: NewRun;
+  logs: LogPaths;
+}
+
+/** The run that a launch would be. The file system is looked at here, and not while the database is locked. */
+function draft({ order, plan }: Launch, { now, self, maxLogBytes }: RecordDeps): Draft {
+  const runId = makeRunId();
+  const startedAt = now();
+  const logs = chooseLogPaths(plan.command.logDir, plan.logName, { startedAt, runId });
+  const run: NewRun = {
+    runId,
+    source: order.source,
+    spec: order.spec,
+    cmd: plan.cmd,
+    logPath: logs.path,
+    keyName: order.key_name,
+    specSha256: plan.script?.sha256,
+    label: order.label,
+    callbackUrl: order.callback_url,
+    startedAt,
+    fingerprint: order.fingerprint,
+    timeoutSeconds: plan.timeoutSeconds,
+    logLimit: maxLogBytes,
+    launchToken: order.launch_token,
+    launcher: self,
+  };
+  return { run, logs };
+}
+
+function makeRunId(): string {
+  const bytes = crypto.getRandomValues(new Uint8Array(RUN_ID_BYTES));
+  return `run_${Array.from(bytes, (byte) => byte.toString(16).padStart(2, "0")).join("")}`;
+}

@@ -1,0 +1,74 @@
+import type { Scripts } from "../catalogue/scripts.ts";
+import { type Executor, StartUnknown } from "../executor/executor.ts";
+import { ApiProblem } from "../protocol/problem.ts";
+import type { Run } from "../store/run.ts";
+import type { RunStore } from "../store/run-store.ts";
+import { ALIVE } from "./end-of-run.ts";
+import { handleOf } from "./handle.ts";
+import type { LaunchPlan } from "./launch-plan.ts";
+
+export interface StartDeps {
+  store: RunStore;
+  executor: Executor;
+  scripts: Scripts;
+  now(): number;
+}
+
+/** Starts recorded runs, and knows which starts are under way. */
+export function createStarts(deps: StartDeps, reconcile: (run: Run) => Promise<Run>) {
+  /** By run id. */
+  const underWay = new Map<string, Promise<Run>>();
+
+  async function begin(run: Run, plan: LaunchPlan): Promise<Run> {
+    const started = startRecorded(run, plan, deps)
+      .finally(() => underWay.delete(run.runId))
+      // By now nothing says that it is under way: it can be looked at as after a crash.
+      .catch((error: unknown) => recover(run, error));
+    underWay.set(run.runId, started);
+    return started;
+  }
+
+  /** The run of a launch whose outcome nobody knows: if its command was started, it goes on. */
+  async function recover(run: Run, error: unknown): Promise<Run> {
+    if (!(error instanceof StartUnknown)) throw error;
+    const current = await reconcile(run);
+    if (current.launchToken !== undefined) return current;
+    throw new ApiProblem("host_unavailable", "The host could not start it now; nothing was started", {
+      retryAfterSeconds: 1,
+      cause: error,
+    });
+  }
+
+  return {
+    begin,
+    /** The start of this run; undefined when none is under way here. Rejects as the launch does. */
+    of: (runId: string) => underWay.get(runId),
+    isUnderWay: (runId: string) => underWay.has(runId),
+    /** Resolves once the start of this run is over, whatever came of it; undefined when none is under way here. */
+    over: (runId: string) => underWay.get(runId)?.catch(() => undefined),
+  };
+}
+
+async function startRecorded(
+  run: Run,
+  { command, script }: LaunchPlan,
+  { store, executor, scripts, now }: StartDeps,
+): Promise<Run> {
+  try {
+    const { process, logFile } = await executor.start({ runId: run.runId, command, logPath: run.logPath });
+    const started = store.markRunning(run.runId, { process, logFile, reason: ALIVE });
+    if (script && !scripts.isUnchanged(script)) return await stopChanged(started, executor);
+    return started;
+  } catch (error) {
+    if (error instanceof ApiProblem) {
+      store.failLaunch(run.runId, { reason: `${error.message}.`, endedAt: now() });
+    }
+    throw error;
+  }
+}
+
+/** What runs by now is not what was approved: it may not go on. */
+async function stopChanged(run: Run, executor: Executor): Promise<never> {
+  await executor.kill(handleOf(run));
+  throw new ApiProblem("launch_failed", "The script was changed while it was being started; it was stopped");
+}

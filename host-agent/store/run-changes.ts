@@ -1,0 +1,65 @@
+import type { DatabaseSync, StatementSync } from "node:sqlite";
+
+import {
+  COLUMNS,
+  decodeRun,
+  encodeChanges,
+  encodeStop,
+  type Run,
+  type RunChanges,
+  type RunRow,
+} from "./run.ts";
+
+/** What a change compares: everything of a live run that another agent may change. */
+const UNCHANGED = `run_id = :run_id AND ended_at IS NULL AND status = :was_status AND pid IS :was_pid
+  AND stop_cause IS :was_stop_cause AND stop_signal IS :was_stop_signal AND stop_sent = :was_stop_sent
+  AND stop_deadline IS :was_stop_deadline AND stop_escalated = :was_stop_escalated`;
+
+function comparedColumns({ runId, status, process, stop }: Run) {
+  const columns = encodeStop(stop);
+  return {
+    run_id: runId,
+    was_status: status,
+    was_pid: process?.pid ?? null,
+    was_stop_cause: columns.stop_cause,
+    was_stop_signal: columns.stop_signal,
+    was_stop_sent: columns.stop_sent,
+    was_stop_deadline: columns.stop_deadline,
+    was_stop_escalated: columns.stop_escalated,
+  };
+}
+
+/** The changes of runs that were launched. */
+export function runChanges(db: DatabaseSync) {
+  const selectById = db.prepare(`SELECT ${COLUMNS} FROM runs WHERE run_id = :run_id`);
+  const deleteEnded = db.prepare("DELETE FROM runs WHERE run_id = :run_id AND ended_at IS NOT NULL");
+  const read = (runId: string): Run => decodeRun(selectById.get({ run_id: runId }) as unknown as RunRow);
+
+  const updates = new Map<string, StatementSync>();
+  function updateOf(columns: readonly string[]): StatementSync {
+    const sets = columns.map((column) => `${column} = :${column}`).join(", ");
+    const statement = updates.get(sets) ?? db.prepare(`UPDATE runs SET ${sets} WHERE ${UNCHANGED}`);
+    updates.set(sets, statement);
+    return statement;
+  }
+
+  return {
+    /**
+     * Compare-and-set: changes a run that still is as `known` has it, and returns it as it is then; undefined when it
+     * has ended, was forgotten or was changed meanwhile, and then nothing is written.
+     */
+    change(known: Run, changes: RunChanges): Run | undefined {
+      const columns = encodeChanges(changes);
+      const { changes: changed } = updateOf(Object.keys(columns)).run({
+        ...columns,
+        ...comparedColumns(known),
+      });
+      return Number(changed) === 0 ? undefined : read(known.runId);
+    },
+
+    /** Forgets a run that has ended. False when it was forgotten before, or has not ended. */
+    remove(runId: string): boolean {
+      return Number(deleteEnded.run({ run_id: runId }).changes) > 0;
+    },
+  };
+}
