@@ -111,7 +111,7 @@ export async function startAgent(
       signalLock.close();
       // Which may have a last line to write.
       audit.close();
-      noteHead(audit, store);
+      await noteHead(audit, store);
       store.close();
     },
   };
@@ -133,7 +133,7 @@ function startRounds({ supervise, callBack, audit, store, log }: Rounds) {
       await supervise();
     } finally {
       audit.countRefusals();
-      noteHead(audit, store);
+      await noteHead(audit, store);
     }
   };
   const supervision = repeat(failed("supervise_failed"), superviseAndCount, SUPERVISE_INTERVAL_MS);
@@ -149,10 +149,15 @@ function startRounds({ supervise, callBack, audit, store, log }: Rounds) {
   };
 }
 
-/** So that lines that are cut off the end of the audit log are missed. */
-function noteHead(audit: AuditLog, store: RunStore): void {
+/**
+ * Notes the last line, so that lines that are cut off the end of the audit log are missed. The line is on the disk first:
+ * a loss of power would look like a cut.
+ */
+async function noteHead(audit: AuditLog, store: RunStore): Promise<void> {
   const head = audit.head();
-  if (head.seq > (store.auditHead()?.seq ?? 0)) store.setAuditHead(head);
+  if (head.seq <= (store.auditHead()?.seq ?? 0)) return;
+  await audit.sync();
+  store.setAuditHead(head);
 }
 
 function openAudit(

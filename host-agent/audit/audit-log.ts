@@ -1,5 +1,15 @@
-import { constants, fchmodSync, fstatSync, mkdirSync, readSync, writeSync } from "node:fs";
+import {
+  constants,
+  fchmodSync,
+  fdatasync,
+  fdatasyncSync,
+  fstatSync,
+  mkdirSync,
+  readSync,
+  writeSync,
+} from "node:fs";
 import { dirname } from "node:path";
+import { promisify } from "node:util";
 
 import type { Log } from "../system/log-line.ts";
 import { openFile } from "../system/open-file.ts";
@@ -102,13 +112,23 @@ export function openAuditLog(path: string, { now, log, knownHead, exclusively }:
     countRefusals,
     /** The last line that this agent wrote or read. */
     head: (): AuditHead => ({ seq: end.seq, hash: end.hash }),
+    /** Resolves once every line that was written is on the disk (fdatasync(2)). Rejects when the disk fails. */
+    async sync(): Promise<void> {
+      if (!isClosed) await promisify(fdatasync)(fd);
+    },
     /** What is wrong, in a sentence without paths; undefined when nothing is. */
     problem: (): string | undefined => (lost > 0 ? "the audit log cannot be written" : undefined),
     close(): void {
       if (isClosed) return;
       endMinute();
       isClosed = true;
-      file[Symbol.dispose]();
+      try {
+        fdatasyncSync(fd);
+      } catch (error) {
+        log({ level: "error", event: "audit_failed", error: String(error) });
+      } finally {
+        file[Symbol.dispose]();
+      }
     },
   };
 }

@@ -34,15 +34,14 @@ function lookAtWrapper({ handle, wholeTree }: Look, stateDir: string): Observati
   if (readExitCode(folder) === undefined && isWrapperAlive(handle)) return { state: "running" };
   // Read again, for the wrapper may have written it and ended in between.
   const exitCode = readExitCode(folder);
-  const bootId = handle.process?.bootId;
+  const isOfThisBoot = (handle.process?.bootId ?? handle.launchedIn) === currentBootId();
   const ended: Ended = {
     state: "ended",
     exitCode,
     at: exitCode === undefined ? undefined : exitTime(folder),
-    rebooted: bootId !== undefined && bootId !== currentBootId(),
+    rebooted: !isOfThisBoot,
     // After a loss of power the folder proves nothing: what was written to it may not be on the disk.
-    commandStarted:
-      exitCode !== undefined || (bootId ?? handle.launchedIn) !== currentBootId() || !isUntouched(folder),
+    commandStarted: exitCode !== undefined || !isOfThisBoot || !isUntouched(folder),
   };
   return exitCode === undefined || wholeTree ? { askTree: true, ended } : ended;
 }

@@ -11,13 +11,16 @@ const STARTED_LOOK_INTERVAL_MS = 25;
 
 /**
  * Decides about a launch that nobody completed: claims the run, so that no wrapper can start it, or finds the process
- * that has claimed it. The claim is one open(2) with O_EXCL on both sides, so exactly one of them wins.
+ * that has claimed it. The claim is one open(2) with O_EXCL on both sides, so exactly one of them wins. A run of
+ * another boot of the host is over, and may have run: it is never claimed.
  */
 export async function recoverRun(
   runId: string,
   launchedIn: string,
   folder: RunFolder,
 ): Promise<"never_started" | Handle> {
+  // After a restart of the host a missing claim proves nothing: the wrapper's may not have reached the disk.
+  if (launchedIn !== currentBootId()) return { runId, launchedIn, process: undefined };
   if (await claimRun(folder)) return "never_started";
   let pid = readStarted(folder);
   for (let looks = 0; pid === undefined && looks < STARTED_LOOKS; looks++) {
@@ -26,7 +29,7 @@ export async function recoverRun(
   }
   const found = typeof pid === "number" ? pid : processesOf(runId)[0]?.pid;
   // Read after the processes: a wrapper that is gone writes no more.
-  if (found === undefined && isClaimEmpty(folder) && launchedIn === currentBootId()) return "never_started";
+  if (found === undefined && isClaimEmpty(folder)) return "never_started";
   return { runId, launchedIn, process: found === undefined ? undefined : processOf(runId, found) };
 }
 

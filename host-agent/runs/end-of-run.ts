@@ -42,7 +42,15 @@ function endOf(
   const outcome: Outcome =
     !commandStarted && !stop
       ? NEVER_STARTED
-      : classify({ exitCode, logTail, logCut, rebooted, markers, stop });
+      : classify({
+          exitCode,
+          logTail,
+          logCut,
+          rebooted,
+          isStartUnknown: run.process === undefined,
+          markers,
+          stop,
+        });
   return { ...outcome, endedAt: Math.max(at ?? now, run.startedAt) };
 }
 

@@ -12,6 +12,8 @@ export interface Ending {
   logCut?: boolean;
   /** The host has been restarted since the run started. */
   rebooted: boolean;
+  /** Nobody recorded a process of the run: the command may have run, or not. */
+  isStartUnknown?: boolean;
   markers: readonly RegExp[];
 }
 
@@ -62,7 +64,11 @@ export function classify(ending: Ending): Outcome {
   if (exitCode === undefined) return { ...facts, ...withoutExitCode(ending, errorLine) };
   if (exitCode !== 0) {
     const by = signal ? ` (${signal}, not sent through this API)` : "";
-    return { ...facts, status: "failed", statusReason: `The command exited with code ${exitCode}${by}.` };
+    return {
+      ...facts,
+      status: "failed",
+      statusReason: `The command exited with code ${exitCode}${by}.${lostEnd(ending)}`,
+    };
   }
   if (errorLine !== undefined) {
     return {
@@ -74,7 +80,16 @@ export function classify(ending: Ending): Outcome {
   const unseen = ending.logCut
     ? " Its log is over the limit: the end, where an error might stand, was not kept."
     : "";
-  return { ...facts, status: "completed", statusReason: `The command exited with code 0.${unseen}` };
+  return {
+    ...facts,
+    status: "completed",
+    statusReason: `The command exited with code 0.${unseen}${lostEnd(ending)}`,
+  };
+}
+
+/** What the kernel had not written to the disk when the host lost power is lost, though a client may have read it. */
+function lostEnd({ rebooted }: Ending): string {
+  return rebooted ? " The host was restarted since then: the end of its log may be missing." : "";
 }
 
 function stopped(stop: Stop & StopLimits): Pick<Outcome, "status" | "statusReason"> {
@@ -104,9 +119,10 @@ function withoutExitCode(
   ending: Ending,
   errorLine: string | undefined,
 ): Pick<Outcome, "status" | "statusReason"> {
-  const gone = ending.rebooted
-    ? "The host was restarted while it ran"
-    : "Its processes are gone and left no exit code";
+  const restarted = ending.isStartUnknown
+    ? "The host was restarted before its process was recorded, so it may have run"
+    : "The host was restarted while it ran";
+  const gone = ending.rebooted ? restarted : "Its processes are gone and left no exit code";
   if (errorLine !== undefined) {
     return {
       status: "failed",
@@ -115,7 +131,7 @@ function withoutExitCode(
   }
   return {
     status: "unknown",
-    statusReason: `${gone}, and its log does not tell how it ended; ended_at is when this was noticed.`,
+    statusReason: `${gone}, and its log does not tell how it ended; ended_at is when this was noticed.${lostEnd(ending)}`,
   };
 }
 

@@ -18,9 +18,10 @@ export interface Ended {
   output: string;
 }
 
-/** Starts the Node adapter as a separate process, as this user, whether it comes to serve or not. */
-export function spawnServer(env: Record<string, string>, uid?: number) {
-  const child = spawn(process.execPath, [NODE_TS], {
+/** Starts the Node adapter as a separate process, as this user and by the command `prefix`, whether it comes to serve or not. */
+export function spawnServer(env: Record<string, string>, uid?: number, prefix: readonly string[] = []) {
+  const words = [...prefix, process.execPath, NODE_TS];
+  const child = spawn(words[0]!, words.slice(1), {
     env: { PATH: process.env["PATH"] ?? "", HUB_PORT: "0", ...COMPILE_CACHE, ...env },
     stdio: ["ignore", "pipe", "pipe"],
     ...(uid !== undefined && { uid, gid: uid }),
@@ -63,19 +64,21 @@ export async function startServerProcess(env: Record<string, string>) {
 /**
  * The Node adapter as a separate process, so that it can be measured and
  * killed. `stop` sends `stopSignal`: with SIGKILL, a restart is a crash.
- * `onStart` learns the pid of each server, and `uid` is whom it runs as.
+ * `onStart` learns the pid of each server, `uid` is whom it runs as, and `prefix` the command that starts it.
  */
 export function serverProcess({
   stopSignal,
   onStart = () => {},
   uid,
+  prefix,
 }: {
   stopSignal: StopSignal;
   onStart?: (pid: number) => void;
   uid?: number;
+  prefix?: readonly string[];
 }): Deploy {
   return async ({ env }) => {
-    const server = spawnServer(env, uid);
+    const server = spawnServer(env, uid, prefix);
     onStart(server.child.pid!);
     return { url: await announcedUrl(server), stop: async () => void (await end(server, stopSignal)) };
   };
