@@ -5,6 +5,7 @@ import { auditOperations } from "./audit/audit-operations.ts";
 import { createCallbacks } from "./callbacks/callbacks.ts";
 import { type AgentConfig, type Env } from "./config.ts";
 import { ConfigError } from "./system/config-error.ts";
+import { hostClock } from "./system/clock.ts";
 import type { Log } from "./system/log-line.ts";
 import { repeat } from "./system/repeat.ts";
 import { prepareStateDir } from "./state-dir.ts";
@@ -82,6 +83,7 @@ export async function startAgent(
       audit.record({ event: "prune", outcome: "forgotten", run_id: runId, key_name: keyName }),
     checkCallbackUrl: callbacks.rules.check,
     now,
+    clock: hostClock(now),
   });
   // Now, and not when the first client asks: the operator who starts the agent should learn of a broken file.
   await recipes.current();

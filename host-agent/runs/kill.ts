@@ -2,6 +2,7 @@ import type { Executor } from "../executor/executor.ts";
 import { ApiProblem } from "../protocol/problem.ts";
 import type { KillOrder, RunRecord, Source } from "../protocol/run.ts";
 import type { Run } from "../store/run.ts";
+import { after, type Clock } from "../system/clock.ts";
 import type { FindRun } from "./find.ts";
 import { handleOf } from "./handle.ts";
 import { publicRun } from "./record.ts";
@@ -9,19 +10,19 @@ import type { CarryOut } from "./stop.ts";
 
 export interface KillDeps {
   executor: Executor;
-  now(): number;
+  clock: Clock;
   find: FindRun;
   reconcile(run: Run): Promise<Run>;
   carryOut: CarryOut;
 }
 
 /** Kills a run as a client orders it. Throws `run_ended` for one that ended by itself, and `host_unavailable` for one that another agent is starting. */
-export function createKill({ executor, now, find, reconcile, carryOut }: KillDeps) {
+export function createKill({ executor, clock, find, reconcile, carryOut }: KillDeps) {
   return async (source: Source, runId: string, order: KillOrder, keyName: string): Promise<RunRecord> => {
     const found = await find(source, runId);
     if (found.endedAt === undefined) await executor.ready(handleOf(found));
     const { signal, grace_seconds: grace } = order;
-    const deadline = grace === undefined ? undefined : now() + grace * 1000;
+    const deadline = grace === undefined ? undefined : after(clock(), grace * 1000);
     const event = { type: "kill", signal, keyName, deadline } as const;
     const { run, decision } = carryOut(await reconcile(found), event);
     if (decision.do === "nothing" && run.status === "killed") return publicRun(run);

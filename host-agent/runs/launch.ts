@@ -7,6 +7,7 @@ import {
 import { ApiProblem } from "../protocol/problem.ts";
 import type { Run } from "../store/run.ts";
 import { sleep } from "../system/sleep.ts";
+import { ageOf } from "./age.ts";
 import { createAdmission } from "./admission.ts";
 import { type PlanDeps, planLaunch } from "./launch-plan.ts";
 import { previewLaunch } from "./preview.ts";
@@ -33,15 +34,16 @@ const FOREIGN_LAUNCH_INTERVAL_MS = 50;
 
 /** Launches runs, at most once for each token. */
 export function createLaunches(deps: LaunchDeps, { reconcile, reconcileAlive }: KnownRuns) {
-  const { store, now } = deps;
-  const notBefore = () => now() - IDEMPOTENCY_TTL_SECONDS * 1000;
+  const { store, clock, self } = deps;
+  const inForce = (holder: Run): boolean =>
+    ageOf(holder, { now: clock(), bootId: self.bootId }) <= IDEMPOTENCY_TTL_SECONDS * 1000;
   const admission = createAdmission(store, deps.maxRunning);
   const starts = createStarts(deps, reconcile);
-  const recordLaunch = createLaunchRecorder(deps, { admission, notBefore, begin: starts.begin });
+  const recordLaunch = createLaunchRecorder(deps, { admission, inForce, begin: starts.begin });
 
   async function launch(order: LaunchOrder): Promise<LaunchAnswer> {
-    const known = store.findByToken(order.launch_token, notBefore());
-    if (known) return replay(known, order);
+    const known = store.findByToken(order.launch_token);
+    if (known && inForce(known)) return replay(known, order);
     const plan = await planLaunch(order, deps);
     // Some may have ended since anybody looked: only runs that are alive count.
     if (admission.limitReached(plan) !== undefined) await reconcileAlive();

@@ -1,4 +1,5 @@
-import type { Run, Stop, StopCause } from "../store/run.ts";
+import type { RecordedMoment, Run, Stop, StopCause } from "../store/run.ts";
+import { after, type Moment } from "../system/clock.ts";
 
 /** A run that is over its time, or its log's size, gets this long to end by itself before SIGKILL. */
 export const LIMIT_GRACE_MS = 10_000;
@@ -9,13 +10,13 @@ export type StopEvent =
       type: "kill";
       signal: "SIGTERM" | "SIGINT" | "SIGKILL";
       keyName: string;
-      /** When SIGKILL follows, in epoch milliseconds; undefined for never. */
-      deadline: number | undefined;
+      /** When SIGKILL follows; undefined for never. */
+      deadline: Moment | undefined;
     }
   | {
       /** A round of supervision. */
       type: "round";
-      now: number;
+      now: Moment;
       /** The limit that the run exceeds now and is to end for. */
       exceeded: Exclude<StopCause, "kill"> | undefined;
     };
@@ -55,7 +56,7 @@ function onKill(
     if (status === "killed" && isForced(stop)) return NOTHING;
     // Its signal needs no waiting: the deadline is over.
     const { sent = false, escalated = false } = stop ?? {};
-    return { do: "record", stop: { cause: "kill", signal, keyName, sent, deadline: 0, escalated } };
+    return { do: "record", stop: { cause: "kill", signal, keyName, sent, deadline: AT_ONCE, escalated } };
   }
   // A limit's stop becomes the kill's, which sends its own signal.
   if (stop?.cause !== "kill") {
@@ -74,18 +75,18 @@ function onRound(
   { now, exceeded }: RoundEvent,
 ): StopDecision {
   if (endedAt !== undefined || status === "launching") return NOTHING;
-  const graceEndsAt = now + LIMIT_GRACE_MS;
+  const graceEnds = after(now, LIMIT_GRACE_MS);
   if (stop === undefined) {
     if (exceeded === undefined) return NOTHING;
-    const byLimit = { cause: exceeded, signal: "SIGTERM", keyName: undefined, deadline: graceEndsAt };
+    const byLimit = { cause: exceeded, signal: "SIGTERM", keyName: undefined, deadline: graceEnds };
     return { do: "record", stop: { ...byLimit, sent: false, escalated: false } };
   }
   if (!stop.sent) return SEND;
-  if (exceeded !== undefined && (stop.deadline ?? Number.POSITIVE_INFINITY) > graceEndsAt) {
+  if (exceeded !== undefined && (stop.deadline === undefined || !isReached(stop.deadline, graceEnds))) {
     // It has ignored a kill, or has a longer grace than its time: it has had its signal, and ends with the limit's.
-    return { do: "record", stop: { ...stop, deadline: graceEndsAt } };
+    return { do: "record", stop: { ...stop, deadline: graceEnds } };
   }
-  if (stop.deadline !== undefined && now >= stop.deadline) {
+  if (stop.deadline !== undefined && isReached(stop.deadline, now)) {
     return { do: "force", stop: { ...stop, escalated: stop.signal !== "SIGKILL" } };
   }
   return NOTHING;
@@ -93,6 +94,12 @@ function onRound(
 
 const NOTHING: StopDecision = { do: "nothing" };
 const SEND: StopDecision = { do: "send" };
+const AT_ONCE: Moment = { at: 0, uptime: 0 };
+
+/** By the time since the boot: a run that is alive is of this boot, and the wall clock may have been set meanwhile. */
+function isReached(deadline: RecordedMoment, now: Moment): boolean {
+  return deadline.uptime === undefined ? now.at >= deadline.at : now.uptime >= deadline.uptime;
+}
 
 /** SIGKILL was ordered, or has followed. */
 function isForced(stop: Stop | undefined): boolean {

@@ -4,6 +4,7 @@ import type { LaunchOrder } from "../protocol/launch.ts";
 import { ApiProblem } from "../protocol/problem.ts";
 import type { NewRun, Run } from "../store/run.ts";
 import type { RunStore } from "../store/run-store.ts";
+import type { Clock } from "../system/clock.ts";
 import { atEndOfTurn } from "../system/end-of-turn.ts";
 import type { Admission } from "./admission.ts";
 import type { LaunchPlan } from "./launch-plan.ts";
@@ -20,7 +21,7 @@ export interface RecordDeps {
   self: ProcessIdentity;
   /** A log shows at most this many bytes of its run; undefined for no limit. */
   maxLogBytes?: number | undefined;
-  now(): number;
+  clock: Clock;
 }
 
 /** The run of a launch that is begun or was known already; or why there is none. */
@@ -30,15 +31,19 @@ const RUN_ID_BYTES = 6;
 
 /**
  * Records launches: all of one turn of the event loop with one write to the disk. Each is begun by `begin`, except those
- * that are refused or known already. A token older than `notBefore` starts another run.
+ * that are refused or known already. A token whose holder is not `inForce` any more starts another run.
  */
 export function createLaunchRecorder(
   deps: RecordDeps,
   {
     admission,
-    notBefore,
+    inForce,
     begin,
-  }: { admission: Admission; notBefore(): number; begin(run: Run, plan: LaunchPlan): Promise<Run> },
+  }: {
+    admission: Admission;
+    inForce(holder: Run): boolean;
+    begin(run: Run, plan: LaunchPlan): Promise<Run>;
+  },
 ): (launch: Launch) => Promise<Recorded> {
   const { store } = deps;
 
@@ -46,7 +51,7 @@ export function createLaunchRecorder(
     try {
       // A second run in the same second gets a suffix, also when another agent starts the first.
       const logPath = store.isLogTaken(logs.path) ? logs.spare : logs.path;
-      return store.insertOrFind({ ...run, logPath }, notBefore(), () => admission.admit(plan));
+      return store.insertOrFind({ ...run, logPath }, inForce, () => admission.admit(plan));
     } catch (error) {
       // Of a launch that is refused nothing has been written: the others go on.
       if (error instanceof ApiProblem) return error;
@@ -72,9 +77,9 @@ interface Draft {
 }
 
 /** The run that a launch would be. The file system is looked at here, and not while the database is locked. */
-function draft({ order, plan }: Launch, { now, self, maxLogBytes }: RecordDeps): Draft {
+function draft({ order, plan }: Launch, { clock, self, maxLogBytes }: RecordDeps): Draft {
   const runId = makeRunId();
-  const startedAt = now();
+  const { at: startedAt, uptime: startedUptime } = clock();
   const logs = chooseLogPaths(plan.command.logDir, plan.logName, { startedAt, runId });
   const run: NewRun = {
     runId,
@@ -87,6 +92,7 @@ function draft({ order, plan }: Launch, { now, self, maxLogBytes }: RecordDeps):
     label: order.label,
     callbackUrl: order.callback_url,
     startedAt,
+    startedUptime,
     fingerprint: order.fingerprint,
     timeoutSeconds: plan.timeoutSeconds,
     logLimit: maxLogBytes,

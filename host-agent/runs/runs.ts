@@ -22,7 +22,7 @@ export type Runs = ReturnType<typeof createRuns>;
 
 /** Launches runs, at most once for each token, and reports what became of them. */
 export function createRuns(deps: RunsDeps) {
-  const { store, executor, now } = deps;
+  const { store, executor, clock } = deps;
   const requests = holdRequests();
   const reconciling = createReconcile({
     ...deps,
@@ -69,7 +69,7 @@ export function createRuns(deps: RunsDeps) {
     preview: launches.preview,
     list,
     ...createWaits({ store, executor, find, requests }),
-    kill: createKill({ executor, now, find, reconcile, carryOut }),
+    kill: createKill({ executor, clock, find, reconcile, carryOut }),
     supervise: createSupervision(deps, reconciling, carryOut),
     stopWaiting: requests.stopWaiting,
     /** Resolves once no request that may wait is under way, for clients that hung up included. */

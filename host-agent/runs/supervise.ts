@@ -1,6 +1,8 @@
-import type { Executor } from "../executor/executor.ts";
+import type { Executor, ProcessIdentity } from "../executor/executor.ts";
 import type { Run } from "../store/run.ts";
 import type { RunStore } from "../store/run-store.ts";
+import type { Clock } from "../system/clock.ts";
+import { ageOf } from "./age.ts";
 import { handleOf } from "./handle.ts";
 import { prune } from "./prune.ts";
 import { cutLogOf } from "./end-of-run.ts";
@@ -18,11 +20,16 @@ export interface SuperviseDeps {
   /** Receives each run that has been forgotten. */
   onPruned?(run: Run): void;
   now(): number;
+  clock: Clock;
+  /** This agent. */
+  self: ProcessIdentity;
 }
 
 const DAY_MS = 86_400_000;
 /** How often the logs of runs that ended within a day are looked at. */
 const LEFT_LOGS_INTERVAL_MS = 60_000;
+/** A wall clock that moved further than this against the time since the boot was set, and not corrected. */
+const MOST_CLOCK_CORRECTION_MS = DAY_MS;
 /** At most this many runs are forgotten in one round. */
 const PRUNED_PER_ROUND = 50;
 
@@ -36,7 +43,7 @@ export function createSupervision(
   { reconcile, reconcileAll }: Reconcile,
   carryOut: CarryOut,
 ) {
-  const { store, executor, now } = deps;
+  const { store, executor, now, clock, self } = deps;
   let leftLogsCutAt = 0;
 
   async function superviseOnce(): Promise<void> {
@@ -55,7 +62,7 @@ export function createSupervision(
   }
 
   async function enforceLimits(run: Run): Promise<void> {
-    const round = { type: "round", now: now(), exceeded: exceededLimit(run) } as const;
+    const round = { type: "round", now: clock(), exceeded: exceededLimit(run) } as const;
     const { run: stopped, decision } = carryOut(run, round);
     if (decision.do !== "force") return;
     await executor.kill(handleOf(stopped));
@@ -65,8 +72,9 @@ export function createSupervision(
   /** The limit that the run exceeds, if it is to end for that. Cuts its log. */
   function exceededLimit(run: Run): "timeout" | "log_limit" | undefined {
     const isLogFull = cutLogOf(run);
-    const { timeoutSeconds, startedAt } = run;
-    if (timeoutSeconds !== undefined && now() > startedAt + timeoutSeconds * 1000) return "timeout";
+    const { timeoutSeconds } = run;
+    const age = ageOf(run, { now: clock(), bootId: self.bootId });
+    if (timeoutSeconds !== undefined && age > timeoutSeconds * 1000) return "timeout";
     return isLogFull && deps.stopAtLogLimit ? "log_limit" : undefined;
   }
 
@@ -79,8 +87,16 @@ export function createSupervision(
 
   /** Runs that are older than they are kept; few enough in one round that no request waits for them. */
   function expired(): Run[] {
-    if (deps.keepRunsDays === undefined) return [];
+    if (deps.keepRunsDays === undefined || isClockSetAhead()) return [];
     return store.endedBefore(now() - deps.keepRunsDays * DAY_MS, PRUNED_PER_ROUND);
+  }
+
+  /** By the newest run of this boot: nothing is deleted by a clock that was set ahead. */
+  function isClockSetAhead(): boolean {
+    const newest = store.newest();
+    if (newest?.startedUptime === undefined || newest.launcher.bootId !== self.bootId) return false;
+    const { at, uptime } = clock();
+    return at - newest.startedAt - (uptime - newest.startedUptime) > MOST_CLOCK_CORRECTION_MS;
   }
 
   return superviseOnce;

@@ -14,10 +14,10 @@ import type { Transaction } from "./transaction.ts";
 
 const INSERT = `
   INSERT INTO runs (run_id, source, spec, cmd, log_path, key_name, spec_sha256, status, status_reason,
-    started_at, launch_token, fingerprint, launcher, timeout_seconds, log_limit, label)
+    started_at, launch_token, fingerprint, launcher, timeout_seconds, log_limit, label, started_uptime)
   VALUES (:run_id, :source, :spec, :cmd, :log_path, :key_name, :spec_sha256, 'launching',
     'The command is being started.', :started_at, :launch_token, :fingerprint, :launcher, :timeout_seconds,
-    :log_limit, :label)`;
+    :log_limit, :label, :started_uptime)`;
 const SET_RUNNING = `
     UPDATE runs SET status = 'running', status_reason = :reason, pid = :pid, pid_start = :pid_start, boot_id = :boot_id,
       log_file = :log_file WHERE run_id = :run_id AND ended_at IS NULL`;
@@ -40,13 +40,17 @@ export function launchWrites(db: DatabaseSync, transaction: Transaction) {
   return {
     /**
      * Records a launch, or returns the run that already holds the token: the
-     * one decision that makes a launch happen at most once. A holder that started before
-     * `notBefore` loses the token. `admit` runs inside the transaction and may throw.
+     * one decision that makes a launch happen at most once. A holder that is not `inForce` any more
+     * loses the token. `admit` runs inside the transaction and may throw.
      */
-    insertOrFind(run: NewRun, notBefore: number, admit: () => void): { run: Run; isNew: boolean } {
+    insertOrFind(
+      run: NewRun,
+      inForce: (holder: Run) => boolean,
+      admit: () => void,
+    ): { run: Run; isNew: boolean } {
       return transaction(() => {
         const holder = decodeOne(selectByToken.get({ token: run.launchToken }));
-        if (holder && holder.startedAt >= notBefore) return { run: holder, isNew: false };
+        if (holder && inForce(holder)) return { run: holder, isNew: false };
         admit();
         if (holder) freeToken.run({ token: run.launchToken });
         insert.run(encodeNewRun(run));

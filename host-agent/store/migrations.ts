@@ -70,6 +70,11 @@ export const MIGRATIONS: readonly string[] = [
   CREATE INDEX runs_alive_by_recipe ON runs (recipe_id) WHERE ended_at IS NULL;
   CREATE INDEX runs_alive_by_log ON runs (log_path) WHERE ended_at IS NULL;
   `,
+  // Milliseconds since the boot of the host: durations within a boot do not depend on a clock that may be set.
+  `
+  ALTER TABLE runs ADD COLUMN started_uptime INTEGER;
+  ALTER TABLE runs ADD COLUMN stop_deadline_uptime INTEGER;
+  `,
 ];
 
 /**

@@ -16,6 +16,7 @@ export interface ListQuery {
 export function runQueries(db: DatabaseSync) {
   const selectById = db.prepare(`SELECT ${COLUMNS} FROM runs WHERE run_id = :run_id`);
   const selectByToken = db.prepare(`SELECT ${COLUMNS} FROM runs WHERE launch_token = :token`);
+  const selectNewest = db.prepare(`SELECT ${COLUMNS} FROM runs ORDER BY seq DESC LIMIT 1`);
   const selectAlive = db.prepare(`SELECT ${COLUMNS} FROM runs WHERE ended_at IS NULL ORDER BY seq`);
   const selectAliveWithLog = db.prepare(
     "SELECT 1 FROM runs INDEXED BY runs_alive_by_log WHERE ended_at IS NULL AND log_path = :log_path",
@@ -38,10 +39,14 @@ export function runQueries(db: DatabaseSync) {
       return decodeOne(selectById.get({ run_id: runId }));
     },
 
-    /** The run that holds this token and started at or after `notBefore`. */
-    findByToken(token: string, notBefore: number): Run | undefined {
-      const run = decodeOne(selectByToken.get({ token }));
-      return run && run.startedAt >= notBefore ? run : undefined;
+    /** The run that holds this token, however old it is. */
+    findByToken(token: string): Run | undefined {
+      return decodeOne(selectByToken.get({ token }));
+    },
+
+    /** The run that was launched last. */
+    newest(): Run | undefined {
+      return decodeOne(selectNewest.get());
     },
 
     /** True when a run that has not ended, of any agent, has its log at `path`: the file may not exist yet. */

@@ -14,10 +14,16 @@ export interface Stop {
   keyName: string | undefined;
   /** True once the signal was sent to the live run. */
   sent: boolean;
-  /** When SIGKILL follows, in epoch milliseconds; undefined for never. */
-  deadline: number | undefined;
+  /** When SIGKILL follows; undefined for never. Its uptime is undefined where an earlier version recorded it. */
+  deadline: RecordedMoment | undefined;
   /** True once SIGKILL has followed another signal. */
   escalated: boolean;
+}
+
+/** A moment as it was recorded; an earlier version recorded no uptime. */
+export interface RecordedMoment {
+  at: number;
+  uptime: number | undefined;
 }
 
 /** The wrapper's process as it was recorded; of an adopted run its start time and boot may be unknown. */
@@ -47,6 +53,8 @@ export interface Run {
   readonly exitCode: number | undefined;
   readonly signal: string | undefined;
   readonly startedAt: number;
+  /** When it was launched, in milliseconds since the boot of the host that `launcher` names; undefined for a run of an earlier version. */
+  readonly startedUptime: number | undefined;
   /** Undefined while anything of the run may be alive. */
   readonly endedAt: number | undefined;
   readonly process: RunProcess | undefined;
@@ -75,6 +83,7 @@ export interface NewRun extends Pick<
   | "specSha256"
   | "label"
   | "startedAt"
+  | "startedUptime"
   | "fingerprint"
   | "launcher"
   | "timeoutSeconds"
@@ -117,6 +126,7 @@ export interface RunRow {
   exit_code: number | null;
   signal: string | null;
   started_at: number;
+  started_uptime: number | null;
   ended_at: number | null;
   pid: number | null;
   pid_start: string | null;
@@ -129,6 +139,7 @@ export interface RunRow {
   stop_key_name: string | null;
   stop_sent: number;
   stop_deadline: number | null;
+  stop_deadline_uptime: number | null;
   stop_escalated: number;
   timeout_seconds: number | null;
   log_limit: number | null;
@@ -138,7 +149,8 @@ export interface RunRow {
 /** The columns that a run is decoded from. Not `*`: the generated column `recipe_id` would be computed for each row. */
 export const COLUMNS = `seq, run_id, source, spec, cmd, log_path, key_name, spec_sha256, label, status, status_reason,
   exit_code, signal, started_at, ended_at, pid, pid_start, boot_id, launch_token, fingerprint, launcher, stop_cause,
-  stop_signal, stop_key_name, stop_sent, stop_deadline, stop_escalated, timeout_seconds, log_limit, log_file`;
+  stop_signal, stop_key_name, stop_sent, stop_deadline, stop_deadline_uptime, stop_escalated, timeout_seconds, log_limit,
+  log_file, started_uptime`;
 
 type Columns = Record<string, SQLInputValue>;
 
@@ -159,6 +171,7 @@ export function decodeRun(row: RunRow): Run {
     exitCode: row.exit_code ?? undefined,
     signal: row.signal ?? undefined,
     startedAt: row.started_at,
+    startedUptime: row.started_uptime ?? undefined,
     endedAt: row.ended_at ?? undefined,
     process: decodeProcess(row),
     launchToken: row.launch_token ?? undefined,
@@ -183,7 +196,10 @@ function decodeStop(row: RunRow): Stop | undefined {
     signal: row.stop_signal,
     keyName: row.stop_key_name ?? undefined,
     sent: row.stop_sent === 1,
-    deadline: row.stop_deadline ?? undefined,
+    deadline:
+      row.stop_deadline === null
+        ? undefined
+        : { at: row.stop_deadline, uptime: row.stop_deadline_uptime ?? undefined },
     escalated: row.stop_escalated === 1,
   };
 }
@@ -200,6 +216,7 @@ export function encodeNewRun(run: NewRun): Columns {
     spec_sha256: run.specSha256 ?? null,
     label: run.label ?? null,
     started_at: run.startedAt,
+    started_uptime: run.startedUptime ?? null,
     launch_token: run.launchToken,
     fingerprint: run.fingerprint,
     launcher: JSON.stringify(run.launcher),
@@ -238,7 +255,8 @@ export function encodeStop(stop: Stop | undefined) {
     stop_signal: stop?.signal ?? null,
     stop_key_name: stop?.keyName ?? null,
     stop_sent: stop?.sent ? 1 : 0,
-    stop_deadline: stop?.deadline ?? null,
+    stop_deadline: stop?.deadline?.at ?? null,
+    stop_deadline_uptime: stop?.deadline?.uptime ?? null,
     stop_escalated: stop?.escalated ? 1 : 0,
   };
 }

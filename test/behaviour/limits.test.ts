@@ -155,7 +155,7 @@ test("a run that survives a kill is ended by its time limit, and counts as runni
     return row.at > Date.now() + 60_000 ? undefined : row;
   });
   expect(at).toBeGreaterThan(Date.now());
-  db.prepare("UPDATE runs SET stop_deadline = 1 WHERE run_id = ?").run(run.run_id);
+  db.prepare("UPDATE runs SET stop_deadline = 1, stop_deadline_uptime = 1 WHERE run_id = ?").run(run.run_id);
   const reason = /^\/kill by acme-prod sent SIGTERM, then/;
   const ended = await hub.ended(run);
   expect(ended).toMatchObject({ status: "killed", signal: "SIGKILL", exit_code: 137 });
@@ -245,6 +245,7 @@ test("a database of version 1 is migrated with all its runs", async () => {
   await hub.restart(() => {
     using db = open(hub);
     db.exec(`
+      ALTER TABLE runs DROP COLUMN started_uptime; ALTER TABLE runs DROP COLUMN stop_deadline_uptime;
       DROP INDEX runs_alive_by_log; DROP INDEX runs_alive_by_recipe; ALTER TABLE runs DROP COLUMN recipe_id;
       DROP TABLE callbacks; DROP INDEX runs_by_label; DROP INDEX runs_by_label_and_status;
       ALTER TABLE runs DROP COLUMN label;
@@ -304,6 +305,6 @@ function age(hub: Hub, run: RunRecord, days: number): void {
   using db = open(hub);
   const then = Date.now() - days * DAY_MS;
   db.prepare(
-    "UPDATE runs SET started_at = ?, ended_at = CASE WHEN ended_at IS NULL THEN NULL ELSE ? END WHERE run_id = ?",
+    "UPDATE runs SET started_at = ?, started_uptime = NULL, ended_at = CASE WHEN ended_at IS NULL THEN NULL ELSE ? END WHERE run_id = ?",
   ).run(then, then, run.run_id);
 }

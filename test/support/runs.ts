@@ -20,6 +20,7 @@ export function newRun(given: Partial<NewRun> = {}): NewRun {
     specSha256: undefined,
     label: undefined,
     startedAt: Date.now(),
+    startedUptime: undefined,
     fingerprint: "f",
     launcher: { pid: 1, startTime: "1", bootId: "b" },
     timeoutSeconds: undefined,

@@ -52,8 +52,8 @@ const BROKEN: [string, Breakage][] = [
       store: (real) => ({
         ...real,
         findByToken: () => undefined,
-        insertOrFind: (run, notBefore, admit) =>
-          real.insertOrFind({ ...run, launchToken: run.runId }, notBefore, admit),
+        insertOrFind: (run, inForce, admit) =>
+          real.insertOrFind({ ...run, launchToken: run.runId }, inForce, admit),
       }),
     },
   ],

@@ -129,6 +129,7 @@ export async function playSchedule(seed: number, dir: string, breakage: Breakage
       logDir: join(stateDir, "logs"),
       checkCallbackUrl: () => {},
       isAgentAlive: () => false,
+      clock: () => ({ at: now(), uptime: now() }),
       maxRunning: 1_000,
       now,
       // No such process: an agent that has crashed is seen to be gone.

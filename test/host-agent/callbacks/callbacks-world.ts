@@ -101,7 +101,11 @@ export function startCallbacks(hosts: string[], options: Partial<CallbackDeps> &
 
 /** A run in the database, which has ended unless told otherwise. */
 export function addRun(runs: RunStore, url: string, { ended = true } = {}): string {
-  const { run } = runs.insertOrFind(newRun({ callbackUrl: url }), 0, () => {});
+  const { run } = runs.insertOrFind(
+    newRun({ callbackUrl: url }),
+    () => true,
+    () => {},
+  );
   if (ended) endRun(runs, run.runId);
   return run.runId;
 }

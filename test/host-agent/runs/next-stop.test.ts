@@ -6,13 +6,34 @@ import {
   type StopDecision,
   type StopEvent,
 } from "../../../host-agent/runs/next-stop.ts";
-import type { Run, Stop, StopCause } from "../../../host-agent/store/run.ts";
+import type { RecordedMoment, Run, Stop, StopCause } from "../../../host-agent/store/run.ts";
+import { after, type Moment } from "../../../host-agent/system/clock.ts";
 
-const NOW = 1_000_000;
-const GRACE_ENDS = NOW + LIMIT_GRACE_MS;
-const PAST = NOW - 1;
-const SOON = GRACE_ENDS - 1;
-const LATE = GRACE_ENDS + 1;
+const NOW: Moment = { at: 1_000_000, uptime: 50_000 };
+const GRACE_ENDS = after(NOW, LIMIT_GRACE_MS);
+const SOON = after(GRACE_ENDS, -1);
+const LATE = after(GRACE_ENDS, 1);
+const DAY_MS = 86_400_000;
+
+/** Deadlines that are over now. */
+const REACHED: RecordedMoment[] = [
+  NOW,
+  after(NOW, -1),
+  // Of an earlier version.
+  { at: NOW.at, uptime: undefined },
+  // The wall clock was set back since.
+  { at: NOW.at + DAY_MS, uptime: NOW.uptime },
+];
+/** Deadlines within a limit's grace period. */
+const WITHIN_GRACE: RecordedMoment[] = [GRACE_ENDS, SOON, { at: GRACE_ENDS.at, uptime: undefined }];
+/** Deadlines that a limit's grace period cuts short. */
+const BEYOND_GRACE: RecordedMoment[] = [
+  LATE,
+  { at: LATE.at, uptime: undefined },
+  // The wall clock was set ahead since.
+  { at: NOW.at - DAY_MS, uptime: LATE.uptime },
+];
+const DEADLINES = [undefined, ...REACHED, ...WITHIN_GRACE, ...BEYOND_GRACE];
 
 type State = Pick<Run, "status" | "endedAt" | "stop">;
 
@@ -22,7 +43,7 @@ const STOPS: (Stop | undefined)[] = [
   undefined,
   ...CAUSES.flatMap((cause) =>
     SIGNALS.flatMap((signal) =>
-      [undefined, PAST, NOW, SOON, LATE].flatMap((deadline) =>
+      DEADLINES.flatMap((deadline) =>
         [true, false].flatMap((sent) =>
           [true, false].map((escalated) => ({ cause, signal, keyName: "first", sent, deadline, escalated })),
         ),
@@ -34,10 +55,10 @@ const STATES: State[] = STOPS.flatMap((stop) => [
   { status: "launching" as const, endedAt: undefined, stop },
   { status: "running" as const, endedAt: undefined, stop },
   { status: "killed" as const, endedAt: undefined, stop },
-  { status: "killed" as const, endedAt: NOW, stop },
-  { status: "completed" as const, endedAt: NOW, stop },
-  { status: "failed" as const, endedAt: NOW, stop },
-  { status: "unknown" as const, endedAt: NOW, stop },
+  { status: "killed" as const, endedAt: NOW.at, stop },
+  { status: "completed" as const, endedAt: NOW.at, stop },
+  { status: "failed" as const, endedAt: NOW.at, stop },
+  { status: "unknown" as const, endedAt: NOW.at, stop },
 ]);
 const KILLS = SIGNALS.flatMap((signal) =>
   [undefined, LATE].map((deadline) => ({ type: "kill" as const, signal, keyName: "second", deadline })),
@@ -92,7 +113,7 @@ const KILL_RULES: Rule<(typeof KILLS)[number]>[] = [
         signal: "SIGKILL",
         keyName: "second",
         sent: stop?.sent ?? false,
-        deadline: 0,
+        deadline: { at: 0, uptime: 0 },
         escalated: stop?.escalated ?? false,
       },
     }),
@@ -153,12 +174,13 @@ const ROUND_RULES: Rule<(typeof ROUNDS)[number]>[] = [
   {
     name: "a run over a limit ends no later than the limit's grace period",
     when: (s, e) =>
-      e.exceeded !== undefined && (stopOf(s).deadline === undefined || stopOf(s).deadline === LATE),
+      e.exceeded !== undefined &&
+      (stopOf(s).deadline === undefined || BEYOND_GRACE.includes(stopOf(s).deadline!)),
     decision: (s) => ({ do: "record", stop: { ...stopOf(s), deadline: GRACE_ENDS } }),
   },
   {
     name: "SIGKILL follows at the deadline",
-    when: (s) => stopOf(s).deadline === PAST || stopOf(s).deadline === NOW,
+    when: (s) => REACHED.includes(stopOf(s).deadline!),
     decision: (s) => ({ do: "force", stop: { ...stopOf(s), escalated: stopOf(s).signal !== "SIGKILL" } }),
   },
   { name: "before the deadline nothing happens", when: () => true, decision: "nothing" },

@@ -48,7 +48,7 @@ function startLaunch() {
   function launch(runId: string, logName: string) {
     const { run } = store.insertOrFind(
       newRun({ runId, logPath: join(stateDir, logName), launcher: self }),
-      0,
+      () => true,
       () => {},
     );
     const folder = runFolder(stateDir, run.runId);

@@ -11,6 +11,7 @@ import { openRunStore, type RunStore } from "../../../host-agent/store/run-store
 import { localExecutor } from "../../../host-agent/executor/local.ts";
 import type { StopEvent } from "../../../host-agent/runs/next-stop.ts";
 import { createStops } from "../../../host-agent/runs/stop.ts";
+import { hostClock } from "../../../host-agent/system/clock.ts";
 import { openAdvisoryLock } from "../../../host-agent/store/advisory-lock.ts";
 import { ALL, type Hub, startHub, until } from "../../support/hub.ts";
 import { liveRun } from "../../support/runs.ts";
@@ -102,7 +103,7 @@ test("a kill of a run that its time limit has sent SIGTERM sends its own signal"
 });
 
 test.for<[string, StopEvent]>([
-  ["a limit that was noticed", { type: "round", now: Date.now(), exceeded: "timeout" }],
+  ["a limit that was noticed", { type: "round", now: hostClock()(), exceeded: "timeout" }],
   ["a kill that was read", { type: "kill", signal: "SIGTERM", keyName: "late", deadline: undefined }],
 ])("%s before a kill, by another agent, changes nothing of that kill and sends nothing", async ([, late]) => {
   await using hub = await startHub();
@@ -133,7 +134,7 @@ test("a limit that two agents notice sends one signal", async () => {
   onTestFinished(() => store.close());
   const noticed = store.get(run.run_id)!;
   const carryOut = stopsOf(hub, store);
-  const notice = () => carryOut(noticed, { type: "round", now: Date.now(), exceeded: "timeout" });
+  const notice = () => carryOut(noticed, { type: "round", now: hostClock()(), exceeded: "timeout" });
   notice();
   await until(async () => (await hub.log(run)).includes("\nterm\n") || undefined);
 

@@ -8,6 +8,7 @@ import { logEndMark } from "../../../host-agent/logs/log-limit.ts";
 import { localExecutor } from "../../../host-agent/executor/local.ts";
 import { identify, isAlive } from "../../../host-agent/executor/process-identity.ts";
 import type { RunRecord } from "../../../host-agent/protocol/run.ts";
+import { hostClock, type Moment } from "../../../host-agent/system/clock.ts";
 import { openRunStore, type RunStore } from "../../../host-agent/store/run-store.ts";
 import { createReconcile } from "../../../host-agent/runs/reconcile.ts";
 import { createStops } from "../../../host-agent/runs/stop.ts";
@@ -48,10 +49,11 @@ test("a failure for one run stops neither the limits of other runs nor the pruni
     const { store } = opened;
     const executor = localExecutor({ stateDir: hub.stateDir, env: {}, runUser: undefined });
     const signalLock = { hold: <T>(work: () => T) => work(), close() {} };
-    const deps = { store, executor, signalLock, now: () => Date.now() + 2 * HOUR_MS };
+    const now = () => Date.now() + 2 * HOUR_MS;
+    const self = identify(process.pid)!;
+    const deps = { store, executor, signalLock, now, clock: hostClock(now), self };
     const reconciling = createReconcile({
       ...deps,
-      self: identify(process.pid)!,
       isAgentAlive: isAlive,
       isLaunching: () => false,
       markers: async () => () => [],
@@ -118,3 +120,52 @@ function open(hub: Hub, faults: { change: Fault; remove: Fault }): { store: RunS
   };
   return { store, [Symbol.dispose]: () => real.close() };
 }
+
+/** The rounds of a Hub that is stopped, on a host whose wall clock differs from the true time by this much. */
+async function superviseWithClock(hub: Hub, aheadMs: number, keepRunsDays: number): Promise<string[]> {
+  const store = openRunStore(join(hub.stateDir, "runs.db"));
+  const executor = localExecutor({ stateDir: hub.stateDir, env: {}, runUser: undefined });
+  const pruned: string[] = [];
+  const trueTime = hostClock();
+  const clock = (): Moment => ({ ...trueTime(), at: trueTime().at + aheadMs });
+  const now = () => clock().at;
+  const signalLock = { hold: <T>(work: () => T) => work(), close() {} };
+  const deps = { store, executor, signalLock, now, clock, self: identify(process.pid)! };
+  const reconciling = createReconcile({
+    ...deps,
+    isAgentAlive: isAlive,
+    isLaunching: () => false,
+    markers: async () => () => [],
+  });
+  await createSupervision(
+    { ...deps, keepRunsDays, onPruned: ({ runId }) => pruned.push(runId) },
+    reconciling,
+    createStops(deps),
+  )();
+  store.close();
+  return pruned;
+}
+
+test("a wall clock that is set ahead ends no run for its time limit, and deletes no run and no log", async () => {
+  await using hub = await startHub({ recipes: [TIMED] });
+  const { json: live } = await hub.post("/api/v1/pipelines/runs", { recipe_id: "timed" });
+  const done = await hub.ended(await hub.runScript("echo kept"));
+  let pruned: string[] = [];
+  await hub.restart(async () => {
+    pruned = await superviseWithClock(hub, 60 * 24 * HOUR_MS, 30);
+  });
+  expect(pruned).toEqual([]);
+  expect(await hub.run(live)).toMatchObject({ status: "running", ended_at: null });
+  expect(await hub.log(done)).toBe("kept\n");
+});
+
+test("a grace period ends when its time is over, also after the wall clock was set back", async () => {
+  await using hub = await startHub();
+  const run = await hub.runScript("trap '' TERM; while :; do sleep 0.1; done");
+  await hub.kill(run, { grace_seconds: 1 });
+  await hub.restart(async () => {
+    await new Promise((resolve) => setTimeout(resolve, 1_100));
+    await superviseWithClock(hub, -24 * HOUR_MS, 30);
+  });
+  expect(await hub.ended(run)).toMatchObject({ status: "killed", signal: "SIGKILL" });
+});

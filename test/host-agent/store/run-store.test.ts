@@ -38,7 +38,7 @@ test("a database of the first version is migrated with all its runs", async () =
     ["run_000000000002", undefined, "running"],
     ["run_000000000001", undefined, "completed"],
   ]);
-  expect(store.findByToken("t2", 0)?.runId).toBe("run_000000000002");
+  expect(store.findByToken("t2")?.runId).toBe("run_000000000002");
   expect(store.list({ source: "pipeline", status: "running", limit: 10 })).toHaveLength(1);
   expect(store.list({ source: "pipeline", label: "x", limit: 10 })).toEqual([]);
   expect(store.callbacks.due(Number.MAX_SAFE_INTEGER, 10)).toEqual([]);
@@ -96,7 +96,11 @@ async function twoAgents() {
   const path = await temporaryPath();
   const [one, two] = [openRunStore(path), openRunStore(path)];
   for (const store of [one, two]) onTestFinished(() => store.close());
-  const { run } = one.insertOrFind(newRun(), 0, () => {});
+  const { run } = one.insertOrFind(
+    newRun(),
+    () => true,
+    () => {},
+  );
   return { one, two, run, path };
 }
 
@@ -105,7 +109,7 @@ const STOP = {
   signal: "SIGTERM",
   keyName: "k",
   sent: false,
-  deadline: 9,
+  deadline: { at: 9, uptime: 3 },
   escalated: false,
 } as const;
 
@@ -150,7 +154,11 @@ test("everything that a launch records is read back as it was", async () => {
     timeoutSeconds: 3,
     logLimit: 4,
   });
-  const { run } = one.insertOrFind(launch, 0, () => {});
+  const { run } = one.insertOrFind(
+    launch,
+    () => true,
+    () => {},
+  );
   const { callbackUrl: _not, ...recorded } = launch;
   expect(run).toMatchObject(recorded);
   expect(run).toMatchObject({ status: "launching", stop: undefined, process: undefined, endedAt: undefined });
@@ -160,10 +168,18 @@ test("runs of a recipe are counted while they may be alive, also those that an e
   const { one, path } = await twoAgents();
   const [first] = ["nightly", "nightly", "weekly"].map((recipe_id) => {
     const launch = newRun({ source: "pipeline", spec: { recipe_id, args: "" } });
-    return one.insertOrFind(launch, 0, () => {}).run;
+    return one.insertOrFind(
+      launch,
+      () => true,
+      () => {},
+    ).run;
   });
   // A script whose spec happens to have the field is not a run of the recipe.
-  one.insertOrFind(newRun({ spec: { recipe_id: "nightly", args: "" } }), 0, () => {});
+  one.insertOrFind(
+    newRun({ spec: { recipe_id: "nightly", args: "" } }),
+    () => true,
+    () => {},
+  );
   expect(["nightly", "weekly", "none"].map(one.countAliveOfRecipe)).toEqual([2, 1, 0]);
   one.change(first!, { status: "failed", endedAt: 5 });
   expect(one.countAliveOfRecipe("nightly")).toBe(1);
