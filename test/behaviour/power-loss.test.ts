@@ -20,7 +20,7 @@ const LAUNCHES = 4;
 /** The power goes this long after the last launch was acknowledged: a round each. */
 const DELAYS_MS: Record<FileSystem, number[]> = { ext4: [0, 40, 400], xfs: [20, 150, 700] };
 
-/** Starts a server in a boot of the host with an id of its own. */
+/** Starts a server in a boot of the host that has the id in this file. */
 const IN_BOOT = 'mount --bind "$1" /proc/sys/kernel/random/boot_id && shift && exec "$@"';
 
 /** A Hub whose state is on a disk that can lose power. */

@@ -49,7 +49,7 @@ test("a failure for one run stops neither the limits of other runs nor the pruni
     const { store } = opened;
     const executor = localExecutor({ stateDir: hub.stateDir, env: {}, runUser: undefined });
     const signalLock = { hold: <T>(work: () => T) => work(), close() {} };
-    const now = () => Date.now() + 2 * HOUR_MS;
+    const now = inTwoHours;
     const self = identify(process.pid)!;
     const deps = { store, executor, signalLock, now, clock: hostClock(now), self };
     const reconciling = createReconcile({
@@ -144,6 +144,10 @@ async function superviseWithClock(hub: Hub, aheadMs: number, keepRunsDays: numbe
   )();
   store.close();
   return pruned;
+}
+
+function inTwoHours(): number {
+  return Date.now() + 2 * HOUR_MS;
 }
 
 test("a wall clock that is set ahead ends no run for its time limit, and deletes no run and no log", async () => {
