@@ -13,6 +13,7 @@ import { createOperations } from "./operations.ts";
 import { identify, isAlive } from "./executor/process-identity.ts";
 import type { Agent as Operations } from "./protocol/agent.ts";
 import { openRecipes } from "./catalogue/recipes.ts";
+import { openDiskReserve } from "./store/disk-reserve.ts";
 import { openRunStore, type RunStore } from "./store/run-store.ts";
 import { openRunUser } from "./executor/run-user.ts";
 import { createRuns } from "./runs/runs.ts";
@@ -51,7 +52,10 @@ export async function startAgent(
 ): Promise<Agent> {
   prepareStateDir(config.stateDir);
   const runUser = config.runAs === undefined ? undefined : await openRunUser(config.runAs);
-  const store = openRunStore(join(config.stateDir, "runs.db"));
+  const store = openRunStore(
+    join(config.stateDir, "runs.db"),
+    openDiskReserve(join(config.stateDir, "reserve")),
+  );
   const audit = openAudit(config, store, log, now);
   const recipes = openRecipes(config.recipesFile, log, (outcome, recipes_sha256) =>
     audit.record({ event: "recipes", outcome, recipes_sha256 }),
@@ -98,7 +102,13 @@ export async function startAgent(
   }
   return {
     operations: auditOperations(
-      createOperations({ runs, recipes, scripts, auditProblem: audit.problem }),
+      createOperations({
+        runs,
+        recipes,
+        scripts,
+        auditProblem: audit.problem,
+        stateProblem: runs.stateProblem,
+      }),
       audit.record,
     ),
     audit,
@@ -135,6 +145,7 @@ function startRounds({ supervise, callBack, audit, store, log }: Rounds) {
       await supervise();
     } finally {
       audit.countRefusals();
+      store.refillReserve();
       await noteHead(audit, store);
     }
   };

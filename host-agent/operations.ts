@@ -10,20 +10,28 @@ export interface OperationsDeps {
   scripts: Scripts;
   /** What is wrong with the audit log; undefined when all is well. */
   auditProblem(): string | undefined;
+  /** What is wrong with the state folder; undefined when all is well. */
+  stateProblem(): string | undefined;
 }
 
 /**
  * What the agent does, over the given parts. The input is taken as it is: who
  * lets others call this checks it first. What is thrown may be no ApiProblem.
  */
-export function createOperations({ runs, recipes, scripts, auditProblem }: OperationsDeps): Agent {
+export function createOperations({
+  runs,
+  recipes,
+  scripts,
+  auditProblem,
+  stateProblem,
+}: OperationsDeps): Agent {
   return {
     async health(): Promise<AgentHealth> {
       const isBroken = (await recipes.problem()) !== undefined;
-      const trouble = auditProblem();
+      const troubles = [auditProblem(), stateProblem()].filter((trouble) => trouble !== undefined);
       const problems = [
         ...(isBroken ? ["the recipes file is missing or malformed; the last good one stays"] : []),
-        ...(trouble === undefined ? [] : [trouble]),
+        ...troubles,
       ];
       return { status: problems.length === 0 ? "ok" : "degraded", problems, running: runs.countAlive() };
     },

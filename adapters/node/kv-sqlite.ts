@@ -3,7 +3,7 @@ import { DatabaseSync } from "node:sqlite";
 
 import { checkTtl, type KV } from "../../handlers/kv.ts";
 import type { Log } from "../../host-agent/system/log-line.ts";
-import { isDamaged } from "../../host-agent/store/sqlite-damage.ts";
+import { isDamaged } from "../../host-agent/store/sqlite-errors.ts";
 
 /** After this many writes, the expired entries are deleted. */
 const CLEAN_EVERY = 500;

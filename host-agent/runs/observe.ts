@@ -2,6 +2,7 @@ import type { Executor, Observation } from "../executor/executor.ts";
 import type { AdvisoryLock } from "../store/advisory-lock.ts";
 import type { Run, RunChanges } from "../store/run.ts";
 import type { RunStore } from "../store/run-store.ts";
+import { isUnwritable } from "../store/sqlite-errors.ts";
 import { changesBy, type MarkersOf } from "./end-of-run.ts";
 import { handleOf } from "./handle.ts";
 
@@ -28,9 +29,27 @@ export function createObserver({ store, executor, signalLock, now }: ObserveDeps
     return changesBy(run, observation, { markersOf, now: now() });
   }
 
-  /** What another agent has written meanwhile remains: the next look uses it. */
+  /** Why the last write failed, though the host could be looked at; undefined after one that succeeded. */
+  let writeError: unknown;
+
+  /**
+   * What another agent has written meanwhile remains: the next look uses it. What cannot be written now is not reported
+   * either: it might be reported differently later.
+   */
   function write(run: Run, changes: RunChanges): Run {
-    return store.change(run, changes) ?? currentOf(run);
+    return unlessUnwritable(run, () => store.change(run, changes) ?? currentOf(run));
+  }
+
+  function unlessUnwritable(run: Run, work: () => Run): Run {
+    try {
+      const written = work();
+      writeError = undefined;
+      return written;
+    } catch (error) {
+      if (!isUnwritable(error)) throw error;
+      writeError = error;
+      return unwritten(run);
+    }
   }
 
   function record(run: Run, observation: Observation, markersOf: MarkersOf): Run {
@@ -43,6 +62,19 @@ export function createObserver({ store, executor, signalLock, now }: ObserveDeps
     look,
     changesOf,
     write,
+    /** Runs `work` as one write to the disk; the error when nothing could be written now. */
+    inOneWrite(work: () => void): unknown {
+      try {
+        store.inOneWrite(work);
+        return undefined;
+      } catch (error) {
+        if (!isUnwritable(error)) throw error;
+        return (writeError = error);
+      }
+    },
+    writeError: () => writeError,
+    /** What could not be written was written since, by this agent or another. */
+    nothingToWrite: () => void (writeError = undefined),
     /** Records what was seen of a run. Throws when it could not be looked at. */
     apply(run: Run, observation: Observation, markersOf: MarkersOf): Run {
       if (!isSignalDue(run)) return record(run, observation, markersOf);
@@ -56,6 +88,13 @@ export function createObserver({ store, executor, signalLock, now }: ObserveDeps
     },
   };
 }
+
+/** A run whose change could not be written, as it is shown. */
+function unwritten(run: Run): Run {
+  return { ...run, statusReason: UNWRITTEN };
+}
+
+const UNWRITTEN = "Its state has changed, but the host cannot write that now: its disk may be full.";
 
 /** A stop was recorded and, as far as is known, its signal has not been sent. */
 export function isSignalDue({ stop }: Run): boolean {

@@ -40,11 +40,11 @@ export function createReconcile(deps: ReconcileDeps) {
     // From here on nothing is awaited: what another request has reported meanwhile is never taken back.
     const current = known.map((run) => (run.endedAt === undefined ? observer.currentOf(run) : run));
     const decided = decideAll(current, { observer, markersOf, failures });
-    const written = writeAll(decided, deps, { observer, failures });
+    const written = writeAll(decided, { observer, failures });
     return { runs: current.map((run) => written.get(run.runId) ?? run), failures };
   }
 
-  return { reconcile, reconcileAll };
+  return { reconcile, reconcileAll, writeError: observer.writeError };
 }
 
 /** What is to be written of a run; undefined when it is as it is to be. */
@@ -80,20 +80,26 @@ function decideAll(
 /** Writes once to the disk, and not at all when there is nothing to write. */
 function writeAll(
   decided: readonly Decided[],
-  { store }: ReconcileDeps,
   { observer, failures }: { observer: Observer; failures: unknown[] },
 ): Map<string, Run> {
   const written = new Map(decided.map(({ run }) => [run.runId, run]));
-  if (decided.every(({ changes }) => changes === undefined)) return written;
-  store.inOneWrite(() => {
+  if (decided.every(({ changes }) => changes === undefined)) {
+    observer.nothingToWrite();
+    return written;
+  }
+  const error = observer.inOneWrite(() => {
     for (const { run, changes } of decided) {
       if (changes === undefined) continue;
       try {
         written.set(run.runId, observer.write(run, changes));
-      } catch (error) {
-        failures.push(error);
+      } catch (fault) {
+        failures.push(fault);
       }
     }
   });
-  return written;
+  if (error === undefined) return written;
+  // One by one, those for which the reserve of the disk suffices.
+  return new Map(
+    decided.map(({ run, changes }) => [run.runId, changes ? observer.write(run, changes) : run]),
+  );
 }

@@ -79,6 +79,9 @@ export function createRuns(deps: RunsDeps) {
       return store.countAlive();
     },
     countAlive: () => store.countAlive(),
+    /** What keeps the state from being written, in a sentence without paths; undefined when nothing does. */
+    stateProblem: (): string | undefined =>
+      reconciling.writeError() === undefined ? undefined : "the state of runs cannot be written now",
   };
 }
 

@@ -40,7 +40,7 @@ const PRUNED_PER_ROUND = 50;
  */
 export function createSupervision(
   deps: SuperviseDeps,
-  { reconcile, reconcileAll }: Reconcile,
+  { reconcile, reconcileAll, writeError }: Reconcile,
   carryOut: CarryOut,
 ) {
   const { store, executor, now, clock, self } = deps;
@@ -58,6 +58,7 @@ export function createSupervision(
         if (prune(run, { store, executor })) deps.onPruned?.(run);
       });
     }
+    if (writeError() !== undefined) failures.push(writeError());
     if (failures.length > 0) throw allOf(failures);
   }
 

@@ -1,7 +1,7 @@
 import { DatabaseSync } from "node:sqlite";
 
 import { ConfigError } from "../system/config-error.ts";
-import { isDamaged } from "./sqlite-damage.ts";
+import { isDamaged } from "./sqlite-errors.ts";
 
 /**
  * The steps from an empty database to the present one, in order. A step that

@@ -1,5 +1,6 @@
 import type { DatabaseSync, StatementSync } from "node:sqlite";
 
+import type { DiskReserve } from "./disk-reserve.ts";
 import {
   COLUMNS,
   decodeRun,
@@ -9,6 +10,7 @@ import {
   type RunChanges,
   type RunRow,
 } from "./run.ts";
+import { isWithoutSpace } from "./sqlite-errors.ts";
 
 /** What a change compares: everything of a live run that another agent may change. */
 const UNCHANGED = `run_id = :run_id AND ended_at IS NULL AND status = :was_status AND pid IS :was_pid
@@ -30,7 +32,7 @@ function comparedColumns({ runId, status, process, stop }: Run) {
 }
 
 /** The changes of runs that were launched. */
-export function runChanges(db: DatabaseSync) {
+export function runChanges(db: DatabaseSync, reserve: DiskReserve) {
   const selectById = db.prepare(`SELECT ${COLUMNS} FROM runs WHERE run_id = :run_id`);
   const deleteEnded = db.prepare("DELETE FROM runs WHERE run_id = :run_id AND ended_at IS NOT NULL");
   const read = (runId: string): Run => decodeRun(selectById.get({ run_id: runId }) as unknown as RunRow);
@@ -43,6 +45,16 @@ export function runChanges(db: DatabaseSync) {
     return statement;
   }
 
+  /** On a full disk, once more with the space of the reserve. */
+  function withReserve<T>(write: () => T): T {
+    try {
+      return write();
+    } catch (error) {
+      if (!isWithoutSpace(error) || db.isTransaction || !reserve.release()) throw error;
+      return write();
+    }
+  }
+
   return {
     /**
      * Compare-and-set: changes a run that still is as `known` has it, and returns it as it is then; undefined when it
@@ -50,10 +62,9 @@ export function runChanges(db: DatabaseSync) {
      */
     change(known: Run, changes: RunChanges): Run | undefined {
       const columns = encodeChanges(changes);
-      const { changes: changed } = updateOf(Object.keys(columns)).run({
-        ...columns,
-        ...comparedColumns(known),
-      });
+      const update = updateOf(Object.keys(columns));
+      const values = { ...columns, ...comparedColumns(known) };
+      const { changes: changed } = withReserve(() => update.run(values));
       return Number(changed) === 0 ? undefined : read(known.runId);
     },
 

@@ -1,5 +1,6 @@
 import { auditHeadStore } from "./audit-head.ts";
 import { callbackStore } from "./callback-store.ts";
+import { type DiskReserve, NO_RESERVE } from "./disk-reserve.ts";
 import { launchWrites } from "./launch-writes.ts";
 import { openDatabase } from "./migrations.ts";
 import { runChanges } from "./run-changes.ts";
@@ -16,13 +17,13 @@ export type RunStore = ReturnType<typeof openRunStore>;
  * tests). A write is on the disk when its call returns (WAL, synchronous=FULL),
  * but for `markRunning`. A reader never waits for a writer. Throws ConfigError when the file cannot be used.
  */
-export function openRunStore(path: string) {
+export function openRunStore(path: string, reserve: DiskReserve = NO_RESERVE) {
   const db = openDatabase(path);
   const transaction = transactions(db);
   return {
     ...runQueries(db),
     ...launchWrites(db, transaction),
-    ...runChanges(db),
+    ...runChanges(db, reserve),
     ...auditHeadStore(db),
     /** The callbacks of the runs in this database. */
     callbacks: callbackStore(db),
@@ -31,6 +32,8 @@ export function openRunStore(path: string) {
      * none when it throws. Only for what writes: other agents on this state folder wait meanwhile.
      */
     inOneWrite: transaction,
+    /** Takes the space for what must be written on a full disk again, if it was used and the disk has it. */
+    refillReserve: reserve.refill,
     close(): void {
       db.close();
     },

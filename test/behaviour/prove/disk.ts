@@ -3,13 +3,18 @@ import { mkdirSync, statfsSync } from "node:fs";
 
 const ROOM_KB = 2_000_000;
 const FILL_TRIES = 20;
+const MANY_INODES = 1_000_000;
 
 /** The disk of the state folder, which can be made full. */
 export interface Disk {
+  path: string;
   kind: "tmpfs" | "RLIMIT_FSIZE";
   /** Makes it full; `pids` are the servers, for which it looks full where it cannot be. True when it is. */
   fill(pids: number[]): boolean;
   free(pids: number[]): void;
+  /** Leaves no inode for another file. True when it has taken effect. */
+  fillInodes(): boolean;
+  freeInodes(): void;
   remove(): void;
 }
 
@@ -17,7 +22,7 @@ export interface Disk {
 export function openDisk(path: string): Disk {
   mkdirSync(path, { mode: 0o700 });
   const isMounted = mount("-t", "tmpfs", "-o", `size=${ROOM_KB}k,mode=0700`, "none", path);
-  return isMounted ? tmpfs(path) : limitedFiles();
+  return isMounted ? tmpfs(path) : limitedFiles(path);
 }
 
 function tmpfs(path: string): Disk {
@@ -27,6 +32,7 @@ function tmpfs(path: string): Disk {
     return mount("-o", `remount,size=${((blocks - bfree) * bsize) / 1024}k`, path);
   }
   return {
+    path,
     kind: "tmpfs",
     fill() {
       // Refused when more has been written since it was looked at.
@@ -34,6 +40,15 @@ function tmpfs(path: string): Disk {
       return false;
     },
     free: () => void mount("-o", `remount,size=${ROOM_KB}k`, path),
+    fillInodes() {
+      // Refused when more files have been made since it was looked at.
+      for (let tries = 0; tries < FILL_TRIES; tries++) {
+        const { files, ffree } = statfsSync(path);
+        if (mount("-o", `remount,nr_inodes=${files - ffree}`, path)) return true;
+      }
+      return false;
+    },
+    freeInodes: () => void mount("-o", `remount,nr_inodes=${MANY_INODES}`, path),
     remove() {
       const { status, stderr } = spawnSync("umount", [path], { encoding: "utf8" });
       if (status !== 0) throw new Error(`cannot unmount ${path}: ${stderr}`);
@@ -41,11 +56,14 @@ function tmpfs(path: string): Disk {
   };
 }
 
-function limitedFiles(): Disk {
+function limitedFiles(path: string): Disk {
   return {
+    path,
     kind: "RLIMIT_FSIZE",
     fill: (pids) => limit(pids, "0"),
     free: (pids) => void limit(pids, "unlimited"),
+    fillInodes: () => false,
+    freeInodes: () => {},
     remove: () => {},
   };
 }

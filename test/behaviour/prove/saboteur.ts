@@ -104,6 +104,15 @@ const fillDisk: Harm = {
   },
 };
 
+const fillInodes: Harm = {
+  name: "inodes full",
+  async act(world, _facts, random, count) {
+    if (world.disk.fillInodes()) count();
+    await sleep(random.between(5, LONGEST_MS));
+    world.disk.freeInodes();
+  },
+};
+
 const holdLock: Harm = {
   name: "SQLite busy",
   async act(world, _facts, random, count) {
@@ -152,6 +161,7 @@ const EVERYWHERE: readonly Harm[] = [
     signalRun(signal, "job"),
   ]),
   fillDisk,
+  fillInodes,
   holdLock,
   moveClock,
 ];
@@ -186,7 +196,7 @@ export async function sabotage(
       await act(world, facts, own, () => facts.count(name));
     }),
   );
-  return { diskFull: chosen.includes(fillDisk) };
+  return { diskFull: chosen.includes(fillDisk) || chosen.includes(fillInodes) };
 }
 
 function send(pid: number, signal: NodeJS.Signals): boolean {

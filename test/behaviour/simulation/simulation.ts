@@ -138,7 +138,13 @@ export async function playSchedule(seed: number, dir: string, breakage: Breakage
     async function recoverAndServe(): Promise<void> {
       await runs.supervise();
       if (!life.alive) return;
-      const operations = createOperations({ runs, recipes, scripts, auditProblem: () => undefined });
+      const operations = createOperations({
+        runs,
+        recipes,
+        scripts,
+        auditProblem: () => undefined,
+        stateProblem: () => undefined,
+      });
       life.fetch = createServer(
         auditOperations(operations, () => {}),
         () => {},
