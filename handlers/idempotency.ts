@@ -172,7 +172,9 @@ function canonical(body: object): string {
 }
 
 function sortedEntries(object: object): [string, unknown][] {
-  return Object.entries(object).toSorted(([a], [b]) => (a < b ? -1 : 1));
+  return Object.keys(object)
+    .toSorted()
+    .map((name) => [name, (object as Record<string, unknown>)[name]]);
 }
 
 function isObject(value: unknown): value is object {

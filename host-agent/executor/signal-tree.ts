@@ -13,8 +13,8 @@ const ROUNDS_WITHOUT_WRAPPER = 10;
 /** How often to look for daemons that were being started: in the middle of execve(2) a process has no environment. */
 const LATE_LOOKS = 2;
 
-/** How often, and how far apart, to look whether a wrapper has started its command: a moment, if the host is not overloaded. */
-const START_LOOKS = 200;
+/** For how long, and how far apart, to look whether a wrapper has started its command. A look at a busy host may take long itself. */
+const START_WAIT_MS = 1_000;
 const START_LOOK_INTERVAL_MS = 5;
 
 /** What became of a signal to a tree. */
@@ -41,7 +41,8 @@ export function leaderOf({ process }: Handle): number | undefined {
  * that it can, and then starts a command that never received the signal.
  */
 export async function commandStarted(handle: Handle): Promise<void> {
-  for (let looks = 0; looks < START_LOOKS && isStarting(handle); looks++) await sleep(START_LOOK_INTERVAL_MS);
+  const giveUpAt = performance.now() + START_WAIT_MS;
+  while (performance.now() < giveUpAt && isStarting(handle)) await sleep(START_LOOK_INTERVAL_MS);
 }
 
 function isStarting(handle: Handle): boolean {

@@ -28,9 +28,10 @@ const NO_LOG = new Set(["ENOENT", "ENOTDIR", "ELOOP", "EACCES", "ENXIO"]);
  * anything at `path`, and as `openLogFolder` does.
  */
 export function createLog(path: string): { fd: number } & Disposable {
-  const { O_APPEND, O_CREAT, O_EXCL, O_NOFOLLOW, O_WRONLY } = constants;
+  const { O_APPEND, O_CREAT, O_EXCL, O_WRONLY } = constants;
   using folder = openLogFolder(dirname(path));
-  const flags = O_WRONLY | O_CREAT | O_EXCL | O_APPEND | O_NOFOLLOW;
+  // O_EXCL follows no link at the end of the path (open(2)).
+  const flags = O_WRONLY | O_CREAT | O_EXCL | O_APPEND;
   const fd = openSync(placeIn(folder.fd, basename(path)), flags, LOG_MODE);
   // The mode given to open(2) is less our umask.
   fchmodSync(fd, LOG_MODE);

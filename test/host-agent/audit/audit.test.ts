@@ -1,9 +1,13 @@
+import { spawn } from "node:child_process";
+import { once } from "node:events";
 import { appendFileSync, readFileSync, statSync } from "node:fs";
 import { writeFile } from "node:fs/promises";
 import { join } from "node:path";
+import { fileURLToPath } from "node:url";
 
-import { describe, expect, test } from "vitest";
+import { describe, expect, onTestFinished, test } from "vitest";
 
+import { openAuditLog } from "../../../host-agent/audit/audit-log.ts";
 import { sha256 } from "../../../host-agent/system/sha256.ts";
 import { auditFile, auditOf, entries, tempLog } from "../../support/audit-log.ts";
 import { nodeRemote } from "../../support/deployments.ts";
@@ -11,6 +15,7 @@ import { ALL, nodeEmbedded, OTHER, startHub, until } from "../../support/hub.ts"
 import { serverProcess } from "../../support/server-process.ts";
 
 const SCRIPTS = "/api/v1/scripts/runs";
+const OTHER_AGENT = fileURLToPath(new URL("fixtures/hold-write-lock.ts", import.meta.url));
 
 describe.for([
   ["embedded", nodeEmbedded],
@@ -140,6 +145,46 @@ test("a flood of refusals gets a hundred audit lines a minute, and the others ar
   log.audit.close();
   const last = readFileSync(log.path, "utf8").trimEnd().split("\n").at(-1)!;
   expect(JSON.parse(last)).toMatchObject({ event: "refused_more", count: 2 });
+});
+
+test("a line of the audit log is written only while no other agent on the state folder writes", async () => {
+  await using hub = await startHub();
+  const args = [join(hub.stateDir, "runs.db"), auditFile(hub)];
+  const other = spawn(process.execPath, [OTHER_AGENT, ...args], { stdio: ["ignore", "pipe", "inherit"] });
+  onTestFinished(() => void other.kill("SIGKILL"));
+  await once(other.stdout, "data");
+  const answer = hub.get(SCRIPTS, { key: null, headers: { "x-request-id": "no-key" } });
+  const [grown] = (await once(other.stdout, "data")) as [Buffer];
+  await answer;
+  expect(String(grown)).toBe("0\n");
+  expect(entries(hub)).toContainEqual(expect.objectContaining({ event: "refused", request_id: "no-key" }));
+  expect(await auditOf(hub, "verify")).toMatchObject({ code: 0 });
+});
+
+test("a line that may not be written now, for another agent writes, is counted as lost by the next one", async () => {
+  const { path } = await tempLog();
+  let isFree = false;
+  const audit = openAuditLog(path, {
+    now: Date.now,
+    log: () => {},
+    knownHead: undefined,
+    exclusively(work) {
+      if (!isFree) throw new Error("database is locked");
+      return work();
+    },
+  });
+  onTestFinished(() => audit.close());
+  audit.record({ event: "first", outcome: "ok" });
+  expect(readFileSync(path, "utf8")).toBe("");
+  expect(audit.problem()).toBe("the audit log cannot be written");
+  isFree = true;
+  audit.record({ event: "second", outcome: "ok" });
+  expect(audit.problem()).toBeUndefined();
+  const lines = readFileSync(path, "utf8").trimEnd().split("\n");
+  expect(lines.map((line) => JSON.parse(line) as object)).toMatchObject([
+    { event: "lost", outcome: "unwritten", count: 1 },
+    { event: "second" },
+  ]);
 });
 
 test("an audit log that cannot be opened stops the start", async () => {

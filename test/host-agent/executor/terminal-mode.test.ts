@@ -101,6 +101,24 @@ describe("terminal mode", () => {
     );
   });
 
+  test.for(["SIGTERM", "SIGINT", "SIGHUP", "SIGQUIT"] as const)(
+    "outlives a %s to its run, for the last words of the command and its exit code",
+    async (signal) => {
+      const lastWords = `trap 'sleep 0.1; echo last words; exit 3' ${signal.slice(3)}; echo $$; while :; do sleep 0.02; done`;
+      const child = spawn(process.execPath, [TERMINAL_JS, "/bin/sh", "-c", lastWords], {
+        stdio: ["ignore", "pipe", "inherit"],
+      });
+      let output = "";
+      child.stdout.on("data", (data) => (output += String(data)));
+      const pid = await until(() => (/^\d+\n/.test(output) ? Number.parseInt(output, 10) : undefined));
+      const closed = once(child, "close");
+      child.kill(signal);
+      process.kill(pid, signal);
+      expect(await closed).toEqual([3, null]);
+      expect(output).toBe(`${pid}\nlast words\n`);
+    },
+  );
+
   test("a run survives kill -9 of the server, with its log and exit code", async () => {
     await using hub = await startHub({ deploy: serverProcess({ stopSignal: "SIGKILL" }) });
     const run = await hub.runScript("echo before; until [ -e go ]; do sleep 0.02; done; echo after; exit 8", {

@@ -1,10 +1,14 @@
 import { execFile } from "node:child_process";
+import { appendFileSync, existsSync, readFileSync, statSync, symlinkSync, writeSync } from "node:fs";
 import { mkdtemp, rm, writeFile } from "node:fs/promises";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { promisify } from "node:util";
 
 import { expect, test } from "vitest";
+
+import { createLog } from "../../../host-agent/logs/log-file.ts";
+import { tempDir } from "../../support/temp-dir.ts";
 
 const sourceOf = (name: string) =>
   JSON.stringify(new URL(`../../../host-agent/${name}.ts`, import.meta.url).href);
@@ -51,4 +55,31 @@ test("no log, process or exit code counts as gone while the host has no free fil
   ]);
   expect(stdout).toBe(`hello\n\n6\ntrue\ntrue\n3\n${"EMFILE\n".repeat(5)}`);
   await rm(folder, { recursive: true });
+});
+
+test("a log is never created through a link, also when what it leads to does not exist, and never twice", () => {
+  const dir = tempDir();
+  const outside = join(dir, "outside");
+  for (const [name, target] of [
+    ["dangling", outside],
+    ["existing", dir],
+  ] as const) {
+    symlinkSync(target, join(dir, name));
+    expect(() => createLog(join(dir, name)), name).toThrow(expect.objectContaining({ code: "EEXIST" }));
+  }
+  expect(existsSync(outside)).toBe(false);
+
+  const path = join(dir, "logs", "run.log");
+  createLog(path)[Symbol.dispose]();
+  expect(statSync(path).mode & 0o777).toBe(0o640);
+  expect(() => createLog(path)).toThrow(expect.objectContaining({ code: "EEXIST" }));
+});
+
+test("what a run writes goes to the end of its log, whatever another process has written there", () => {
+  const path = join(tempDir(), "run.log");
+  using log = createLog(path);
+  writeSync(log.fd, "one");
+  appendFileSync(path, "two");
+  writeSync(log.fd, "three");
+  expect(readFileSync(path, "utf8")).toBe("onetwothree");
 });

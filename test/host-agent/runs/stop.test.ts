@@ -14,7 +14,8 @@ import { createStops } from "../../../host-agent/runs/stop.ts";
 import { hostClock } from "../../../host-agent/system/clock.ts";
 import { openAdvisoryLock } from "../../../host-agent/store/advisory-lock.ts";
 import { ALL, type Hub, startHub, until } from "../../support/hub.ts";
-import { liveRun } from "../../support/runs.ts";
+import { liveRun, newRun } from "../../support/runs.ts";
+import { tempDir } from "../../support/temp-dir.ts";
 import { CAN_BE_NOBODY, NOBODY_UID, WHY_NOT_NOBODY } from "../../support/other-user.ts";
 import { needs } from "../../support/needs.ts";
 
@@ -142,6 +143,34 @@ test("a limit that two agents notice sends one signal", async () => {
   process.kill(processesOf(run.run_id).find(({ ppid }) => ppid === Number(run.pid))!.pid, "SIGUSR1");
   await until(async () => (await hub.log(run)).includes("\nbarrier\n") || undefined);
   expect((await hub.log(run)).match(/^term$/gm)).toEqual(["term"]);
+});
+
+test("a stop is on the disk before its signal is sent, so that an agent that dies in between forgets no kill", () => {
+  const stateDir = tempDir();
+  const path = join(stateDir, "runs.db");
+  const [store, afterCrash] = [openRunStore(path), openRunStore(path)];
+  for (const opened of [store, afterCrash]) onTestFinished(() => opened.close());
+  const signalLock = openAdvisoryLock(join(stateDir, "signals.lock"));
+  onTestFinished(() => signalLock.close());
+  const { run } = store.insertOrFind(
+    newRun(),
+    () => true,
+    () => {},
+  );
+  const running = store.change(run, { status: "running", process: identify(process.pid)! })!;
+  const seen: unknown[] = [];
+  const executor = localExecutor({ stateDir, env: {}, runUser: undefined });
+  const carryOut = createStops({
+    store,
+    // The process is this one: it gets no signal.
+    executor: { ...executor, signal: () => (seen.push(afterCrash.get(run.runId)?.stop), "sent") },
+    signalLock,
+  });
+
+  const stop = { cause: "kill", signal: "SIGTERM", keyName: "k", deadline: undefined, escalated: false };
+  carryOut(running, { type: "kill", signal: "SIGTERM", keyName: "k", deadline: undefined });
+  expect(seen).toEqual([{ ...stop, sent: false }]);
+  expect(afterCrash.get(run.runId)).toMatchObject({ stop: { ...stop, sent: true }, status: "killed" });
 });
 
 /** What another agent on the Hub's state folder would stop runs with. */

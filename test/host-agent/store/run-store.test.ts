@@ -214,3 +214,19 @@ test("readers are not delayed by a transaction of another agent that holds the w
     expect(two.countAlive()).toBe(1);
   });
 });
+
+test("a run that has not ended is never forgotten: it is in no list of old runs, and removing it does nothing", async () => {
+  const { one, two, run } = await twoAgents();
+  const alive = one.change(run, { status: "running", stop: STOP })!;
+  expect(one.endedBefore(Number.MAX_SAFE_INTEGER, 10)).toEqual([]);
+  expect(one.limitedEndedSince(0)).toEqual([]);
+  expect(one.remove(run.runId)).toBe(false);
+  expect(two.get(run.runId)).toEqual(alive);
+
+  const ended = one.change(alive, { status: "killed", endedAt: 5 })!;
+  expect(one.endedBefore(5, 10), "it ended at this time, not before it").toEqual([]);
+  expect(one.endedBefore(6, 10)).toEqual([ended]);
+  expect(one.remove(run.runId)).toBe(true);
+  expect(one.remove(run.runId), "by another agent meanwhile").toBe(false);
+  expect(two.get(run.runId)).toBeUndefined();
+});

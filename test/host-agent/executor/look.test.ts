@@ -1,0 +1,152 @@
+import { spawn, spawnSync } from "node:child_process";
+import { once } from "node:events";
+import { mkdirSync, rmSync, utimesSync, writeFileSync } from "node:fs";
+import { fileURLToPath } from "node:url";
+
+import { expect, onTestFinished, test } from "vitest";
+
+import type { Handle, HandleProcess } from "../../../host-agent/executor/executor.ts";
+import { lookAt } from "../../../host-agent/executor/look.ts";
+import {
+  currentBootId,
+  identify,
+  type ProcessIdentity,
+  readStat,
+} from "../../../host-agent/executor/process-identity.ts";
+import { createRunFolder, runFolder } from "../../../host-agent/executor/run-folder.ts";
+import { tempDir } from "../../support/temp-dir.ts";
+import { until } from "../../support/hub.ts";
+
+const HERE = currentBootId();
+const EXIT_AT_MS = 1_700_000_000_500;
+/** A wrapper that is gone. */
+const GONE: HandleProcess = { pid: 4_194_305, startTime: "1", bootId: HERE };
+const LOOK = fileURLToPath(new URL("fixtures/look-without-descriptors.ts", import.meta.url));
+let count = 0;
+
+/** A run in a separate state folder, with a way to look at it. */
+function runWith({ exit, started = "1\n" }: { exit?: string; started?: string | null } = {}) {
+  const stateDir = tempDir();
+  const runId = `run_10000000${String(++count).padStart(4, "0")}`;
+  const folder = runFolder(stateDir, runId);
+  mkdirSync(`${stateDir}/runs`);
+  createRunFolder(folder);
+  if (started !== null) writeFileSync(folder.started, started);
+  if (exit !== undefined) writeFileSync(folder.exit, exit);
+  utimesSync(folder.exit, EXIT_AT_MS / 1000, EXIT_AT_MS / 1000);
+  function look({ wholeTree = false, ...known }: Partial<Handle> & { wholeTree?: boolean } = {}) {
+    const handle = { runId, process: GONE, launchedIn: HERE, ...known };
+    return lookAt([{ handle, wholeTree }], stateDir)[0]!;
+  }
+  return { runId, folder, stateDir, look };
+}
+
+async function startProcess(runId: string, { detached = false } = {}): Promise<ProcessIdentity> {
+  const child = spawn("sleep", ["60"], {
+    stdio: "ignore",
+    detached,
+    env: { PATH: process.env["PATH"], HUB_RUN_ID: runId },
+  });
+  onTestFinished(() => void child.kill("SIGKILL"));
+  return until(() => identify(child.pid!));
+}
+
+const ENDED = { state: "ended", exitCode: undefined, at: undefined, rebooted: false, commandStarted: true };
+
+test("a run is running while its very wrapper is alive and no exit code is written", async () => {
+  const run = runWith();
+  const wrapper = await startProcess("run_of_nobody1");
+  expect(run.look({ process: wrapper })).toEqual({ state: "running" });
+  for (const changed of [
+    { startTime: "1" },
+    { startTime: undefined },
+    { bootId: "another boot" },
+    { bootId: undefined },
+  ]) {
+    const { state } = run.look({ process: { ...wrapper, ...changed } });
+    expect(state, JSON.stringify(changed)).toBe("ended");
+  }
+});
+
+test("an exit code ends the run although its wrapper is alive, at the time at which it was written", async () => {
+  const run = runWith({ exit: "  7\n    " });
+  const wrapper = await startProcess("run_of_nobody2");
+  expect(run.look({ process: wrapper })).toEqual({ ...ENDED, exitCode: 7, at: EXIT_AT_MS });
+});
+
+test("an exit code of a run that was signalled ends it only once its whole tree is gone", async () => {
+  const run = runWith({ exit: "143\n" });
+  const member = await startProcess(run.runId);
+  expect(run.look({ wholeTree: true })).toEqual({ state: "lingering" });
+  expect(run.look({ wholeTree: false })).toMatchObject({ state: "ended", exitCode: 143 });
+  process.kill(member.pid, "SIGKILL");
+  await until(() => (run.look({ wholeTree: true }).state === "ended" ? true : undefined));
+});
+
+test("a run without wrapper and exit code is orphaned while anything of it is alive, and then ended", async () => {
+  const run = runWith();
+  const member = await startProcess(run.runId);
+  expect(run.look()).toEqual({ state: "orphaned" });
+  process.kill(member.pid, "SIGKILL");
+  await until(() => (run.look().state === "ended" ? true : undefined));
+  expect(run.look()).toEqual(ENDED);
+});
+
+test("the members of the group of a wrapper that is a zombie belong to its run, whatever their environment", async () => {
+  const run = runWith();
+  // The shell becomes a zombie only while nobody waits for it: its parent is a program that never does.
+  const parent = spawn(
+    "/bin/sh",
+    ["-c", `setsid env -i /bin/sh -c 'env -i /bin/sleep 60 & echo $$; kill -KILL $$' & exec sleep 60`],
+    { stdio: ["ignore", "pipe", "ignore"] },
+  );
+  onTestFinished(() => void parent.kill("SIGKILL"));
+  const [output] = (await once(parent.stdout, "data")) as [Buffer];
+  const pid = Number(String(output));
+  onTestFinished(() => void process.kill(-pid, "SIGKILL"));
+  const zombie = await until(() => {
+    const stat = readStat(pid);
+    return stat?.state === "Z" ? stat : undefined;
+  });
+  const wrapper = { pid, startTime: zombie.startTime, bootId: HERE };
+  expect(run.look({ process: wrapper })).toEqual({ state: "orphaned" });
+  expect(run.look({ process: { ...wrapper, startTime: "1" } }), "of another process").toEqual(ENDED);
+});
+
+test("a run that ended in another boot of the host reports that the host was restarted", () => {
+  const { look } = runWith();
+  expect(look({ process: { ...GONE, bootId: "another boot" } })).toEqual({ ...ENDED, rebooted: true });
+  expect(look({ process: { ...GONE, bootId: undefined } })).toEqual(ENDED);
+  const launchedElsewhere = look({ process: undefined, launchedIn: "another boot" });
+  expect(launchedElsewhere, "its process was never recorded").toEqual({ ...ENDED, rebooted: true });
+});
+
+test("only an untouched folder of this boot proves that the command never started", () => {
+  const untouched = { ...ENDED, commandStarted: false };
+  expect(runWith({ started: null }).look()).toEqual(untouched);
+  expect(runWith({ started: "" }).look()).toEqual(untouched);
+  expect(runWith({ started: "" }).look({ process: undefined }), "no process recorded").toEqual(untouched);
+  expect(runWith({ started: "1\n" }).look()).toEqual(ENDED);
+  const elsewhere = { ...GONE, bootId: "another boot" };
+  expect(runWith({ started: "" }).look({ process: elsewhere })).toEqual({ ...ENDED, rebooted: true });
+  const gone = runWith({ started: "" });
+  rmSync(gone.folder.path, { recursive: true });
+  expect(gone.look(), "the folder was removed").toEqual(ENDED);
+});
+
+test("a run that cannot be looked at for lack of descriptors is unavailable, and not ended", () => {
+  const { stateDir, runId } = runWith({ exit: "0\n" });
+  const looked = spawnSync(
+    "/bin/sh",
+    ["-c", 'ulimit -n 64; exec "$@"', "sh", process.execPath, LOOK, stateDir, runId],
+    {
+      encoding: "utf8",
+    },
+  );
+  expect(looked.stderr).toBe("");
+  expect(JSON.parse(looked.stdout)).toMatchObject({ state: "unavailable", cause: { code: "EMFILE" } });
+});
+
+test("an error of ours is thrown, and not taken for a host that lacks something", () => {
+  expect(() => lookAt([{ handle: undefined as never, wholeTree: false }], tempDir())).toThrow(TypeError);
+});

@@ -1,0 +1,98 @@
+import { spawn } from "node:child_process";
+import { mkdirSync, writeFileSync } from "node:fs";
+
+import { expect, onTestFinished, test } from "vitest";
+
+import { currentBootId, identify } from "../../../host-agent/executor/process-identity.ts";
+import { recoverRun } from "../../../host-agent/executor/recover.ts";
+import { readStarted, type RunFolder, runFolder } from "../../../host-agent/executor/run-folder.ts";
+import { tempDir } from "../../support/temp-dir.ts";
+import { until } from "../../support/hub.ts";
+
+const RUN_ID = "run_00000000cafe";
+const HERE = currentBootId();
+/** A pid that no process has: the largest that Linux gives is 4,194,304. */
+const NO_PID = 4_194_305;
+
+/** The folder of a run; `started` is what its wrapper has written, undefined for no claim. */
+function folderWith(started: string | undefined): RunFolder {
+  const folder = runFolder(tempDir(), RUN_ID);
+  mkdirSync(folder.path, { recursive: true });
+  if (started !== undefined) writeFileSync(folder.started, started);
+  return folder;
+}
+
+/** A process of the run, as far as its environment says. */
+async function startMember(runId = RUN_ID) {
+  const child = spawn("sleep", ["60"], {
+    stdio: "ignore",
+    env: { PATH: process.env["PATH"], HUB_RUN_ID: runId },
+  });
+  onTestFinished(() => void child.kill("SIGKILL"));
+  return until(() => identify(child.pid!));
+}
+
+test("a run that nobody has claimed is claimed for good: it never starts, also when another agent asks again", async () => {
+  const folder = folderWith(undefined);
+  expect(await recoverRun(RUN_ID, HERE, folder)).toBe("never_started");
+  expect(readStarted(folder)).toBe("agent");
+  expect(await recoverRun(RUN_ID, HERE, folder)).toBe("never_started");
+});
+
+test("a wrapper that has claimed its run and not yet written its pid is waited for, and adopted", async () => {
+  const folder = folderWith("");
+  // Found by its pid only: a process in the middle of execve(2) shows no environment.
+  const wrapper = await startMember("run_of_nobody0");
+  setTimeout(() => writeFileSync(folder.started, `${wrapper.pid}\n`), 150);
+  expect(await recoverRun(RUN_ID, HERE, folder)).toMatchObject({ process: { pid: wrapper.pid } });
+});
+
+test("a wrapper that is alive is adopted with its start time and boot", async () => {
+  const wrapper = await startMember();
+  const folder = folderWith(`${wrapper.pid}\n`);
+  expect(await recoverRun(RUN_ID, HERE, folder)).toEqual({
+    runId: RUN_ID,
+    launchedIn: HERE,
+    process: wrapper,
+  });
+});
+
+test("a process that has the pid of a wrapper by now is never taken for the run", async () => {
+  const other = await startMember("run_00000000beef");
+  for (const pid of [other.pid, NO_PID]) {
+    expect(await recoverRun(RUN_ID, HERE, folderWith(`${pid}\n`)), String(pid)).toEqual({
+      runId: RUN_ID,
+      launchedIn: HERE,
+      process: { pid, startTime: undefined, bootId: undefined },
+    });
+  }
+});
+
+test("a run whose wrapper wrote no pid is adopted by a process that has its id", async () => {
+  const member = await startMember();
+  for (const torn of ["", "12"]) {
+    expect(await recoverRun(RUN_ID, HERE, folderWith(torn)), torn).toMatchObject({ process: member });
+  }
+});
+
+test("a claim without a pid and without a process proves that nothing started, but torn bytes do not", async () => {
+  expect(await recoverRun(RUN_ID, HERE, folderWith(""))).toBe("never_started");
+  expect(await recoverRun(RUN_ID, HERE, folderWith("torn"))).toEqual({
+    runId: RUN_ID,
+    launchedIn: HERE,
+    process: undefined,
+  });
+});
+
+test("a run of another boot is never claimed, whatever its folder says: it may have run", async () => {
+  const member = await startMember();
+  for (const started of [undefined, "", `${member.pid}\n`]) {
+    const folder = folderWith(started);
+    expect(await recoverRun(RUN_ID, "another boot", folder), started).toEqual({
+      runId: RUN_ID,
+      launchedIn: "another boot",
+      process: undefined,
+    });
+    expect(readStarted(folder)).not.toBe("agent");
+  }
+});

@@ -1,0 +1,285 @@
+import { mkdirSync, realpathSync, writeFileSync } from "node:fs";
+import { join } from "node:path";
+
+import { describe, expect, onTestFinished, test } from "vitest";
+
+import { openScripts } from "../../../host-agent/catalogue/scripts.ts";
+import { StartUnknown } from "../../../host-agent/executor/executor.ts";
+import type { LaunchOrder } from "../../../host-agent/protocol/launch.ts";
+import { ApiProblem } from "../../../host-agent/protocol/problem.ts";
+import { createLaunches } from "../../../host-agent/runs/launch.ts";
+import { createReconcile } from "../../../host-agent/runs/reconcile.ts";
+import { openRunStore } from "../../../host-agent/store/run-store.ts";
+import { newRun } from "../../support/runs.ts";
+import { tempDir } from "../../support/temp-dir.ts";
+import { endedWith, scriptedExecutor } from "./scripted-executor.ts";
+
+const NOW = 1_800_000_000_000;
+const BOOTED_AT = NOW - 500_000;
+const HOUR_MS = 3_600_000;
+const SELF = { pid: 10, startTime: "10", bootId: "b" };
+const PROCESS = { pid: 7, startTime: "7", bootId: "b" };
+
+/** Launches over a real store and real scripts; the executor starts what the test says. */
+function world({ maxRunning = 8 }: { maxRunning?: number } = {}) {
+  const dir = realpathSync(tempDir());
+  const root = join(dir, "root");
+  mkdirSync(root);
+  const path = join(root, "job.sh");
+  writeFileSync(path, "#!/bin/sh\n", { mode: 0o755 });
+  const store = openRunStore(":memory:");
+  onTestFinished(() => store.close());
+  const calls: string[] = [];
+  const state = {
+    now: NOW,
+    isForeignAlive: false,
+    async onStart(): Promise<void> {},
+  };
+  const executor = scriptedExecutor(dir, {
+    async start({ runId }) {
+      calls.push(`start ${runId}`);
+      await state.onStart();
+      return { process: PROCESS, logFile: "1:2" };
+    },
+    kill: async ({ runId, process }) => void calls.push(`kill ${runId} ${process?.pid}`),
+  });
+  // Both clocks of the host move together.
+  const clock = () => ({ at: state.now, uptime: state.now - BOOTED_AT });
+  const common = { store, executor, self: SELF, clock, now: () => state.now };
+  const { reconcile, reconcileAll } = createReconcile({
+    ...common,
+    signalLock: { hold: (work) => work(), close() {} },
+    isAgentAlive: () => state.isForeignAlive,
+    isLaunching: (runId): boolean => launches.isUnderWay(runId),
+    markers: async () => () => [],
+  });
+  const launches = createLaunches(
+    {
+      ...common,
+      recipes: undefined as never,
+      scripts: openScripts([root]),
+      logDir: join(dir, "logs"),
+      checkCallbackUrl() {},
+      maxRunning,
+    },
+    { reconcile, reconcileAlive: async () => void (await reconcileAll(store.alive())) },
+  );
+  const order = (changes: Partial<LaunchOrder> = {}) =>
+    ({
+      source: "script",
+      spec: { path, args: "" },
+      key_name: "acme",
+      launch_token: "t",
+      fingerprint: "f",
+      ...changes,
+    }) as LaunchOrder;
+  return {
+    path,
+    store,
+    executor,
+    launches,
+    state,
+    calls,
+    launch: (changes?: Partial<LaunchOrder>) => launches.launch(order(changes)),
+    starts: () => calls.filter((call) => call.startsWith("start")).length,
+  };
+}
+
+describe("a launch", () => {
+  test("is recorded with all that it was ordered with, and then runs", async () => {
+    const { launch, store, path } = world();
+    const { run, replayed } = await launch({ label: "l" });
+    expect(replayed).toBe(false);
+    expect(run.run_id).toMatch(/^run_[0-9a-f]{12}$/);
+    expect(store.get(run.run_id)).toMatchObject({
+      status: "running",
+      statusReason: "The process is alive.",
+      process: PROCESS,
+      logFile: "1:2",
+      keyName: "acme",
+      label: "l",
+      startedAt: NOW,
+      startedUptime: 500_000,
+      fingerprint: "f",
+      launchToken: "t",
+      launcher: SELF,
+      spec: { path, args: "" },
+      specSha256: expect.stringMatching(/^[0-9a-f]{64}$/),
+    });
+  });
+
+  test("with the token of a run is its replay for an hour, and a new run after it", async () => {
+    const { launch, state, starts } = world();
+    const first = await launch();
+    state.now += HOUR_MS;
+    expect(await launch()).toEqual({ run: first.run, replayed: true });
+    expect(starts()).toBe(1);
+    state.now += 1;
+    const second = await launch();
+    expect(second.replayed).toBe(false);
+    expect(second.run.run_id).not.toBe(first.run.run_id);
+  });
+
+  test("with the token of another request is refused, and names the run", async () => {
+    const { launch, starts } = world();
+    const { run } = await launch();
+    await expect(launch({ fingerprint: "other" })).rejects.toMatchObject({
+      code: "idempotency_key_reused",
+      message: `The Idempotency-Key was used within the last hour for another request, which started ${run.run_id}; use a new key`,
+    });
+    expect(starts()).toBe(1);
+  });
+
+  test("is the replay of one that is being started here, and waits for it", async () => {
+    const { launch, launches, state, starts } = world();
+    const start = Promise.withResolvers<void>();
+    const begun = Promise.withResolvers<void>();
+    state.onStart = async () => {
+      begun.resolve();
+      await start.promise;
+    };
+    const first = launch();
+    await begun.promise;
+    const second = launch();
+    start.resolve();
+    const [{ run }, answer] = await Promise.all([first, second]);
+    expect(answer).toEqual({ run, replayed: true });
+    expect(launches.isUnderWay(run.run_id)).toBe(false);
+    expect(starts()).toBe(1);
+  });
+
+  test("is the replay of one that another agent is starting, and waits for that agent", async () => {
+    const { launch, store, state, starts } = world();
+    state.isForeignAlive = true;
+    const { run: other } = store.insertOrFind(
+      newRun({ launcher: { ...SELF, pid: 11 }, launchToken: "foreign", startedAt: NOW }),
+      () => true,
+      () => {},
+    );
+    setTimeout(() => {
+      store.markRunning(other.runId, { process: PROCESS, logFile: undefined, reason: "r" });
+    }, 120);
+    const answer = await launch({ launch_token: "foreign" });
+    expect(answer).toMatchObject({ replayed: true, run: { run_id: other.runId, status: "running" } });
+    expect(starts()).toBe(0);
+  });
+
+  test("that failed frees its token: the next one with it starts another run", async () => {
+    const { launch, state, store } = world();
+    state.onStart = async () => {
+      throw new ApiProblem("launch_failed", "no such program");
+    };
+    await expect(launch()).rejects.toMatchObject({ code: "launch_failed" });
+    const [failed] = store.list({ source: "script", limit: 1 });
+    expect(failed).toMatchObject({
+      status: "failed",
+      statusReason: "no such program.",
+      endedAt: NOW,
+      launchToken: undefined,
+    });
+    state.onStart = async () => {};
+    expect(await launch()).toMatchObject({ replayed: false });
+  });
+
+  test("concurrent with its own failure starts another run instead of a replay of the failed one", async () => {
+    const { launch, state, starts } = world();
+    const begun = Promise.withResolvers<void>();
+    state.onStart = async () => {
+      state.onStart = async () => {};
+      begun.resolve();
+      await new Promise(setImmediate);
+      throw new StartUnknown("the spawner was killed");
+    };
+    const first = launch();
+    await begun.promise;
+    const retry = launch().catch((error: ApiProblem) => error.code);
+    await expect(first).rejects.toMatchObject({ code: "host_unavailable" });
+    expect(await retry).toBe("host_unavailable");
+    expect(await launch()).toMatchObject({ replayed: false });
+    expect(starts()).toBe(2);
+  });
+
+  test("whose start nobody knows about goes on if its process is found", async () => {
+    const { launch, state, executor, store } = world();
+    state.onStart = async () => {
+      throw new StartUnknown("the spawner was killed");
+    };
+    executor.onRecover = async (runId) => ({ runId, launchedIn: "b", process: PROCESS });
+    const { run, replayed } = await launch();
+    expect({ status: run.status, replayed }).toEqual({ status: "running", replayed: false });
+    expect(store.get(run.run_id)).toMatchObject({ process: PROCESS, launchToken: "t" });
+  });
+
+  test("whose start nobody knows about, and of which nothing started, answers so and frees its token", async () => {
+    const { launch, state, launches, store } = world();
+    state.onStart = async () => {
+      throw new StartUnknown("the spawner was killed");
+    };
+    await expect(launch()).rejects.toMatchObject({
+      code: "host_unavailable",
+      message: "The host could not start it now; nothing was started",
+      extras: { retryAfterSeconds: 1, cause: expect.any(StartUnknown) },
+    });
+    const [failed] = store.list({ source: "script", limit: 1 });
+    expect(failed).toMatchObject({ status: "failed", launchToken: undefined });
+    expect(launches.isUnderWay(failed!.runId)).toBe(false);
+  });
+
+  test("that fails by an error of ours is neither failed nor retried: it is looked at as after a crash", async () => {
+    const { launch, state, store, launches } = world();
+    state.onStart = async () => {
+      throw new TypeError("a fault of ours");
+    };
+    await expect(launch()).rejects.toThrow("a fault of ours");
+    const [run] = store.list({ source: "script", limit: 1 });
+    expect(run).toMatchObject({ status: "launching", launchToken: "t" });
+    expect(launches.isUnderWay(run!.runId)).toBe(false);
+  });
+
+  test("of a script that was changed during the start is stopped, and answers so", async () => {
+    const { launch, state, path, calls, store } = world();
+    state.onStart = async () => writeFileSync(path, "#!/bin/sh\nchanged\n");
+    const message = "The script was changed while it was being started; it was stopped";
+    await expect(launch()).rejects.toMatchObject({ code: "launch_failed", message });
+    const [run] = store.list({ source: "script", limit: 1 });
+    expect(calls).toEqual([`start ${run!.runId}`, `kill ${run!.runId} 7`]);
+    expect(run).toMatchObject({ status: "failed", statusReason: `${message}.`, launchToken: undefined });
+  });
+
+  test("at the limit looks which runs have ended, and is refused only if none has", async () => {
+    const { launch, executor, starts } = world({ maxRunning: 1 });
+    const { run } = await launch();
+    await expect(launch({ launch_token: "u" })).rejects.toMatchObject({
+      code: "too_many_runs",
+      message: "The host is at its limit of 1 concurrent runs; try again later",
+      extras: { retryAfterSeconds: 10 },
+    });
+    executor.seen.set(run.run_id, endedWith(0));
+    expect(await launch({ launch_token: "u" })).toMatchObject({ replayed: false });
+    expect(starts()).toBe(2);
+  });
+
+  test("below the limit looks at no run", async () => {
+    const { launch, executor } = world();
+    await launch();
+    await launch({ launch_token: "u" });
+    expect(executor.looks).toEqual([]);
+  });
+
+  test("that a kill waits for is over when its start is, whatever came of it", async () => {
+    const { launch, launches, state, store } = world();
+    const over: unknown[] = [];
+    state.onStart = async () => {
+      // It is under way as soon as the turn that recorded it is over.
+      await new Promise(setImmediate);
+      const [run] = store.list({ source: "script", limit: 1 });
+      expect(launches.isUnderWay(run!.runId)).toBe(true);
+      over.push(launches.over(run!.runId));
+      throw new ApiProblem("launch_failed", "x");
+    };
+    await expect(launch()).rejects.toThrow("x");
+    await expect(over[0]).resolves.toBeUndefined();
+    const [run] = store.list({ source: "script", limit: 1 });
+    expect(launches.over(run!.runId)).toBeUndefined();
+  });
+});

@@ -1,0 +1,100 @@
+import { expect, onTestFinished, test } from "vitest";
+
+import type { ListQuery } from "../../../host-agent/store/run-queries.ts";
+import { openRunStore } from "../../../host-agent/store/run-store.ts";
+import type { NewRun, RunChanges } from "../../../host-agent/store/run.ts";
+import { newRun } from "../../support/runs.ts";
+
+function emptyStore() {
+  const store = openRunStore(":memory:");
+  onTestFinished(() => store.close());
+  function launch(given: Partial<NewRun> = {}, changes?: RunChanges) {
+    const { run } = store.insertOrFind(
+      newRun(given),
+      () => true,
+      () => {},
+    );
+    return changes === undefined ? run : store.change(run, changes)!;
+  }
+  return { store, launch };
+}
+
+const ENDED: RunChanges = { status: "completed", endedAt: 5 };
+
+test("each filter of a list, and each two of them, find exactly their runs, newest first, page by page", () => {
+  const { store, launch } = emptyStore();
+  const runs = (["script", "pipeline"] as const).flatMap((source) =>
+    [undefined, "a", "b"].flatMap((label) =>
+      [undefined, { status: "running" } as const, ENDED, { status: "failed", endedAt: 5 } as const].flatMap(
+        (changes) => [0, 1].map(() => launch({ source, label }, changes)),
+      ),
+    ),
+  );
+  const statuses = [undefined, "running", "completed", "failed", "killed"] as const;
+  for (const source of ["script", "pipeline"] as const) {
+    for (const label of [undefined, "a", "none"]) {
+      for (const status of statuses) {
+        const query: ListQuery = { source, label, status, limit: 100 };
+        const expected = runs
+          .filter(
+            (run) =>
+              run.source === source &&
+              (label === undefined || run.label === label) &&
+              (status === undefined ||
+                run.status === status ||
+                (status === "running" && run.status === "launching")),
+          )
+          .toReversed();
+        expect(store.list(query), JSON.stringify(query)).toEqual(expected);
+        const page = store.list({ ...query, limit: 2 });
+        expect(page).toEqual(expected.slice(0, 2));
+        expect(store.list({ ...query, before: page.at(-1)?.seq, limit: 2 })).toEqual(expected.slice(2, 4));
+      }
+    }
+  }
+});
+
+test("a token finds the run that holds it, and an id its run", () => {
+  const { store, launch } = emptyStore();
+  const run = launch({ launchToken: "t", startedUptime: 7 });
+  expect(store.findByToken("t")).toEqual(run);
+  expect(store.findByToken("other")).toBeUndefined();
+  expect(store.get(run.runId)).toEqual(run);
+  expect(store.get("run_ffffffffffff")).toBeUndefined();
+});
+
+test("the newest run is the one that was launched last, whatever its clock said", () => {
+  const { store, launch } = emptyStore();
+  expect(store.newest()).toBeUndefined();
+  launch({ startedAt: 9 });
+  const last = launch({ startedAt: 1 }, ENDED);
+  expect(store.newest()).toEqual(last);
+});
+
+test("the path of a log is taken while its run may be alive", () => {
+  const { store, launch } = emptyStore();
+  const run = launch({ logPath: "/x.log" });
+  expect(store.isLogTaken("/x.log")).toBe(true);
+  expect(store.isLogTaken("/y.log")).toBe(false);
+  store.change(run, ENDED);
+  expect(store.isLogTaken("/x.log")).toBe(false);
+});
+
+test("runs that may be alive are listed oldest first, and counted", () => {
+  const { store, launch } = emptyStore();
+  const [first, , last] = [launch(), launch({}, ENDED), launch()];
+  expect(store.alive()).toEqual([first, last]);
+  expect(store.countAlive()).toBe(2);
+});
+
+test("runs that have ended are found by when they ended, the longest ended first, as many as are asked for", () => {
+  const { store, launch } = emptyStore();
+  const at = (endedAt: number, logLimit?: number) => launch({ logLimit }, { status: "completed", endedAt });
+  const [late, early, limited] = [at(30), at(10), at(20, 5)];
+  launch({ logLimit: 5 });
+  expect(store.endedBefore(31, 10)).toEqual([early, limited, late]);
+  expect(store.endedBefore(30, 10)).toEqual([early, limited]);
+  expect(store.endedBefore(31, 1)).toEqual([early]);
+  expect(store.limitedEndedSince(20)).toEqual([limited]);
+  expect(store.limitedEndedSince(21)).toEqual([]);
+});
