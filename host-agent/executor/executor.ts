@@ -77,7 +77,7 @@ export interface Ended {
   state: "ended";
   /** Undefined when nothing kept it. */
   exitCode: number | undefined;
-  /** When the exit code was written, in epoch milliseconds; undefined without one. */
+  /** When the exit code was written, as its file says, in epoch milliseconds: the run can set it. Undefined without one. */
   at: number | undefined;
   /** The host was restarted while the run was alive. */
   rebooted: boolean;

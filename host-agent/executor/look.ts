@@ -2,7 +2,7 @@ import { isUnableToLook } from "../system/exhaustion.ts";
 import type { Ended, Handle, Look, Observation } from "./executor.ts";
 import { currentBootId, isAlive } from "./process-identity.ts";
 import { listProcesses, type ProcessList } from "./process-tree.ts";
-import { exitTime, isUntouched, readExitCode, runFolder } from "./run-folder.ts";
+import { isUntouched, readExit, runFolder } from "./run-folder.ts";
 import { leaderOf } from "./signal-tree.ts";
 
 /**
@@ -31,19 +31,19 @@ interface WithoutWrapper {
 
 function lookAtWrapper({ handle, wholeTree }: Look, stateDir: string): Observation | WithoutWrapper {
   const folder = runFolder(stateDir, handle.runId);
-  if (readExitCode(folder) === undefined && isWrapperAlive(handle)) return { state: "running" };
+  if (readExit(folder) === undefined && isWrapperAlive(handle)) return { state: "running" };
   // Read again, for the wrapper may have written it and ended in between.
-  const exitCode = readExitCode(folder);
+  const exit = readExit(folder);
   const isOfThisBoot = (handle.process?.bootId ?? handle.launchedIn) === currentBootId();
   const ended: Ended = {
     state: "ended",
-    exitCode,
-    at: exitCode === undefined ? undefined : exitTime(folder),
+    exitCode: exit?.code,
+    at: exit?.at,
     rebooted: !isOfThisBoot,
     // After a loss of power the folder proves nothing: what was written to it may not be on the disk.
-    commandStarted: exitCode !== undefined || !isOfThisBoot || !isUntouched(folder),
+    commandStarted: exit !== undefined || !isOfThisBoot || !isUntouched(folder),
   };
-  return exitCode === undefined || wholeTree ? { askTree: true, ended } : ended;
+  return exit === undefined || wholeTree ? { askTree: true, ended } : ended;
 }
 
 function lookAtTree({ ended }: WithoutWrapper, isLeft: boolean): Observation {

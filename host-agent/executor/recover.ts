@@ -2,8 +2,9 @@ import { sleep } from "../system/sleep.ts";
 
 import type { Handle } from "./executor.ts";
 import { currentBootId, identify } from "./process-identity.ts";
+import { belongsTo } from "./process-owner.ts";
 import { hasEnvironmentEntry, processesOf, RUN_ID_VARIABLE } from "./process-tree.ts";
-import { claimRun, isClaimEmpty, readStarted, type RunFolder } from "./run-folder.ts";
+import { claimRun, folderOwner, isClaimEmpty, readStarted, type RunFolder } from "./run-folder.ts";
 
 /** How often, and how far apart, to look for the pid of a wrapper that has just claimed its run. */
 const STARTED_LOOKS = 20;
@@ -30,12 +31,16 @@ export async function recoverRun(
   const found = typeof pid === "number" ? pid : processesOf(runId)[0]?.pid;
   // Read after the processes: a wrapper that is gone writes no more.
   if (found === undefined && isClaimEmpty(folder)) return "never_started";
-  return { runId, launchedIn, process: found === undefined ? undefined : processOf(runId, found) };
+  return { runId, launchedIn, process: found === undefined ? undefined : processOf(runId, found, folder) };
 }
 
-/** Without a start time and boot when the pid belongs to another process by now: then it is never taken for alive. */
-function processOf(runId: string, pid: number) {
-  const isItsOwn = hasEnvironmentEntry(pid, `${RUN_ID_VARIABLE}=${runId}`);
+/**
+ * Without a start time and boot unless the process with this pid carries the run's id and has the run's user: then it is
+ * never taken for alive, and never signalled. The run can write any pid.
+ */
+function processOf(runId: string, pid: number, folder: RunFolder) {
+  const isItsOwn =
+    hasEnvironmentEntry(pid, `${RUN_ID_VARIABLE}=${runId}`) && belongsTo(pid, folderOwner(folder).uid);
   const identity = isItsOwn ? identify(pid) : undefined;
   return { pid, startTime: identity?.startTime, bootId: identity?.bootId };
 }

@@ -89,8 +89,12 @@ function forkSpawner(answerWithinMs: number) {
       return new Promise((resolve, reject) => {
         const id = ++lastId;
         const timer = setTimeout(() => {
-          lose("does not answer");
-          child.kill("SIGKILL");
+          // If this process was held up, the answer has arrived and is only to be read: that comes before an immediate.
+          setImmediate(() => {
+            if (!waiting.has(id)) return;
+            lose("does not answer");
+            child.kill("SIGKILL");
+          });
         }, answerWithinMs);
         waiting.set(id, { resolve, reject, timer });
         const request: StartRequest = { id, args };

@@ -51,7 +51,8 @@ function endOf(
           markers,
           stop,
         });
-  return { ...outcome, endedAt: Math.max(at ?? now, run.startedAt) };
+  // The time of its file is what the run says. A clock that was set back makes no run end before it started.
+  return { ...outcome, endedAt: Math.max(Math.min(at ?? now, now), run.startedAt) };
 }
 
 /** The stop that counts for the run's end: one whose signal was sent, or has had its effect. */
