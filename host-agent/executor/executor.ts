@@ -119,13 +119,16 @@ export interface Executor {
    * has claimed it. `launchedIn` is the boot of the launch.
    */
   recover(runId: string, launchedIn: string): Promise<"never_started" | Handle>;
-  /** Looks at runs: their processes are listed at most once, however many runs they are. */
-  look(looks: readonly Look[]): Observation[];
+  /** Looks at runs: the processes of the host are listed once or twice, however many runs they are, and never block other work for long. */
+  look(looks: readonly Look[]): Promise<Observation[]>;
   /** Resolves once a signal would reach the command, and not only the wrapper that is about to start it; at the latest after a second. */
   ready(handle: Handle): Promise<void>;
-  /** Sends a signal to every process of the run, once to each; `refused` when at least one may not be signalled. */
-  signal(handle: Handle, signal: Signal): "sent" | "refused" | "gone";
-  /** Sends SIGKILL to what is left of the run, repeatedly for a moment. */
+  /**
+   * Sends a signal to every process of the run, once to each, with the rights of the run's user; `refused` when at least
+   * one may not be signalled. Throws `host_unavailable` when that cannot be done now.
+   */
+  signal(handle: Handle, signal: Signal): Promise<"sent" | "refused" | "gone">;
+  /** Sends SIGKILL to what is left of the run, repeatedly for a moment. Throws as `signal` does. */
   kill(handle: Handle): Promise<void>;
   /** Notices that the run has ended, or that one of `paths` has changed; half a second later at the latest. Call it before looking. */
   watch(

@@ -1,12 +1,16 @@
+import { ApiProblem } from "../protocol/problem.ts";
 import { watchForChange } from "../logs/log-wait.ts";
 import { launchProblem, previewArgv } from "./command.ts";
 import { buildEnvironment } from "./environment.ts";
 import type { Executor } from "./executor.ts";
 import { lookAt } from "./look.ts";
+import { type ProcessPasses, processPasses } from "./process-passes.ts";
 import { recoverRun } from "./recover.ts";
 import type { RunUser } from "./run-as.ts";
 import { removeRunFolder, runFolder } from "./run-folder.ts";
-import { commandStarted, killTree, signalRun } from "./signal-tree.ts";
+import { otherOwner } from "./run-owner.ts";
+import { sendSignal } from "./send-signal.ts";
+import { treeSignals } from "./signal-tree.ts";
 import { openSpawner, type Spawner } from "./spawner.ts";
 
 export interface LocalOptions {
@@ -16,11 +20,33 @@ export interface LocalOptions {
   /** Runs are started as this user; undefined for the agent's own. */
   runUser: RunUser | undefined;
   spawner?: Spawner;
+  passes?: ProcessPasses;
 }
 
 /** Runs commands on this host, each under a wrapper that outlives the agent, found again by its folder and /proc. */
-export function localExecutor({ stateDir, env, runUser, spawner = openSpawner() }: LocalOptions): Executor {
+export function localExecutor({
+  stateDir,
+  env,
+  runUser,
+  spawner = openSpawner(),
+  passes = processPasses(),
+}: LocalOptions): Executor {
   const folderOf = (runId: string) => runFolder(stateDir, runId);
+  const ownerOf = (runId: string) => otherOwner(folderOf(runId), runUser);
+  const signals = treeSignals({
+    passes,
+    ownerOf,
+    send: async (owner, targets, signal) =>
+      owner === undefined
+        ? sendSignal(targets, signal)
+        : spawner.sendSignalAs(owner, targets, signal).catch((cause: unknown) => {
+            throw new ApiProblem(
+              "host_unavailable",
+              `${signal} could not be sent to all processes of the run now; send it again`,
+              { retryAfterSeconds: 1, cause },
+            );
+          }),
+  });
   return {
     start: async ({ runId, command, logPath }) =>
       spawner.startRun(command, {
@@ -41,11 +67,9 @@ export function localExecutor({ stateDir, env, runUser, spawner = openSpawner() 
       }
     },
 
-    recover: async (runId, launchedIn) => recoverRun(runId, launchedIn, folderOf(runId)),
-    look: (looks) => lookAt(looks, stateDir),
-    ready: commandStarted,
-    signal: signalRun,
-    kill: killTree,
+    recover: async (runId, launchedIn) => recoverRun(runId, launchedIn, { folder: folderOf(runId), passes }),
+    look: (looks) => lookAt(looks, { stateDir, passes, ownerOf }),
+    ...signals,
     // Its folder, and not its log: only an exit code says that there is something to see.
     watch: (runId, paths, signal) => watchForChange([...paths, folderOf(runId).path], signal),
     forget: (runId) => removeRunFolder(folderOf(runId)),

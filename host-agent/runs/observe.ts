@@ -20,7 +20,7 @@ export function createObserver({ store, executor, signalLock, now }: ObserveDeps
     return store.get(known.runId) ?? known;
   }
 
-  function look(runs: readonly Run[]): Observation[] {
+  async function look(runs: readonly Run[]): Promise<Observation[]> {
     return executor.look(runs.map((run) => ({ handle: handleOf(run), wholeTree: run.stop?.sent ?? false })));
   }
 
@@ -35,7 +35,7 @@ export function createObserver({ store, executor, signalLock, now }: ObserveDeps
 
   function record(run: Run, observation: Observation, markersOf: MarkersOf): Run {
     const changes = changesOf(run, observation, markersOf);
-    return changes === undefined ? run : write(run, changes);
+    return changes === undefined ? currentOf(run) : write(run, changes);
   }
 
   return {
@@ -44,13 +44,13 @@ export function createObserver({ store, executor, signalLock, now }: ObserveDeps
     changesOf,
     write,
     /** Records what was seen of a run. Throws when it could not be looked at. */
-    apply(run: Run, observation: Observation, markersOf: MarkersOf): Run {
+    async apply(run: Run, observation: Observation, markersOf: MarkersOf): Promise<Run> {
       if (!isSignalDue(run)) return record(run, observation, markersOf);
       // An agent may be about to record that it has sent the signal: that decides what the run's end means.
-      return signalLock.hold(() => {
+      return signalLock.hold(async () => {
         const current = currentOf(run);
         if (current.endedAt !== undefined) return current;
-        const seen = isSignalDue(current) ? observation : look([current])[0]!;
+        const seen = isSignalDue(current) ? observation : (await look([current]))[0]!;
         return record(current, seen, markersOf);
       });
     },
