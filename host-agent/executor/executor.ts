@@ -70,13 +70,17 @@ export type Observation =
   /** Its exit code is known, and some of its processes are still alive. Only a look at the whole tree finds this. */
   | { state: "lingering" }
   | Ended
-  /** It could not be looked at, so nothing was learnt: it may be in any of the other states. */
-  | { state: "unavailable"; cause: unknown };
+  /** The host could not be looked at, so nothing was learnt: it may be in any of the other states. */
+  | { state: "unavailable"; cause: unknown }
+  /** It may have ended: its exit code cannot be read now. After five minutes it is `ended` without one. */
+  | { state: "unreadable"; errno: string };
 
 export interface Ended {
   state: "ended";
   /** Undefined when nothing kept it. */
   exitCode: number | undefined;
+  /** Why the exit code could not be read for five minutes, such as EIO; undefined when it could. */
+  unreadable: string | undefined;
   /** When the exit code was written, as its file says, in epoch milliseconds: the run can set it. Undefined without one. */
   at: number | undefined;
   /** The host was restarted while the run was alive. */
@@ -116,9 +120,9 @@ export interface Executor {
   preview(command: Command): Promise<CommandPreview>;
   /**
    * Decides about a launch that nobody completed: claims the run, so that it can never start, or finds the process that
-   * has claimed it. `launchedIn` is the boot of the launch.
+   * has claimed it; `unreadable` while its folder cannot be read, for five minutes at most. `launchedIn` is the boot of the launch.
    */
-  recover(runId: string, launchedIn: string): Promise<"never_started" | Handle>;
+  recover(runId: string, launchedIn: string): Promise<"never_started" | "unreadable" | Handle>;
   /** Looks at runs: the processes of the host are listed once or twice, however many runs they are, and never block other work for long. */
   look(looks: readonly Look[]): Promise<Observation[]>;
   /** Resolves once a signal would reach the command, and not only the wrapper that is about to start it; at the latest after a second. */

@@ -1,5 +1,7 @@
 import { ApiProblem } from "../protocol/problem.ts";
 import { watchForChange } from "../logs/log-wait.ts";
+import { unreadableCode } from "../system/exhaustion.ts";
+import { createPatience } from "../system/patience.ts";
 import { launchProblem, previewArgv } from "./command.ts";
 import { buildEnvironment } from "./environment.ts";
 import type { Executor } from "./executor.ts";
@@ -12,6 +14,9 @@ import { otherOwner } from "./run-owner.ts";
 import { sendSignal } from "./send-signal.ts";
 import { treeSignals } from "./signal-tree.ts";
 import { openSpawner, type Spawner } from "./spawner.ts";
+
+/** For so long a folder that cannot be read is read again, before anything is concluded from that. */
+const UNREADABLE_FOR_MS = 300_000;
 
 export interface LocalOptions {
   stateDir: string;
@@ -32,6 +37,7 @@ export function localExecutor({
   passes = processPasses(),
 }: LocalOptions): Executor {
   const folderOf = (runId: string) => runFolder(stateDir, runId);
+  const patience = createPatience(UNREADABLE_FOR_MS);
   const ownerOf = (runId: string) => otherOwner(folderOf(runId), runUser);
   const signals = treeSignals({
     passes,
@@ -67,8 +73,16 @@ export function localExecutor({
       }
     },
 
-    recover: async (runId, launchedIn) => recoverRun(runId, launchedIn, { folder: folderOf(runId), passes }),
-    look: (looks) => lookAt(looks, { stateDir, passes, ownerOf }),
+    async recover(runId, launchedIn) {
+      try {
+        return await recoverRun(runId, launchedIn, { folder: folderOf(runId), passes });
+      } catch (error) {
+        if (unreadableCode(error) === undefined) throw error;
+        // Once the patience is over it is taken for a run that may have been started.
+        return patience.isOver(runId) ? { runId, launchedIn, process: undefined } : "unreadable";
+      }
+    },
+    look: (looks) => lookAt(looks, { stateDir, passes, patience, ownerOf }),
     ...signals,
     // Its folder, and not its log: only an exit code says that there is something to see.
     watch: (runId, paths, signal) => watchForChange([...paths, folderOf(runId).path], signal),

@@ -1,8 +1,9 @@
-import { isUnableToLook } from "../system/exhaustion.ts";
+import { isUnableToLook, unreadableCode } from "../system/exhaustion.ts";
+import type { Patience } from "../system/patience.ts";
 import type { Ended, Handle, Look, Observation } from "./executor.ts";
 import { currentBootId, isAlive } from "./process-identity.ts";
 import type { ProcessPasses } from "./process-passes.ts";
-import { isUntouched, readExit, runFolder } from "./run-folder.ts";
+import { type Exit, isUntouched, readExit, type RunFolder, runFolder } from "./run-folder.ts";
 import type { Owner } from "./send-signal.ts";
 import { treeOf } from "./signal-tree.ts";
 
@@ -10,6 +11,8 @@ import { treeOf } from "./signal-tree.ts";
 export interface LookDeps {
   stateDir: string;
   passes: ProcessPasses;
+  /** For exit codes that cannot be read. */
+  patience: Patience;
   /** The user of a run; undefined for the agent's own. */
   ownerOf(runId: string): Owner | undefined;
 }
@@ -20,7 +23,7 @@ export interface LookDeps {
  * at: a list from before could lack what a wrapper has started since.
  */
 export async function lookAt(looks: readonly Look[], deps: LookDeps): Promise<Observation[]> {
-  const found = looks.map((look) => attempt(() => lookAtWrapper(look, deps.stateDir)));
+  const found = looks.map((look) => attempt(() => lookAtWrapper(look, deps)));
   const unsure = looks.flatMap(({ handle }, i) => ("askTree" in found[i]! ? [handle] : []));
   const left = await whoIsLeft(unsure, deps);
   return found.map((each, i) => {
@@ -66,21 +69,49 @@ interface WithoutWrapper {
   ended: Ended;
 }
 
-function lookAtWrapper({ handle, wholeTree }: Look, stateDir: string): Observation | WithoutWrapper {
+function lookAtWrapper(
+  { handle, wholeTree }: Look,
+  { stateDir, patience }: LookDeps,
+): Observation | WithoutWrapper {
   const folder = runFolder(stateDir, handle.runId);
-  if (readExit(folder) === undefined && isWrapperAlive(handle)) return { state: "running" };
+  if (exitOf(folder).exit === undefined && isWrapperAlive(handle)) return { state: "running" };
   // Read again, for the wrapper may have written it and ended in between.
-  const exit = readExit(folder);
+  const { exit, unreadable } = exitOf(folder);
+  if (unreadable === undefined) patience.clear(handle.runId);
+  else if (!patience.isOver(handle.runId)) return { state: "unreadable", errno: unreadable };
   const isOfThisBoot = (handle.process?.bootId ?? handle.launchedIn) === currentBootId();
+  // After a loss of power the folder proves nothing: what was written to it may not be on the disk.
+  const mayProveNoStart = exit === undefined && unreadable === undefined && isOfThisBoot;
   const ended: Ended = {
     state: "ended",
     exitCode: exit?.code,
+    unreadable,
     at: exit?.at,
     rebooted: !isOfThisBoot,
-    // After a loss of power the folder proves nothing: what was written to it may not be on the disk.
-    commandStarted: exit !== undefined || !isOfThisBoot || !isUntouched(folder),
+    commandStarted: !(mayProveNoStart && isKnownUntouched(folder)),
   };
   return exit === undefined || wholeTree ? { askTree: true, ended } : ended;
+}
+
+/** False as well while `started` cannot be read: that proves nothing. */
+function isKnownUntouched(folder: RunFolder): boolean {
+  try {
+    return isUntouched(folder);
+  } catch (error) {
+    if (unreadableCode(error) === undefined) throw error;
+    return false;
+  }
+}
+
+/** The exit code, or the errno that hides whether there is one. */
+function exitOf(folder: RunFolder): { exit: Exit | undefined; unreadable: string | undefined } {
+  try {
+    return { exit: readExit(folder), unreadable: undefined };
+  } catch (error) {
+    const unreadable = unreadableCode(error);
+    if (unreadable === undefined) throw error;
+    return { exit: undefined, unreadable };
+  }
 }
 
 function lookAtTree({ ended }: WithoutWrapper, isLeft: boolean): Observation {

@@ -12,7 +12,7 @@ import { mkdir, open } from "node:fs/promises";
 import { join } from "node:path";
 
 import { openFile } from "../system/open-file.ts";
-import { isUnableToLook } from "../system/exhaustion.ts";
+import { isUnableToLook, unreadableCode } from "../system/exhaustion.ts";
 import { removeIfOurs } from "../system/remove.ts";
 import { toDateRange } from "../system/file-time.ts";
 
@@ -108,7 +108,10 @@ export interface Exit {
   at: number;
 }
 
-/** The exit code, if a whole one is written: an empty or partial file is none. Code and time are of one file. */
+/**
+ * The exit code, if a whole one is written: an empty or partial file is none. Code and time are of one file. Throws when
+ * the file cannot be read now.
+ */
 export function readExit(folder: RunFolder): Exit | undefined {
   const content = readOrUndefined(folder.exit);
   const code = content && /^ *(\d{1,3})\n/.exec(content.text)?.[1];
@@ -130,7 +133,7 @@ function readOrUndefined(path: string): { text: string; mtimeMs: number } | unde
     const text = buffer.toString("latin1", 0, readSync(file.fd, buffer));
     return { text, mtimeMs: file.stats.mtimeMs };
   } catch (error) {
-    if (isUnableToLook(error)) throw error;
+    if (isUnableToLook(error) || unreadableCode(error) !== undefined) throw error;
     return undefined;
   }
 }

@@ -2,8 +2,12 @@ import type { Executor, Observation } from "../executor/executor.ts";
 import type { AdvisoryLock } from "../store/advisory-lock.ts";
 import type { Run, RunChanges } from "../store/run.ts";
 import type { RunStore } from "../store/run-store.ts";
+import { createPatience } from "../system/patience.ts";
 import { changesBy, type MarkersOf } from "./end-of-run.ts";
 import { handleOf } from "./handle.ts";
+
+/** For so long a log is read again before its run ends without it. */
+const UNREADABLE_FOR_MS = 300_000;
 
 export interface ObserveDeps {
   store: RunStore;
@@ -16,6 +20,9 @@ export type Observer = ReturnType<typeof createObserver>;
 
 /** Looks at runs outside any lock, and records what was seen by compare-and-set: what another agent has changed meanwhile remains. */
 export function createObserver({ store, executor, signalLock, now }: ObserveDeps) {
+  /** For logs that cannot be read. */
+  const patience = createPatience(UNREADABLE_FOR_MS);
+
   function currentOf(known: Run): Run {
     return store.get(known.runId) ?? known;
   }
@@ -25,7 +32,7 @@ export function createObserver({ store, executor, signalLock, now }: ObserveDeps
   }
 
   function changesOf(run: Run, observation: Observation, markersOf: MarkersOf): RunChanges | undefined {
-    return changesBy(run, observation, { markersOf, now: now() });
+    return changesBy(run, observation, { markersOf, now: now(), patience });
   }
 
   /** What another agent has written meanwhile remains: the next look uses it. */

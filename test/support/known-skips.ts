@@ -39,6 +39,7 @@ export const KNOWN_SKIPS: readonly KnownSkip[] = [
   onlyRoot("adapters/doctor/doctor-faults.test.ts"),
   onlyRoot("behaviour/security/job-reach.test.ts"),
   onlyRoot("behaviour/security/log-dir.test.ts"),
+  onlyRoot("behaviour/unreadable-exit.test.ts"),
   onlyRoot("behaviour/unreadable-script.test.ts"),
   onlyRoot(
     "host-agent/executor/process-passes.test.ts > a walk over the processes of the host > takes a process of another user for none of a run, although it carries its id",
