@@ -5,6 +5,7 @@ import { basename, dirname, join } from "node:path";
 import { setImmediate as nextTurn } from "node:timers/promises";
 
 import { isUnableToLook } from "../system/exhaustion.ts";
+import { toDateRange } from "../system/file-time.ts";
 import { type OpenFile, openFile } from "../system/open-file.ts";
 import { ApiProblem } from "../protocol/problem.ts";
 import type { ScriptContent, ScriptEntry, ScriptList } from "../protocol/script.ts";
@@ -167,5 +168,6 @@ async function describeScript(
   if (real === undefined || !inside(real) || !real.endsWith(".sh")) return undefined;
   const stats = await stat(real).catch(() => undefined);
   if (!stats?.isFile()) return undefined;
-  return { path, name: basename(path), size: stats.size, modified_at: Math.floor(stats.mtimeMs / 1000) };
+  const modifiedAt = Math.floor(toDateRange(stats.mtimeMs) / 1000);
+  return { path, name: basename(path), size: stats.size, modified_at: modifiedAt };
 }

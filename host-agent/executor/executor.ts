@@ -70,14 +70,18 @@ export type Observation =
   /** Its exit code is known, and some of its processes are still alive. Only a look at the whole tree finds this. */
   | { state: "lingering" }
   | Ended
-  /** It could not be looked at, so nothing was learnt: it may be in any of the other states. */
-  | { state: "unavailable"; cause: unknown };
+  /** The host could not be looked at, so nothing was learnt: it may be in any of the other states. */
+  | { state: "unavailable"; cause: unknown }
+  /** It may have ended: its exit code cannot be read now. After five minutes it is `ended` without one. */
+  | { state: "unreadable"; errno: string };
 
 export interface Ended {
   state: "ended";
   /** Undefined when nothing kept it. */
   exitCode: number | undefined;
-  /** When the exit code was written, in epoch milliseconds; undefined without one. */
+  /** Why the exit code could not be read for five minutes, such as EIO; undefined when it could. */
+  unreadable: string | undefined;
+  /** When the exit code was written, as its file says, in epoch milliseconds: the run can set it. Undefined without one. */
   at: number | undefined;
   /** The host was restarted while the run was alive. */
   rebooted: boolean;
@@ -116,16 +120,19 @@ export interface Executor {
   preview(command: Command): Promise<CommandPreview>;
   /**
    * Decides about a launch that nobody completed: claims the run, so that it can never start, or finds the process that
-   * has claimed it. `launchedIn` is the boot of the launch.
+   * has claimed it; `unreadable` while its folder cannot be read, for five minutes at most. `launchedIn` is the boot of the launch.
    */
-  recover(runId: string, launchedIn: string): Promise<"never_started" | Handle>;
-  /** Looks at runs: their processes are listed at most once, however many runs they are. */
-  look(looks: readonly Look[]): Observation[];
+  recover(runId: string, launchedIn: string): Promise<"never_started" | "unreadable" | Handle>;
+  /** Looks at runs: the processes of the host are listed once or twice, however many runs they are, and never block other work for long. */
+  look(looks: readonly Look[]): Promise<Observation[]>;
   /** Resolves once a signal would reach the command, and not only the wrapper that is about to start it; at the latest after a second. */
   ready(handle: Handle): Promise<void>;
-  /** Sends a signal to every process of the run, once to each; `refused` when at least one may not be signalled. */
-  signal(handle: Handle, signal: Signal): "sent" | "refused" | "gone";
-  /** Sends SIGKILL to what is left of the run, repeatedly for a moment. */
+  /**
+   * Sends a signal to every process of the run, once to each, with the rights of the run's user; `refused` when at least
+   * one may not be signalled. Throws `host_unavailable` when that cannot be done now.
+   */
+  signal(handle: Handle, signal: Signal): Promise<"sent" | "refused" | "gone">;
+  /** Sends SIGKILL to what is left of the run, repeatedly for a moment. Throws as `signal` does. */
   kill(handle: Handle): Promise<void>;
   /** Notices that the run has ended, or that one of `paths` has changed; half a second later at the latest. Call it before looking. */
   watch(

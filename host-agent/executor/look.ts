@@ -1,26 +1,66 @@
-import { isUnableToLook } from "../system/exhaustion.ts";
+import { isUnableToLook, unreadableCode } from "../system/exhaustion.ts";
+import type { Patience } from "../system/patience.ts";
 import type { Ended, Handle, Look, Observation } from "./executor.ts";
 import { currentBootId, isAlive } from "./process-identity.ts";
-import { listProcesses, type ProcessList } from "./process-tree.ts";
-import { exitTime, isUntouched, readExitCode, runFolder } from "./run-folder.ts";
-import { leaderOf } from "./signal-tree.ts";
+import type { ProcessPasses } from "./process-passes.ts";
+import { type Exit, isUntouched, readExit, type RunFolder, runFolder } from "./run-folder.ts";
+import type { Owner } from "./send-signal.ts";
+import { treeOf } from "./signal-tree.ts";
+
+/** What runs are looked at with. */
+export interface LookDeps {
+  stateDir: string;
+  passes: ProcessPasses;
+  /** For exit codes that cannot be read. */
+  patience: Patience;
+  /** The user of a run; undefined for the agent's own. */
+  ownerOf(runId: string): Owner | undefined;
+}
 
 /**
  * Looks at runs by their folders and by /proc: all that it uses is outside this process, so any agent, at any
- * time, comes to the same answer. The processes of the host are listed at most once, after every wrapper was looked
+ * time, comes to the same answer. The processes of the host are listed once for all of them, after every wrapper was looked
  * at: a list from before could lack what a wrapper has started since.
  */
-export function lookAt(looks: readonly Look[], stateDir: string): Observation[] {
-  const first = looks.map((look) => attempt(() => lookAtWrapper(look, stateDir)));
-  let list: ProcessList | undefined;
-  return first.map((found, i) => {
-    if (!("askTree" in found)) return found;
-    return attempt(() => {
-      list ??= listProcesses();
-      const { handle } = looks[i]!;
-      return lookAtTree(found, list.of(handle.runId, leaderOf(handle)).length > 0);
-    });
+export async function lookAt(looks: readonly Look[], deps: LookDeps): Promise<Observation[]> {
+  const found = looks.map((look) => attempt(() => lookAtWrapper(look, deps)));
+  const unsure = looks.flatMap(({ handle }, i) => ("askTree" in found[i]! ? [handle] : []));
+  const left = await whoIsLeft(unsure, deps);
+  return found.map((each, i) => {
+    if (!("askTree" in each)) return each;
+    const isLeft = left(looks[i]!.handle);
+    return typeof isLeft === "boolean" ? lookAtTree(each, isLeft) : isLeft;
   });
+}
+
+type IsLeft = (handle: Handle) => boolean | { state: "unavailable"; cause: unknown };
+
+/**
+ * Whether anything of each run is left. Of those of which nothing was found a second list decides: a process that was
+ * started during the first, by one that ended during it, may be missing there.
+ */
+async function whoIsLeft(handles: readonly Handle[], deps: LookDeps): Promise<IsLeft> {
+  if (handles.length === 0) return () => false;
+  try {
+    const first = await membersOf(handles, deps);
+    const gone = handles.filter((handle) => !first(handle));
+    const second = gone.length === 0 ? first : await membersOf(gone, deps);
+    return (handle) => first(handle) || second(handle);
+  } catch (cause) {
+    if (!isUnableToLook(cause)) throw cause;
+    return () => ({ state: "unavailable", cause });
+  }
+}
+
+async function membersOf(
+  handles: readonly Handle[],
+  { passes, ownerOf }: LookDeps,
+): Promise<(handle: Handle) => boolean> {
+  const treesOf = () => handles.map((handle) => treeOf(handle, ownerOf(handle.runId)));
+  const list = await passes.take(treesOf());
+  // Asked again after the walk: a leader that has gone meanwhile gives its id to others.
+  const left = new Set(treesOf().flatMap((tree) => (list.of(tree).length > 0 ? [tree.runId] : [])));
+  return ({ runId }) => left.has(runId);
 }
 
 /** A run whose wrapper is over: what it is depends on whether anything of its tree is left. */
@@ -29,21 +69,49 @@ interface WithoutWrapper {
   ended: Ended;
 }
 
-function lookAtWrapper({ handle, wholeTree }: Look, stateDir: string): Observation | WithoutWrapper {
+function lookAtWrapper(
+  { handle, wholeTree }: Look,
+  { stateDir, patience }: LookDeps,
+): Observation | WithoutWrapper {
   const folder = runFolder(stateDir, handle.runId);
-  if (readExitCode(folder) === undefined && isWrapperAlive(handle)) return { state: "running" };
+  if (exitOf(folder).exit === undefined && isWrapperAlive(handle)) return { state: "running" };
   // Read again, for the wrapper may have written it and ended in between.
-  const exitCode = readExitCode(folder);
+  const { exit, unreadable } = exitOf(folder);
+  if (unreadable === undefined) patience.clear(handle.runId);
+  else if (!patience.isOver(handle.runId)) return { state: "unreadable", errno: unreadable };
   const isOfThisBoot = (handle.process?.bootId ?? handle.launchedIn) === currentBootId();
+  // After a loss of power the folder proves nothing: what was written to it may not be on the disk.
+  const mayProveNoStart = exit === undefined && unreadable === undefined && isOfThisBoot;
   const ended: Ended = {
     state: "ended",
-    exitCode,
-    at: exitCode === undefined ? undefined : exitTime(folder),
+    exitCode: exit?.code,
+    unreadable,
+    at: exit?.at,
     rebooted: !isOfThisBoot,
-    // After a loss of power the folder proves nothing: what was written to it may not be on the disk.
-    commandStarted: exitCode !== undefined || !isOfThisBoot || !isUntouched(folder),
+    commandStarted: !(mayProveNoStart && isKnownUntouched(folder)),
   };
-  return exitCode === undefined || wholeTree ? { askTree: true, ended } : ended;
+  return exit === undefined || wholeTree ? { askTree: true, ended } : ended;
+}
+
+/** False as well while `started` cannot be read: that proves nothing. */
+function isKnownUntouched(folder: RunFolder): boolean {
+  try {
+    return isUntouched(folder);
+  } catch (error) {
+    if (unreadableCode(error) === undefined) throw error;
+    return false;
+  }
+}
+
+/** The exit code, or the errno that hides whether there is one. */
+function exitOf(folder: RunFolder): { exit: Exit | undefined; unreadable: string | undefined } {
+  try {
+    return { exit: readExit(folder), unreadable: undefined };
+  } catch (error) {
+    const unreadable = unreadableCode(error);
+    if (unreadable === undefined) throw error;
+    return { exit: undefined, unreadable };
+  }
 }
 
 function lookAtTree({ ended }: WithoutWrapper, isLeft: boolean): Observation {

@@ -1,75 +1,158 @@
-import { readdirSync, readFileSync } from "node:fs";
+import { closeSync, openSync, readdirSync, readFileSync, readSync } from "node:fs";
 
 import { isUnableToLook } from "../system/exhaustion.ts";
+import { statsOf } from "../system/file-version.ts";
 import { hasEnded, type ProcessStat, readStat } from "./process-identity.ts";
+import { belongsTo } from "./process-owner.ts";
 
 /** The name of the environment variable that every process of a run inherits. */
 export const RUN_ID_VARIABLE = "HUB_RUN_ID";
+
+/** What tells the processes of a run from all others. */
+export interface Tree {
+  runId: string;
+  /** The wrapper's pid, if it is known to be the run's own. */
+  leader: number | undefined;
+  /** The start time of the wrapper, in ticks since boot: no process of the run is older. Undefined when it is unknown. */
+  since: number | undefined;
+  /** The id in an environment counts only for processes of this user; undefined for those of any. */
+  uid: number | undefined;
+}
 
 /** The processes of the host at one moment. */
 export interface ProcessList {
   /**
    * Every living process of a run: its process group and session, all that have the run's id in their environment (that
-   * finds setsid'ed daemons), and all descendants of these. `leader` is the wrapper's pid if it is known to be the
-   * run's own.
+   * finds setsid'ed daemons), and all descendants of these; none that is older than the run.
    */
-  of(runId: string, leader: number | undefined): ProcessStat[];
+  of(tree: Tree): ProcessStat[];
+  childrenOf(pid: number): ProcessStat[];
 }
 
-/** Lists the living processes, except this one. Environments are read at most once each, when they are needed. */
-export function listProcesses(): ProcessList {
-  const all = livingProcesses();
-  let byRunId: Map<string, ProcessStat[]> | undefined;
+/**
+ * Lists the living processes, except this one, for questions about `trees` only: the environments of processes that can
+ * belong to none of them are not read. Pauses after each process, so that a caller can let others work.
+ */
+export function* walkProcesses(trees: readonly Tree[]): Generator<void, ProcessList> {
+  const all: ProcessStat[] = [];
+  for (const name of readdirSync("/proc")) {
+    if (!/^\d+$/.test(name)) continue;
+    const stat = readStat(Number(name));
+    if (stat && !hasEnded(stat) && stat.pid !== process.pid) all.push(stat);
+    yield;
+  }
+  const byRunId = new Map<string, ProcessStat[]>();
+  const mayBelong = candidates(trees);
+  for (const stat of all) {
+    if (!mayBelong(stat)) continue;
+    for (const runId of runIdsOf(stat.pid)) {
+      const members = byRunId.get(runId);
+      if (members) members.push(stat);
+      else byRunId.set(runId, [stat]);
+    }
+    yield;
+  }
   return {
-    of(runId, leader) {
-      byRunId ??= groupByRun(all);
-      const members = new Map((byRunId.get(runId) ?? []).map((stat) => [stat.pid, stat]));
-      if (leader !== undefined) {
-        for (const stat of all) {
-          if (stat.pgrp === leader || stat.session === leader) members.set(stat.pid, stat);
-        }
-      }
-      addDescendants(members, all);
-      return [...members.values()];
-    },
+    of: (tree) => membersOf(tree, all, byRunId.get(tree.runId) ?? []),
+    childrenOf: (pid) => all.filter(({ ppid }) => ppid === pid),
   };
 }
 
-/** Every living process of a run now, as ProcessList's `of` finds them. */
+/** Every living process of a run now, whatever its age and user, in one go: this blocks the event loop. */
 export function processesOf(runId: string, leader?: number): ProcessStat[] {
-  return listProcesses().of(runId, leader);
+  const tree = { runId, leader, since: undefined, uid: undefined };
+  const walk = walkProcesses([tree]);
+  for (;;) {
+    const { done, value } = walk.next();
+    if (done) return value.of(tree);
+  }
 }
 
-/** The processes of each run, by the environment that each was started with (proc_pid_environ(5)). */
-function groupByRun(all: readonly ProcessStat[]): Map<string, ProcessStat[]> {
-  const byRun = new Map<string, ProcessStat[]>();
-  for (const stat of all) {
-    for (const [, runId = ""] of `\0${readEnvironment(stat.pid)}`.matchAll(RUN_ID_ENTRY)) {
-      const members = byRun.get(runId);
-      if (members) members.push(stat);
-      else byRun.set(runId, [stat]);
+function membersOf(
+  { leader, since, uid }: Tree,
+  all: readonly ProcessStat[],
+  claimants: readonly ProcessStat[],
+): ProcessStat[] {
+  const young = since === undefined ? all : all.filter((stat) => !isOlder(stat, since));
+  const members = new Map<number, ProcessStat>();
+  for (const stat of claimants) {
+    if (since !== undefined && isOlder(stat, since)) continue;
+    if (uid === undefined || belongsTo(stat.pid, uid)) members.set(stat.pid, stat);
+  }
+  if (leader !== undefined) {
+    for (const stat of young) {
+      if (stat.pgrp === leader || stat.session === leader) members.set(stat.pid, stat);
     }
   }
-  return byRun;
+  addDescendants(members, young);
+  return [...members.values()];
 }
 
-// The NUL behind one entry is the NUL before the next.
-// oxlint-disable-next-line no-control-regex -- it separates the entries
-const RUN_ID_ENTRY = new RegExp(`\0${RUN_ID_VARIABLE}=([^\0]*)(?=\0)`, "g");
+function isOlder({ startTime }: ProcessStat, since: number): boolean {
+  return Number(startTime) < since;
+}
+
+/** Whether the environment of a process can matter to one of the trees. */
+function candidates(trees: readonly Tree[]): (stat: ProcessStat) => boolean {
+  const since = trees.some((tree) => tree.since === undefined)
+    ? 0
+    : Math.min(...trees.map((tree) => tree.since!));
+  const uids = new Set(trees.map(({ uid }) => uid));
+  return (stat) => !isOlder(stat, since) && (uids.has(undefined) || mayHaveUser(stat.pid, uids));
+}
+
+/** True as well for a process of which /proc hides the user, as of one that changed it: root owns its folder (proc(5)). */
+function mayHaveUser(pid: number, uids: ReadonlySet<number | undefined>): boolean {
+  const owner = statsOf(`/proc/${pid}`)?.uid;
+  if (owner !== 0) return uids.has(owner);
+  return [...uids].some((uid) => belongsTo(pid, uid!));
+}
+
+/**
+ * So much of an environment is searched. A run can make each of its processes one of megabytes, and the kernel copies it
+ * page by page.
+ */
+const MAX_ENVIRONMENT_BYTES = 262_144;
+const environment = Buffer.alloc(MAX_ENVIRONMENT_BYTES + 1);
+const RUN_ID_ENTRY = `\0${RUN_ID_VARIABLE}=`;
+
+/** The ids of runs in the environment that the process was started with (proc_pid_environ(5)): none or one, unless it is forged. */
+function runIdsOf(pid: number): string[] {
+  const ids: string[] = [];
+  const bytes = readEnvironment(pid);
+  for (let at = bytes.indexOf(RUN_ID_ENTRY); at >= 0; at = bytes.indexOf(RUN_ID_ENTRY, at + 1)) {
+    const start = at + RUN_ID_ENTRY.length;
+    const end = bytes.indexOf(0, start);
+    if (end >= 0) ids.push(bytes.toString("latin1", start, end));
+  }
+  return ids;
+}
 
 /** True when the environment that the process was started with holds exactly this entry (proc_pid_environ(5)). */
 export function hasEnvironmentEntry(pid: number, entry: string): boolean {
-  return `\0${readEnvironment(pid)}`.includes(`\0${entry}\0`);
+  return readEnvironment(pid).includes(`\0${entry}\0`);
 }
 
-/** "" for a process that is gone, and for one that may not be read. Throws when it cannot be looked at now. */
-function readEnvironment(pid: number): string {
+/**
+ * The beginning of an environment behind a NUL, in a buffer that the next call uses again; empty but for the NUL for a
+ * process that is gone, and for one that may not be read. Throws when it cannot be looked at now.
+ */
+function readEnvironment(pid: number): Buffer {
+  environment[0] = 0;
+  let length = 1;
   try {
-    return readFileSync(`/proc/${pid}/environ`, "latin1");
+    const fd = openSync(`/proc/${pid}/environ`, "r");
+    try {
+      for (let read = 1; read > 0 && length < environment.length; length += read) {
+        read = readSync(fd, environment, length, environment.length - length, null);
+      }
+    } finally {
+      closeSync(fd);
+    }
   } catch (error) {
     if (isUnableToLook(error)) throw error;
-    return "";
   }
+  return environment.subarray(0, length);
 }
 
 /** The words of a process, each with a NUL behind it (proc_pid_cmdline(5)); "" when it is gone. */
@@ -79,16 +162,6 @@ export function commandLine(pid: number): string {
   } catch {
     return "";
   }
-}
-
-function livingProcesses(): ProcessStat[] {
-  const stats: ProcessStat[] = [];
-  for (const name of readdirSync("/proc")) {
-    if (!/^\d+$/.test(name)) continue;
-    const stat = readStat(Number(name));
-    if (stat && !hasEnded(stat) && stat.pid !== process.pid) stats.push(stat);
-  }
-  return stats;
 }
 
 function addDescendants(members: Map<number, ProcessStat>, all: readonly ProcessStat[]): void {

@@ -2,8 +2,10 @@ import { sleep } from "../system/sleep.ts";
 
 import type { Handle } from "./executor.ts";
 import { currentBootId, identify } from "./process-identity.ts";
-import { hasEnvironmentEntry, processesOf, RUN_ID_VARIABLE } from "./process-tree.ts";
-import { claimRun, isClaimEmpty, readStarted, type RunFolder } from "./run-folder.ts";
+import type { ProcessPasses } from "./process-passes.ts";
+import { belongsTo } from "./process-owner.ts";
+import { hasEnvironmentEntry, RUN_ID_VARIABLE } from "./process-tree.ts";
+import { claimRun, folderOwner, isClaimEmpty, readStarted, type RunFolder } from "./run-folder.ts";
 
 /** How often, and how far apart, to look for the pid of a wrapper that has just claimed its run. */
 const STARTED_LOOKS = 20;
@@ -17,7 +19,7 @@ const STARTED_LOOK_INTERVAL_MS = 25;
 export async function recoverRun(
   runId: string,
   launchedIn: string,
-  folder: RunFolder,
+  { folder, passes }: { folder: RunFolder; passes: ProcessPasses },
 ): Promise<"never_started" | Handle> {
   // After a restart of the host a missing claim proves nothing: the wrapper's may not have reached the disk.
   if (launchedIn !== currentBootId()) return { runId, launchedIn, process: undefined };
@@ -27,15 +29,28 @@ export async function recoverRun(
     await sleep(STARTED_LOOK_INTERVAL_MS);
     pid = readStarted(folder);
   }
-  const found = typeof pid === "number" ? pid : processesOf(runId)[0]?.pid;
+  const found = typeof pid === "number" ? pid : await anyProcessOf(runId, { folder, passes });
   // Read after the processes: a wrapper that is gone writes no more.
   if (found === undefined && isClaimEmpty(folder)) return "never_started";
-  return { runId, launchedIn, process: found === undefined ? undefined : processOf(runId, found) };
+  return { runId, launchedIn, process: found === undefined ? undefined : processOf(runId, found, folder) };
 }
 
-/** Without a start time and boot when the pid belongs to another process by now: then it is never taken for alive. */
-function processOf(runId: string, pid: number) {
-  const isItsOwn = hasEnvironmentEntry(pid, `${RUN_ID_VARIABLE}=${runId}`);
+async function anyProcessOf(
+  runId: string,
+  { folder, passes }: { folder: RunFolder; passes: ProcessPasses },
+): Promise<number | undefined> {
+  const { uid } = folderOwner(folder);
+  const tree = { runId, leader: undefined, since: undefined, uid };
+  return (await passes.take([tree])).of(tree)[0]?.pid;
+}
+
+/**
+ * Without a start time and boot unless the process with this pid carries the run's id and has the run's user: then it is
+ * never taken for alive, and never signalled. The run can write any pid.
+ */
+function processOf(runId: string, pid: number, folder: RunFolder) {
+  const isItsOwn =
+    hasEnvironmentEntry(pid, `${RUN_ID_VARIABLE}=${runId}`) && belongsTo(pid, folderOwner(folder).uid);
   const identity = isItsOwn ? identify(pid) : undefined;
   return { pid, startTime: identity?.startTime, bootId: identity?.bootId };
 }

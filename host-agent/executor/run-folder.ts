@@ -12,8 +12,9 @@ import { mkdir, open } from "node:fs/promises";
 import { join } from "node:path";
 
 import { openFile } from "../system/open-file.ts";
-import { isUnableToLook } from "../system/exhaustion.ts";
+import { isUnableToLook, unreadableCode } from "../system/exhaustion.ts";
 import { removeIfOurs } from "../system/remove.ts";
+import { toDateRange } from "../system/file-time.ts";
 
 /**
  * The folder of one run, written by its wrapper and by nobody else afterwards:
@@ -33,6 +34,8 @@ const CLAIMED_BY_AGENT = "agent\n";
 const MAX_CONTENT_BYTES = 64;
 /** Longer than any exit code with its newline: the wrapper overwrites it in place. */
 const NO_EXIT_CODE = " ".repeat(8);
+/** No pid is higher (proc_sys_kernel(5), pid_max). */
+const MAX_PID = 4_194_304;
 
 export function runFolder(stateDir: string, runId: string): RunFolder {
   const path = join(stateDir, "runs", runId);
@@ -43,6 +46,12 @@ export function runFolder(stateDir: string, runId: string): RunFolder {
 export function createRunFolder(folder: RunFolder): void {
   mkdirSync(folder.path, { mode: 0o700 });
   writeFileSync(folder.exit, NO_EXIT_CODE, { flag: "wx", mode: 0o600 });
+}
+
+/** The user and group of the run: its folder was given to them, and nobody but root can give it away. */
+export function folderOwner({ path }: RunFolder): { uid: number; gid: number } {
+  const { uid, gid } = lstatSync(path);
+  return { uid, gid };
 }
 
 /**
@@ -62,11 +71,15 @@ export async function claimRun(folder: RunFolder): Promise<boolean> {
   }
 }
 
-/** The wrapper's pid; "agent" for a run that was claimed; undefined while nothing whole is written. */
+/**
+ * The wrapper's pid, as the file has it: the run can write any; "agent" for a run that was claimed; undefined while
+ * nothing whole is written, and for a number that no process can have.
+ */
 export function readStarted(folder: RunFolder): number | "agent" | undefined {
-  const text = readOrUndefined(folder.started);
+  const text = readOrUndefined(folder.started)?.text;
   if (text === CLAIMED_BY_AGENT) return "agent";
-  return text !== undefined && /^\d+\n$/.test(text) ? Number(text) : undefined;
+  const pid = text !== undefined && /^\d{1,7}\n$/.test(text) ? Number(text) : undefined;
+  return pid !== undefined && pid >= 1 && pid <= MAX_PID ? pid : undefined;
 }
 
 /**
@@ -75,7 +88,7 @@ export function readStarted(folder: RunFolder): number | "agent" | undefined {
  * nothing: the write may not have reached the disk.
  */
 export function isClaimEmpty(folder: RunFolder): boolean {
-  return readOrUndefined(folder.started) === "";
+  return readOrUndefined(folder.started)?.text === "";
 }
 
 /**
@@ -87,11 +100,22 @@ export function isUntouched(folder: RunFolder): boolean {
   return existsSync(folder.exit) && (!existsSync(folder.started) || isClaimEmpty(folder));
 }
 
-/** The exit code, if a whole one is written: an empty or partial file is none. */
-export function readExitCode(folder: RunFolder): number | undefined {
-  const text = readOrUndefined(folder.exit);
-  const code = text === undefined ? undefined : /^ *(\d{1,3})\n/.exec(text)?.[1];
-  return code === undefined ? undefined : Number(code);
+/** What the file `exit` says. The run can write it, and set its time. */
+export interface Exit {
+  /** 0 to 999. */
+  code: number;
+  /** When it was written, in whole epoch milliseconds: what the file system says, between two times that a Date takes. */
+  at: number;
+}
+
+/**
+ * The exit code, if a whole one is written: an empty or partial file is none. Code and time are of one file. Throws when
+ * the file cannot be read now.
+ */
+export function readExit(folder: RunFolder): Exit | undefined {
+  const content = readOrUndefined(folder.exit);
+  const code = content && /^ *(\d{1,3})\n/.exec(content.text)?.[1];
+  return code === undefined ? undefined : { code: Number(code), at: toDateRange(content!.mtimeMs) };
 }
 
 /** Removes the folder and our own two files; with anything else in it, which only the run can have put there, it stays. */
@@ -101,19 +125,15 @@ export function removeRunFolder({ path, started, exit }: RunFolder): void {
   removeIfOurs(() => rmdirSync(path));
 }
 
-/** When the exit code was written, in epoch milliseconds. */
-export function exitTime(folder: RunFolder): number {
-  return Math.floor(lstatSync(folder.exit).mtimeMs);
-}
-
 /** The folder may belong to the run's own user: nothing is followed, waited for or read to its end there. */
-function readOrUndefined(path: string): string | undefined {
+function readOrUndefined(path: string): { text: string; mtimeMs: number } | undefined {
   try {
     using file = openFile(path);
     const buffer = Buffer.alloc(MAX_CONTENT_BYTES);
-    return buffer.toString("latin1", 0, readSync(file.fd, buffer));
+    const text = buffer.toString("latin1", 0, readSync(file.fd, buffer));
+    return { text, mtimeMs: file.stats.mtimeMs };
   } catch (error) {
-    if (isUnableToLook(error)) throw error;
+    if (isUnableToLook(error) || unreadableCode(error) !== undefined) throw error;
     return undefined;
   }
 }

@@ -8,6 +8,7 @@ import type { RunUser } from "./run-as.ts";
 
 const RUN_SH = fileURLToPath(new URL("run.sh", import.meta.url));
 const PROBE_RUN_ID = "probe";
+const PROBE_TIMEOUT_MS = 5_000;
 
 /**
  * The user of `HUB_RUN_AS`, after trying that a process of it can be started,
@@ -55,10 +56,16 @@ async function probe({ uid, gid, username }: RunUser, value: string): Promise<vo
     throw wrong(value, `no process of ${username} can be started: ${error.message}`);
   });
   const ready = once(child.stdout, "data").then(() => true);
+  // A process of the user, as a run of an earlier agent, can stop it.
+  const timer = setTimeout(() => child.kill("SIGKILL"), PROBE_TIMEOUT_MS);
   const isReady = await Promise.race([ready, ended.then(() => false)]);
   const isFound = isReady && hasEnvironmentEntry(child.pid!, `${RUN_ID_VARIABLE}=${PROBE_RUN_ID}`);
   child.stdin.end();
   await ended;
+  clearTimeout(timer);
+  if (child.signalCode !== null) {
+    throw wrong(value, `a process of ${username} was stopped or killed while it was tried; start again`);
+  }
   if (!isReady) throw wrong(value, `${username} may not read ${RUN_SH}`);
   if (!isFound)
     throw wrong(value, "the environment of another user's process cannot be read (CAP_SYS_PTRACE)");

@@ -1,8 +1,12 @@
+import { readFileSync } from "node:fs";
+
 import { sleep } from "../system/sleep.ts";
 
 import type { Handle, Signal } from "./executor.ts";
-import { currentBootId, type ProcessStat, readStat } from "./process-identity.ts";
-import { commandLine, processesOf } from "./process-tree.ts";
+import { currentBootId, hasEnded, type ProcessStat, readStat } from "./process-identity.ts";
+import type { ProcessPasses } from "./process-passes.ts";
+import { commandLine, type Tree } from "./process-tree.ts";
+import type { Owner, Sent, SignalName, Target } from "./send-signal.ts";
 
 /** SIGKILL is repeated this often, this far apart, in one call: processes may fork while we look. */
 const KILL_ROUNDS = 20;
@@ -21,8 +25,17 @@ const START_LOOK_INTERVAL_MS = 5;
 interface Reach {
   /** There was something left of the run. */
   reached: boolean;
-  /** At least one process of it may not be signalled by this user. */
+  /** At least one process of it may not be signalled by the user that sends. */
   refused: boolean;
+}
+
+/** What signals are sent with. */
+export interface SignalDeps {
+  passes: ProcessPasses;
+  /** The user of a run; undefined for the agent's own. */
+  ownerOf(runId: string): Owner | undefined;
+  /** Sends a signal to each target, with the rights of the owner; undefined for the agent's. */
+  send(owner: Owner | undefined, targets: readonly Target[], signal: SignalName): Promise<Sent[]>;
 }
 
 /**
@@ -35,62 +48,108 @@ export function leaderOf({ process }: Handle): number | undefined {
   return readStat(process.pid)?.startTime === process.startTime ? process.pid : undefined;
 }
 
-/**
- * Resolves when the wrapper has started the command, or is gone, or after
- * a while. A signal sent before would reach the wrapper alone: it outlives all
- * that it can, and then starts a command that never received the signal.
- */
-export async function commandStarted(handle: Handle): Promise<void> {
-  const giveUpAt = performance.now() + START_WAIT_MS;
-  while (performance.now() < giveUpAt && isStarting(handle)) await sleep(START_LOOK_INTERVAL_MS);
+/** What tells the processes of this run from others, now. */
+export function treeOf(handle: Handle, owner: Owner | undefined): Tree {
+  const { startTime, bootId } = handle.process ?? {};
+  const since = startTime !== undefined && bootId === currentBootId() ? Number(startTime) : Number.NaN;
+  return {
+    runId: handle.runId,
+    leader: leaderOf(handle),
+    // A start that could not be read is stored as a word.
+    since: Number.isSafeInteger(since) ? since : undefined,
+    uid: owner?.uid,
+  };
 }
 
-function isStarting(handle: Handle): boolean {
+/** Sends signals to the processes of runs, which are looked up each time. */
+export function treeSignals(deps: SignalDeps) {
+  async function killOnce(handle: Handle, { spareWrapper }: { spareWrapper: boolean }): Promise<Reach> {
+    const owner = deps.ownerOf(handle.runId);
+    const { leader, members } = await look(handle, owner, deps);
+    const targets = members.filter(({ pid }) => pid !== leader || !spareWrapper);
+    const sent = targets.length === 0 ? [] : await deps.send(owner, targets, "SIGKILL");
+    // Reaches also a run of which only the wrapper is left, and is spared.
+    return { reached: members.length > 0, refused: sent.includes("refused") };
+  }
+
+  return {
+    /**
+     * Resolves when the wrapper has started the command, or is gone, or after
+     * a while. A signal sent before would reach the wrapper alone: it outlives all
+     * that it can, and then starts a command that never received the signal.
+     */
+    async ready(handle: Handle): Promise<void> {
+      const giveUpAt = performance.now() + START_WAIT_MS;
+      while (performance.now() < giveUpAt && (await isStarting(handle, deps))) {
+        await sleep(START_LOOK_INTERVAL_MS);
+      }
+    },
+
+    /** Sends a signal to every process of the run, once to each. SIGKILL spares the wrapper, which writes the exit code. */
+    async signal(handle: Handle, signal: Signal): Promise<"sent" | "refused" | "gone"> {
+      const { reached, refused } =
+        signal === "SIGKILL"
+          ? await killOnce(handle, { spareWrapper: true })
+          : await signalTree(handle, signal, deps);
+      if (!reached) return "gone";
+      return refused ? "refused" : "sent";
+    },
+
+    /** SIGKILLs what is left of the run, again and again for a moment. */
+    async kill(handle: Handle): Promise<void> {
+      for (let round = 0; round < KILL_ROUNDS; round++) {
+        const spareWrapper = round < ROUNDS_WITHOUT_WRAPPER;
+        if (!(await killOnce(handle, { spareWrapper })).reached) return;
+        await sleep(KILL_ROUND_INTERVAL_MS);
+      }
+    },
+  };
+}
+
+async function look(handle: Handle, owner: Owner | undefined, { passes }: SignalDeps) {
+  const list = await passes.take([treeOf(handle, owner)]);
+  // Asked again after the walk: a leader that has gone meanwhile gives its id to others.
+  const tree = treeOf(handle, owner);
+  return { leader: tree.leader, members: list.of(tree) };
+}
+
+async function isStarting(handle: Handle, { passes }: SignalDeps): Promise<boolean> {
   const leader = leaderOf(handle);
-  if (leader === undefined) return false;
-  const members = processesOf(handle.runId, leader);
-  if (members.every(({ pid }) => pid !== leader)) return false;
+  const stat = leader === undefined ? undefined : readStat(leader);
+  if (leader === undefined || !stat || hasEnded(stat)) return false;
   // A fork of the wrapper has the wrapper's command line until it becomes the command.
   const own = commandLine(leader);
-  return members.every(({ pid, ppid }) => ppid !== leader || commandLine(pid) === own);
+  const children = childrenOf(leader) ?? (await passes.take([])).childrenOf(leader).map(({ pid }) => pid);
+  return children.every((pid) => commandLine(pid) === own);
 }
 
-/** Sends a signal to every process of the run, once to each. SIGKILL spares the wrapper, which writes the exit code. */
-export function signalRun(handle: Handle, signal: Signal): "sent" | "refused" | "gone" {
-  const { reached, refused } =
-    signal === "SIGKILL" ? killOnce(handle, { spareWrapper: true }) : signalTree(handle, signal);
-  if (!reached) return "gone";
-  return refused ? "refused" : "sent";
-}
-
-/** SIGKILLs what is left of the run, again and again for a moment. */
-export async function killTree(handle: Handle): Promise<void> {
-  for (let round = 0; round < KILL_ROUNDS; round++) {
-    const spareWrapper = round < ROUNDS_WITHOUT_WRAPPER;
-    if (!killOnce(handle, { spareWrapper }).reached) return;
-    await sleep(KILL_ROUND_INTERVAL_MS);
+/** The children of the main thread of a process (proc_pid_task(5)); undefined where the kernel does not list them. */
+function childrenOf(pid: number): number[] | undefined {
+  try {
+    return readFileSync(`/proc/${pid}/task/${pid}/children`, "latin1").split(" ").filter(Boolean).map(Number);
+  } catch {
+    return undefined;
   }
 }
 
 /** Each process gets the signal once: programs take a second one for an order to drop everything. */
-function signalTree(handle: Handle, signal: NodeJS.Signals): Reach {
-  const leader = leaderOf(handle);
-  const members = processesOf(handle.runId, leader);
-  const others = members
-    .filter((stat) => leader === undefined || stat.pgrp !== leader)
-    .map((stat) => stat.pid);
-  const targets = leader === undefined || others.length === members.length ? others : [-leader, ...others];
-  const sent = targets.map((target) => send(target, signal));
-  const signalled = new Set(others);
-  for (let look = 0; look < LATE_LOOKS; look++) {
-    for (const { pid } of latecomers(handle, leader, signalled)) {
-      signalled.add(pid);
-      targets.push(pid);
-      sent.push(send(pid, signal));
-    }
+async function signalTree(handle: Handle, signal: SignalName, deps: SignalDeps): Promise<Reach> {
+  const owner = deps.ownerOf(handle.runId);
+  const { leader, members } = await look(handle, owner, deps);
+  const others = members.filter((stat) => leader === undefined || stat.pgrp !== leader);
+  const isGroupLeft = leader !== undefined && others.length < members.length;
+  const group = isGroupLeft ? [{ pid: -leader, startTime: handle.process!.startTime! }] : [];
+  const targets: Target[] = [...group, ...others];
+  const sent = targets.length === 0 ? [] : await deps.send(owner, targets, signal);
+  const signalled = new Set(others.map(({ pid }) => pid));
+  for (let late = 0; late < LATE_LOOKS && targets.length > 0; late++) {
+    const found = latecomers((await look(handle, owner, deps)).members, leader, signalled);
+    if (found.length === 0) continue;
+    targets.push(...found);
+    sent.push(...(await deps.send(owner, found, signal)));
   }
   // A stopped process would receive the signal only once somebody lets it go on.
-  for (const target of targets) send(target, "SIGCONT");
+  if (targets.length > 0) await deps.send(owner, targets, "SIGCONT");
   return { reached: sent.some((each) => each !== "gone"), refused: sent.includes("refused") };
 }
 
@@ -100,32 +159,11 @@ function signalTree(handle: Handle, signal: NodeJS.Signals): Reach {
  * a process that cleans up.
  */
 function latecomers(
-  { runId }: Handle,
+  members: readonly ProcessStat[],
   leader: number | undefined,
-  signalled: ReadonlySet<number>,
+  signalled: Set<number>,
 ): ProcessStat[] {
-  return processesOf(runId, leader).filter(({ pid, pgrp }) => !signalled.has(pid) && pgrp !== leader);
-}
-
-/** Reaches also a run of which only the wrapper is left, and is spared. */
-function killOnce(handle: Handle, { spareWrapper }: { spareWrapper: boolean }): Reach {
-  const leader = leaderOf(handle);
-  const members = processesOf(handle.runId, leader);
-  const sent = members
-    .filter(({ pid }) => pid !== leader || !spareWrapper)
-    .map(({ pid }) => send(pid, "SIGKILL"));
-  return { reached: members.length > 0, refused: sent.includes("refused") };
-}
-
-/** A process of another user, as sudo(8) makes one, refuses: that is no reason to spare the others. */
-function send(target: number, signal: NodeJS.Signals): "sent" | "gone" | "refused" {
-  try {
-    process.kill(target, signal);
-    return "sent";
-  } catch (error) {
-    const { code } = error as NodeJS.ErrnoException;
-    if (code === "ESRCH") return "gone";
-    if (code === "EPERM") return "refused";
-    throw error;
-  }
+  const found = members.filter(({ pid, pgrp }) => !signalled.has(pid) && pgrp !== leader);
+  for (const { pid } of found) signalled.add(pid);
+  return found;
 }

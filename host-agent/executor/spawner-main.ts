@@ -2,16 +2,19 @@
 //
 // It ends with the agent's end of the channel, whatever ended the agent: what was started by then belongs to
 // nobody, and what was not never will be, for the next agent claims it (run.sh).
-import type { StartRequest } from "./spawner-protocol.ts";
-import { refusal } from "./spawner-protocol.ts";
+import { sendSignalAs } from "./send-signal.ts";
+import { refusal, type SpawnerRequest } from "./spawner-protocol.ts";
 import { startRun } from "./start-run.ts";
 
 // A Ctrl-C at a terminal reaches every process of its group: the agent has launches under way, and ends us after them.
 for (const signal of ["SIGINT", "SIGTERM", "SIGHUP"]) process.on(signal, () => {});
 
-process.on("message", ({ id, args }: StartRequest) => {
-  startRun(...args).then(
-    (started) => process.send?.({ id, started }),
+process.on("message", (request: SpawnerRequest) => {
+  const { id } = request;
+  const called: Promise<unknown> =
+    request.call === "startRun" ? startRun(...request.args) : sendSignalAs(...request.args);
+  called.then(
+    (result) => process.send?.({ id, result }),
     (error: unknown) => process.send?.(refusal(id, error)),
   );
 });

@@ -1,16 +1,21 @@
 import { ApiProblem, type ProblemCode } from "../protocol/problem.ts";
-import type { Started } from "./executor.ts";
+import type { sendSignalAs } from "./send-signal.ts";
 import type { StartRun } from "./start-run.ts";
 
-/** What the agent asks of the spawner: the arguments of `startRun`, under its own number. */
-export interface StartRequest {
-  id: number;
-  args: Parameters<StartRun>;
+/** What the spawner does for the agent. */
+export interface SpawnerCalls {
+  startRun: StartRun;
+  sendSignalAs: typeof sendSignalAs;
 }
 
+/** What the agent asks of the spawner: a call with its arguments, under its own number. */
+export type SpawnerRequest = {
+  [Call in keyof SpawnerCalls]: { id: number; call: Call; args: Parameters<SpawnerCalls[Call]> };
+}[keyof SpawnerCalls];
+
 /** What the spawner answers to the request with this number. */
-export type StartAnswer = { id: number } & (
-  | { started: Started }
+export type SpawnerAnswer = { id: number } & (
+  | { result: unknown }
   | {
       problem: {
         code: ProblemCode;
@@ -22,7 +27,7 @@ export type StartAnswer = { id: number } & (
 );
 
 /** The answer that reports a failure. */
-export function refusal(id: number, error: unknown): StartAnswer {
+export function refusal(id: number, error: unknown): SpawnerAnswer {
   const problem = error instanceof ApiProblem ? error : new ApiProblem("internal", String(error));
   const { code, message, extras } = problem;
   const { retryAfterSeconds, cause } = extras;
@@ -32,9 +37,9 @@ export function refusal(id: number, error: unknown): StartAnswer {
   };
 }
 
-/** The result of `startRun` as its caller would see it. */
-export function resultOf(answer: StartAnswer): Started {
-  if ("started" in answer) return answer.started;
+/** The result of the call as its caller would see it. */
+export function resultOf(answer: SpawnerAnswer): unknown {
+  if ("result" in answer) return answer.result;
   const { code, message, retryAfterSeconds, cause } = answer.problem;
   throw new ApiProblem(code, message, {
     ...(retryAfterSeconds !== undefined && { retryAfterSeconds }),

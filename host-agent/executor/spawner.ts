@@ -2,9 +2,8 @@ import { type ChildProcess, fork } from "node:child_process";
 import { once } from "node:events";
 import { fileURLToPath } from "node:url";
 
-import { resultOf, type StartAnswer, type StartRequest } from "./spawner-protocol.ts";
-import { type Started, StartUnknown } from "./executor.ts";
-import type { StartRun } from "./start-run.ts";
+import { resultOf, type SpawnerAnswer, type SpawnerCalls, type SpawnerRequest } from "./spawner-protocol.ts";
+import { StartUnknown } from "./executor.ts";
 
 const SPAWNER_MAIN = fileURLToPath(new URL("spawner-main.ts", import.meta.url));
 /** A heap that stays small: what a fork costs grows with the memory of the process that forks. */
@@ -12,9 +11,8 @@ const EXEC_ARGV = ["--max-semi-space-size=1", "--v8-pool-size=1"];
 /** Far longer than a start takes on a busy host. */
 const ANSWER_WITHIN_MS = 10_000;
 
-export interface Spawner {
-  /** Starts a run as `startRun` does. Throws StartUnknown when nobody knows what became of it. */
-  startRun: StartRun;
+/** Each call is made in the process. It throws StartUnknown when nobody knows what became of it. */
+export interface Spawner extends SpawnerCalls {
   /** Has the process ready for the first run. */
   warmUp(): void;
   /** Ends the process; the runs that it started go on. */
@@ -22,7 +20,7 @@ export interface Spawner {
 }
 
 interface Waiting {
-  resolve(started: Started): void;
+  resolve(result: unknown): void;
   reject(error: unknown): void;
   timer: NodeJS.Timeout;
 }
@@ -42,7 +40,8 @@ export function openSpawner(answerWithinMs = ANSWER_WITHIN_MS): Spawner {
   }
 
   return {
-    startRun: async (...args) => ready().ask(args),
+    startRun: async (...args) => ready().ask("startRun", args),
+    sendSignalAs: async (...args) => ready().ask("sendSignalAs", args),
     warmUp: () => void ready(),
     close: async () => current?.end(),
   };
@@ -69,7 +68,7 @@ function forkSpawner(answerWithinMs: number) {
     waiting.clear();
   }
 
-  child.on("message", (answer: StartAnswer) => {
+  child.on("message", (answer: SpawnerAnswer) => {
     const asked = waiting.get(answer.id);
     if (!asked) return;
     waiting.delete(answer.id);
@@ -85,17 +84,22 @@ function forkSpawner(answerWithinMs: number) {
 
   return {
     isUsable: () => lost === undefined,
-    async ask(args: StartRequest["args"]): Promise<Started> {
-      return new Promise((resolve, reject) => {
+    async ask<Call extends keyof SpawnerCalls>(call: Call, args: Parameters<SpawnerCalls[Call]>) {
+      const answered = new Promise<unknown>((resolve, reject) => {
         const id = ++lastId;
         const timer = setTimeout(() => {
-          lose("does not answer");
-          child.kill("SIGKILL");
+          // If this process was blocked, the answer has arrived and is only to be read: that comes before an immediate.
+          setImmediate(() => {
+            if (!waiting.has(id)) return;
+            lose("does not answer");
+            child.kill("SIGKILL");
+          });
         }, answerWithinMs);
         waiting.set(id, { resolve, reject, timer });
-        const request: StartRequest = { id, args };
+        const request = { id, call, args } as SpawnerRequest;
         child.send(request, (error) => error && lose(`cannot be asked: ${error.message}`));
       });
+      return (await answered) as Awaited<ReturnType<SpawnerCalls[Call]>>;
     },
     async end(): Promise<void> {
       if (child.exitCode !== null || child.signalCode !== null || child.pid === undefined) return;

@@ -2,6 +2,8 @@ import type { Ended, Observation } from "../executor/executor.ts";
 import { readTail } from "../logs/log-file.ts";
 import { cutLog } from "../logs/log-limit.ts";
 import type { Run, RunChanges } from "../store/run.ts";
+import { unreadableCode } from "../system/exhaustion.ts";
+import type { Patience } from "../system/patience.ts";
 import { signalOfExitCode } from "../system/signals.ts";
 import { classify, type Ending, NEVER_STARTED, type Outcome } from "./outcome.ts";
 
@@ -22,36 +24,68 @@ export type MarkersOf = (run: Run) => readonly RegExp[];
 export function changesBy(
   run: Run,
   observation: Observation,
-  { markersOf, now }: { markersOf: MarkersOf; now: number },
+  { markersOf, now, patience }: { markersOf: MarkersOf; now: number; patience: Patience },
 ): RunChanges | undefined {
   const { state } = observation;
   if (state === "unavailable") throw observation.cause;
-  if (state === "ended") return endOf(run, observation, { markers: markersOf(run), now });
-  const isNews = state === "orphaned" && run.status === "running" && run.statusReason !== ORPHANED;
-  return isNews ? { statusReason: ORPHANED } : undefined;
+  if (state === "ended") {
+    try {
+      return endOf(run, observation, { markers: markersOf(run), now, patience });
+    } catch (error) {
+      const errno = unreadableCode(error);
+      if (errno === undefined) throw error;
+      return newReason(run, unreadable("log", errno));
+    }
+  }
+  if (state === "unreadable") return newReason(run, unreadable("exit code", observation.errno));
+  return state === "orphaned" && run.status === "running" ? newReason(run, ORPHANED) : undefined;
+}
+
+function newReason(run: Run, statusReason: string): RunChanges | undefined {
+  return run.statusReason === statusReason ? undefined : { statusReason };
+}
+
+/** The reason of a run that has ended, as far as can be seen, while something that decides its status cannot be read. */
+function unreadable(what: string, errno: string): string {
+  return `Its ${what} cannot be read now (${errno}); the host-agent tries again for up to 5 minutes.`;
 }
 
 function endOf(
   run: Run,
-  { exitCode, at, rebooted, commandStarted }: Ended,
-  { markers, now }: { markers: readonly RegExp[]; now: number },
+  { exitCode, unreadable: errno, at, rebooted, commandStarted }: Ended,
+  { markers, now, patience }: { markers: readonly RegExp[]; now: number; patience: Patience },
 ): RunChanges {
   const logCut = cutLogOf(run);
-  const logTail = logCut ? "" : readTail(run.logPath, TAIL_BYTES);
+  const logTail = logCut ? "" : tailOf(run, patience);
   const stop = effectiveStop(run, exitCode);
   const outcome: Outcome =
     !commandStarted && !stop
       ? NEVER_STARTED
       : classify({
           exitCode,
-          logTail,
+          unreadable: errno,
+          logTail: logTail ?? "",
           logCut,
+          logUnread: logTail === undefined,
           rebooted,
           isStartUnknown: run.process === undefined,
           markers,
           stop,
         });
-  return { ...outcome, endedAt: Math.max(at ?? now, run.startedAt) };
+  // The time of its file is what the run says. A clock that was set back makes no run end before it started.
+  return { ...outcome, endedAt: Math.max(Math.min(at ?? now, now), run.startedAt) };
+}
+
+/** The end of the log; undefined once it could not be read for so long that the patience is over. Throws until then. */
+function tailOf({ runId, logPath }: Run, patience: Patience): string | undefined {
+  try {
+    const tail = readTail(logPath, TAIL_BYTES);
+    patience.clear(runId);
+    return tail;
+  } catch (error) {
+    if (unreadableCode(error) === undefined || !patience.isOver(runId)) throw error;
+    return undefined;
+  }
 }
 
 /** The stop that counts for the run's end: one whose signal was sent, or has had its effect. */

@@ -24,7 +24,7 @@ export function createKill({ executor, clock, find, reconcile, carryOut }: KillD
     const { signal, grace_seconds: grace } = order;
     const deadline = grace === undefined ? undefined : after(clock(), grace * 1000);
     const event = { type: "kill", signal, keyName, deadline } as const;
-    const { run, decision } = carryOut(await reconcile(found), event);
+    const { run, decision } = await carryOut(await reconcile(found), event);
     if (decision.do === "nothing" && run.status === "killed") return publicRun(run);
     if (decision.do === "refuse") throw decision.why === "ended" ? runEnded(run) : stillLaunching(run);
     if (signal === "SIGKILL") await executor.kill(handleOf(run));

@@ -3,8 +3,12 @@ import type { AdvisoryLock } from "../store/advisory-lock.ts";
 import type { Run, RunChanges } from "../store/run.ts";
 import type { RunStore } from "../store/run-store.ts";
 import { isUnwritable } from "../store/sqlite-errors.ts";
+import { createPatience } from "../system/patience.ts";
 import { changesBy, type MarkersOf } from "./end-of-run.ts";
 import { handleOf } from "./handle.ts";
+
+/** For so long a log is read again before its run ends without it. */
+const UNREADABLE_FOR_MS = 300_000;
 
 export interface ObserveDeps {
   store: RunStore;
@@ -17,16 +21,19 @@ export type Observer = ReturnType<typeof createObserver>;
 
 /** Looks at runs outside any lock, and records what was seen by compare-and-set: what another agent has changed meanwhile remains. */
 export function createObserver({ store, executor, signalLock, now }: ObserveDeps) {
+  /** For logs that cannot be read. */
+  const patience = createPatience(UNREADABLE_FOR_MS);
+
   function currentOf(known: Run): Run {
     return store.get(known.runId) ?? known;
   }
 
-  function look(runs: readonly Run[]): Observation[] {
+  async function look(runs: readonly Run[]): Promise<Observation[]> {
     return executor.look(runs.map((run) => ({ handle: handleOf(run), wholeTree: run.stop?.sent ?? false })));
   }
 
   function changesOf(run: Run, observation: Observation, markersOf: MarkersOf): RunChanges | undefined {
-    return changesBy(run, observation, { markersOf, now: now() });
+    return changesBy(run, observation, { markersOf, now: now(), patience });
   }
 
   /** Why the last write failed, though the host could be looked at; undefined after one that succeeded. */
@@ -54,7 +61,7 @@ export function createObserver({ store, executor, signalLock, now }: ObserveDeps
 
   function record(run: Run, observation: Observation, markersOf: MarkersOf): Run {
     const changes = changesOf(run, observation, markersOf);
-    return changes === undefined ? run : write(run, changes);
+    return changes === undefined ? currentOf(run) : write(run, changes);
   }
 
   return {
@@ -76,13 +83,13 @@ export function createObserver({ store, executor, signalLock, now }: ObserveDeps
     /** What could not be written was written since, by this agent or another. */
     nothingToWrite: () => void (writeError = undefined),
     /** Records what was seen of a run. Throws when it could not be looked at. */
-    apply(run: Run, observation: Observation, markersOf: MarkersOf): Run {
+    async apply(run: Run, observation: Observation, markersOf: MarkersOf): Promise<Run> {
       if (!isSignalDue(run)) return record(run, observation, markersOf);
       // An agent may be about to record that it has sent the signal: that decides what the run's end means.
-      return signalLock.hold(() => {
+      return signalLock.hold(async () => {
         const current = currentOf(run);
         if (current.endedAt !== undefined) return current;
-        const seen = isSignalDue(current) ? observation : look([current])[0]!;
+        const seen = isSignalDue(current) ? observation : (await look([current]))[0]!;
         return record(current, seen, markersOf);
       });
     },

@@ -4,12 +4,16 @@ import { signalOfExitCode } from "../system/signals.ts";
 /** How a run ended, as far as that is known. `undefined` code: nothing kept it. */
 export interface Ending {
   exitCode: number | undefined;
+  /** The errno for which the exit code could not be read. */
+  unreadable?: string | undefined;
   /** The last bytes of the log, decoded leniently. */
   logTail: string;
   /** Set once the agent has sent a signal to the live run. */
   stop?: (Stop & StopLimits) | undefined;
   /** The log's end was not kept: it is over its limit. */
   logCut?: boolean;
+  /** The log could not be read. */
+  logUnread?: boolean;
   /** The host has been restarted since the run started. */
   rebooted: boolean;
   /** Nobody recorded a process of the run: the command may have run, or not. */
@@ -77,14 +81,8 @@ export function classify(ending: Ending): Outcome {
       statusReason: `The command exited with code 0, but the end of its log has an error: ${clip(errorLine)}`,
     };
   }
-  const unseen = ending.logCut
-    ? " Its log is over the limit: the end, where an error might stand, was not kept."
-    : "";
-  return {
-    ...facts,
-    status: "completed",
-    statusReason: `The command exited with code 0.${unseen}${lostEnd(ending)}`,
-  };
+  const statusReason = `The command exited with code 0.${unseenOf(ending)}${lostEnd(ending)}`;
+  return { ...facts, status: "completed", statusReason };
 }
 
 /** What the kernel had not written to the disk when the host lost power is lost, though a client may have read it. */
@@ -119,10 +117,7 @@ function withoutExitCode(
   ending: Ending,
   errorLine: string | undefined,
 ): Pick<Outcome, "status" | "statusReason"> {
-  const restarted = ending.isStartUnknown
-    ? "The host was restarted before its process was recorded, so it may have run"
-    : "The host was restarted while it ran";
-  const gone = ending.rebooted ? restarted : "Its processes are gone and left no exit code";
+  const gone = goneBecause(ending);
   if (errorLine !== undefined) {
     return {
       status: "failed",
@@ -133,6 +128,22 @@ function withoutExitCode(
     status: "unknown",
     statusReason: `${gone}, and its log does not tell how it ended; ended_at is when this was noticed.${lostEnd(ending)}`,
   };
+}
+
+/** A sentence about an end of the log that was not searched. */
+function unseenOf({ logCut, logUnread }: Ending): string {
+  if (logCut) return " Its log is over the limit: the end, where an error might stand, was not kept.";
+  return logUnread ? " Its log could not be read for 5 minutes and was not searched for errors." : "";
+}
+
+function goneBecause({ rebooted, unreadable, isStartUnknown }: Ending): string {
+  if (unreadable !== undefined) {
+    return `Its processes are gone and its exit code could not be read for 5 minutes (${unreadable})`;
+  }
+  if (!rebooted) return "Its processes are gone and left no exit code";
+  return isStartUnknown
+    ? "The host was restarted before its process was recorded, so it may have run"
+    : "The host was restarted while it ran";
 }
 
 function clip(line: string): string {

@@ -22,12 +22,12 @@ export function createReconcile(deps: ReconcileDeps) {
     if (found.endedAt !== undefined) return found;
     const run = found.status === "launching" ? await recoverLaunch(found, deps) : found;
     if (run.endedAt !== undefined || run.status === "launching") return run;
-    if (observer.look([run])[0]!.state === "running") return run;
+    if ((await observer.look([run]))[0]!.state === "running") return observer.currentOf(run);
     const markersOf = await deps.markers();
     // A kill may have been recorded while they were read.
     const current = observer.currentOf(run);
     if (current.endedAt !== undefined) return current;
-    return observer.apply(current, observer.look([current])[0]!, markersOf);
+    return observer.apply(current, (await observer.look([current]))[0]!, markersOf);
   }
 
   /** The same for many, with one write to the disk; `failures` are of runs that could not be looked at and are returned as they were. */
@@ -37,35 +37,40 @@ export function createReconcile(deps: ReconcileDeps) {
     for (const run of known.filter(({ status }) => status === "launching")) {
       await reconcile(run).catch((error: unknown) => failures.push(error));
     }
-    // From here on nothing is awaited: what another request has reported meanwhile is never taken back.
     const current = known.map((run) => (run.endedAt === undefined ? observer.currentOf(run) : run));
-    const decided = decideAll(current, { observer, markersOf, failures });
+    const decided = await decideAll(current, { observer, markersOf, failures });
+    // From here on nothing is awaited: what another request has reported meanwhile is never taken back.
     const written = writeAll(decided, { observer, failures });
-    return { runs: current.map((run) => written.get(run.runId) ?? run), failures };
+    return {
+      runs: current.map((run) =>
+        run.endedAt === undefined ? (written.get(run.runId) ?? observer.currentOf(run)) : run,
+      ),
+      failures,
+    };
   }
 
   return { reconcile, reconcileAll, writeError: observer.writeError };
 }
 
-/** What is to be written of a run; undefined when it is as it is to be. */
+/** What is to be written of a run. */
 interface Decided {
   run: Run;
-  changes: RunChanges | undefined;
+  changes: RunChanges;
 }
 
-/** What is to be written of each run, or a run that was written already. A failure of one costs no other. */
-function decideAll(
+/** What is to be written of each run; a run whose signal is due is written by then. A failure of one costs no other. */
+async function decideAll(
   current: readonly Run[],
   { observer, markersOf, failures }: { observer: Observer; markersOf: MarkersOf; failures: unknown[] },
-): Decided[] {
+): Promise<Decided[]> {
   const started = current.filter((run) => run.endedAt === undefined && run.status !== "launching");
-  const observations = observer.look(started);
+  const observations = await observer.look(started);
   const decided: Decided[] = [];
   for (const [i, run] of started.entries()) {
     try {
       const observation = observations[i]!;
       if (isSignalDue(run)) {
-        decided.push({ run: observer.apply(run, observation, markersOf), changes: undefined });
+        await observer.apply(run, observation, markersOf);
         continue;
       }
       const changes = observer.changesOf(run, observation, markersOf);
@@ -77,29 +82,26 @@ function decideAll(
   return decided;
 }
 
-/** Writes once to the disk, and not at all when there is nothing to write. */
+/** Writes once to the disk, and not at all when there is nothing to write. Returns the runs as they are shown then. */
 function writeAll(
   decided: readonly Decided[],
   { observer, failures }: { observer: Observer; failures: unknown[] },
 ): Map<string, Run> {
-  const written = new Map(decided.map(({ run }) => [run.runId, run]));
-  if (decided.every(({ changes }) => changes === undefined)) {
+  const shown = new Map<string, Run>();
+  if (decided.length === 0) {
     observer.nothingToWrite();
-    return written;
+    return shown;
   }
-  const error = observer.inOneWrite(() => {
+  const writeEach = (): void => {
     for (const { run, changes } of decided) {
-      if (changes === undefined) continue;
       try {
-        written.set(run.runId, observer.write(run, changes));
-      } catch (fault) {
-        failures.push(fault);
+        shown.set(run.runId, observer.write(run, changes));
+      } catch (error) {
+        failures.push(error);
       }
     }
-  });
-  if (error === undefined) return written;
-  // One by one, those for which the reserve of the disk suffices.
-  return new Map(
-    decided.map(({ run, changes }) => [run.runId, changes ? observer.write(run, changes) : run]),
-  );
+  };
+  // On a full disk one by one: for some of them its reserve suffices.
+  if (observer.inOneWrite(writeEach) !== undefined) writeEach();
+  return shown;
 }

@@ -29,6 +29,7 @@ export async function recoverLaunch(run: Run, deps: RecoverDeps): Promise<Run> {
   const isOurs = launcher.pid === self.pid && launcher.startTime === self.startTime;
   if (!isOurs && deps.isAgentAlive(launcher)) return run;
   const recovered = await executor.recover(runId, launcher.bootId);
+  if (recovered === "unreadable") return run;
   if (recovered === "never_started") {
     // Its token may start another run: the command has not been started and never will be.
     return store.failLaunch(runId, { reason: INTERRUPTED, endedAt: deps.now() });

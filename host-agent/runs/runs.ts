@@ -1,6 +1,7 @@
 import type { RunsQuery } from "../protocol/agent.ts";
 import type { RunList } from "../protocol/run.ts";
 import type { Run } from "../store/run.ts";
+import { isOfOneFile } from "../system/exhaustion.ts";
 import type { MarkersOf } from "./end-of-run.ts";
 import { createFind, type FindRun } from "./find.ts";
 import { holdRequests } from "./held.ts";
@@ -43,10 +44,11 @@ export function createRuns(deps: RunsDeps) {
     await reconciled(store.alive());
   }
 
-  /** Throws the first failure. */
+  /** Throws the first failure that is not about a file of one run: that run is then as it was known. */
   async function reconciled(known: readonly Run[]): Promise<Run[]> {
     const { runs, failures } = await reconcileAll(known);
-    if (failures.length > 0) throw failures[0];
+    const failure = failures.find((each) => !isOfOneFile(each));
+    if (failure !== undefined) throw failure;
     return runs;
   }
 

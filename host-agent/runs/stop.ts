@@ -12,7 +12,7 @@ export interface StopDeps {
   signalLock: AdvisoryLock;
 }
 
-export type CarryOut = (known: Run, event: StopEvent) => { run: Run; decision: StopDecision };
+export type CarryOut = (known: Run, event: StopEvent) => Promise<{ run: Run; decision: StopDecision }>;
 
 /**
  * Carries out what `nextStop` decides. A stop is recorded before its signal is sent, so that after a crash in between the
@@ -22,19 +22,21 @@ export type CarryOut = (known: Run, event: StopEvent) => { run: Run; decision: S
  */
 export function createStops({ store, executor, signalLock }: StopDeps): CarryOut {
   /** Sends the signal of the recorded stop, unless an agent has by now, and records that it was sent. */
-  function send(known: Run): Run {
-    return signalLock.hold(() => {
+  async function send(known: Run): Promise<Run> {
+    return signalLock.hold(async () => {
       let run = store.get(known.runId) ?? known;
       if (run.endedAt !== undefined || !run.stop || !isDue(run.stop)) return run;
       const { stop } = run;
-      const reached = executor.signal(handleOf(run), stop.signal as Signal);
+      const reached = await executor.signal(handleOf(run), stop.signal as Signal);
       if (reached === "gone") return run;
       // What others may change meanwhile is only the deadline, or that the run has ended.
       for (;;) {
         const recorded = recordSent(run, run.stop ?? stop, reached === "refused");
         if (recorded) return recorded;
         run = store.get(run.runId) ?? run;
-        if (run.endedAt !== undefined) return run;
+        // A kill that was ordered meanwhile has its own signal, which waits for this lock.
+        const isSame = run.stop?.cause === stop.cause && run.stop.signal === stop.signal;
+        if (run.endedAt !== undefined || !isSame) return run;
       }
     });
   }
@@ -45,13 +47,13 @@ export function createStops({ store, executor, signalLock }: StopDeps): CarryOut
     return store.change(run, { stop: { ...stop, sent: true }, status, statusReason });
   }
 
-  return (known, event) => {
+  return async (known, event) => {
     for (let run = known; ;) {
       const decision = nextStop(run, event);
       if (decision.do === "nothing" || decision.do === "refuse") return { run, decision };
-      if (decision.do === "send") return { run: send(run), decision };
+      if (decision.do === "send") return { run: await send(run), decision };
       const changed = store.change(run, { stop: decision.stop });
-      if (changed) return { run: decision.do === "record" ? send(changed) : changed, decision };
+      if (changed) return { run: decision.do === "record" ? await send(changed) : changed, decision };
       const current = store.get(run.runId);
       if (!current) return { run, decision: { do: "nothing" } };
       run = current;

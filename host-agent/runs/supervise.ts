@@ -64,7 +64,7 @@ export function createSupervision(
 
   async function enforceLimits(run: Run): Promise<void> {
     const round = { type: "round", now: clock(), exceeded: exceededLimit(run) } as const;
-    const { run: stopped, decision } = carryOut(run, round);
+    const { run: stopped, decision } = await carryOut(run, round);
     if (decision.do !== "force") return;
     await executor.kill(handleOf(stopped));
     await reconcile(stopped);

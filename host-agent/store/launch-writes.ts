@@ -4,6 +4,7 @@ import {
   COLUMNS,
   decodeRun,
   encodeNewRun,
+  encodeProcess,
   type NewRun,
   type Run,
   type RunProcess,
@@ -79,15 +80,12 @@ export function launchWrites(db: DatabaseSync, transaction: Transaction) {
       runId: string,
       { process, logFile, reason }: { process: RunProcess; logFile: string | undefined; reason: string },
     ): Run {
-      const { pid, startTime, bootId } = process;
       db.exec("PRAGMA synchronous = NORMAL");
       try {
         setRunning.run({
           run_id: runId,
           reason,
-          pid,
-          pid_start: startTime ?? null,
-          boot_id: bootId ?? null,
+          ...encodeProcess(process),
           log_file: logFile ?? null,
         });
       } finally {

@@ -27,7 +27,7 @@ export function runQueries(db: DatabaseSync) {
       WHERE ended_at IS NULL AND recipe_id = :recipe_id`,
   );
   const selectEndedBefore = db.prepare(
-    `SELECT ${COLUMNS} FROM runs WHERE ended_at < :time ORDER BY ended_at LIMIT :limit`,
+    `SELECT ${COLUMNS} FROM runs WHERE ended_at < :time ORDER BY runs.ended_at LIMIT :limit`,
   );
   const selectLimitedEndedSince = db.prepare(
     `SELECT ${COLUMNS} FROM runs WHERE ended_at >= :time AND log_limit IS NOT NULL`,

@@ -146,11 +146,19 @@ export interface RunRow {
   log_file: string | null;
 }
 
+/**
+ * A column that holds what a run could write, in versions that took it as it was. Reading a whole number that is no safe
+ * integer throws for all rows of a statement, not for its own alone.
+ */
+function readable(column: string): string {
+  return `max(min(${column}, ${Number.MAX_SAFE_INTEGER}), ${Number.MIN_SAFE_INTEGER}) AS ${column}`;
+}
+
 /** The columns that a run is decoded from. Not `*`: the generated column `recipe_id` would be computed for each row. */
 export const COLUMNS = `seq, run_id, source, spec, cmd, log_path, key_name, spec_sha256, label, status, status_reason,
-  exit_code, signal, started_at, ended_at, pid, pid_start, boot_id, launch_token, fingerprint, launcher, stop_cause,
-  stop_signal, stop_key_name, stop_sent, stop_deadline, stop_deadline_uptime, stop_escalated, timeout_seconds, log_limit,
-  log_file, started_uptime`;
+  exit_code, signal, started_at, ${readable("ended_at")}, ${readable("pid")}, pid_start, boot_id, launch_token,
+  fingerprint, launcher, stop_cause, stop_signal, stop_key_name, stop_sent, stop_deadline, stop_deadline_uptime,
+  stop_escalated, timeout_seconds, log_limit, log_file, started_uptime`;
 
 type Columns = Record<string, SQLInputValue>;
 
@@ -230,9 +238,9 @@ export function encodeChanges(changes: RunChanges): Columns {
   return {
     ...("status" in changes && { status: changes.status }),
     ...("statusReason" in changes && { status_reason: changes.statusReason }),
-    ...("exitCode" in changes && { exit_code: changes.exitCode ?? null }),
+    ...("exitCode" in changes && { exit_code: safeOrNull(changes.exitCode) }),
     ...("signal" in changes && { signal: changes.signal ?? null }),
-    ...("endedAt" in changes && { ended_at: changes.endedAt ?? null }),
+    ...("endedAt" in changes && { ended_at: safeOrNull(changes.endedAt) }),
     ...("launchToken" in changes && { launch_token: changes.launchToken ?? null }),
     ...("logFile" in changes && { log_file: changes.logFile ?? null }),
     ...("process" in changes && encodeProcess(changes.process)),
@@ -240,12 +248,21 @@ export function encodeChanges(changes: RunChanges): Columns {
   };
 }
 
-function encodeProcess(process: RunProcess | undefined): Columns {
+/** The columns of the wrapper's process; of none all are empty. */
+export function encodeProcess(process: RunProcess | undefined) {
   return {
-    pid: process?.pid ?? null,
+    pid: safeOrNull(process?.pid),
     pid_start: process?.startTime ?? null,
     boot_id: process?.bootId ?? null,
   };
+}
+
+/** A number that can be read back. Throws RangeError for any other: it would make its row unreadable for good. */
+function safeOrNull(value: number | undefined): number | null {
+  if (value !== undefined && !Number.isSafeInteger(value)) {
+    throw new RangeError(`${value} is not a whole number that the database can give back`);
+  }
+  return value ?? null;
 }
 
 /** The columns of a stop; of none all are empty. */

@@ -14,6 +14,8 @@ import { ApiProblem } from "../../../host-agent/protocol/problem.ts";
 import { IDEMPOTENCY_TTL_SECONDS } from "../../../host-agent/protocol/launch.ts";
 import { type Source } from "../../../host-agent/protocol/run.ts";
 import type { CatalogueRecipe, Recipes } from "../../../host-agent/catalogue/recipes.ts";
+import { processPasses } from "../../../host-agent/executor/process-passes.ts";
+import { sendSignalAs } from "../../../host-agent/executor/send-signal.ts";
 import type { StartRun } from "../../../host-agent/executor/start-run.ts";
 import { createRunFolder } from "../../../host-agent/executor/run-folder.ts";
 import { localExecutor } from "../../../host-agent/executor/local.ts";
@@ -123,7 +125,9 @@ export async function playSchedule(seed: number, dir: string, breakage: Breakage
         stateDir,
         env: {},
         runUser: undefined,
-        spawner: { startRun, warmUp() {}, async close() {} },
+        // In one go: the order of all steps is the simulation's own.
+        passes: processPasses(Number.POSITIVE_INFINITY),
+        spawner: { startRun, sendSignalAs, warmUp() {}, async close() {} },
       }),
       signalLock: { hold: (work) => work(), close() {} },
       logDir: join(stateDir, "logs"),

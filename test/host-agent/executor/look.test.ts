@@ -7,6 +7,7 @@ import { expect, onTestFinished, test } from "vitest";
 
 import type { Handle, HandleProcess } from "../../../host-agent/executor/executor.ts";
 import { lookAt } from "../../../host-agent/executor/look.ts";
+import { lookDeps } from "./look-deps.ts";
 import {
   currentBootId,
   identify,
@@ -36,7 +37,7 @@ function runWith({ exit, started = "1\n" }: { exit?: string; started?: string | 
   utimesSync(folder.exit, EXIT_AT_MS / 1000, EXIT_AT_MS / 1000);
   function look({ wholeTree = false, ...known }: Partial<Handle> & { wholeTree?: boolean } = {}) {
     const handle = { runId, process: GONE, launchedIn: HERE, ...known };
-    return lookAt([{ handle, wholeTree }], stateDir)[0]!;
+    return lookAt([{ handle, wholeTree }], lookDeps(stateDir)).then(([found]) => found!);
   }
   return { runId, folder, stateDir, look };
 }
@@ -56,7 +57,7 @@ const ENDED = { state: "ended", exitCode: undefined, at: undefined, rebooted: fa
 test("a run is running while its very wrapper is alive and no exit code is written", async () => {
   const run = runWith();
   const wrapper = await startProcess("run_of_nobody1");
-  expect(run.look({ process: wrapper })).toEqual({ state: "running" });
+  expect(await run.look({ process: wrapper })).toEqual({ state: "running" });
   for (const changed of [
     { startTime: "1" },
     { startTime: undefined },
@@ -71,14 +72,14 @@ test("a run is running while its very wrapper is alive and no exit code is writt
 test("an exit code ends the run although its wrapper is alive, at the time at which it was written", async () => {
   const run = runWith({ exit: "  7\n    " });
   const wrapper = await startProcess("run_of_nobody2");
-  expect(run.look({ process: wrapper })).toEqual({ ...ENDED, exitCode: 7, at: EXIT_AT_MS });
+  expect(await run.look({ process: wrapper })).toEqual({ ...ENDED, exitCode: 7, at: EXIT_AT_MS });
 });
 
 test("an exit code of a run that was signalled ends it only once its whole tree is gone", async () => {
   const run = runWith({ exit: "143\n" });
   const member = await startProcess(run.runId);
-  expect(run.look({ wholeTree: true })).toEqual({ state: "lingering" });
-  expect(run.look({ wholeTree: false })).toMatchObject({ state: "ended", exitCode: 143 });
+  expect(await run.look({ wholeTree: true })).toEqual({ state: "lingering" });
+  expect(await run.look({ wholeTree: false })).toMatchObject({ state: "ended", exitCode: 143 });
   process.kill(member.pid, "SIGKILL");
   await until(() => (run.look({ wholeTree: true }).state === "ended" ? true : undefined));
 });
@@ -86,10 +87,10 @@ test("an exit code of a run that was signalled ends it only once its whole tree 
 test("a run without wrapper and exit code is orphaned while anything of it is alive, and then ended", async () => {
   const run = runWith();
   const member = await startProcess(run.runId);
-  expect(run.look()).toEqual({ state: "orphaned" });
+  expect(await run.look()).toEqual({ state: "orphaned" });
   process.kill(member.pid, "SIGKILL");
   await until(() => (run.look().state === "ended" ? true : undefined));
-  expect(run.look()).toEqual(ENDED);
+  expect(await run.look()).toEqual(ENDED);
 });
 
 test("the members of the group of a wrapper that is a zombie belong to its run, whatever their environment", async () => {
@@ -109,7 +110,7 @@ test("the members of the group of a wrapper that is a zombie belong to its run, 
     return stat?.state === "Z" ? stat : undefined;
   });
   const wrapper = { pid, startTime: zombie.startTime, bootId: HERE };
-  expect(run.look({ process: wrapper })).toEqual({ state: "orphaned" });
+  expect(await run.look({ process: wrapper })).toEqual({ state: "orphaned" });
   expect(run.look({ process: { ...wrapper, startTime: "1" } }), "of another process").toEqual(ENDED);
 });
 
@@ -147,6 +148,8 @@ test("a run that cannot be looked at for lack of descriptors is unavailable, and
   expect(JSON.parse(looked.stdout)).toMatchObject({ state: "unavailable", cause: { code: "EMFILE" } });
 });
 
-test("an error of ours is thrown, and not taken for a host that lacks something", () => {
-  expect(() => lookAt([{ handle: undefined as never, wholeTree: false }], tempDir())).toThrow(TypeError);
+test("an error of ours is thrown, and not taken for a host that lacks something", async () => {
+  await expect(
+    lookAt([{ handle: undefined as never, wholeTree: false }], lookDeps(tempDir())),
+  ).rejects.toThrow(TypeError);
 });

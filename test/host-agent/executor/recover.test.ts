@@ -4,6 +4,7 @@ import { mkdirSync, writeFileSync } from "node:fs";
 import { expect, onTestFinished, test } from "vitest";
 
 import { currentBootId, identify } from "../../../host-agent/executor/process-identity.ts";
+import { processPasses } from "../../../host-agent/executor/process-passes.ts";
 import { recoverRun } from "../../../host-agent/executor/recover.ts";
 import { readStarted, type RunFolder, runFolder } from "../../../host-agent/executor/run-folder.ts";
 import { tempDir } from "../../support/temp-dir.ts";
@@ -34,9 +35,9 @@ async function startMember(runId = RUN_ID) {
 
 test("a run that nobody has claimed is claimed for good: it never starts, also when another agent asks again", async () => {
   const folder = folderWith(undefined);
-  expect(await recoverRun(RUN_ID, HERE, folder)).toBe("never_started");
+  expect(await recoverRun(RUN_ID, HERE, { folder: folder, passes: processPasses() })).toBe("never_started");
   expect(readStarted(folder)).toBe("agent");
-  expect(await recoverRun(RUN_ID, HERE, folder)).toBe("never_started");
+  expect(await recoverRun(RUN_ID, HERE, { folder: folder, passes: processPasses() })).toBe("never_started");
 });
 
 test("a wrapper that has claimed its run and not yet written its pid is waited for, and adopted", async () => {
@@ -44,13 +45,15 @@ test("a wrapper that has claimed its run and not yet written its pid is waited f
   // Found by its pid only: a process in the middle of execve(2) shows no environment.
   const wrapper = await startMember("run_of_nobody0");
   setTimeout(() => writeFileSync(folder.started, `${wrapper.pid}\n`), 150);
-  expect(await recoverRun(RUN_ID, HERE, folder)).toMatchObject({ process: { pid: wrapper.pid } });
+  expect(await recoverRun(RUN_ID, HERE, { folder: folder, passes: processPasses() })).toMatchObject({
+    process: { pid: wrapper.pid },
+  });
 });
 
 test("a wrapper that is alive is adopted with its start time and boot", async () => {
   const wrapper = await startMember();
   const folder = folderWith(`${wrapper.pid}\n`);
-  expect(await recoverRun(RUN_ID, HERE, folder)).toEqual({
+  expect(await recoverRun(RUN_ID, HERE, { folder: folder, passes: processPasses() })).toEqual({
     runId: RUN_ID,
     launchedIn: HERE,
     process: wrapper,
@@ -88,7 +91,10 @@ test("a run of another boot is never claimed, whatever its folder says: it may h
   const member = await startMember();
   for (const started of [undefined, "", `${member.pid}\n`]) {
     const folder = folderWith(started);
-    expect(await recoverRun(RUN_ID, "another boot", folder), started).toEqual({
+    expect(
+      await recoverRun(RUN_ID, "another boot", { folder: folder, passes: processPasses() }),
+      started,
+    ).toEqual({
       runId: RUN_ID,
       launchedIn: "another boot",
       process: undefined,

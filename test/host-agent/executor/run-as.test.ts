@@ -5,8 +5,10 @@ import { join } from "node:path";
 import { describe, expect, test } from "vitest";
 
 import { processesOf } from "../../../host-agent/executor/process-tree.ts";
+import { obstacleFor } from "../../../host-agent/executor/run-as.ts";
 import { type Hub, nodeEmbedded, startHub, until } from "../../support/hub.ts";
-import { CAN_BE_NOBODY, WHY_NOT_NOBODY } from "../../support/other-user.ts";
+import { CAN_BE_NOBODY, NOBODY_UID, WHY_NOT_NOBODY } from "../../support/other-user.ts";
+import { childrenOf } from "../../support/processes.ts";
 import { needs } from "../../support/needs.ts";
 
 /** The fields of passwd(5), as this host has them. */
@@ -105,6 +107,22 @@ describe("HUB_RUN_AS", needs(CAN_BE_NOBODY, WHY_NOT_NOBODY), () => {
     const run = await hub.runScript("id -un; test -t 1 && echo terminal; exit 3", { terminal: true });
     expect(await hub.ended(run)).toMatchObject({ exit_code: 3 });
     expect(await hub.log(run)).toBe("nobody\nterminal\n");
+  });
+
+  test("fails a launch alone, after some seconds, when the check before it is stopped by another process of the user", async () => {
+    const user = { username: "nobody", uid: NOBODY_UID, gid: NOBODY_UID, homedir: "/", shell: "/bin/sh" };
+    const before = new Set(childrenOf(process.pid));
+    const command = { cwd: "/", program: "/bin/true", script: undefined };
+    const checked = obstacleFor(user, command);
+    const [check] = childrenOf(process.pid).filter((pid) => !before.has(pid));
+    process.kill(check!, "SIGSTOP");
+
+    await expect(checked).rejects.toMatchObject({
+      code: "host_unavailable",
+      extras: { retryAfterSeconds: 1 },
+    });
+    expect(await obstacleFor(user, command)).toBeUndefined();
+    expect(childrenOf(process.pid)).not.toContain(check);
   });
 
   test.for([

@@ -9,7 +9,9 @@ import { expect, onTestFinished, test } from "vitest";
 import type { Handle } from "../../../host-agent/executor/executor.ts";
 import { currentBootId, identify, isAlive } from "../../../host-agent/executor/process-identity.ts";
 import { commandLine, processesOf } from "../../../host-agent/executor/process-tree.ts";
-import { commandStarted, killTree, leaderOf, signalRun } from "../../../host-agent/executor/signal-tree.ts";
+import { processPasses } from "../../../host-agent/executor/process-passes.ts";
+import { sendSignal } from "../../../host-agent/executor/send-signal.ts";
+import { leaderOf, treeSignals } from "../../../host-agent/executor/signal-tree.ts";
 import { createRunFolder, readExitCode, runFolder } from "../../../host-agent/executor/run-folder.ts";
 import { tempDir } from "../../support/temp-dir.ts";
 import { until } from "../../support/hub.ts";
@@ -17,6 +19,13 @@ import { until } from "../../support/hub.ts";
 const RUN_SH = join(import.meta.dirname, "../../../host-agent/executor/run.sh");
 const HERE = currentBootId();
 let count = 0;
+
+/** As for an agent that runs its jobs as its own user. */
+const signals = treeSignals({
+  passes: processPasses(),
+  ownerOf: () => undefined,
+  send: async (_owner, targets, signal) => sendSignal(targets, signal),
+});
 
 /** A run under the real wrapper, as the executor starts it, whose output is a file. */
 async function startRun(script: string) {
@@ -33,7 +42,7 @@ async function startRun(script: string) {
   });
   await once(wrapper, "spawn");
   const handle: Handle = { runId, launchedIn: HERE, process: identify(wrapper.pid!)! };
-  onTestFinished(() => killTree(handle));
+  onTestFinished(() => signals.kill(handle));
   const text = () => {
     try {
       return readFileSync(output, "utf8");
@@ -61,7 +70,7 @@ test("a signal reaches daemons in other sessions and groups, also without the ru
   const names = ["child", "daemon", "bare", "command"];
   for (const name of names) await run.says(`${name} ready`);
 
-  expect(signalRun(run.handle, "SIGTERM")).toBe("sent");
+  expect(await signals.signal(run.handle, "SIGTERM")).toBe("sent");
   for (const name of names) await run.says(`${name} term`);
   // A second signal would have come by now.
   await pause(100);
@@ -79,7 +88,7 @@ test("a process that is stopped receives the signal at once, and not when somebo
   await run.says("ready");
   const command = processesOf(run.handle.runId).find(({ ppid }) => ppid === run.wrapper.pid)!;
   process.kill(command.pid, "SIGSTOP");
-  expect(signalRun(run.handle, "SIGTERM")).toBe("sent");
+  expect(await signals.signal(run.handle, "SIGTERM")).toBe("sent");
   await run.says("bye");
 });
 
@@ -91,7 +100,7 @@ test("SIGKILL spares the wrapper, which writes the exit code of the command", as
     return members.filter(({ pid }) => commandLine(pid).startsWith("sleep\0")).length === 2 || undefined;
   });
   const wrapperEnded = once(run.wrapper, "exit");
-  expect(signalRun(run.handle, "SIGKILL")).toBe("sent");
+  expect(await signals.signal(run.handle, "SIGKILL")).toBe("sent");
   await wrapperEnded;
   expect(readExitCode(run.folder)).toBe(137);
   await until(() => processesOf(run.handle.runId).length === 0 || undefined);
@@ -101,7 +110,7 @@ test("a run of which nothing is left is gone, for every signal", async () => {
   const run = await startRun("exit 0");
   await until(() => (processesOf(run.handle.runId, leaderOf(run.handle)).length === 0 ? true : undefined));
   for (const signal of ["SIGTERM", "SIGINT", "SIGKILL"] as const) {
-    expect(signalRun(run.handle, signal), signal).toBe("gone");
+    expect(await signals.signal(run.handle, signal), signal).toBe("gone");
   }
 });
 
@@ -109,7 +118,7 @@ test("the end of a run kills also what forks without a pause, and in the end a w
   const run = await startRun("echo ready; while :; do setsid sleep 60 & done");
   await run.says("ready");
   process.kill(run.wrapper.pid!, "SIGSTOP");
-  await killTree(run.handle);
+  await signals.kill(run.handle);
   expect(processesOf(run.handle.runId)).toEqual([]);
   expect(identify(run.wrapper.pid!)).toBeUndefined();
 });
@@ -129,7 +138,7 @@ test("the leader of a run's group is its wrapper, alive or a zombie, of this boo
 
 test("a wrapper that has not started its command is waited for, until it has or is gone, and no longer than a second", async () => {
   const run = await startRun("echo ready; sleep 60");
-  await commandStarted(run.handle);
+  await signals.ready(run.handle);
   const started = processesOf(run.handle.runId).filter(({ ppid }) => ppid === run.wrapper.pid);
   expect(started.map(({ pid }) => commandLine(pid).split("\0")[0])).not.toEqual([]);
 
@@ -141,11 +150,11 @@ test("a wrapper that has not started its command is waited for, until it has or 
     const wrapper = spawn(program, words, { stdio: "ignore", detached: true });
     const process = await until(() => identify(wrapper.pid!));
     const handle = { runId: "run_alone", launchedIn: HERE, process };
-    onTestFinished(() => killTree(handle));
+    onTestFinished(() => signals.kill(handle));
     await until(() => processesOf("", wrapper.pid).length >= (words.length === 1 ? 1 : 3) || undefined);
-    const waited = await msOf(() => commandStarted(handle));
+    const waited = await msOf(() => signals.ready(handle));
     await ended(wrapper);
-    const afterEnd = await msOf(() => commandStarted(handle));
+    const afterEnd = await msOf(() => signals.ready(handle));
     expect(waited, program).toBeGreaterThanOrEqual(1_000);
     // A look at a busy host takes long, and counts.
     expect(waited, program).toBeLessThan(3_000);

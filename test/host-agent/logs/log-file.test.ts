@@ -16,7 +16,7 @@ const sourceOf = (name: string) =>
 /** Looks at a log, a process and an exit code before and after all file descriptors are in use. */
 const READ_WITHOUT_DESCRIPTORS = `
   import { openSync } from "node:fs";
-  import { readExitCode } from ${sourceOf("executor/run-folder")};
+  import { readExit } from ${sourceOf("executor/run-folder")};
   import { readStat } from ${sourceOf("executor/process-identity")};
   import { hasEnvironmentEntry } from ${sourceOf("executor/process-tree")};
   import { readPage, readTail } from ${sourceOf("logs/log-file")};
@@ -28,7 +28,7 @@ const READ_WITHOUT_DESCRIPTORS = `
       async () => (await page()).size,
       async () => readStat(process.pid).pid === process.pid,
       async () => hasEnvironmentEntry(process.pid, "MARK=1"),
-      async () => readExitCode({ exit: path + ".exit" }),
+      async () => readExit({ exit: path + ".exit" }).code,
     ]) {
       console.log(await read().catch((error) => error.code));
     }

@@ -130,3 +130,22 @@ describe("the status of an ended run", () => {
     expect([0, 1, 127, 128, 200, 255].map(signalOfExitCode)).toEqual(Array(6).fill(undefined));
   });
 });
+
+describe("what could not be read for 5 minutes", () => {
+  const ending: Ending = { exitCode: undefined, logTail: "", rebooted: false, markers };
+
+  test("of the exit code makes a run unknown, and its record has the reason", () => {
+    expect(classify({ ...ending, unreadable: "EIO" })).toMatchObject({
+      status: "unknown",
+      statusReason: expect.stringMatching(/exit code could not be read for 5 minutes \(EIO\), and its log/),
+    });
+  });
+
+  test("of the log is named in the reason of a success, because no error was searched for", () => {
+    expect(classify({ ...ending, exitCode: 0, logUnread: true })).toMatchObject({
+      status: "completed",
+      statusReason:
+        "The command exited with code 0. Its log could not be read for 5 minutes and was not searched for errors.",
+    });
+  });
+});

@@ -116,7 +116,7 @@ test.for<[string, StopEvent]>([
   await hub.kill(run, { signal: "SIGINT" });
   await until(async () => (await hub.log(run)).includes("\nint\n") || undefined);
 
-  stopsOf(hub, other)(noticed, late);
+  await stopsOf(hub, other)(noticed, late);
   expect(other.get(run.run_id)).toMatchObject({
     stop: { cause: "kill", signal: "SIGINT", keyName: ALL.name },
     status: "killed",
@@ -136,10 +136,10 @@ test("a limit that two agents notice sends one signal", async () => {
   const noticed = store.get(run.run_id)!;
   const carryOut = stopsOf(hub, store);
   const notice = () => carryOut(noticed, { type: "round", now: hostClock()(), exceeded: "timeout" });
-  notice();
+  await notice();
   await until(async () => (await hub.log(run)).includes("\nterm\n") || undefined);
 
-  notice();
+  await notice();
   process.kill(processesOf(run.run_id).find(({ ppid }) => ppid === Number(run.pid))!.pid, "SIGUSR1");
   await until(async () => (await hub.log(run)).includes("\nbarrier\n") || undefined);
   expect((await hub.log(run)).match(/^term$/gm)).toEqual(["term"]);

@@ -13,7 +13,7 @@ const LOCK_TS = new URL("../../../host-agent/store/advisory-lock.ts", import.met
 async function holder(path: string) {
   const program = `
     import { openAdvisoryLock } from ${JSON.stringify(LOCK_TS)};
-    openAdvisoryLock(process.argv[1]).hold(() => {
+    openAdvisoryLock(process.argv[1]).hold(async () => {
       console.log("held");
       Atomics.wait(new Int32Array(new SharedArrayBuffer(4)), 0, 0, Number(process.argv[2]));
     });`;
@@ -36,7 +36,7 @@ test("an advisory lock waits while another process holds it, and no longer", asy
   expect(child.exitCode).toBe(null);
 
   const ended = once(child, "exit");
-  expect(lock.hold(() => "mine")).toBe("mine");
+  expect(await lock.hold(async () => "mine")).toBe("mine");
   await ended;
 });
 
@@ -47,20 +47,25 @@ test("an advisory lock of a process that was killed is free at once", async () =
   onTestFinished(() => lock.close());
   child.kill("SIGKILL");
   await once(child, "exit");
-  expect(lock.hold(() => 1)).toBe(1);
+  expect(await lock.hold(async () => 1)).toBe(1);
 });
 
-test("an advisory lock is released when its work throws, and may be held again within itself", async () => {
+test("an advisory lock is released when its work throws, and its holders in one process follow each other", async () => {
   const path = join(tempDir(), "signals.lock");
   const lock = openAdvisoryLock(path);
   onTestFinished(() => lock.close());
-  expect(() =>
-    lock.hold(() => {
-      throw new Error("work failed");
-    }),
-  ).toThrow("work failed");
-  expect(lock.hold(() => lock.hold(() => "inner"))).toBe("inner");
+  const seen: string[] = [];
+  const failed = lock.hold(async () => {
+    seen.push("first begins");
+    await new Promise(setImmediate);
+    seen.push("first ends");
+    throw new Error("work failed");
+  });
+  const second = lock.hold(async () => void seen.push("second"));
+  await expect(failed).rejects.toThrow("work failed");
+  await second;
+  expect(seen).toEqual(["first begins", "first ends", "second"]);
   const other = openAdvisoryLock(path);
   onTestFinished(() => other.close());
-  expect(other.hold(() => "free")).toBe("free");
+  expect(await other.hold(async () => "free")).toBe("free");
 });
