@@ -1,14 +1,14 @@
 import { createHash } from "node:crypto";
 import { fstatSync, lstatSync, readFileSync, readSync } from "node:fs";
-import { readdir, realpath, stat } from "node:fs/promises";
+import { lstat, readdir } from "node:fs/promises";
 import { basename, dirname, join } from "node:path";
 import { setImmediate as nextTurn } from "node:timers/promises";
 
 import { isUnableToLook } from "../system/exhaustion.ts";
-import { type OpenFile, openFile } from "../system/open-file.ts";
+import { NotRegularFile, type OpenFile, openFile } from "../system/open-file.ts";
 import { ApiProblem } from "../protocol/problem.ts";
 import type { ScriptContent, ScriptEntry, ScriptList } from "../protocol/script.ts";
-import { forbidden, realPathOf, scriptRoots } from "./script-roots.ts";
+import { forbidden, looking, notFound, type ScriptRoots, scriptRoots } from "./script-roots.ts";
 
 /** A script that a launch may run: its real path, and a digest of its bytes at the time of approval. */
 export interface ApprovedScript {
@@ -40,7 +40,7 @@ export function openScripts(roots: readonly string[]) {
 
   function confineScript(path: string): string {
     if (!path.endsWith(".sh")) throw forbidden("must end in .sh, as all scripts do");
-    const real = root.confine(path);
+    const real = root.confine(path, "script");
     if (!real.endsWith(".sh")) throw forbidden();
     return real;
   }
@@ -48,11 +48,11 @@ export function openScripts(roots: readonly string[]) {
   return {
     /** Lists the scripts under a folder inside the roots; under all the roots without one. */
     async list(path?: string): Promise<ScriptList> {
-      const folders = path === undefined ? root.real() : [root.confine(path)];
-      if (path !== undefined && !(await stat(folders[0]!)).isDirectory()) {
-        throw new ApiProblem("script_not_found", "path: this path is not a folder");
-      }
-      return listScripts(folders, root.inside());
+      if (path === undefined) return listScripts(root.real(), root);
+      const folder = root.confine(path, "folder");
+      const stats = looking(() => lstatSync(folder));
+      if (!stats?.isDirectory()) throw notFound("folder");
+      return listScripts([folder], root);
     },
 
     /** Reads a script's source, at most 1 MiB of it. */
@@ -90,7 +90,12 @@ export function openScripts(roots: readonly string[]) {
 
     /** True while the path still leads to the approved file with its approved bytes. */
     isUnchanged(script: ApprovedScript): boolean {
-      if (realPathOf(script.path) !== script.path) return false;
+      try {
+        if (root.confine(script.path, "script") !== script.path) return false;
+      } catch (error) {
+        if (isPathProblem(error)) return false;
+        throw error;
+      }
       const stats = lstatSync(script.path, { bigint: true, throwIfNoEntry: false });
       return stats !== undefined && versionOf(stats) === script.version;
     },
@@ -99,11 +104,15 @@ export function openScripts(roots: readonly string[]) {
 
 /** Throws `path_forbidden` for anything but a regular file that the agent can read. */
 function openScript(real: string): OpenFile {
-  try {
-    return openFile(real);
-  } catch (error) {
-    throw isUnableToLook(error) ? error : forbidden();
-  }
+  const file = looking(() => {
+    try {
+      return openFile(real);
+    } catch (error) {
+      throw error instanceof NotRegularFile ? forbidden() : error;
+    }
+  });
+  if (!file) throw notFound("script");
+  return file;
 }
 
 /** After this many bytes the reading continues in the next turn of the event loop: a huge script must not block the others. */
@@ -128,10 +137,12 @@ function versionOf(stats: { dev: bigint; ino: bigint; size: bigint; ctimeNs: big
   return `${stats.dev}:${stats.ino}:${stats.size}:${stats.ctimeNs}`;
 }
 
-async function listScripts(
-  folders: readonly string[],
-  inside: (real: string) => boolean,
-): Promise<ScriptList> {
+/** True for an error that says something about the path, and not that the host could not look. */
+function isPathProblem(error: unknown): boolean {
+  return error instanceof ApiProblem && ["path_forbidden", "script_not_found"].includes(error.code);
+}
+
+async function listScripts(folders: readonly string[], root: ScriptRoots): Promise<ScriptList> {
   const scripts: ScriptEntry[] = [];
   const seen = new Set<string>();
   const queue = [...folders];
@@ -150,7 +161,7 @@ async function listScripts(
       if (entry.isDirectory()) {
         if (!entry.name.startsWith(".") && entry.name !== "node_modules") queue.push(path);
       } else if (entry.name.endsWith(".sh")) {
-        const script = await describeScript(path, inside);
+        const script = await describeScript(entry.isSymbolicLink() ? targetOf(path, root) : path, path);
         if (script && scripts.length === MAX_LISTED) return { scripts, truncated: true };
         if (script) scripts.push(script);
       }
@@ -159,13 +170,19 @@ async function listScripts(
   return { scripts, truncated: false };
 }
 
-async function describeScript(
-  path: string,
-  inside: (real: string) => boolean,
-): Promise<ScriptEntry | undefined> {
-  const real = await realpath(path).catch(() => undefined);
-  if (real === undefined || !inside(real) || !real.endsWith(".sh")) return undefined;
-  const stats = await stat(real).catch(() => undefined);
+/** Where a link leads, if that is inside the roots. */
+function targetOf(link: string, root: ScriptRoots): string | undefined {
+  try {
+    return root.confine(link, "script");
+  } catch (error) {
+    if (isPathProblem(error)) return undefined;
+    throw error;
+  }
+}
+
+async function describeScript(real: string | undefined, path: string): Promise<ScriptEntry | undefined> {
+  if (!real?.endsWith(".sh")) return undefined;
+  const stats = await lstat(real).catch(() => undefined);
   if (!stats?.isFile()) return undefined;
   return { path, name: basename(path), size: stats.size, modified_at: Math.floor(stats.mtimeMs / 1000) };
 }
