@@ -170,12 +170,12 @@ async function listScripts(folders: readonly string[], root: ScriptRoots): Promi
   return { scripts, truncated: false };
 }
 
-/** Where a link leads, if that is inside the roots. */
+/** Where a link leads, if that is inside the roots. One that cannot be followed now costs its own line of the list only. */
 function targetOf(link: string, root: ScriptRoots): string | undefined {
   try {
     return root.confine(link, "script");
   } catch (error) {
-    if (isPathProblem(error)) return undefined;
+    if (error instanceof ApiProblem && !isUnableToLook(error.extras.cause)) return undefined;
     throw error;
   }
 }
