@@ -13,7 +13,8 @@ import { identify } from "../../../host-agent/executor/process-identity.ts";
 import { ApiProblem } from "../../../host-agent/protocol/problem.ts";
 import { IDEMPOTENCY_TTL_SECONDS } from "../../../host-agent/protocol/launch.ts";
 import { type Source } from "../../../host-agent/protocol/run.ts";
-import type { CatalogueRecipe, Recipes } from "../../../host-agent/catalogue/recipes.ts";
+import type { Recipes } from "../../../host-agent/catalogue/recipes.ts";
+import type { CatalogueRecipe } from "../../../host-agent/catalogue/recipes-file.ts";
 import type { StartRun } from "../../../host-agent/executor/start-run.ts";
 import { createRunFolder } from "../../../host-agent/executor/run-folder.ts";
 import { localExecutor } from "../../../host-agent/executor/local.ts";
@@ -337,7 +338,7 @@ const RECIPE: CatalogueRecipe = {
   error_markers: [],
 };
 const recipes = {
-  current: async () => ({ recipes: new Map([["job", RECIPE]]), error_markers: [] }),
+  current: async () => ({ recipes: new Map([["job", RECIPE]]), error_markers: [], faults: [] }),
 } as unknown as Recipes;
 const scripts = {
   approve: async (path: string) => ({
