@@ -1,7 +1,11 @@
 import * as z from "zod";
 
 import { RecipeId } from "../protocol/recipe.ts";
+import { unexpandedPath, unexpandedValue } from "./unexpanded.ts";
 import { ParamEntry, repeatedParam } from "./params.ts";
+
+/** In a command: the path of the Node that runs the agent. */
+export const NODE_WORD = "{node}";
 
 /** A regular expression, compiled. */
 export const Regex = z.string().transform((source, context) => {
@@ -18,20 +22,36 @@ export const Regex = z.string().transform((source, context) => {
 
 const Word = z.string().refine((word) => !word.includes("\0"), "must not contain a NUL character");
 
+/** A path or a value, if `unexpanded` finds nothing in it. */
+function literal(unexpanded: (text: string) => string | undefined, schema: z.ZodString) {
+  return schema.superRefine((text, context) => {
+    const message = unexpanded(text);
+    if (message !== undefined) context.addIssue({ code: "custom", message });
+  });
+}
+
+const Path = literal(unexpandedPath, Word.min(1));
+
 /** One entry of the recipes file. */
 export const RecipeEntry = z.strictObject({
   recipe_id: RecipeId,
   title: z.string().min(1).max(200),
   description: z.string().max(10_000),
-  command: z.array(Word).min(1),
-  cwd: Word.min(1).default("."),
-  log_dir: Word.min(1).optional(),
+  command: z
+    .array(Word)
+    .min(1)
+    .superRefine(([program = ""], context) => {
+      const message = program === NODE_WORD ? undefined : unexpandedPath(program);
+      if (message !== undefined) context.addIssue({ code: "custom", path: [0], message });
+    }),
+  cwd: Path.default("."),
+  log_dir: Path.optional(),
   env: z
     .record(
       z
         .string()
         .regex(/^[A-Za-z_][A-Za-z0-9_]*$/, "is not the name of a variable: letters, digits and underscores"),
-      Word,
+      literal(unexpandedValue, Word),
     )
     .default({}),
   terminal: z.boolean().default(false),

@@ -8,7 +8,7 @@ import { DEFAULT_ERROR_MARKERS } from "./error-markers.ts";
 import { fieldFaults, type Place } from "./field-fault.ts";
 import { type JsoncTree, parseJsonc, valueOf } from "./jsonc.ts";
 import type { RecipeParam } from "./params.ts";
-import { RecipeEntry, Regex, REQUIRED_FIELDS } from "./recipe-entry.ts";
+import { NODE_WORD, RecipeEntry, Regex, REQUIRED_FIELDS } from "./recipe-entry.ts";
 
 /** A recipe with its paths made absolute and its markers compiled. */
 export interface CatalogueRecipe extends Omit<RecipeEntry, "log_dir" | "error_markers"> {
@@ -33,9 +33,6 @@ export interface RecipeFault {
   /** A sentence without a full stop, which names recipe, line and field. */
   message: string;
 }
-
-/** In a command: the path of the Node that runs the agent. */
-const NODE_WORD = "{node}";
 
 /** What the file has next to its recipes. */
 const RestOfFile = z.strictObject({ error_markers: z.array(Regex).optional() });

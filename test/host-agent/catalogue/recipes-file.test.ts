@@ -93,6 +93,42 @@ describe("a recipe that is wrong", () => {
     expect(others).toEqual([]);
   });
 
+  test.for([
+    [{ cwd: "~/eval" }, "`cwd` has ~, which is not expanded here; write the path itself"],
+    [{ cwd: "~mark" }, "`cwd` has ~mark, which is not expanded here; write the path itself"],
+    [{ cwd: "/srv/$PROJECT/x" }, "`cwd` has $PROJECT, which is not expanded here; write the path itself"],
+    [{ log_dir: "${HOME}/logs" }, "`log_dir` has ${HOME}, which is not expanded here; write the path itself"],
+    [
+      { log_dir: "logs/{run_id}" },
+      "`log_dir` has {run_id}, which is not expanded here; write the path itself",
+    ],
+    [{ command: ["~/bin/x"] }, "`command[0]` has ~, which is not expanded here; write the path itself"],
+    [
+      { env: { PATH: "/opt/bin:$PATH" } },
+      "`env.PATH` has $PATH, which is not expanded here; write the value itself",
+    ],
+    [{ env: { DATA: "~/data" } }, "`env.DATA` has ~, which is not expanded here; write the value itself"],
+    [
+      { env: { OUT: "/tmp/{run_id}" } },
+      "`env.OUT` has {run_id}, which is not expanded here; the command can read $HUB_RUN_ID itself",
+    ],
+  ] as const)(
+    "that counts on a shell is refused when the file is read, with the field: %j",
+    ([recipe, message]) => {
+      expect(faultsOf(recipe).map((found) => found.replace(/^.*?: /, ""))).toEqual([message]);
+    },
+  );
+
+  test("may have these signs where they mean themselves", () => {
+    const recipe = {
+      ...good,
+      command: ["/bin/sh", "-c", "echo ~ $HOME {run_id}"],
+      cwd: "./~folder",
+      env: { PS4: "+ $LINENO ", PASSWORD: "a$b~c", JSON: '{"a": 1}' },
+    };
+    expect(parseCatalogue(JSON.stringify({ recipes: [recipe] }), "/").faults).toEqual([]);
+  });
+
   test("is found by the line of its field", () => {
     const text = `{\n  "recipes": [\n    // one\n    {\n      "recipe_id": "a",\n      "title": "A",\n      "description": "",\n      "command": "true"\n    },\n    ${JSON.stringify(good)}\n  ]\n}`;
     expect(parseCatalogue(text, "/").faults).toMatchObject([{ recipeId: "a", line: 8 }]);
