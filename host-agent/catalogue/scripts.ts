@@ -1,11 +1,12 @@
 import { createHash } from "node:crypto";
-import { fstatSync, lstatSync, readFileSync, readSync } from "node:fs";
+import { accessSync, constants, fstatSync, lstatSync, readFileSync, readSync } from "node:fs";
 import { lstat, readdir } from "node:fs/promises";
-import { basename, dirname, join } from "node:path";
+import { basename, dirname, join, resolve } from "node:path";
 import { setImmediate as nextTurn } from "node:timers/promises";
 
 import { isUnableToLook } from "../system/exhaustion.ts";
 import { NotRegularFile, type OpenFile, openFile } from "../system/open-file.ts";
+import { readFirstLine } from "../system/shebang.ts";
 import { ApiProblem } from "../protocol/problem.ts";
 import type { ScriptContent, ScriptEntry, ScriptList } from "../protocol/script.ts";
 import { forbidden, looking, notFound, type ScriptRoots, scriptRoots } from "./script-roots.ts";
@@ -18,9 +19,10 @@ export interface ApprovedScript {
   /** Its file name without `.sh`. */
   name: string;
   sha256: string;
-  executable: boolean;
-  /** The first line without its `#!`, if there is one. */
-  shebang: string | undefined;
+  /** The words that run it, before its arguments. */
+  command: string[];
+  /** Why it cannot run, in words that fit behind "it"; undefined when nothing is known against it. */
+  fault: string | undefined;
   /** Stays equal while the file is neither replaced nor changed. */
   version: string;
 }
@@ -82,8 +84,7 @@ export function openScripts(roots: readonly string[]) {
         folder: dirname(real),
         name: basename(real, ".sh"),
         sha256,
-        executable: (file.stats.mode & 0o111) !== 0,
-        shebang: /^#![ \t]*([^\n]+)/.exec(head)?.[1],
+        ...howToRun(real, head),
         version,
       };
     },
@@ -118,14 +119,38 @@ function openScript(real: string): OpenFile {
 /** After this many bytes the reading continues in the next turn of the event loop: a huge script must not block the others. */
 const BYTES_PER_TURN = 1_048_576;
 
-async function digest(fd: number): Promise<{ sha256: string; head: string }> {
+/**
+ * A script with an interpreter runs by itself if it may be executed, and else through its interpreter: without the x bit,
+ * or on a file system that is mounted noexec. One without runs with bash.
+ */
+function howToRun(path: string, head: Uint8Array): Pick<ApprovedScript, "command" | "fault"> {
+  const { interpreter, fault } = readFirstLine(head);
+  if (!interpreter) return { command: ["/bin/bash", path], fault };
+  if (mayExecute(path)) return { command: [path], fault };
+  const [program, argument] = interpreter;
+  return {
+    command: [resolve(dirname(path), program), ...(argument === undefined ? [] : [argument]), path],
+    fault,
+  };
+}
+
+function mayExecute(path: string): boolean {
+  try {
+    accessSync(path, constants.X_OK);
+    return true;
+  } catch {
+    return false;
+  }
+}
+
+async function digest(fd: number): Promise<{ sha256: string; head: Uint8Array }> {
   const hash = createHash("sha256");
   const buffer = Buffer.allocUnsafe(65_536);
-  let head: string | undefined;
+  let head: Uint8Array | undefined;
   for (let total = 0; ;) {
     const length = readSync(fd, buffer, 0, buffer.length, null);
     const bytes = buffer.subarray(0, length);
-    head ??= bytes.toString("latin1", 0, 256);
+    head ??= Uint8Array.from(bytes);
     if (length === 0) return { sha256: hash.digest("hex"), head };
     hash.update(bytes);
     total += length;

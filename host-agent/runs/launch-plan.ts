@@ -74,8 +74,7 @@ function noSuchRecipe(id: string, faults: readonly RecipeFault[]): ApiProblem {
 async function planScript(spec: ScriptSpec, { scripts, logDir }: PlanDeps): Promise<LaunchPlan> {
   const words = split(spec.args);
   const script = await scripts.approve(spec.path);
-  const interpreter = script.executable && script.shebang !== undefined ? [] : ["/bin/bash"];
-  const argv = [...interpreter, script.path, ...words];
+  const argv = [...script.command, ...words];
   return {
     command: { argv, cwd: script.folder, env: {}, terminal: spec.terminal ?? false, script, logDir },
     cmd: joinArgv(argv),

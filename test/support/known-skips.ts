@@ -44,6 +44,10 @@ export const KNOWN_SKIPS: readonly KnownSkip[] = [
     name: "host-agent/catalogue/scripts.test.ts > a script that cannot be looked at now > is neither forbidden nor missing: the answer is a 503 that names the error",
     reason: "unshare may not mount here",
   },
+  {
+    name: "host-agent/executor/command.test.ts > a script runs by the interpreter of its first line > on a file system that is mounted noexec",
+    reason: "unshare may not mount here",
+  },
   onlyRoot("adapters/doctor/doctor-faults.test.ts"),
   onlyRoot("behaviour/security/job-reach.test.ts"),
   onlyRoot("behaviour/security/log-dir.test.ts"),
