@@ -61,7 +61,8 @@ function follow(path: string, placeOf: (words: string) => Place): string | undef
       parts = rest;
       continue;
     }
-    const target = looking(() => readlinkSync(next));
+    // No link any more: it was replaced between the two looks.
+    const target = looking(() => readlinkSync(next), ["EINVAL"]);
     if (target === undefined) return undefined;
     const place = placeOf(resolve(at, target));
     at = place.root;

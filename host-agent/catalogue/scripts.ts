@@ -1,5 +1,14 @@
 import { createHash } from "node:crypto";
-import { accessSync, constants, fstatSync, lstatSync, readFileSync, readSync } from "node:fs";
+import {
+  accessSync,
+  type BigIntStats,
+  constants,
+  fstatSync,
+  lstatSync,
+  readFileSync,
+  readSync,
+  statSync,
+} from "node:fs";
 import { lstat, readdir } from "node:fs/promises";
 import { basename, dirname, join, resolve } from "node:path";
 import { setImmediate as nextTurn } from "node:timers/promises";
@@ -10,6 +19,13 @@ import { readFirstLine } from "../system/shebang.ts";
 import { ApiProblem } from "../protocol/problem.ts";
 import type { ScriptContent, ScriptEntry, ScriptList } from "../protocol/script.ts";
 import { forbidden, looking, notFound, type ScriptRoots, scriptRoots } from "./script-roots.ts";
+
+interface FileVersion {
+  /** Stays equal while the file is neither replaced nor changed. */
+  full: string;
+  /** Stays equal while it is the same file of the same size. */
+  file: string;
+}
 
 /** A script that a launch may run: its real path, and a digest of its bytes at the time of approval. */
 export interface ApprovedScript {
@@ -23,8 +39,9 @@ export interface ApprovedScript {
   command: string[];
   /** Why it cannot run, in words that fit behind "it"; undefined when nothing is known against it. */
   fault: string | undefined;
-  /** Stays equal while the file is neither replaced nor changed. */
-  version: string;
+  version: FileVersion;
+  /** Differs when a file of its folder was created, renamed or removed. */
+  folderVersion: string;
 }
 
 const MAX_LISTED = 1_000;
@@ -78,6 +95,7 @@ export function openScripts(roots: readonly string[]) {
       using file = openScript(real);
       // Before the digest: a change while the bytes are read must not pass for the approved file.
       const version = versionOf(fstatSync(file.fd, { bigint: true }));
+      const folderVersion = folderVersionOf(real);
       const { sha256, head } = await digest(file.fd);
       return {
         path: real,
@@ -86,19 +104,31 @@ export function openScripts(roots: readonly string[]) {
         sha256,
         ...howToRun(real, head),
         version,
+        folderVersion,
       };
     },
 
-    /** True while the path still leads to the approved file with its approved bytes. */
-    isUnchanged(script: ApprovedScript): boolean {
+    /**
+     * True while the path still leads to the approved file with its approved bytes. A script may change its own metadata (chmod,
+     * touch, a hard link in another folder), which changes its ctime: then its bytes are read again. Rejects with `host_unavailable`
+     * when that cannot be known.
+     */
+    async isUnchanged(script: ApprovedScript): Promise<boolean> {
       try {
         if (root.confine(script.path, "script") !== script.path) return false;
+        const stats = looking(() => lstatSync(script.path, { bigint: true }));
+        if (!stats) return false;
+        const version = versionOf(stats);
+        if (version.full === script.version.full) return true;
+        // Without an entry of the folder having changed: a file that was replaced and put back was something else in between.
+        if (version.file !== script.version.file) return false;
+        if (folderVersionOf(script.path) !== script.folderVersion) return false;
+        using file = openScript(script.path);
+        return (await digest(file.fd)).sha256 === script.sha256;
       } catch (error) {
         if (isPathProblem(error)) return false;
         throw error;
       }
-      const stats = lstatSync(script.path, { bigint: true, throwIfNoEntry: false });
-      return stats !== undefined && versionOf(stats) === script.version;
     },
   };
 }
@@ -158,8 +188,14 @@ async function digest(fd: number): Promise<{ sha256: string; head: Uint8Array }>
   }
 }
 
-function versionOf(stats: { dev: bigint; ino: bigint; size: bigint; ctimeNs: bigint }): string {
-  return `${stats.dev}:${stats.ino}:${stats.size}:${stats.ctimeNs}`;
+function versionOf({ dev, ino, size, ctimeNs }: BigIntStats): FileVersion {
+  const file = `${dev}:${ino}:${size}`;
+  return { full: `${file}:${ctimeNs}`, file };
+}
+
+function folderVersionOf(path: string): string {
+  const stats = looking(() => statSync(dirname(path), { bigint: true }));
+  return `${stats?.dev}:${stats?.ino}:${stats?.mtimeNs}`;
 }
 
 /** True for an error that says something about the path, and not that the host could not look. */

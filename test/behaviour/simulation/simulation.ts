@@ -350,7 +350,7 @@ const scripts = {
     fault: undefined,
     version: "",
   }),
-  isUnchanged: () => true,
+  isUnchanged: async () => true,
 } as unknown as Scripts;
 
 /** The store of an agent that may crash: then it reads and writes nothing more. */

@@ -1,11 +1,21 @@
 import { execFileSync, spawnSync } from "node:child_process";
-import { mkdirSync, realpathSync, symlinkSync, writeFileSync } from "node:fs";
+import {
+  chmodSync,
+  linkSync,
+  mkdirSync,
+  realpathSync,
+  renameSync,
+  symlinkSync,
+  utimesSync,
+  writeFileSync,
+} from "node:fs";
 import { join } from "node:path";
 
 import { describe, expect, onTestFinished, test } from "vitest";
 
 import { openScripts } from "../../../host-agent/catalogue/scripts.ts";
 import { ApiProblem } from "../../../host-agent/protocol/problem.ts";
+import { startHub } from "../../support/hub.ts";
 import { needs } from "../../support/needs.ts";
 import { tempDir } from "../../support/temp-dir.ts";
 
@@ -56,3 +66,64 @@ describe("a script that cannot be looked at now", () => {
     },
   );
 });
+
+describe("a script that is looked at again after its start", () => {
+  test.for<[string, (path: string, dir: string) => void]>([
+    ["chmod", (path) => chmodSync(path, 0o755)],
+    ["touch", (path) => utimesSync(path, new Date(), new Date())],
+    ["a hard link in another folder, as a backup makes", (path, dir) => linkSync(path, join(dir, "backup"))],
+    ["a file next to it", (path) => writeFileSync(`${path}.log`, "")],
+  ])("is the approved one after %s: no byte has changed", async ([, change]) => {
+    expect(await changed(change)).toBe(false);
+  });
+
+  test.for<[string, (path: string) => void]>([
+    ["an edit of the same length", (path) => writeFileSync(path, "echo two\n")],
+    ["a longer text", (path) => writeFileSync(path, "echo three\n")],
+    [
+      "a replacement with the same text",
+      (path) => {
+        writeFileSync(`${path}.new`, "echo one\n");
+        renameSync(`${path}.new`, path);
+      },
+    ],
+    [
+      "a move away and back, in between which another file was run",
+      (path) => {
+        renameSync(path, `${path}.away`);
+        renameSync(`${path}.away`, path);
+      },
+    ],
+  ])("is another one after %s", async ([, change]) => {
+    expect(await changed(change)).toBe(true);
+  });
+
+  test("goes on when its first line changes the modes of the scripts", async () => {
+    await using hub = await startHub();
+    const path = await hub.script("self.sh", 'chmod +x *.sh; touch "$0"; chmod u+w "$0"; echo done');
+    for (let tries = 0; tries < 8; tries++) {
+      const { status, json } = await hub.post("/api/v1/scripts/runs", { path });
+      expect(status, json.detail).toBe(201);
+      expect(await hub.ended(json)).toMatchObject({ status: "completed" });
+    }
+  });
+});
+
+/** So long that the clock of the file system has moved: on older kernels it moves every 4 ms. */
+async function nextTick(): Promise<void> {
+  await new Promise((resolve) => setTimeout(resolve, 15));
+}
+
+/** Whether a script counts as another one after `change`. */
+async function changed(change: (path: string, dir: string) => void): Promise<boolean> {
+  const dir = realpathSync(tempDir());
+  const root = join(dir, "root");
+  mkdirSync(root);
+  const path = join(root, "job.sh");
+  writeFileSync(path, "echo one\n");
+  const scripts = openScripts([root]);
+  const script = await scripts.approve(path);
+  await nextTick();
+  change(path, dir);
+  return !(await scripts.isUnchanged(script));
+}
