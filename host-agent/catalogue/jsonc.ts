@@ -1,3 +1,4 @@
+import { withoutByteOrderMark } from "../protocol/byte-order-mark.ts";
 import { getNodeValue, type Node, type ParseError, parseTree, printParseErrorCode } from "jsonc-parser";
 
 /** A parsed text, with the lines of its values. */
@@ -29,7 +30,7 @@ const WORDS: Readonly<Record<string, string>> = {
  */
 export function parseJsonc(text: string): JsoncTree {
   const lineAt = (offset: number) => text.slice(0, offset).split("\n").length;
-  if (text.replace(/^\uFEFF/, "").trim() === "") throw new Error("the file is empty");
+  if (withoutByteOrderMark(text).trim() === "") throw new Error("the file is empty");
   const errors: ParseError[] = [];
   let root: Node | undefined;
   try {
