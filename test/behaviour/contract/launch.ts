@@ -5,6 +5,7 @@ import { basename, dirname, join } from "node:path";
 
 import { describe, expect, test } from "vitest";
 
+import { buildEnvironment } from "../../../host-agent/executor/environment.ts";
 import { ALL, type Deploy, sharedHub, startHub } from "../../support/hub.ts";
 
 const PIPELINES = "/api/v1/pipelines/runs";
@@ -211,7 +212,7 @@ export function launchContract(deploy: Deploy): void {
       expect(log).not.toContain("secret-of-the-server");
       const { username, homedir, shell } = userInfo();
       expect({ ...seen, PWD: "set by the shell" }).toEqual({
-        PATH: hub.env.PATH,
+        PATH: buildEnvironment(hub.env, "")["PATH"],
         HOME: homedir,
         USER: username,
         LOGNAME: username,
