@@ -18,6 +18,7 @@ import { NotRegularFile, type OpenFile, openFile } from "../system/open-file.ts"
 import { readFirstLine } from "../system/shebang.ts";
 import { ApiProblem } from "../protocol/problem.ts";
 import type { ScriptContent, ScriptEntry, ScriptList } from "../protocol/script.ts";
+import { MARKERS_OFF_BYTES, turnsMarkersOff } from "./error-markers.ts";
 import { forbidden, looking, notFound, type ScriptRoots, scriptRoots } from "./script-roots.ts";
 
 interface FileVersion {
@@ -106,6 +107,24 @@ export function openScripts(roots: readonly string[]) {
         version,
         folderVersion,
       };
+    },
+
+    /**
+     * True when the script, as it was launched, has the line `# hub: error-markers off` in its first bytes. False also when it was
+     * changed since then, or cannot be read.
+     */
+    hasMarkersOff(path: string, sha256: string): boolean {
+      try {
+        using file = openScript(confineScript(path));
+        const head = Buffer.alloc(MARKERS_OFF_BYTES);
+        const length = readSync(file.fd, head, 0, head.length, 0);
+        if (!turnsMarkersOff(head.toString("latin1", 0, length))) return false;
+        if (file.stats.size > MAX_CONTENT_BYTES) return false;
+        return createHash("sha256").update(readFileSync(file.fd)).digest("hex") === sha256;
+      } catch (error) {
+        if (isUnableToLook((error as { extras?: { cause?: unknown } }).extras?.cause)) throw error;
+        return false;
+      }
     },
 
     /**

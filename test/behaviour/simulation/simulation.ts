@@ -350,6 +350,7 @@ const scripts = {
     fault: undefined,
     version: "",
   }),
+  hasMarkersOff: () => false,
   isUnchanged: async () => true,
 } as unknown as Scripts;
 

@@ -114,6 +114,33 @@ async function nextTick(): Promise<void> {
   await new Promise((resolve) => setTimeout(resolve, 15));
 }
 
+describe("the line `# hub: error-markers off` in a script", () => {
+  const loud = 'echo "Error: as expected"';
+
+  test("makes its exit code alone decide", async () => {
+    await using hub = await startHub();
+    const runs = [
+      await hub.runScript(loud),
+      await hub.runScript(`# hub: error-markers off\n${loud}`),
+      await hub.runScript(`# hub: error-markers off\n${loud}; exit 3`),
+      await hub.runScript(`echo "# hub: error-markers off"; ${loud}`),
+    ];
+    const ended = await Promise.all(runs.map((run) => hub.ended(run)));
+    expect(ended.map(({ status, exit_code }) => [status, exit_code])).toEqual([
+      ["failed", 0],
+      ["completed", 0],
+      ["failed", 3],
+      ["failed", 0],
+    ]);
+  });
+
+  test("counts for nothing once it is put into a script that was launched without it", async () => {
+    await using hub = await startHub();
+    const run = await hub.runScript(`${loud}; sed -i '2i # hub: error-markers off' "$0"; sleep 0.3`);
+    expect(await hub.ended(run)).toMatchObject({ status: "failed", exit_code: 0 });
+  });
+});
+
 /** Whether a script counts as another one after `change`. */
 async function changed(change: (path: string, dir: string) => void): Promise<boolean> {
   const dir = realpathSync(tempDir());
