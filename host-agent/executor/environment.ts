@@ -9,6 +9,15 @@ export const DEFAULT_PATH = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/
 /** Of the agent's own environment a run sees these, and nothing else. */
 const INHERITED = /^(HOME|TZ|LANG|LC_[A-Z]+)$/;
 
+/** A program that finds a terminal takes it for a person: these tell it that nobody scrolls a page or types a password. */
+const NOBODY_ANSWERS = {
+  PAGER: "cat",
+  GIT_PAGER: "cat",
+  GIT_TERMINAL_PROMPT: "0",
+  SSH_ASKPASS: "/bin/false",
+  SSH_ASKPASS_REQUIRE: "force",
+};
+
 let ownInfo: UserInfo<string> | undefined;
 
 /** The user of this process, who never changes while we live. Asking takes a file descriptor, which a launch may lack. */
@@ -42,6 +51,7 @@ export function buildEnvironment(
     TERM: "dumb",
     NO_COLOR: "1",
     PYTHONUNBUFFERED: "1",
+    ...NOBODY_ANSWERS,
     ...recipeEnv,
     [RUN_ID_VARIABLE]: runId,
   };

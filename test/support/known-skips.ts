@@ -48,6 +48,14 @@ export const KNOWN_SKIPS: readonly KnownSkip[] = [
     name: "host-agent/executor/command.test.ts > a script runs by the interpreter of its first line > on a file system that is mounted noexec",
     reason: "unshare may not mount here",
   },
+  {
+    name: "host-agent/executor/terminal-mode.test.ts > a command with a terminal does not wait for a person who scrolls the pages of git log",
+    reason: "git is not installed",
+  },
+  {
+    name: "host-agent/executor/terminal-mode.test.ts > a command with a terminal does not wait for a person who types a passphrase for ssh",
+    reason: "ssh-keygen is not installed",
+  },
   onlyRoot("adapters/doctor/doctor-faults.test.ts"),
   onlyRoot("behaviour/security/job-reach.test.ts"),
   onlyRoot("behaviour/security/log-dir.test.ts"),
