@@ -141,6 +141,17 @@ describe("the line `# hub: error-markers off` in a script", () => {
   });
 });
 
+describe("the list of scripts", () => {
+  test("leaves out a script whose name is not UTF-8, which no request can name", async () => {
+    const root = realpathSync(tempDir());
+    writeFileSync(Buffer.concat([Buffer.from(`${root}/`), Buffer.from("caf\xe9.sh", "latin1")]), "true");
+    writeFileSync(join(root, "café.sh"), "true");
+    const scripts = openScripts([root]);
+    expect((await scripts.list()).scripts.map(({ name }) => name)).toEqual(["café.sh"]);
+    await expect(scripts.approve(join(root, "caf\uFFFD.sh"))).rejects.toThrow("no script exists");
+  });
+});
+
 /** Whether a script counts as another one after `change`. */
 async function changed(change: (path: string, dir: string) => void): Promise<boolean> {
   const dir = realpathSync(tempDir());
