@@ -1,5 +1,6 @@
 import * as z from "zod";
 
+import { withoutByteOrderMark } from "../host-agent/protocol/byte-order-mark.ts";
 import { ALL_SCOPES, type Digest, type KeyEntry, type KeyRing, SCOPES } from "./auth.ts";
 import { fieldMessage } from "./validate.ts";
 
@@ -68,7 +69,7 @@ export function parseKeysFile(text: string): KeysFile {
   let json: unknown;
   let place: string | undefined;
   try {
-    json = JSON.parse(text);
+    json = JSON.parse(withoutByteOrderMark(text));
   } catch (error) {
     place = placeOf(error as Error, text);
   }

@@ -12,7 +12,7 @@ import { prepareStateDir } from "./state-dir.ts";
 import { createOperations } from "./operations.ts";
 import { identify, isAlive } from "./executor/process-identity.ts";
 import type { Agent as Operations } from "./protocol/agent.ts";
-import { openRecipes } from "./catalogue/recipes.ts";
+import { openRecipes, type RecipesProblem } from "./catalogue/recipes.ts";
 import { openDiskReserve } from "./store/disk-reserve.ts";
 import { openRunStore, type RunStore } from "./store/run-store.ts";
 import { openRunUser } from "./executor/run-user.ts";
@@ -27,8 +27,8 @@ export interface Agent {
   operations: Operations;
   /** The record of changes: for those that the agent's owner makes itself. */
   audit: Pick<AuditLog, "record" | "recordRefusal">;
-  /** What is wrong with the recipes file now, in a sentence for the operator; undefined when all is well. */
-  recipesProblem(): Promise<string | undefined>;
+  /** What is wrong with the recipes file now; undefined when all is well. */
+  recipesProblem(): Promise<RecipesProblem | undefined>;
   /** How many runs are alive, after a look at each. */
   countAlive(): Promise<number>;
   /** Answers every request that is held until a log grows, now and from now on. */

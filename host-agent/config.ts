@@ -34,6 +34,10 @@ const AgentEnv = z.object({
     .string()
     .regex(/^[\w.-]+(?::[\w.-]+)?$/, "must be user or user:group")
     .optional(),
+  HUB_PATH: z
+    .string()
+    .regex(/^(?:\/[^:\0]*)(?::\/[^:\0]*)*$/, "must be absolute folders, separated by colons")
+    .optional(),
   HUB_AUDIT_FILE: z.string().min(1, "must not be empty").optional(),
   HUB_CALLBACK_HOSTS: z
     .string()

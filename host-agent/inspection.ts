@@ -3,7 +3,7 @@
 import { readFileSync } from "node:fs";
 import { dirname } from "node:path";
 
-import { type Catalogue, type CatalogueRecipe, parseCatalogue } from "./catalogue/recipes.ts";
+import { type Catalogue, type CatalogueRecipe, parseCatalogue } from "./catalogue/recipes-file.ts";
 import type { Env } from "./config.ts";
 import { parseTrustFile } from "./door/trusted-keys.ts";
 import { findProgram } from "./executor/command.ts";
@@ -11,7 +11,7 @@ import { buildEnvironment } from "./executor/environment.ts";
 import { currentBootId, hasEnded, readStat } from "./executor/process-identity.ts";
 import { hasEnvironmentEntry, RUN_ID_VARIABLE } from "./executor/process-tree.ts";
 
-export type { CatalogueRecipe } from "./catalogue/recipes.ts";
+export type { CatalogueRecipe } from "./catalogue/recipes-file.ts";
 export { processesOf } from "./executor/process-tree.ts";
 export { openRunUser } from "./executor/run-user.ts";
 export { missingForTerminal } from "./executor/terminal-mode.ts";

@@ -1,5 +1,5 @@
 import { type DoorConfig, readDoorConfig } from "./config.ts";
-import { noRecipes } from "./catalogue/recipes.ts";
+import { recipesAlarm, type RecipesProblem } from "./catalogue/recipes.ts";
 import { runService } from "./system/service.ts";
 import { settingWarnings } from "./setting-warnings.ts";
 import { serveAgent, type ServingAgent } from "./serve-agent.ts";
@@ -17,14 +17,14 @@ await runService(async (log) => {
 function banner(
   { agent, name, trustFile }: DoorConfig,
   { url, keyIds }: ServingAgent,
-  recipesProblem: string | undefined,
+  recipesProblem: RecipesProblem | undefined,
 ): string {
   return `Host-agent of Enterprise API v1
   address   ${url}
   name      ${name}
   trusts    ${keyIds.join(", ")} (${trustFile})
   scripts   ${agent.scriptRoots.join(", ") || "none (HUB_SCRIPT_ROOTS is empty)"}
-  recipes   ${agent.recipesFile}${recipesProblem === undefined ? "" : noRecipes(recipesProblem)}
+  recipes   ${agent.recipesFile}${recipesProblem === undefined ? "" : recipesAlarm(recipesProblem)}
   state     ${agent.stateDir}
 `;
 }

@@ -1,6 +1,6 @@
 import type { Agent } from "./protocol/agent.ts";
 import type { AgentHealth } from "./protocol/health.ts";
-import { publicRecipe, type Recipes } from "./catalogue/recipes.ts";
+import { publicRecipe, publicRecipesProblem, type Recipes } from "./catalogue/recipes.ts";
 import type { Runs } from "./runs/runs.ts";
 import type { Scripts } from "./catalogue/scripts.ts";
 
@@ -27,12 +27,9 @@ export function createOperations({
 }: OperationsDeps): Agent {
   return {
     async health(): Promise<AgentHealth> {
-      const isBroken = (await recipes.problem()) !== undefined;
+      const problem = await recipes.problem();
       const troubles = [auditProblem(), stateProblem()].filter((trouble) => trouble !== undefined);
-      const problems = [
-        ...(isBroken ? ["the recipes file is missing or malformed; the last good one stays"] : []),
-        ...troubles,
-      ];
+      const problems = [...(problem === undefined ? [] : [publicRecipesProblem(problem)]), ...troubles];
       return { status: problems.length === 0 ? "ok" : "degraded", problems, running: runs.countAlive() };
     },
 

@@ -83,7 +83,8 @@ export async function readHosts(path: string): Promise<HostsFile> {
 function parseHosts(text: string, path: string): HostsFile {
   const broken = usageError(`${path} is not a hosts file of \`hub login\`: fix or remove it`);
   try {
-    const file = JSON.parse(text) as HostsFile;
+    // Editors on Windows put a byte order mark before the text.
+    const file = JSON.parse(text.replace(/^\uFEFF/, "")) as HostsFile;
     const isWhole = Object.values(file.hosts).every(
       (host) => typeof host.url === "string" && typeof host.key === "string",
     );

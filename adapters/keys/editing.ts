@@ -1,6 +1,7 @@
 import { readFileSync } from "node:fs";
 
 import { type KeyFileEntry, parseKeysFile } from "../../handlers/keys.ts";
+import { withoutByteOrderMark } from "../../host-agent/protocol/byte-order-mark.ts";
 import { FileError, replaceFile } from "./replace-file.ts";
 
 /** The keys file cannot be changed: the message says why, and never contains a key. */
@@ -30,7 +31,7 @@ export function readKeys(path: string): KeysDocument {
     throw new KeysError(`${path}: ${(error as Error).message}. Nothing was changed`);
   }
   // Not the schema's output: unknown fields must keep their places.
-  return JSON.parse(text) as KeysDocument;
+  return JSON.parse(withoutByteOrderMark(text)) as KeysDocument;
 }
 
 /** The errors of a user without access to the server's default file. */

@@ -1,7 +1,7 @@
 import { homedir } from "node:os";
 import { styleText } from "node:util";
 
-import { noRecipes } from "../../host-agent/catalogue/recipes.ts";
+import { recipesAlarm, type RecipesProblem } from "../../host-agent/catalogue/recipes.ts";
 import type { NodeConfig } from "./config.ts";
 import type { Serving } from "./serve.ts";
 
@@ -79,7 +79,7 @@ function modeOf({ keysFile }: NodeConfig, { mode }: Serving): string {
     : `enforced - API keys of ${keysFile}`;
 }
 
-function parts({ agent, remoteAgent }: NodeConfig, recipesProblem: string | undefined): Fact[] {
+function parts({ agent, remoteAgent }: NodeConfig, recipesProblem: RecipesProblem | undefined): Fact[] {
   if (remoteAgent) {
     const { name, url, key } = remoteAgent;
     return [["agent", `${name} at ${url}, signed with ${key.kid}`]];
@@ -87,7 +87,7 @@ function parts({ agent, remoteAgent }: NodeConfig, recipesProblem: string | unde
   return [
     ["agent", "embedded in this process"],
     ["scripts", agent.scriptRoots.join(", ") || "none (HUB_SCRIPT_ROOTS is empty)"],
-    ["recipes", agent.recipesFile, recipesProblem === undefined ? "" : noRecipes(recipesProblem)],
+    ["recipes", agent.recipesFile, recipesProblem === undefined ? "" : recipesAlarm(recipesProblem)],
     ["state", agent.stateDir],
   ];
 }

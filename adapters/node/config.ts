@@ -12,6 +12,7 @@ import {
   readAgentConfig,
 } from "../../host-agent/config.ts";
 import { ConfigError } from "../../host-agent/system/config-error.ts";
+import { withoutByteOrderMark } from "../../host-agent/protocol/byte-order-mark.ts";
 import { PrivateKey } from "../../host-agent/protocol/signature.ts";
 
 const DEFAULT_KEYS_FILE = "/app/config/enterprise_keys.json";
@@ -124,7 +125,7 @@ function readAgentKey(value: string | undefined): PrivateKey {
   const source = isInline ? "its value" : value;
   let json: unknown;
   try {
-    json = JSON.parse(text);
+    json = JSON.parse(withoutByteOrderMark(text));
   } catch {
     throw new ConfigError(`HUB_AGENT_KEY: ${source} is not JSON`);
   }

@@ -8,6 +8,7 @@ import { createApp } from "../../handlers/app.ts";
 import type { KeyRing } from "../../handlers/auth.ts";
 import { isLoopback } from "../../handlers/loopback.ts";
 import { type Agent, startAgent } from "../../host-agent/agent.ts";
+import type { RecipesProblem } from "../../host-agent/catalogue/recipes.ts";
 import type { RecordEvent } from "../../host-agent/audit/audit-log.ts";
 import { type AgentConfig, type Env } from "../../host-agent/config.ts";
 import { ConfigError } from "../../host-agent/system/config-error.ts";
@@ -32,8 +33,8 @@ export interface Serving {
   mode: KeyRing["mode"];
   /** What an operator should know about the API keys at the start, a sentence each. */
   warnings: string[];
-  /** What is wrong with the embedded agent's recipes file now, as a sentence; undefined when nothing is. */
-  recipesProblem(): Promise<string | undefined>;
+  /** What is wrong with the embedded agent's recipes file now, undefined when nothing is. */
+  recipesProblem(): Promise<RecipesProblem | undefined>;
   /** How many runs of the embedded agent are alive, after a look at each; undefined with a remote agent. */
   countAlive(): Promise<number | undefined>;
   /** Refuses new requests and finishes those in progress. The runs continue. */

@@ -1,15 +1,33 @@
 import { createHash } from "node:crypto";
-import { fstatSync, lstatSync, readFileSync, readSync } from "node:fs";
-import { readdir, realpath, stat } from "node:fs/promises";
-import { basename, dirname, join } from "node:path";
+import {
+  accessSync,
+  type BigIntStats,
+  constants,
+  fstatSync,
+  lstatSync,
+  readFileSync,
+  readSync,
+  statSync,
+} from "node:fs";
+import { lstat, readdir } from "node:fs/promises";
+import { basename, dirname, join, resolve } from "node:path";
 import { setImmediate as nextTurn } from "node:timers/promises";
 
 import { isUnableToLook } from "../system/exhaustion.ts";
 import { toDateRange } from "../system/file-time.ts";
-import { type OpenFile, openFile } from "../system/open-file.ts";
+import { NotRegularFile, type OpenFile, openFile } from "../system/open-file.ts";
+import { readFirstLine } from "../system/shebang.ts";
 import { ApiProblem } from "../protocol/problem.ts";
 import type { ScriptContent, ScriptEntry, ScriptList } from "../protocol/script.ts";
-import { forbidden, realPathOf, scriptRoots } from "./script-roots.ts";
+import { MARKERS_OFF_BYTES, turnsMarkersOff } from "./error-markers.ts";
+import { forbidden, looking, notFound, type ScriptRoots, scriptRoots } from "./script-roots.ts";
+
+interface FileVersion {
+  /** Stays equal while the file is neither replaced nor changed. */
+  full: string;
+  /** Stays equal while it is the same file of the same size. */
+  file: string;
+}
 
 /** A script that a launch may run: its real path, and a digest of its bytes at the time of approval. */
 export interface ApprovedScript {
@@ -19,11 +37,13 @@ export interface ApprovedScript {
   /** Its file name without `.sh`. */
   name: string;
   sha256: string;
-  executable: boolean;
-  /** The first line without its `#!`, if there is one. */
-  shebang: string | undefined;
-  /** Stays equal while the file is neither replaced nor changed. */
-  version: string;
+  /** The words that run it, before its arguments. */
+  command: string[];
+  /** Why it cannot run, in words that fit behind "it"; undefined when nothing is known against it. */
+  fault: string | undefined;
+  version: FileVersion;
+  /** Differs when a file of its folder was created, renamed or removed. */
+  folderVersion: string;
 }
 
 const MAX_LISTED = 1_000;
@@ -41,7 +61,7 @@ export function openScripts(roots: readonly string[]) {
 
   function confineScript(path: string): string {
     if (!path.endsWith(".sh")) throw forbidden("must end in .sh, as all scripts do");
-    const real = root.confine(path);
+    const real = root.confine(path, "script");
     if (!real.endsWith(".sh")) throw forbidden();
     return real;
   }
@@ -49,11 +69,11 @@ export function openScripts(roots: readonly string[]) {
   return {
     /** Lists the scripts under a folder inside the roots; under all the roots without one. */
     async list(path?: string): Promise<ScriptList> {
-      const folders = path === undefined ? root.real() : [root.confine(path)];
-      if (path !== undefined && !(await stat(folders[0]!)).isDirectory()) {
-        throw new ApiProblem("script_not_found", "path: this path is not a folder");
-      }
-      return listScripts(folders, root.inside());
+      if (path === undefined) return listScripts(root.real(), root);
+      const folder = root.confine(path, "folder");
+      const stats = looking(() => lstatSync(folder));
+      if (!stats?.isDirectory()) throw notFound("folder");
+      return listScripts([folder], root);
     },
 
     /** Reads a script's source, at most 1 MiB of it. */
@@ -77,47 +97,110 @@ export function openScripts(roots: readonly string[]) {
       using file = openScript(real);
       // Before the digest: a change while the bytes are read must not pass for the approved file.
       const version = versionOf(fstatSync(file.fd, { bigint: true }));
+      const folderVersion = folderVersionOf(real);
       const { sha256, head } = await digest(file.fd);
       return {
         path: real,
         folder: dirname(real),
         name: basename(real, ".sh"),
         sha256,
-        executable: (file.stats.mode & 0o111) !== 0,
-        shebang: /^#![ \t]*([^\n]+)/.exec(head)?.[1],
+        ...howToRun(real, head),
         version,
+        folderVersion,
       };
     },
 
-    /** True while the path still leads to the approved file with its approved bytes. */
-    isUnchanged(script: ApprovedScript): boolean {
-      if (realPathOf(script.path) !== script.path) return false;
-      const stats = lstatSync(script.path, { bigint: true, throwIfNoEntry: false });
-      return stats !== undefined && versionOf(stats) === script.version;
+    /**
+     * True when the script, as it was launched, has the line `# hub: error-markers off` in its first bytes. False also when it was
+     * changed since then, or cannot be read.
+     */
+    hasMarkersOff(path: string, sha256: string): boolean {
+      try {
+        using file = openScript(confineScript(path));
+        const head = Buffer.alloc(MARKERS_OFF_BYTES);
+        const length = readSync(file.fd, head, 0, head.length, 0);
+        if (!turnsMarkersOff(head.toString("latin1", 0, length))) return false;
+        if (file.stats.size > MAX_CONTENT_BYTES) return false;
+        return createHash("sha256").update(readFileSync(file.fd)).digest("hex") === sha256;
+      } catch (error) {
+        if (isUnableToLook((error as { extras?: { cause?: unknown } }).extras?.cause)) throw error;
+        return false;
+      }
+    },
+
+    /**
+     * True while the path still leads to the approved file with its approved bytes. A script may change its own metadata (chmod,
+     * touch, a hard link in another folder), which changes its ctime: then its bytes are read again. Rejects with `host_unavailable`
+     * when that cannot be known.
+     */
+    async isUnchanged(script: ApprovedScript): Promise<boolean> {
+      try {
+        if (root.confine(script.path, "script") !== script.path) return false;
+        const stats = looking(() => lstatSync(script.path, { bigint: true }));
+        if (!stats) return false;
+        const version = versionOf(stats);
+        if (version.full === script.version.full) return true;
+        // Without an entry of the folder having changed: a file that was replaced and put back was something else in between.
+        if (version.file !== script.version.file) return false;
+        if (folderVersionOf(script.path) !== script.folderVersion) return false;
+        using file = openScript(script.path);
+        return (await digest(file.fd)).sha256 === script.sha256;
+      } catch (error) {
+        if (isPathProblem(error)) return false;
+        throw error;
+      }
     },
   };
 }
 
 /** Throws `path_forbidden` for anything but a regular file that the agent can read. */
 function openScript(real: string): OpenFile {
-  try {
-    return openFile(real);
-  } catch (error) {
-    throw isUnableToLook(error) ? error : forbidden();
-  }
+  const file = looking(() => {
+    try {
+      return openFile(real);
+    } catch (error) {
+      throw error instanceof NotRegularFile ? forbidden() : error;
+    }
+  });
+  if (!file) throw notFound("script");
+  return file;
 }
 
 /** After this many bytes the reading continues in the next turn of the event loop: a huge script must not block the others. */
 const BYTES_PER_TURN = 1_048_576;
 
-async function digest(fd: number): Promise<{ sha256: string; head: string }> {
+/**
+ * A script with an interpreter runs by itself if it may be executed, and else through its interpreter: without the x bit,
+ * or on a file system that is mounted noexec. One without runs with bash.
+ */
+function howToRun(path: string, head: Uint8Array): Pick<ApprovedScript, "command" | "fault"> {
+  const { interpreter, fault } = readFirstLine(head);
+  if (!interpreter) return { command: ["/bin/bash", path], fault };
+  if (mayExecute(path)) return { command: [path], fault };
+  const [program, argument] = interpreter;
+  return {
+    command: [resolve(dirname(path), program), ...(argument === undefined ? [] : [argument]), path],
+    fault,
+  };
+}
+
+function mayExecute(path: string): boolean {
+  try {
+    accessSync(path, constants.X_OK);
+    return true;
+  } catch {
+    return false;
+  }
+}
+
+async function digest(fd: number): Promise<{ sha256: string; head: Uint8Array }> {
   const hash = createHash("sha256");
   const buffer = Buffer.allocUnsafe(65_536);
-  let head: string | undefined;
+  let head: Uint8Array | undefined;
   for (let total = 0; ;) {
     const length = readSync(fd, buffer, 0, buffer.length, null);
     const bytes = buffer.subarray(0, length);
-    head ??= bytes.toString("latin1", 0, 256);
+    head ??= Uint8Array.from(bytes);
     if (length === 0) return { sha256: hash.digest("hex"), head };
     hash.update(bytes);
     total += length;
@@ -125,14 +208,22 @@ async function digest(fd: number): Promise<{ sha256: string; head: string }> {
   }
 }
 
-function versionOf(stats: { dev: bigint; ino: bigint; size: bigint; ctimeNs: bigint }): string {
-  return `${stats.dev}:${stats.ino}:${stats.size}:${stats.ctimeNs}`;
+function versionOf({ dev, ino, size, ctimeNs }: BigIntStats): FileVersion {
+  const file = `${dev}:${ino}:${size}`;
+  return { full: `${file}:${ctimeNs}`, file };
 }
 
-async function listScripts(
-  folders: readonly string[],
-  inside: (real: string) => boolean,
-): Promise<ScriptList> {
+function folderVersionOf(path: string): string {
+  const stats = looking(() => statSync(dirname(path), { bigint: true }));
+  return `${stats?.dev}:${stats?.ino}:${stats?.mtimeNs}`;
+}
+
+/** True for an error that says something about the path, and not that the host could not look. */
+function isPathProblem(error: unknown): boolean {
+  return error instanceof ApiProblem && ["path_forbidden", "script_not_found"].includes(error.code);
+}
+
+async function listScripts(folders: readonly string[], root: ScriptRoots): Promise<ScriptList> {
   const scripts: ScriptEntry[] = [];
   const seen = new Set<string>();
   const queue = [...folders];
@@ -151,7 +242,7 @@ async function listScripts(
       if (entry.isDirectory()) {
         if (!entry.name.startsWith(".") && entry.name !== "node_modules") queue.push(path);
       } else if (entry.name.endsWith(".sh")) {
-        const script = await describeScript(path, inside);
+        const script = await describeScript(entry.isSymbolicLink() ? targetOf(path, root) : path, path);
         if (script && scripts.length === MAX_LISTED) return { scripts, truncated: true };
         if (script) scripts.push(script);
       }
@@ -160,13 +251,19 @@ async function listScripts(
   return { scripts, truncated: false };
 }
 
-async function describeScript(
-  path: string,
-  inside: (real: string) => boolean,
-): Promise<ScriptEntry | undefined> {
-  const real = await realpath(path).catch(() => undefined);
-  if (real === undefined || !inside(real) || !real.endsWith(".sh")) return undefined;
-  const stats = await stat(real).catch(() => undefined);
+/** Where a link leads, if that is inside the roots. One that cannot be followed now costs its own line of the list only. */
+function targetOf(link: string, root: ScriptRoots): string | undefined {
+  try {
+    return root.confine(link, "script");
+  } catch (error) {
+    if (error instanceof ApiProblem && !isUnableToLook(error.extras.cause)) return undefined;
+    throw error;
+  }
+}
+
+async function describeScript(real: string | undefined, path: string): Promise<ScriptEntry | undefined> {
+  if (!real?.endsWith(".sh")) return undefined;
+  const stats = await lstat(real).catch(() => undefined);
   if (!stats?.isFile()) return undefined;
   const modifiedAt = Math.floor(toDateRange(stats.mtimeMs) / 1000);
   return { path, name: basename(path), size: stats.size, modified_at: modifiedAt };

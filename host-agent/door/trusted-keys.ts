@@ -2,6 +2,7 @@ import { readFile } from "node:fs/promises";
 
 import * as z from "zod";
 
+import { withoutByteOrderMark } from "../protocol/byte-order-mark.ts";
 import { ConfigError } from "../system/config-error.ts";
 import { fileVersion, MISSING } from "../system/file-version.ts";
 import type { Log } from "../system/log-line.ts";
@@ -54,7 +55,7 @@ export async function openTrustedKeys(path: string, log: Log): Promise<() => Pro
 
 /** Parses the text of a trust file. Throws an Error that says what is wrong where. */
 export function parseTrustFile(text: string): TrustFile {
-  const parsed = TrustFile.safeParse(JSON.parse(text));
+  const parsed = TrustFile.safeParse(JSON.parse(withoutByteOrderMark(text)));
   if (!parsed.success) throw new Error(z.prettifyError(parsed.error));
   return parsed.data;
 }

@@ -1,10 +1,12 @@
-import { accessSync, constants, statSync } from "node:fs";
-import { delimiter, dirname, isAbsolute, join, resolve } from "node:path";
+import { accessSync, constants, readSync, realpathSync, type Stats, statSync } from "node:fs";
+import { basename, delimiter, dirname, isAbsolute, join, resolve } from "node:path";
 
-import { isExhausted } from "../system/exhaustion.ts";
+import { isExhausted, isUnableToLook } from "../system/exhaustion.ts";
+import { openFile } from "../system/open-file.ts";
+import { type FirstLine, readFirstLine, SHEBANG_BYTES } from "../system/shebang.ts";
 import { checkLogFolder } from "../logs/log-folder.ts";
 import { ApiProblem } from "../protocol/problem.ts";
-import type { Command, CommandScript } from "./executor.ts";
+import type { Command } from "./executor.ts";
 import { obstacleFor, type RunUser } from "./run-as.ts";
 import { terminalArgv } from "./terminal-mode.ts";
 
@@ -31,10 +33,15 @@ async function checkUser(runUser: RunUser, { cwd, script }: Command, program: st
 }
 
 function resolveCommand(command: Command, env: Record<string, string>): string[] {
-  const [name, ...args] = command.argv as [string, ...string[]];
-  const program = command.script ? name : findProgram(name, command.cwd, env);
-  if (command.script) checkInterpreter(command.script);
-  checkFolder(command.cwd);
+  const { argv, cwd, script } = command;
+  const [name, ...args] = argv as [string, ...string[]];
+  if (script?.fault !== undefined) throw new LaunchError(`it ${script.fault}`);
+  checkFolder(cwd);
+  const program = script ? name : findProgram(name, cwd, env);
+  const subject = script ? "its interpreter" : `the interpreter of ${JSON.stringify(name)}`;
+  if (script && program !== script.path) checkExecutable(program, subject);
+  else checkFirstLine(program, { name: script ? "it" : quoted(name), subject, cwd });
+  if (!script && isShell(program)) checkShellScript(args, cwd);
   return [program, ...args];
 }
 
@@ -64,16 +71,51 @@ function checkLogDir(folder: string): void {
 }
 
 function checkFolder(cwd: string): void {
-  if (!isFolder(cwd)) throw new LaunchError("its working folder does not exist");
+  const stats = lookAt(cwd);
+  if (!stats) throw new LaunchError("its working folder does not exist");
+  if (!stats.isDirectory()) throw new LaunchError("its working folder is not a folder");
 }
 
-function checkInterpreter({ path, executable, shebang }: CommandScript): void {
-  if (!executable || shebang === undefined) return;
-  const interpreter = shebang.split(/[ \t]/, 1)[0]!;
-  if (!mayRun(interpreter)) {
-    throw new LaunchError(`its interpreter ${JSON.stringify(interpreter)} cannot be run`);
+/** Checks what the kernel will read of a program, before anything starts: a program with an interpreter that is missing ends as 127. */
+function checkFirstLine(
+  program: string,
+  { name, subject, cwd }: { name: string; subject: string; cwd: string },
+): void {
+  const { interpreter, fault } = firstLineOf(program);
+  if (fault !== undefined) throw new LaunchError(`${name} ${fault}`);
+  if (interpreter) checkExecutable(resolve(cwd, interpreter[0]), subject);
+}
+
+function checkExecutable(path: string, subject: string): void {
+  const obstacle = obstacleToRun(path);
+  if (obstacle !== undefined) throw new LaunchError(`${subject} ${JSON.stringify(path)} ${obstacle}`);
+}
+
+function isShell(program: string): boolean {
+  return /^(?:ba|da|z|k)?sh$/.test(basename(program));
+}
+
+/** A file of a recipe that a shell is about to read. */
+function checkShellScript([file]: readonly string[], cwd: string): void {
+  if (file === undefined || file.startsWith("-")) return;
+  const { fault } = firstLineOf(resolve(cwd, file));
+  if (fault !== undefined) throw new LaunchError(`${quoted(file)} ${fault}`);
+}
+
+/** Nothing is known of a file that cannot be read: it may be executable all the same. */
+function firstLineOf(path: string): FirstLine {
+  try {
+    using file = openFile(realpathSync(path));
+    const head = Buffer.alloc(SHEBANG_BYTES);
+    return readFirstLine(head.subarray(0, readSync(file.fd, head, 0, head.length, 0)));
+  } catch (error) {
+    if (isUnableToLook(error)) throw error;
+    return { interpreter: undefined, fault: undefined };
   }
-  if (!mayRun(path)) throw new LaunchError("it is not executable by the host-agent's user");
+}
+
+function quoted(name: string): string {
+  return `program ${JSON.stringify(name)}`;
 }
 
 /** The absolute path of the program that `command` names. Throws LaunchError when there is none that is executable. */
@@ -84,27 +126,43 @@ export function findProgram(command: string, cwd: string, env: Record<string, st
         .split(delimiter)
         .filter(isAbsolute)
         .map((folder) => join(folder, command));
-  const program = candidates.find((candidate) => mayRun(candidate) && statSync(candidate).isFile());
-  if (program === undefined) {
-    throw new LaunchError(`program ${JSON.stringify(command)} was not found or is not executable`);
-  }
-  return program;
+  const existing = candidates.filter((candidate) => lookAt(candidate) !== undefined);
+  const program = existing.find((candidate) => obstacleToRun(candidate) === undefined);
+  if (program !== undefined) return program;
+  if (existing.length > 0) throw new LaunchError(`${quoted(command)} ${obstacleToRun(existing[0]!)}`);
+  throw new LaunchError(`${quoted(command)} was not found or is not executable`);
 }
 
-function mayRun(path: string): boolean {
+const X_BITS = 0o111;
+
+/** Why the file cannot be executed, in words that fit behind its name; undefined when it can. */
+function obstacleToRun(path: string): string | undefined {
+  const stats = lookAt(path);
+  if (!stats) return "does not exist";
+  if (stats.isDirectory()) return "is a folder, not a program";
+  if (!stats.isFile()) return "is not a regular file";
+  if ((stats.mode & X_BITS) === 0) return "is not executable: it has no x bit; chmod +x sets it";
   try {
     accessSync(path, constants.X_OK);
-    return true;
-  } catch {
-    return false;
+    return undefined;
+  } catch (error) {
+    if (isUnableToLook(error)) throw error;
+    // Root may execute all that has an x bit.
+    return process.getuid?.() === 0
+      ? "is on a file system that is mounted noexec"
+      : "may not be executed by the host-agent's user, or is on a file system that is mounted noexec";
   }
 }
 
-function isFolder(path: string): boolean {
+/** Undefined when nothing exists there, as far as this user may look. Throws what tells nothing about the path. */
+function lookAt(path: string): Stats | undefined {
   try {
-    return statSync(path).isDirectory();
-  } catch {
-    return false;
+    return statSync(path, { throwIfNoEntry: false });
+  } catch (error) {
+    if (["EACCES", "EPERM", "ELOOP", "ENAMETOOLONG"].includes((error as NodeJS.ErrnoException).code ?? "")) {
+      return undefined;
+    }
+    throw error;
   }
 }
 

@@ -23,9 +23,8 @@ export interface Command {
 
 export interface CommandScript {
   path: string;
-  executable: boolean;
-  /** The first line without its `#!`; undefined without one. */
-  shebang: string | undefined;
+  /** Why it cannot run, in words that fit behind "it"; undefined when nothing is known against it. */
+  fault: string | undefined;
 }
 
 /** Which run to start, and where its log goes. */

@@ -3,6 +3,7 @@ import { once } from "node:events";
 import { fileURLToPath } from "node:url";
 
 import { ConfigError } from "../system/config-error.ts";
+import { DEFAULT_PATH } from "./environment.ts";
 import { hasEnvironmentEntry, RUN_ID_VARIABLE } from "./process-tree.ts";
 import type { RunUser } from "./run-as.ts";
 
@@ -35,6 +36,8 @@ function lookUp(database: "passwd" | "group", name: string, value: string): stri
   try {
     return execFileSync("getent", ["--", database, name], {
       encoding: "utf8",
+      // This runs as root, and the inherited PATH may begin with folders that other users can write to.
+      env: { PATH: DEFAULT_PATH },
       stdio: ["ignore", "pipe", "ignore"],
     })
       .trimEnd()

@@ -1,5 +1,6 @@
 import { paramWords } from "../catalogue/params.ts";
 import type { Recipes } from "../catalogue/recipes.ts";
+import type { RecipeFault } from "../catalogue/recipes-file.ts";
 import type { ApprovedScript, Scripts } from "../catalogue/scripts.ts";
 import { ArgsError, splitArgs } from "../catalogue/split-args.ts";
 import type { Command } from "../executor/executor.ts";
@@ -38,10 +39,9 @@ export async function planLaunch(order: PreviewOrder, deps: PlanDeps): Promise<L
 }
 
 async function planPipeline(spec: PipelineSpec, { recipes, logDir }: PlanDeps): Promise<LaunchPlan> {
-  const recipe = (await recipes.current()).recipes.get(spec.recipe_id);
-  if (!recipe) {
-    throw new ApiProblem("recipe_not_found", `recipe_id: there is no recipe ${spec.recipe_id}`);
-  }
+  const catalogue = await recipes.current();
+  const recipe = catalogue.recipes.get(spec.recipe_id);
+  if (!recipe) throw noSuchRecipe(spec.recipe_id, catalogue.faults);
   const argv = [...recipe.command, ...paramWords(recipe.params, spec.params), ...split(spec.args)];
   return {
     command: {
@@ -61,11 +61,20 @@ async function planPipeline(spec: PipelineSpec, { recipes, logDir }: PlanDeps): 
   };
 }
 
+function noSuchRecipe(id: string, faults: readonly RecipeFault[]): ApiProblem {
+  const isFaulty = faults.some(({ recipeId }) => recipeId === id);
+  return new ApiProblem(
+    "recipe_not_found",
+    isFaulty
+      ? `recipe_id: recipe ${id} is not valid in the recipes file of the host; its operator has to correct it`
+      : `recipe_id: there is no recipe ${id}`,
+  );
+}
+
 async function planScript(spec: ScriptSpec, { scripts, logDir }: PlanDeps): Promise<LaunchPlan> {
   const words = split(spec.args);
   const script = await scripts.approve(spec.path);
-  const interpreter = script.executable && script.shebang !== undefined ? [] : ["/bin/bash"];
-  const argv = [...interpreter, script.path, ...words];
+  const argv = [...script.command, ...words];
   return {
     command: { argv, cwd: script.folder, env: {}, terminal: spec.terminal ?? false, script, logDir },
     cmd: joinArgv(argv),

@@ -28,7 +28,7 @@ export function createRuns(deps: RunsDeps) {
   const reconciling = createReconcile({
     ...deps,
     isLaunching: (runId) => launches.isUnderWay(runId),
-    markers: async () => markersOf(await deps.recipes.current()),
+    markers: async () => markersOf(await deps.recipes.current(), deps.scripts),
   });
   const { reconcile, reconcileAll } = reconciling;
   const carryOut = createStops(deps);
@@ -89,9 +89,11 @@ export function createRuns(deps: RunsDeps) {
 
 type Catalogue = Awaited<ReturnType<LaunchDeps["recipes"]["current"]>>;
 
-/** The markers of the run's recipe, or else those of the catalogue. */
-function markersOf(catalogue: Catalogue): MarkersOf {
-  return ({ source, spec }) => {
+/** The markers of the run's recipe, or else those of the catalogue; none for a script that turns them off. */
+function markersOf(catalogue: Catalogue, scripts: LaunchDeps["scripts"]): MarkersOf {
+  return ({ source, spec, specSha256 }) => {
+    const isOff = "path" in spec && specSha256 !== undefined && scripts.hasMarkersOff(spec.path, specSha256);
+    if (isOff) return [];
     const id = source === "pipeline" && "recipe_id" in spec ? spec.recipe_id : "";
     return catalogue.recipes.get(id)?.error_markers ?? catalogue.error_markers;
   };

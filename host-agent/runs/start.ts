@@ -1,4 +1,4 @@
-import type { Scripts } from "../catalogue/scripts.ts";
+import type { ApprovedScript, Scripts } from "../catalogue/scripts.ts";
 import { type Executor, StartUnknown } from "../executor/executor.ts";
 import { ApiProblem } from "../protocol/problem.ts";
 import type { Run } from "../store/run.ts";
@@ -49,15 +49,12 @@ export function createStarts(deps: StartDeps, reconcile: (run: Run) => Promise<R
   };
 }
 
-async function startRecorded(
-  run: Run,
-  { command, script }: LaunchPlan,
-  { store, executor, scripts, now }: StartDeps,
-): Promise<Run> {
+async function startRecorded(run: Run, { command, script }: LaunchPlan, deps: StartDeps): Promise<Run> {
+  const { store, executor, now } = deps;
   try {
     const { process, logFile } = await executor.start({ runId: run.runId, command, logPath: run.logPath });
     const started = store.markRunning(run.runId, { process, logFile, reason: ALIVE });
-    if (script && !scripts.isUnchanged(script)) return await stopChanged(started, executor);
+    if (script) await stopIfChanged(started, script, deps);
     return started;
   } catch (error) {
     if (error instanceof ApiProblem) {
@@ -67,8 +64,23 @@ async function startRecorded(
   }
 }
 
-/** What runs by now is not what was approved: it may not go on. */
-async function stopChanged(run: Run, executor: Executor): Promise<never> {
+/** Throws when what runs by now is not what was approved, or nobody can know: it may not go on. */
+async function stopIfChanged(
+  run: Run,
+  script: ApprovedScript,
+  { executor, scripts }: Pick<StartDeps, "executor" | "scripts">,
+): Promise<void> {
+  const [isUnchanged, cause] = await scripts.isUnchanged(script).then(
+    (found) => [found] as const,
+    (error: unknown) => [false, error] as const,
+  );
+  if (isUnchanged) return;
   await executor.kill(handleOf(run));
-  throw new ApiProblem("launch_failed", "The script was changed while it was being started; it was stopped");
+  throw cause === undefined
+    ? new ApiProblem("launch_failed", "The script was changed while it was being started; it was stopped")
+    : new ApiProblem(
+        "host_unavailable",
+        "The host cannot check now whether the script was changed while it was being started; it was stopped",
+        { retryAfterSeconds: 10, cause },
+      );
 }

@@ -9,7 +9,7 @@ import { fileURLToPath } from "node:url";
 import { describe, expect, onTestFinished, test } from "vitest";
 
 import { processesOf } from "../../host-agent/executor/process-tree.ts";
-import { parseCatalogue } from "../../host-agent/catalogue/recipes.ts";
+import { parseCatalogue } from "../../host-agent/catalogue/recipes-file.ts";
 import { PROBLEMS } from "../../host-agent/protocol/problem.ts";
 import { RunStatus } from "../../host-agent/protocol/run.ts";
 import { parseKeys } from "../../handlers/keys.ts";

@@ -3,6 +3,7 @@ import { dirname } from "node:path";
 
 import { expiryTime, type KeyFileEntry, parseKeys } from "../../../handlers/keys.ts";
 import { isLoopback } from "../../../handlers/loopback.ts";
+import { withoutByteOrderMark } from "../../../host-agent/protocol/byte-order-mark.ts";
 import { sha256 } from "../../../host-agent/system/sha256.ts";
 import { modeOf, statOf, strangersAt } from "../files.ts";
 import { type Check, fail, type Finding, messageOf, pass, type Patient, warn } from "../finding.ts";
@@ -73,7 +74,7 @@ async function entries(path: string, patient: Patient): Promise<Finding[]> {
   try {
     const text = readFileSync(path, "utf8");
     await parseKeys(text, sha256);
-    found = (JSON.parse(text) as { keys: KeyFileEntry[] }).keys;
+    found = (JSON.parse(withoutByteOrderMark(text)) as { keys: KeyFileEntry[] }).keys;
   } catch (error) {
     return [
       fail(

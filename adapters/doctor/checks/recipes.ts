@@ -15,8 +15,16 @@ export const recipes: Check = {
   async look(patient) {
     const path = patient.agent.recipesFile;
     let found: CatalogueRecipe[];
+    let wrong: Finding[];
     try {
-      found = [...readCatalogue(path).recipes.values()];
+      const catalogue = readCatalogue(path);
+      found = [...catalogue.recipes.values()];
+      wrong = catalogue.faults.map(({ message }) =>
+        fail(
+          `${path}: ${message}.`,
+          "Correct it: this recipe cannot be launched. `npm run recipes -- check` lists what is wrong.",
+        ),
+      );
     } catch (error) {
       return [
         fail(
@@ -25,7 +33,10 @@ export const recipes: Check = {
         ),
       ];
     }
-    const faults = (await Promise.all(found.map((recipe) => faultsOf(recipe, patient)))).flat();
+    const faults = [
+      ...wrong,
+      ...(await Promise.all(found.map((recipe) => faultsOf(recipe, patient)))).flat(),
+    ];
     for (const place of [path, dirname(path)]) {
       const strangers = strangersAt(place);
       if (strangers === undefined) continue;

@@ -32,14 +32,9 @@ const BROKEN = [
     "a program that is not executable",
     "no-x",
     { command: ["./recipes.json"] },
-    'program "./recipes.json" was not found or is not executable',
+    'program "./recipes.json" is not executable: it has no x bit; chmod +x sets it',
   ],
-  [
-    "a folder as the program",
-    "folder",
-    { command: ["/tmp"] },
-    'program "/tmp" was not found or is not executable',
-  ],
+  ["a folder as the program", "folder", { command: ["/tmp"] }, 'program "/tmp" is a folder, not a program'],
   [
     "a log folder that cannot be made",
     "no-logs",

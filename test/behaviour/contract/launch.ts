@@ -5,6 +5,7 @@ import { basename, dirname, join } from "node:path";
 
 import { describe, expect, test } from "vitest";
 
+import { buildEnvironment } from "../../../host-agent/executor/environment.ts";
 import { ALL, type Deploy, sharedHub, startHub } from "../../support/hub.ts";
 
 const PIPELINES = "/api/v1/pipelines/runs";
@@ -100,7 +101,7 @@ export function launchContract(deploy: Deploy): void {
       expect(ended.ended_at).toBeLessThanOrEqual(Date.now() / 1000);
     });
 
-    test("a script runs in its own folder, by its shebang if it is executable, otherwise with bash", async () => {
+    test("a script runs in its own folder, by its interpreter, with or without the x bit, and with bash if it names none", async () => {
       const hub = shared();
       await mkdir(join(hub.root, "deep folder"));
       const expected = `bash ${join(hub.root, "deep folder")} a b\n`;
@@ -118,8 +119,9 @@ export function launchContract(deploy: Deploy): void {
       expect(catLog).toContain(sayWhoAndWhere("#!/bin/cat\n"));
       expect(catCmd).toBe(`'${join(hub.root, "deep folder", "cat.sh")}' a b`);
       const [plainLog, plainCmd] = await output("plain.sh", sayWhoAndWhere("#!/bin/cat\n"), 0o644);
-      expect(plainLog).toBe(expected);
-      expect(plainCmd).toBe(`/bin/bash '${join(hub.root, "deep folder", "plain.sh")}' a b`);
+      expect(plainLog).toContain(sayWhoAndWhere("#!/bin/cat\n"));
+      expect(plainCmd).toBe(`/bin/cat '${join(hub.root, "deep folder", "plain.sh")}' a b`);
+      expect((await output("plain-bash.sh", sayWhoAndWhere(""), 0o644))[0]).toBe(expected);
       expect((await output("bare.sh", sayWhoAndWhere(""), 0o755))[0]).toBe(expected);
       expect((await output("empty-shebang.sh", sayWhoAndWhere("#!\n"), 0o755))[0]).toBe(expected);
     });
@@ -210,7 +212,7 @@ export function launchContract(deploy: Deploy): void {
       expect(log).not.toContain("secret-of-the-server");
       const { username, homedir, shell } = userInfo();
       expect({ ...seen, PWD: "set by the shell" }).toEqual({
-        PATH: hub.env.PATH,
+        PATH: buildEnvironment(hub.env, "")["PATH"],
         HOME: homedir,
         USER: username,
         LOGNAME: username,
@@ -221,6 +223,11 @@ export function launchContract(deploy: Deploy): void {
         TERM: "vt100",
         NO_COLOR: "1",
         PYTHONUNBUFFERED: "1",
+        PAGER: "cat",
+        GIT_PAGER: "cat",
+        GIT_TERMINAL_PROMPT: "0",
+        SSH_ASKPASS: "/bin/false",
+        SSH_ASKPASS_REQUIRE: "force",
         GREETING: "hello there\nall",
         HUB_RUN_ID: json.run_id,
         PWD: "set by the shell",

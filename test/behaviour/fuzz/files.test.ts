@@ -5,7 +5,7 @@ import { describe, expect, test } from "vitest";
 import { sha256 } from "../../../host-agent/system/sha256.ts";
 import { parseKeys } from "../../../handlers/keys.ts";
 import { parseTrustFile } from "../../../host-agent/door/trusted-keys.ts";
-import { parseCatalogue } from "../../../host-agent/catalogue/recipes.ts";
+import { parseCatalogue } from "../../../host-agent/catalogue/recipes-file.ts";
 
 const SECRET = "sk_live_very_secret_0123456789";
 const KEYS = {

@@ -13,7 +13,8 @@ import { identify } from "../../../host-agent/executor/process-identity.ts";
 import { ApiProblem } from "../../../host-agent/protocol/problem.ts";
 import { IDEMPOTENCY_TTL_SECONDS } from "../../../host-agent/protocol/launch.ts";
 import { type Source } from "../../../host-agent/protocol/run.ts";
-import type { CatalogueRecipe, Recipes } from "../../../host-agent/catalogue/recipes.ts";
+import type { Recipes } from "../../../host-agent/catalogue/recipes.ts";
+import type { CatalogueRecipe } from "../../../host-agent/catalogue/recipes-file.ts";
 import { processPasses } from "../../../host-agent/executor/process-passes.ts";
 import { sendSignalAs } from "../../../host-agent/executor/send-signal.ts";
 import type { StartRun } from "../../../host-agent/executor/start-run.ts";
@@ -341,7 +342,7 @@ const RECIPE: CatalogueRecipe = {
   error_markers: [],
 };
 const recipes = {
-  current: async () => ({ recipes: new Map([["job", RECIPE]]), error_markers: [] }),
+  current: async () => ({ recipes: new Map([["job", RECIPE]]), error_markers: [], faults: [] }),
 } as unknown as Recipes;
 const scripts = {
   approve: async (path: string) => ({
@@ -349,11 +350,12 @@ const scripts = {
     folder: "/",
     name: "job",
     sha256: "",
-    executable: true,
-    shebang: undefined,
+    command: ["/bin/bash", path],
+    fault: undefined,
     version: "",
   }),
-  isUnchanged: () => true,
+  hasMarkersOff: () => false,
+  isUnchanged: async () => true,
 } as unknown as Scripts;
 
 /** The store of an agent that may crash: then it reads and writes nothing more. */

@@ -1,6 +1,6 @@
 import { describe, expect, test } from "vitest";
 
-import { parseCatalogue } from "../../../host-agent/catalogue/recipes.ts";
+import { parseCatalogue } from "../../../host-agent/catalogue/recipes-file.ts";
 
 function fileWith(...params: object[]): string {
   return JSON.stringify({
@@ -27,7 +27,7 @@ describe("the parameters of a recipes file", () => {
     ["a default that is never used", { name: "a", type: "integer", required: true, default: 1 }],
     ["a field that is not known", { name: "a", type: "string", regex: "x" }],
   ])("may not have %s", ([, param]) => {
-    expect(() => parseCatalogue(fileWith(param as object), "/")).toThrow(/recipes\[0\]\.params\[0\]/);
+    expect(() => parseCatalogue(fileWith(param as object), "/")).toThrow(/^recipe a, line 1: .*`params\[0\]/);
   });
 
   test("may not have a duplicate name or flag", () => {

@@ -7,7 +7,7 @@ import { fileURLToPath } from "node:url";
 
 import { describe, expect, onTestFinished, test } from "vitest";
 
-import { parseCatalogue } from "../../../host-agent/catalogue/recipes.ts";
+import { parseCatalogue } from "../../../host-agent/catalogue/recipes-file.ts";
 import { MAX_LINE_BYTES } from "../../../host-agent/recipes/qa-records.ts";
 import { type Hub, startHub, until } from "../../support/hub.ts";
 import { needs } from "../../support/needs.ts";

@@ -1,4 +1,4 @@
-import { spawn } from "node:child_process";
+import { spawn, spawnSync } from "node:child_process";
 import { once } from "node:events";
 import { statSync } from "node:fs";
 import { mkdir, mkdtemp, open, readdir, rm, writeFile } from "node:fs/promises";
@@ -12,6 +12,7 @@ import { describe, expect, onTestFinished, test } from "vitest";
 import type { RunRecord } from "../../../host-agent/protocol/run.ts";
 import { missingForTerminal } from "../../../host-agent/executor/terminal-mode.ts";
 import { startHub, until } from "../../support/hub.ts";
+import { needs } from "../../support/needs.ts";
 import { serverProcess } from "../../support/server-process.ts";
 
 const RUNS = "/api/v1/scripts/runs";
@@ -142,3 +143,40 @@ describe("terminal mode", () => {
     expect(await hub.ended(run)).toMatchObject({ status: "killed", exit_code: 143 });
   });
 });
+
+test.for([
+  ["read", 'read -r line; echo "ended with $?"', "ended with 1\n"],
+  ["a program that copies its input", "cat; echo end", "end\n"],
+] as const)("a command with a terminal does not wait for a person: %s", async ([, script, log]) => {
+  await using hub = await startHub();
+  const run = await hub.runScript(script, { terminal: true });
+  expect(await hub.ended(run)).toMatchObject({ status: "completed" });
+  expect(await hub.log(run)).toBe(log);
+});
+
+const isInstalled = (program: string) => spawnSync(program, ["--help"]).error === undefined;
+
+test(
+  "a command with a terminal does not wait for a person who scrolls the pages of git log",
+  needs(isInstalled("git"), "git is not installed"),
+  async () => {
+    await using hub = await startHub();
+    const commit = 'git -c user.name=a -c user.email=a@b.c commit -q --allow-empty -m "$(seq 200)"';
+    const run = await hub.runScript(`git init -q repo && cd repo && ${commit} && git log`, {
+      terminal: true,
+    });
+    expect(await hub.ended(run)).toMatchObject({ status: "completed" });
+    expect(await hub.log(run)).toMatch(/ 199\n +200\n/);
+  },
+);
+
+test(
+  "a command with a terminal does not wait for a person who types a passphrase for ssh",
+  needs(isInstalled("ssh-keygen"), "ssh-keygen is not installed"),
+  async () => {
+    await using hub = await startHub();
+    const script = "ssh-keygen -q -t ed25519 -N secret -f key && ssh-keygen -y -f key";
+    const run = await hub.runScript(script, { terminal: true });
+    expect(await hub.ended(run)).toMatchObject({ status: "failed", exit_code: 255 });
+  },
+);
