@@ -20,6 +20,7 @@ import { launchRun } from "./routes/launch-run.ts";
 import { listRecipes } from "./routes/list-recipes.ts";
 import { listRuns } from "./routes/list-runs.ts";
 import { listScripts } from "./routes/list-scripts.ts";
+import { previewRun } from "./routes/preview-run.ts";
 import { readLog } from "./routes/read-log.ts";
 import { readScript } from "./routes/read-script.ts";
 import { type Limits, serve } from "./serve.ts";
@@ -30,6 +31,7 @@ const DOCUMENT_PATH = "/openapi.json";
 export const routes: readonly Route[] = [
   listRecipes,
   launchRun("pipeline"),
+  previewRun("pipeline"),
   listRuns("pipeline"),
   getRun("pipeline"),
   readLog("pipeline"),
@@ -37,6 +39,7 @@ export const routes: readonly Route[] = [
   listScripts,
   readScript,
   launchRun("script"),
+  previewRun("script"),
   listRuns("script"),
   getRun("script"),
   readLog("script"),

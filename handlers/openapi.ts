@@ -23,7 +23,7 @@ Try again after a lost connection and after 429, 500, 502, 503 and 504; wait as 
 
 ### Waiting and trying out
 
-\`Prefer: wait=30\` with a launch, or with a run's record, delays the answer until the run ends, for 60 seconds at most; \`Preference-Applied\` confirms it. A \`callback_url\` receives the final record, signed. \`"dry_run": true\` answers 200 with the command, folder, log and limits, and whether the run would start now; nothing is started.
+\`Prefer: wait=30\` with a launch, or with a run's record, delays the answer until the run ends, for 60 seconds at most; \`Preference-Applied\` confirms it. A \`callback_url\` receives the final record, signed. \`POST …/previews\` takes the body of a launch and answers with the command, folder, log and limits, and whether the run would start now; nothing is started.
 
 ### Tailing a log
 
@@ -87,7 +87,8 @@ export function openapi(routes: readonly Route[]) {
 }
 
 function operation(route: Route): RouteConfig {
-  const { params, query, body } = route.request;
+  const { params, query } = route.request;
+  const body = route.documentedBody ?? route.request.body;
   return {
     method: route.method,
     path: route.path.replaceAll(/:(\w+)/g, "{$1}"),
@@ -157,7 +158,7 @@ function success({ response, waits }: Route): Responses {
   const sameBody = Object.entries(alsoWith).map(
     ([other, why]) => [other, { description: why, body }] as const,
   );
-  const others = [...sameBody, ...Object.entries(response.others ?? {})].map(([other, further]) => [
+  const others = sameBody.map(([other, further]) => [
     other,
     {
       description: further.description,

@@ -16,6 +16,8 @@ export interface Route<S extends Schemas = Schemas> {
   /** Omitted for a public route. */
   scope?: Scope;
   request: S;
+  /** The body in the document, of a route that takes more than it documents. */
+  documentedBody?: z.ZodType;
   /** True when a request without a body means an empty object. */
   bodyOptional?: boolean;
   /** True for a launch, which takes an Idempotency-Key. */
@@ -29,8 +31,6 @@ export interface Route<S extends Schemas = Schemas> {
     headers?: ResponseHeader[];
     /** Further statuses that have the same body. */
     alsoWith?: Record<number, string>;
-    /** Further successes, each with its own body. */
-    others?: Record<number, { description: string; body: z.ZodType }>;
     /** Further content types with their schemas. */
     alternatives?: Record<string, z.ZodType>;
   };

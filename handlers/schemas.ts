@@ -24,24 +24,17 @@ function emptyIsAbsent<S extends z.ZodType>(schema: S) {
   return z.preprocess((value) => (value === "" ? undefined : value), schema);
 }
 
-/** What both launches take in addition to what is to run. */
-const launchOptions = {
-  ...LaunchOptions.shape,
-  dry_run: z.boolean().optional().meta({
-    description:
-      "Start and record nothing, and answer 200 with a preview of the launch. Does not use the Idempotency-Key.",
-  }),
-};
-
 /** The body of a launch of a recipe. */
 export const PipelineLaunch = z
-  .strictObject({ ...PipelineSpec.shape, ...launchOptions })
+  .strictObject({ ...PipelineSpec.shape, ...LaunchOptions.shape })
   .meta({ id: "PipelineLaunch", example: { recipe_id: "build_all_extra_features", args: "--limit 5000" } });
+export type PipelineLaunch = z.infer<typeof PipelineLaunch>;
 
 /** The body of a launch of a script. */
 export const ScriptLaunch = z
-  .strictObject({ ...ScriptSpec.shape, ...launchOptions })
+  .strictObject({ ...ScriptSpec.shape, ...LaunchOptions.shape })
   .meta({ id: "ScriptLaunch", example: { path: "/home/mark/scripts/my_job.sh", args: "--mode full" } });
+export type ScriptLaunch = z.infer<typeof ScriptLaunch>;
 
 /** The path of a run. */
 export const RunParams = z.strictObject({

@@ -44,6 +44,7 @@ test("the OpenAPI document does not depend on a Hub's settings", async () => {
 });
 
 const LAUNCH = "header Idempotency-Key, header Prefer, header X-Request-Id, body";
+const PREVIEW = "header X-Request-Id, body";
 const LIST = "query cursor, query label, query limit, query status, header X-Request-Id";
 const RUN = "path run_id, header Prefer, header X-Request-Id";
 const KILL = "path run_id, header X-Request-Id, body";
@@ -61,11 +62,29 @@ test("the OpenAPI document has every operation of the API document, with its sco
     ["GET /api/v1/scripts/runs/{run_id}", "scripts:read", RUN],
     ["GET /api/v1/scripts/runs/{run_id}/logs", "scripts:read", LOG],
     ["GET /healthz", undefined, "header X-Request-Id"],
+    ["POST /api/v1/pipelines/previews", "pipelines:write", PREVIEW],
     ["POST /api/v1/pipelines/runs", "pipelines:write", LAUNCH],
     ["POST /api/v1/pipelines/runs/{run_id}/kill", "pipelines:write", KILL],
+    ["POST /api/v1/scripts/previews", "scripts:write", PREVIEW],
     ["POST /api/v1/scripts/runs", "scripts:write", LAUNCH],
     ["POST /api/v1/scripts/runs/{run_id}/kill", "scripts:write", KILL],
   ]);
+});
+
+test("a generated client has one success to expect of each operation, and one schema of it", () => {
+  for (const { key, operation } of operations()) {
+    const successes = Object.entries<AnyJson>(operation.responses).filter(([status]) =>
+      status.startsWith("2"),
+    );
+    expect(successes, key).toHaveLength(1);
+    const { content } = successes[0]![1];
+    // A log page is the same text in both types; the first is JSON, which generators take.
+    const isLog = key.endsWith("/logs");
+    expect(Object.keys(content), key).toEqual(
+      isLog ? ["application/json", "text/plain"] : ["application/json"],
+    );
+    expect(content["application/json"].schema, key).toEqual({ $ref: expect.any(String) });
+  }
 });
 
 test("every protected operation documents its refusals, and every answer its request id", () => {
