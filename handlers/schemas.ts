@@ -3,7 +3,14 @@ import * as z from "zod";
 import { Label, LaunchOptions, MAX_LABEL_LENGTH } from "../host-agent/protocol/launch.ts";
 import { MAX_LIST_LIMIT, MAX_LOG_PAGE_BYTES } from "../host-agent/protocol/limits.ts";
 import { DEFAULT_LOG_PAGE_BYTES, MAX_LOG_WAIT_SECONDS } from "../host-agent/protocol/log.ts";
-import { DEFAULT_LIST_LIMIT, RunId, RunStatus } from "../host-agent/protocol/run.ts";
+import {
+  DEFAULT_LIST_LIMIT,
+  RunId,
+  RunList,
+  RunRecord,
+  RunStatus,
+  type Source,
+} from "../host-agent/protocol/run.ts";
 import { HostPath, PipelineSpec, ScriptSpec } from "../host-agent/protocol/spec.ts";
 
 /**
@@ -35,6 +42,30 @@ export const ScriptLaunch = z
   .strictObject({ ...ScriptSpec.shape, ...LaunchOptions.shape })
   .meta({ id: "ScriptLaunch", example: { path: "/home/mark/scripts/my_job.sh", args: "--mode full" } });
 export type ScriptLaunch = z.infer<typeof ScriptLaunch>;
+
+/** What the record of a run shows of its launch: open to further fields, unlike the launch. */
+const PipelineRunSpec = z.object(PipelineSpec.shape).meta({ id: "PipelineSpec" });
+const ScriptRunSpec = z.object(ScriptSpec.shape).meta({ id: "ScriptSpec" });
+
+/** The record of a run of a recipe. A type for each surface, because generated clients read a union of two specs badly or not at all. */
+const PipelineRun = RunRecord.extend({ source: z.literal("pipeline"), spec: PipelineRunSpec }).meta({
+  id: "PipelineRun",
+});
+const ScriptRun = RunRecord.extend({ source: z.literal("script"), spec: ScriptRunSpec }).meta({
+  id: "ScriptRun",
+});
+
+/** The answers of each surface, as the document shows them. */
+export const ANSWERS = {
+  pipeline: {
+    run: PipelineRun,
+    list: RunList.extend({ runs: z.array(PipelineRun) }).meta({ id: "PipelineRunList" }),
+  },
+  script: {
+    run: ScriptRun,
+    list: RunList.extend({ runs: z.array(ScriptRun) }).meta({ id: "ScriptRunList" }),
+  },
+} as const satisfies Record<Source, object>;
 
 /** The path of a run. */
 export const RunParams = z.strictObject({

@@ -1,7 +1,7 @@
-import { KillOrder, RunRecord, type Source } from "../../host-agent/protocol/run.ts";
+import { KillOrder, type Source } from "../../host-agent/protocol/run.ts";
 import { ok } from "../reply.ts";
 import { defineRoute } from "../route.ts";
-import { RunParams } from "../schemas.ts";
+import { ANSWERS, RunParams } from "../schemas.ts";
 import { SURFACES } from "../surface.ts";
 
 export const killRun = (source: Source) =>
@@ -19,7 +19,7 @@ export const killRun = (source: Source) =>
     response: {
       status: 200,
       description: "The run; `ended_at` is null while any process of the run is alive",
-      body: RunRecord,
+      body: ANSWERS[source].run,
     },
     problems: ["run_not_found", "run_ended"],
 

@@ -3,7 +3,7 @@ import * as z from "zod";
 import type { WaitQuery } from "../../host-agent/protocol/agent.ts";
 import type { PreviewOrder } from "../../host-agent/protocol/launch.ts";
 import { ApiProblem, type ProblemCode } from "../../host-agent/protocol/problem.ts";
-import { RunRecord, type Source } from "../../host-agent/protocol/run.ts";
+import type { RunRecord, Source } from "../../host-agent/protocol/run.ts";
 import type { Deps } from "../deps.ts";
 import { hold } from "../holding.ts";
 import { checkIdempotencyKey, type Launched, launchOnce } from "../idempotency.ts";
@@ -11,7 +11,7 @@ import { LAUNCHES, launchOrder } from "../launch-order.ts";
 import { preferenceApplied, preferredWait } from "../prefer.ts";
 import { ok, type Reply } from "../reply.ts";
 import { type Context, defineRoute, type Route } from "../route.ts";
-import { PipelineLaunch, ScriptLaunch } from "../schemas.ts";
+import { ANSWERS, PipelineLaunch, ScriptLaunch } from "../schemas.ts";
 import { SURFACES } from "../surface.ts";
 
 /**
@@ -27,10 +27,9 @@ const STARTS = {
   script: "Starts a run of a script inside the operator's script roots, in the script's own folder.",
 };
 
-const LAUNCH_RESPONSE: Route["response"] = {
+const LAUNCH_RESPONSE: Omit<Route["response"], "body"> = {
   status: 201,
   description: "The run; also when an earlier request with the same Idempotency-Key started it",
-  body: RunRecord,
   headers: [
     { name: "Location", description: "The run's own URL.", schema: z.string() },
     {
@@ -66,7 +65,7 @@ export const launchRun = (source: Source) =>
     waits: true,
     request: { body: LAUNCH_BODIES[source] },
     documentedBody: LAUNCHES[source].body,
-    response: LAUNCH_RESPONSE,
+    response: { ...LAUNCH_RESPONSE, body: ANSWERS[source].run },
     problems: [...LAUNCHES[source].problems, ...LAUNCH_PROBLEMS],
 
     async handle(input, deps) {

@@ -18,10 +18,9 @@ const PARAM_FLAG = /^--?[A-Za-z0-9][A-Za-z0-9_.-]{0,63}$/;
 export const ParamType = z.enum(["string", "integer", "number", "boolean", "enum"]);
 export type ParamType = z.infer<typeof ParamType>;
 
-export const ParamValue = z.union(
-  [z.string(), z.number(), z.boolean()],
-  "must be a string, a number or a boolean",
-);
+export const ParamValue = z
+  .union([z.string(), z.number(), z.boolean()], "must be a string, a number or a boolean")
+  .meta({ id: "ParamValue", description: "The value of a parameter, in the type that the recipe gives it." });
 export type ParamValue = z.infer<typeof ParamValue>;
 
 export const ParamName = z
@@ -38,14 +37,18 @@ export const Param = z
     required: z.boolean(),
     description: z.string().optional().meta({ example: "Stop after this number of records." }),
     enum: z.array(z.string()).optional().meta({ description: "The values of an `enum`." }),
-    default: ParamValue.optional().meta({ description: "The value of a launch that gives none." }),
+    // Without a description: with one, the reference would become an allOf.
+    default: ParamValue.optional(),
     pattern: z.string().optional().meta({
       description: "A regular expression that the whole of a `string` has to match.",
     }),
     minimum: z.number().optional().meta({ description: "The least `integer` or `number`." }),
     maximum: z.number().optional().meta({ description: "The greatest `integer` or `number`." }),
   })
-  .meta({ id: "RecipeParam" });
+  .meta({
+    id: "RecipeParam",
+    description: "A parameter; `default` is the value of a launch that gives none.",
+  });
 export type Param = z.infer<typeof Param>;
 
 export const Recipe = z
