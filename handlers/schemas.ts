@@ -43,9 +43,13 @@ export const ScriptLaunch = z
   .meta({ id: "ScriptLaunch", example: { path: "/home/mark/scripts/my_job.sh", args: "--mode full" } });
 export type ScriptLaunch = z.infer<typeof ScriptLaunch>;
 
-/** What the record of a run shows of its launch: open to further fields, unlike the launch. */
-const PipelineRunSpec = z.object(PipelineSpec.shape).meta({ id: "PipelineSpec" });
-const ScriptRunSpec = z.object(ScriptSpec.shape).meta({ id: "ScriptSpec" });
+/** What the record of a run shows of its launch: open to further fields, unlike the launch, and always with `args`. */
+const PipelineRunSpec = z
+  .object({ ...PipelineSpec.shape, args: PipelineSpec.shape.args.unwrap() })
+  .meta({ id: "PipelineSpec" });
+const ScriptRunSpec = z
+  .object({ ...ScriptSpec.shape, args: ScriptSpec.shape.args.unwrap() })
+  .meta({ id: "ScriptSpec" });
 
 /** The record of a run of a recipe. A type for each surface, because generated clients read a union of two specs badly or not at all. */
 const PipelineRun = RunRecord.extend({ source: z.literal("pipeline"), spec: PipelineRunSpec }).meta({

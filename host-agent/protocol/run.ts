@@ -74,7 +74,12 @@ export type RunList = z.infer<typeof RunList>;
 
 export const KillOrder = z
   .strictObject({
-    signal: Signal.default("SIGTERM").meta({ description: "What to send to the whole process tree." }),
+    signal: Signal.default("SIGTERM").meta({
+      // Given the type, the document has no default: spec.ts says why.
+      type: "string",
+      enum: [...SIGNALS],
+      description: "What to send to the whole process tree; SIGTERM if left out.",
+    }),
     grace_seconds: z.int().min(0).max(MAX_GRACE_SECONDS).optional().meta({
       description:
         "SIGKILL the remaining processes after this number of seconds. Without it nothing follows the signal.",

@@ -39,14 +39,22 @@ const Params = z
     example: { limit: 5000 },
   });
 
+/**
+ * For the document: given the type, the generator does not add the default, which makes generators of clients (openapi-typescript
+ * for one) take the field for a required one. Its description says what it is when it is left out.
+ */
+const ARGS_WITHOUT_DEFAULT = { type: "string", maxLength: MAX_ARGS_LENGTH } as const;
+
 /** What a launch of a recipe runs. */
 export const PipelineSpec = z.strictObject({
   recipe_id: RecipeId.meta({ description: "A recipe of the list.", example: "build_all_extra_features" }),
-  args: Args.default("").meta({
+  args: Args.meta({
     description:
-      "Appended to the recipe's command. Split into words by POSIX quoting rules and never evaluated: `;`, `|`, `$`, backticks and `*` are ordinary characters.",
+      "Appended to the recipe's command; nothing if left out. Split into words by POSIX quoting rules and never evaluated: `;`, `|`, `$`, backticks and `*` are ordinary characters.",
     example: "--limit 5000",
-  }),
+  })
+    .default("")
+    .meta(ARGS_WITHOUT_DEFAULT),
   params: Params.optional(),
   terminal: z
     .boolean()
@@ -61,10 +69,13 @@ export const ScriptSpec = z.strictObject({
     description: "Absolute path of a `.sh` file inside one of the operator's script roots.",
     example: "/home/mark/scripts/my_job.sh",
   }),
-  args: Args.default("").meta({
-    description: "The script's arguments, split into words by POSIX quoting rules and never evaluated.",
+  args: Args.meta({
+    description:
+      "The script's arguments, none if left out; split into words by POSIX quoting rules and never evaluated.",
     example: "--mode full",
-  }),
+  })
+    .default("")
+    .meta(ARGS_WITHOUT_DEFAULT),
   terminal: z
     .boolean()
     .optional()

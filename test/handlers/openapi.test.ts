@@ -100,6 +100,25 @@ test("a run has the type of its surface, so that no generated client has to gues
   }
 });
 
+test("no field of a request has a default in the OpenAPI document, which makes it required in generated types", () => {
+  const bodies = operations().flatMap(({ operation }) =>
+    operation.requestBody
+      ? [operation.requestBody.content["application/json"].schema.$ref.split("/").at(-1)]
+      : [],
+  );
+  for (const name of new Set<string>(bodies)) {
+    const found = nodesOf(document.components.schemas[name], []).filter(({ node }) => "default" in node);
+    expect(
+      found.map(({ path }) => path.join(".")),
+      name,
+    ).toEqual([]);
+  }
+  const { PipelineLaunch, PipelineSpec, KillOrder } = document.components.schemas;
+  expect(PipelineLaunch.required).toEqual(["recipe_id"]);
+  expect(KillOrder.required).toBeUndefined();
+  expect(PipelineSpec.required, "what a record shows of the launch").toEqual(["recipe_id", "args"]);
+});
+
 test("each choice between several schemas has a name in the OpenAPI document", () => {
   const choices = nodesOf(document, []).filter(({ node }) => node.anyOf ?? node.oneOf ?? node.allOf);
   expect(choices.map(({ path }) => path.join("/"))).toEqual(["components/schemas/ParamValue"]);
