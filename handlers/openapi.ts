@@ -1,6 +1,7 @@
 import { OpenAPIRegistry, OpenApiGeneratorV31, type RouteConfig } from "@asteasolutions/zod-to-openapi";
 import * as z from "zod";
 
+import { INT32 } from "../host-agent/protocol/integers.ts";
 import { PROBLEMS, type ProblemCode } from "../host-agent/protocol/problem.ts";
 import { MAX_RUN_WAIT_SECONDS } from "../host-agent/protocol/run.ts";
 import { MAX_IDEMPOTENCY_KEY_BYTES } from "./idempotency.ts";
@@ -142,14 +143,14 @@ const COMMON_HEADERS = {
   "X-Request-Id": { description: "The id of this request.", schema: { type: "string" as const } },
   "Hub-Auth": {
     description: "`dev` on a Hub without API keys.",
-    schema: { type: "string" as const, const: "dev" },
+    schema: { type: "string" as const, enum: ["dev"] },
   },
 };
 
 const PREFERENCE_APPLIED: ResponseHeader = {
   name: "Preference-Applied",
   description: "`wait=N` when the answer waited for the run's end, for N seconds at most.",
-  schema: z.string(),
+  schema: { type: "string" },
 };
 
 function success({ response, waits }: Route): Responses {
@@ -172,15 +173,7 @@ function success({ response, waits }: Route): Responses {
       description,
       headers: {
         ...COMMON_HEADERS,
-        ...Object.fromEntries(
-          headers.map((header) => [
-            header.name,
-            {
-              description: header.description,
-              schema: z.toJSONSchema(header.schema, { target: "draft-2020-12" }),
-            },
-          ]),
-        ),
+        ...Object.fromEntries(headers.map(({ name, ...header }) => [name, header])),
       } as never,
       content: { "application/json": { schema: body }, ...Object.fromEntries(alternativeContent) },
     },
@@ -231,7 +224,10 @@ function failure(status: number, codes: readonly ProblemCode[]): Responses[strin
 }
 
 const RETRY_AFTER = {
-  "Retry-After": { description: "Seconds to wait before the next attempt.", schema: { type: "integer" } },
+  "Retry-After": {
+    description: "Seconds to wait before the next attempt.",
+    schema: { type: "integer", ...INT32, minimum: 0 },
+  },
 };
 const CHALLENGE = {
   "WWW-Authenticate": { description: "The challenge of RFC 6750.", schema: { type: "string" } },

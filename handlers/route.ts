@@ -62,7 +62,16 @@ export interface Context {
 export interface ResponseHeader {
   name: string;
   description: string;
-  schema: z.ZodType;
+  /** JSON Schema, in the part that OpenAPI 3.0 has too. */
+  schema: HeaderSchema;
+}
+
+/** The schema of a header's value. */
+export interface HeaderSchema {
+  type: "string" | "integer" | "boolean";
+  format?: "int32" | "int64";
+  minimum?: number;
+  enum?: string[];
 }
 
 /** Keeps the types of a route's schemas for its handler. */

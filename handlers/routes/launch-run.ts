@@ -31,16 +31,16 @@ const LAUNCH_RESPONSE: Omit<Route["response"], "body"> = {
   status: 201,
   description: "The run; also when an earlier request with the same Idempotency-Key started it",
   headers: [
-    { name: "Location", description: "The run's own URL.", schema: z.string() },
+    { name: "Location", description: "The run's own URL.", schema: { type: "string" } },
     {
       name: "Idempotent-Replayed",
       description: "`true` when an earlier request started the run; the record is the run's current one.",
-      schema: z.literal("true"),
+      schema: { type: "string", enum: ["true"] },
     },
     {
       name: "Hub-Stale",
       description: "`true` when the host could not be reached, and the record is the one of the launch.",
-      schema: z.literal("true"),
+      schema: { type: "string", enum: ["true"] },
     },
   ],
 };

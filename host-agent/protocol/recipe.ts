@@ -1,5 +1,7 @@
 import * as z from "zod";
 
+import { INT64 } from "./integers.ts";
+
 export const RECIPE_ID = /^[A-Za-z0-9][A-Za-z0-9_.-]{0,99}$/;
 
 export const RecipeId = z
@@ -57,8 +59,14 @@ export const Recipe = z
     title: z.string(),
     description: z.string(),
     terminal: z.boolean().meta({ description: "Runs under a pseudo-terminal." }),
-    timeout_seconds: z.int().nullable().meta({ description: "A run is stopped after this time." }),
-    max_running: z.int().nullable().meta({ description: "The limit of concurrent runs of this recipe." }),
+    timeout_seconds: z
+      .int()
+      .nullable()
+      .meta({ ...INT64, description: "A run is stopped after this time." }),
+    max_running: z
+      .int()
+      .nullable()
+      .meta({ ...INT64, description: "The limit of concurrent runs of this recipe." }),
     args_help: z.string().nullable().meta({
       description: "What `args` may contain, in the operator's words.",
       example: "--limit N  stop after N records",

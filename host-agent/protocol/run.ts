@@ -1,5 +1,6 @@
 import * as z from "zod";
 
+import { INT32, INT64 } from "./integers.ts";
 import { MAX_GRACE_SECONDS, RUN_ID, SIGNALS, SOURCES, STATUSES } from "./limits.ts";
 import { PipelineSpec, ScriptSpec } from "./spec.ts";
 
@@ -33,20 +34,25 @@ export const RunRecord = z.object({
     description: "The command line, quoted for a shell where a word needs it.",
     example: "python build_all_extra_features.py --limit 5000",
   }),
-  started_at: z.int().meta({ description: "Epoch seconds.", example: 1_778_856_284 }),
+  started_at: z.int().meta({ ...INT64, description: "Epoch seconds.", example: 1_778_856_284 }),
   ended_at: z
     .int()
     .nullable()
-    .meta({ description: "Epoch seconds; null until the process has ended.", example: null }),
+    .meta({ ...INT64, description: "Epoch seconds; null until the process has ended.", example: null }),
   status: RunStatus,
   status_reason: z.string().meta({
     description: "Why the status is what it is, in one sentence.",
     example: "The process is alive.",
   }),
-  exit_code: z.int().nullable().meta({
-    description: "The command's exit code, 128+n after signal n; null while it runs or when it is not known.",
-    example: null,
-  }),
+  exit_code: z
+    .int()
+    .nullable()
+    .meta({
+      ...INT32,
+      description:
+        "The command's exit code, 128+n after signal n; null while it runs or when it is not known.",
+      example: null,
+    }),
   signal: z
     .string()
     .nullable()
@@ -80,11 +86,17 @@ export const KillOrder = z
       enum: [...SIGNALS],
       description: "What to send to the whole process tree; SIGTERM if left out.",
     }),
-    grace_seconds: z.int().min(0).max(MAX_GRACE_SECONDS).optional().meta({
-      description:
-        "SIGKILL the remaining processes after this number of seconds. Without it nothing follows the signal.",
-      example: 10,
-    }),
+    grace_seconds: z
+      .int()
+      .min(0)
+      .max(MAX_GRACE_SECONDS)
+      .optional()
+      .meta({
+        ...INT32,
+        description:
+          "SIGKILL the remaining processes after this number of seconds. Without it nothing follows the signal.",
+        example: 10,
+      }),
   })
   .meta({ id: "KillOrder" });
 export type KillOrder = z.infer<typeof KillOrder>;

@@ -4,11 +4,10 @@ import { createRequire } from "node:module";
 import { dirname, join } from "node:path";
 import { promisify } from "node:util";
 
-import { Ajv2020 } from "ajv/dist/2020.js";
 import { afterAll, beforeAll, expect, test } from "vitest";
 
 import { type Hub, startHub } from "../support/hub.ts";
-import { type AnyJson, checkedAnswer, closed } from "../support/openapi-check.ts";
+import { type AnyJson, checkedAnswer, closed, schemaChecker } from "../support/openapi-check.ts";
 
 let hub: Hub;
 let document: AnyJson;
@@ -119,6 +118,21 @@ test("no field of a request has a default in the OpenAPI document, which makes i
   expect(PipelineSpec.required, "what a record shows of the launch").toEqual(["recipe_id", "args"]);
 });
 
+test("every whole number of the OpenAPI document has a format, so that no client reads an offset as 32 bits", () => {
+  const integers = nodesOf(document, []).filter(({ node }) => [node.type].flat().includes("integer"));
+  expect(integers.length).toBeGreaterThan(20);
+  for (const { node, path } of integers) {
+    const isLong = /(?:offset|size|_at|^after)$/i.test(pathName(path, node));
+    expect(node.format, path.join("/")).toMatch(isLong ? /^int64$/ : /^int(?:32|64)$/);
+    expect(node.minimum ?? 0, path.join("/")).toBeGreaterThanOrEqual(0);
+  }
+});
+
+test("no schema inside the OpenAPI document declares a dialect, which importers refuse", () => {
+  const found = nodesOf(document, []).filter(({ node }) => "$schema" in node);
+  expect(found.map(({ path }) => path.join("/"))).toEqual([]);
+});
+
 test("each choice between several schemas has a name in the OpenAPI document", () => {
   const choices = nodesOf(document, []).filter(({ node }) => node.anyOf ?? node.oneOf ?? node.allOf);
   expect(choices.map(({ path }) => path.join("/"))).toEqual(["components/schemas/ParamValue"]);
@@ -163,7 +177,7 @@ test("the OpenAPI document has the examples of the API document", () => {
 test("every example of the OpenAPI document matches its schema", () => {
   const found = [...examplesIn(document, [])];
   expect(found.length).toBeGreaterThan(50);
-  const ajv = new Ajv2020({ strict: false, allErrors: true });
+  const ajv = schemaChecker();
   ajv.addSchema(document, "openapi.json");
   for (const { pointer, value } of found) {
     const validate = ajv.compile({ $ref: `openapi.json#/${pointer}` });
@@ -252,6 +266,14 @@ function nodesOf(node: AnyJson, path: string[]): { node: AnyJson; path: string[]
   if (typeof node !== "object" || node === null) return [];
   const children = Object.entries<AnyJson>(node).flatMap(([name, child]) => nodesOf(child, [...path, name]));
   return [{ node, path }, ...children];
+}
+
+/** What the schema at this path is of: a field, a header or a parameter. */
+function pathName(path: string[], node: AnyJson): string {
+  if (path.at(-1) !== "schema") return path.at(-1)!;
+  const parent = path.slice(0, -1).reduce<AnyJson>((at, name) => at[name], document);
+  expect(parent.schema).toBe(node);
+  return parent.name ?? path.at(-2)!;
 }
 
 /** Every example with the JSON pointer of the schema that it is of. */

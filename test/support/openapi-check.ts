@@ -40,8 +40,20 @@ function checksOf(url: string): Promise<Checks> {
   return checks;
 }
 
+/** Checks values by the schemas of the document, with the formats of its numbers. */
+export function schemaChecker(): Ajv2020 {
+  const formats = {
+    int32: {
+      type: "number" as const,
+      validate: (value: number) => value === Math.trunc(value) && Math.abs(value) < 2 ** 31,
+    },
+    int64: { type: "number" as const, validate: Number.isSafeInteger },
+  };
+  return new Ajv2020({ strict: false, allErrors: true, formats });
+}
+
 function makeChecks(document: Document): Checks {
-  const ajv = new Ajv2020({ strict: false, allErrors: true });
+  const ajv = schemaChecker();
   ajv.addSchema(closed(document) as object, "openapi.json");
   const validators = new Map<string, ValidateFunction>();
   return {
