@@ -6,7 +6,7 @@ import { type IRequestStrict, Router } from "itty-router";
 import { ApiProblem } from "../host-agent/protocol/problem.ts";
 import type { Deps } from "./deps.ts";
 import { auditRefusal, type Exchange, logExchange } from "./exchange.ts";
-import { openapi } from "./openapi.ts";
+import { openapi, openapi30 } from "./openapi.ts";
 import { PAGE_PATHS, servePage } from "./pages.ts";
 import { problemReply } from "./problem.ts";
 import { publicAgent } from "./public-agent.ts";
@@ -25,7 +25,8 @@ import { readLog } from "./routes/read-log.ts";
 import { readScript } from "./routes/read-script.ts";
 import { type Limits, serve } from "./serve.ts";
 
-const DOCUMENT_PATH = "/openapi.json";
+/** The documents for programs, by path, each with what makes it of the routes. */
+const DOCUMENTS = { "/openapi.json": openapi, "/openapi-3.0.json": openapi30 };
 
 /** The whole public API. */
 export const routes: readonly Route[] = [
@@ -52,7 +53,7 @@ export function createApp(given: Deps) {
   const deps: Deps = { ...given, agent: publicAgent(given.agent) };
   const router = Router<IRequestStrict, [Exchange]>();
   addRoutes(router, deps);
-  addDocument(router);
+  addDocuments(router);
   addPages(router, deps);
   addRefusals(router);
 
@@ -107,11 +108,13 @@ function limitOf(perMinute: number | undefined, { now }: Deps): RateLimit | unde
   return perMinute === undefined ? undefined : rateLimit(perMinute, now);
 }
 
-function addDocument(router: AppRouter): void {
-  // Made on the first request for it: it takes more memory than everything else.
-  let document: object | undefined;
-  const serveDocument = () => ({ status: 200, json: (document ??= openapi(routes)) });
-  router.get(DOCUMENT_PATH, serveDocument).head(DOCUMENT_PATH, serveDocument);
+function addDocuments(router: AppRouter): void {
+  for (const [path, documentOf] of Object.entries(DOCUMENTS)) {
+    // Made on the first request for it: it takes more memory than everything else.
+    let document: object | undefined;
+    const serveDocument = () => ({ status: 200, json: (document ??= documentOf(routes)) });
+    router.get(path, serveDocument).head(path, serveDocument);
+  }
 }
 
 function addPages(router: AppRouter, deps: Deps): void {
@@ -126,7 +129,11 @@ function addPages(router: AppRouter, deps: Deps): void {
 
 /** What no route has answered: another method of a known path, or an unknown path. */
 function addRefusals(router: AppRouter): void {
-  for (const path of new Set([...routes.map((route) => route.path), DOCUMENT_PATH, ...PAGE_PATHS])) {
+  for (const path of new Set([
+    ...routes.map((route) => route.path),
+    ...Object.keys(DOCUMENTS),
+    ...PAGE_PATHS,
+  ])) {
     const methods = routes.filter((route) => route.path === path).map((route) => route.method.toUpperCase());
     const allowed = methods.length === 0 || methods.includes("GET") ? ["GET", "HEAD", ...methods] : methods;
     const allow = [...new Set(allowed)].join(", ");

@@ -1,66 +1,55 @@
-import { OpenAPIRegistry, OpenApiGeneratorV31, type RouteConfig } from "@asteasolutions/zod-to-openapi";
+import {
+  OpenAPIRegistry,
+  OpenApiGeneratorV3,
+  OpenApiGeneratorV31,
+  type RouteConfig,
+} from "@asteasolutions/zod-to-openapi";
 import * as z from "zod";
 
 import { INT32 } from "../host-agent/protocol/integers.ts";
 import { PROBLEMS, type ProblemCode } from "../host-agent/protocol/problem.ts";
 import { MAX_RUN_WAIT_SECONDS } from "../host-agent/protocol/run.ts";
 import { MAX_IDEMPOTENCY_KEY_BYTES } from "./idempotency.ts";
+import { INTRODUCTION, TITLE, VERSION } from "./openapi-introduction.ts";
 import { Problem, PROBLEM_TYPE } from "./problem.ts";
 import type { ResponseHeader, Route } from "./route.ts";
-
-const TITLE = "Enterprise API — Pipelines & Scripts";
-const VERSION = "1.0.0";
-const INTRODUCTION = `Launch curated pipelines and allow-listed \`.sh\` scripts on the operator's Hub host, follow their logs, and stop them.
-
-### Authentication
-
-Send \`Authorization: Bearer <key>\`; the operator issues keys. Each operation names the scope it needs in \`x-required-scopes\`; the scope \`*\` grants them all. A Hub without keys serves everyone and reports it with the header \`Hub-Auth: dev\`.
-
-### Retries
-
-Send an \`Idempotency-Key\` with a launch: any string that you choose for this launch, such as \`my-job-2026-05-15-001\`. For an hour the same key and body give the same run (\`Idempotent-Replayed: true\`), however often you retry, and from any place; the same key with another body is answered with 422. A launch that failed can be tried again with its key.
-
-Try again after a lost connection and after 429, 500, 502, 503 and 504; wait as long as \`Retry-After\` says, if the answer has it. Other errors do not change until you change the request.
-
-### Waiting and trying out
-
-\`Prefer: wait=30\` with a launch, or with a run's record, delays the answer until the run ends, for 60 seconds at most; \`Preference-Applied\` confirms it. A \`callback_url\` receives the final record, signed. \`POST …/previews\` takes the body of a launch and answers with the command, folder, log and limits, and whether the run would start now; nothing is started.
-
-### Tailing a log
-
-Ask for \`after=0\`, print \`chunk\`, pass \`offset\` as the next \`after\`. With \`wait=20\` the answer comes as soon as there are new bytes, so the loop needs no sleep; give the client a longer timeout. After a lost connection ask for the same \`after\` again: no byte is missed or repeated. A run has ended when its \`ended_at\` is set. Its log is complete then, so one more read brings the last lines:
-
-\`\`\`python
-def follow(client, run_url):
-    offset, ended = 0, False
-    while True:
-        query = {"after": offset, "max_bytes": 65536, "wait": 20}
-        page = client.get(f"{run_url}/logs", params=query).json()
-        print(page["chunk"], end="", flush=True)
-        offset = page["offset"]
-        if page["more"]:
-            continue
-        if ended:
-            return client.get(run_url).json()
-        ended = client.get(run_url).json()["ended_at"] is not None
-\`\`\`
-
-### How a run ended
-
-\`status\` says it in a word, \`status_reason\` in a sentence, \`exit_code\` as a number. \`unknown\` means that nothing could see how the run ended.
-
-### Stopping
-
-\`POST …/kill\` sends SIGTERM to every process of the run; \`{"signal": "SIGINT", "grace_seconds": 10}\` sends SIGINT, and SIGKILL after ten seconds. \`ended_at\` stays null until every process of the run has ended. A second kill sends no signal, unless it asks for more (SIGKILL, or a grace period). For a run that ended by itself the answer is 409.
-
-### Errors
-
-Every error is \`application/problem+json\` (RFC 9457). Branch on \`code\`, show \`detail\`, and send \`request_id\` to the operator; \`errors\` names each invalid field.`;
 
 type Responses = RouteConfig["responses"];
 
 /** The OpenAPI 3.1 document of the routes, as plain JSON. */
-export function openapi(routes: readonly Route[]) {
+export function openapi(routes: readonly Route[]): object {
+  const license = { name: "MIT", identifier: "MIT" };
+  return new OpenApiGeneratorV31(registryOf(routes).definitions, SORTED).generateDocument({
+    ...HEAD,
+    openapi: "3.1.0",
+    info: { ...HEAD.info, license },
+  });
+}
+
+/** The same in OpenAPI 3.0, for tools that do not read 3.1 yet. */
+export function openapi30(routes: readonly Route[]): object {
+  return new OpenApiGeneratorV3(registryOf(routes).definitions, SORTED).generateDocument({
+    ...HEAD,
+    openapi: "3.0.3",
+    info: { ...HEAD.info, license: { name: "MIT", url: "https://spdx.org/licenses/MIT.html" } },
+  });
+}
+
+const SORTED = { sortComponents: "alphabetically" } as const;
+/** What both versions have. */
+const HEAD = {
+  info: { title: TITLE, version: VERSION, description: INTRODUCTION },
+  servers: [{ url: "/", description: "The Hub that serves this document" }],
+  // Of the whole document, so that Postman gives it to the collection, where a key is set once.
+  security: [{ bearer: [] }],
+  tags: [
+    { name: "Pipelines", description: "The curated recipes shipped with the Hub." },
+    { name: "Scripts", description: "`.sh` files inside the operator's script roots." },
+    { name: "Service", description: "The service itself." },
+  ],
+};
+
+function registryOf(routes: readonly Route[]): OpenAPIRegistry {
   const registry = new OpenAPIRegistry();
   registry.registerComponent("securitySchemes", "bearer", {
     type: "http",
@@ -68,23 +57,7 @@ export function openapi(routes: readonly Route[]) {
     description: "An API key of the operator's keys file.",
   });
   for (const route of routes) registry.registerPath(operation(route));
-  return new OpenApiGeneratorV31(registry.definitions, { sortComponents: "alphabetically" }).generateDocument(
-    {
-      openapi: "3.1.0",
-      info: {
-        title: TITLE,
-        version: VERSION,
-        description: INTRODUCTION,
-        license: { name: "MIT", identifier: "MIT" },
-      },
-      servers: [{ url: "/", description: "The Hub that serves this document" }],
-      tags: [
-        { name: "Pipelines", description: "The curated recipes shipped with the Hub." },
-        { name: "Scripts", description: "`.sh` files inside the operator's script roots." },
-        { name: "Service", description: "The service itself." },
-      ],
-    },
-  );
+  return registry;
 }
 
 function operation(route: Route): RouteConfig {
@@ -97,14 +70,19 @@ function operation(route: Route): RouteConfig {
     tags: [route.tag],
     summary: route.summary,
     description: route.description,
-    security: route.scope ? [{ bearer: [] }] : [],
+    ...(!route.scope && { security: [] }),
     ...(route.scope && { "x-required-scopes": [route.scope] }),
     request: {
       ...(params && { params: params as z.ZodObject }),
       ...(query && { query: query as z.ZodObject }),
       headers: requestHeaders(route),
       ...(body && {
-        body: { required: !route.bodyOptional, content: { "application/json": { schema: body } } },
+        body: {
+          required: !route.bodyOptional,
+          content: {
+            "application/json": { schema: body, ...(route.bodyExample && { example: route.bodyExample }) },
+          },
+        },
       }),
     },
     responses: { ...success(route), ...failures(route) },
@@ -125,8 +103,8 @@ function requestHeaders(route: Route): z.ZodObject {
         .string()
         .optional()
         .meta({
-          description: `\`wait=N\` (RFC 7240): answer when the run has ended, or after N seconds, at most ${MAX_RUN_WAIT_SECONDS}. Other preferences are ignored.`,
-          example: "wait=30",
+          // No example either: a form would send it, and the request would wait.
+          description: `\`wait=N\` (RFC 7240), as in \`wait=30\`: answer when the run has ended, or after N seconds, at most ${MAX_RUN_WAIT_SECONDS}. Other preferences are ignored.`,
         }),
     }),
     "X-Request-Id": z

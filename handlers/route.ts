@@ -18,6 +18,8 @@ export interface Route<S extends Schemas = Schemas> {
   request: S;
   /** The body in the document, of a route that takes more than it documents. */
   documentedBody?: z.ZodType;
+  /** A whole body, for the document. */
+  bodyExample?: object;
   /** True when a request without a body means an empty object. */
   bodyOptional?: boolean;
   /** True for a launch, which takes an Idempotency-Key. */

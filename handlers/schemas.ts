@@ -35,13 +35,13 @@ function emptyIsAbsent<S extends z.ZodType>(schema: S) {
 /** The body of a launch of a recipe. */
 export const PipelineLaunch = z
   .strictObject({ ...PipelineSpec.shape, ...LaunchOptions.shape })
-  .meta({ id: "PipelineLaunch", example: { recipe_id: "build_all_extra_features", args: "--limit 5000" } });
+  .meta({ id: "PipelineLaunch" });
 export type PipelineLaunch = z.infer<typeof PipelineLaunch>;
 
 /** The body of a launch of a script. */
 export const ScriptLaunch = z
   .strictObject({ ...ScriptSpec.shape, ...LaunchOptions.shape })
-  .meta({ id: "ScriptLaunch", example: { path: "/home/mark/scripts/my_job.sh", args: "--mode full" } });
+  .meta({ id: "ScriptLaunch" });
 export type ScriptLaunch = z.infer<typeof ScriptLaunch>;
 
 /** What the record of a run shows of its launch: open to further fields, unlike the launch, and always with `args`. */

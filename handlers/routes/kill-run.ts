@@ -16,6 +16,7 @@ export const killRun = (source: Source) =>
     scope: SURFACES[source].write,
     request: { params: RunParams, body: KillOrder },
     bodyOptional: true,
+    bodyExample: { signal: "SIGINT", grace_seconds: 10 },
     response: {
       status: 200,
       description: "The run; `ended_at` is null while any process of the run is alive",

@@ -65,6 +65,7 @@ export const launchRun = (source: Source) =>
     waits: true,
     request: { body: LAUNCH_BODIES[source] },
     documentedBody: LAUNCHES[source].body,
+    bodyExample: LAUNCHES[source].example,
     response: { ...LAUNCH_RESPONSE, body: ANSWERS[source].run },
     problems: [...LAUNCHES[source].problems, ...LAUNCH_PROBLEMS],
 

@@ -17,6 +17,7 @@ export const previewRun = (source: Source) =>
     // As for a launch: the answer shows what only a launch would show.
     scope: SURFACES[source].write,
     request: { body: LAUNCHES[source].body },
+    bodyExample: LAUNCHES[source].example,
     response: { status: 200, description: "What the launch would do", body: LaunchPreview },
     problems: LAUNCHES[source].problems,
 

@@ -17,9 +17,9 @@ beforeAll(async () => {
 });
 afterAll(() => hub[Symbol.asyncDispose]());
 
-test("the served OpenAPI document passes the linter", async () => {
-  const file = join(hub.dir, "openapi.json");
-  await writeFile(file, JSON.stringify(document));
+test.for(["openapi.json", "openapi-3.0.json"])("the served %s passes the linter", async (name) => {
+  const file = join(hub.dir, name);
+  await writeFile(file, (await hub.get(`/${name}`, { key: null })).bytes);
   const cli = join(
     dirname(createRequire(import.meta.url).resolve("@redocly/cli/package.json")),
     "bin/cli.js",
@@ -68,6 +68,39 @@ test("the OpenAPI document has every operation of the API document, with its sco
     ["POST /api/v1/scripts/runs", "scripts:write", LAUNCH],
     ["POST /api/v1/scripts/runs/{run_id}/kill", "scripts:write", KILL],
   ]);
+});
+
+test("a collection made of the OpenAPI document has one key for all requests", () => {
+  expect(document.security).toEqual([{ bearer: [] }]);
+});
+
+test("a form made of the OpenAPI document sends no Idempotency-Key and no wait that nobody typed", () => {
+  for (const { key, operation } of operations()) {
+    const headers = (operation.parameters as AnyJson[]).filter((parameter) => parameter.in === "header");
+    for (const { name, required, ...rest } of headers) {
+      expect({ required, rest: JSON.stringify(rest) }, `${key} ${name}`).toEqual({
+        required: false,
+        rest: expect.not.stringMatching(/"(?:example|examples|default)":/),
+      });
+    }
+  }
+});
+
+test("every body of the OpenAPI document has an example, at the media type, where importers look for it", () => {
+  const bodies = operations().filter(({ operation }) => operation.requestBody);
+  expect(bodies).toHaveLength(6);
+  for (const { key, operation } of bodies) {
+    expect(operation.requestBody.content["application/json"].example, key).toEqual(expect.any(Object));
+  }
+});
+
+test("/openapi-3.0.json has the operations and schemas of /openapi.json, for tools that do not read 3.1", async () => {
+  const { json } = await hub.get("/openapi-3.0.json", { key: null });
+
+  expect(json.openapi).toBe("3.0.3");
+  expect(shape(json)).toEqual(shape(document));
+  const { exit_code } = json.components.schemas.PipelineRun.properties;
+  expect(exit_code).toMatchObject({ type: "integer", nullable: true });
 });
 
 test("a generated client has one success to expect of each operation, and one schema of it", () => {
@@ -246,7 +279,8 @@ function operations(): { key: string; operation: AnyJson }[] {
 function scopeOf(operation: AnyJson): string | undefined {
   const [scope, ...others] = operation["x-required-scopes"] ?? [];
   expect(others).toEqual([]);
-  expect(operation.security).toEqual(scope === undefined ? [] : [{ bearer: [] }]);
+  // The document's own security counts, except where there is none.
+  expect(operation.security).toEqual(scope === undefined ? [] : undefined);
   return scope;
 }
 
@@ -259,6 +293,17 @@ function inputsOf(operation: AnyJson): string {
       return `${parameter.in} ${parameter.name}`;
     });
   return [...parameters, ...(operation.requestBody ? ["body"] : [])].join(", ");
+}
+
+/** The operations, and the fields of the schemas. */
+function shape({ paths, components }: AnyJson): object {
+  return {
+    operations: Object.entries<AnyJson>(paths).map(([path, item]) => [path, Object.keys(item)]),
+    schemas: Object.entries<AnyJson>(components.schemas).map(([name, { properties = {} }]) => [
+      name,
+      Object.keys(properties),
+    ]),
+  };
 }
 
 /** Every object of the document, with the names that lead to it. */

@@ -31,6 +31,7 @@ export function httpContract(deploy: Deploy): void {
       for (const { path, methods } of [
         ...(await operations()),
         { path: "/openapi.json", methods: ["GET"] },
+        { path: "/openapi-3.0.json", methods: ["GET"] },
       ]) {
         const allowed = methods.includes("GET") ? [...methods, "HEAD"] : methods;
         const others = ["GET", "POST", "PUT", "PATCH", "DELETE", "OPTIONS"].filter(
