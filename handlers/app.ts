@@ -4,6 +4,8 @@
 import { type IRequestStrict, Router } from "itty-router";
 
 import { ApiProblem } from "../host-agent/protocol/problem.ts";
+import type { Digest } from "./auth.ts";
+import { cached } from "./cached.ts";
 import type { Deps } from "./deps.ts";
 import { auditRefusal, type Exchange, logExchange } from "./exchange.ts";
 import { openapi, openapi30 } from "./openapi.ts";
@@ -53,7 +55,7 @@ export function createApp(given: Deps) {
   const deps: Deps = { ...given, agent: publicAgent(given.agent) };
   const router = Router<IRequestStrict, [Exchange]>();
   addRoutes(router, deps);
-  addDocuments(router);
+  addDocuments(router, deps);
   addPages(router, deps);
   addRefusals(router);
 
@@ -108,13 +110,25 @@ function limitOf(perMinute: number | undefined, { now }: Deps): RateLimit | unde
   return perMinute === undefined ? undefined : rateLimit(perMinute, now);
 }
 
-function addDocuments(router: AppRouter): void {
+function addDocuments(router: AppRouter, { digest }: Deps): void {
   for (const [path, documentOf] of Object.entries(DOCUMENTS)) {
     // Made on the first request for it: it takes more memory than everything else.
-    let document: object | undefined;
-    const serveDocument = () => ({ status: 200, json: (document ??= documentOf(routes)) });
+    let made: Promise<{ bytes: Uint8Array; etag: string }> | undefined;
+    const serveDocument = async (_request: IRequestStrict, { request }: Exchange) => {
+      const { bytes, etag } = await (made ??= documentFile(documentOf(routes), digest));
+      return cached(request.headers, bytes, {
+        etag,
+        "cache-control": "no-cache",
+        "content-type": "application/json",
+      });
+    };
     router.get(path, serveDocument).head(path, serveDocument);
   }
+}
+
+async function documentFile(document: object, digest: Digest) {
+  const text = JSON.stringify(document);
+  return { bytes: new TextEncoder().encode(text), etag: `"${(await digest(text)).slice(0, 32)}"` };
 }
 
 function addPages(router: AppRouter, deps: Deps): void {

@@ -6,20 +6,17 @@ import {
 } from "@asteasolutions/zod-to-openapi";
 import * as z from "zod";
 
-import { INT32 } from "../host-agent/protocol/integers.ts";
-import { PROBLEMS, type ProblemCode } from "../host-agent/protocol/problem.ts";
 import { MAX_RUN_WAIT_SECONDS } from "../host-agent/protocol/run.ts";
 import { MAX_IDEMPOTENCY_KEY_BYTES } from "./idempotency.ts";
 import { INTRODUCTION, TITLE, VERSION } from "./openapi-introduction.ts";
-import { Problem, PROBLEM_TYPE } from "./problem.ts";
-import type { ResponseHeader, Route } from "./route.ts";
-
-type Responses = RouteConfig["responses"];
+import { responseWriter } from "./openapi-responses.ts";
+import { Problem } from "./problem.ts";
+import type { Route } from "./route.ts";
 
 /** The OpenAPI 3.1 document of the routes, as plain JSON. */
 export function openapi(routes: readonly Route[]): object {
   const license = { name: "MIT", identifier: "MIT" };
-  return new OpenApiGeneratorV31(registryOf(routes).definitions, SORTED).generateDocument({
+  return new OpenApiGeneratorV31(definitionsOf(routes), SORTED).generateDocument({
     ...HEAD,
     openapi: "3.1.0",
     info: { ...HEAD.info, license },
@@ -28,7 +25,7 @@ export function openapi(routes: readonly Route[]): object {
 
 /** The same in OpenAPI 3.0, for tools that do not read 3.1 yet. */
 export function openapi30(routes: readonly Route[]): object {
-  return new OpenApiGeneratorV3(registryOf(routes).definitions, SORTED).generateDocument({
+  return new OpenApiGeneratorV3(definitionsOf(routes), SORTED).generateDocument({
     ...HEAD,
     openapi: "3.0.3",
     info: { ...HEAD.info, license: { name: "MIT", url: "https://spdx.org/licenses/MIT.html" } },
@@ -49,18 +46,20 @@ const HEAD = {
   ],
 };
 
-function registryOf(routes: readonly Route[]): OpenAPIRegistry {
+function definitionsOf(routes: readonly Route[]) {
   const registry = new OpenAPIRegistry();
   registry.registerComponent("securitySchemes", "bearer", {
     type: "http",
     scheme: "bearer",
     description: "An API key of the operator's keys file.",
   });
-  for (const route of routes) registry.registerPath(operation(route));
-  return registry;
+  const responsesOf = responseWriter(registry);
+  for (const route of routes) registry.registerPath({ ...operation(route), responses: responsesOf(route) });
+  // References name the schema of problems, which is in no route.
+  return [{ type: "schema" as const, schema: Problem }, ...registry.definitions];
 }
 
-function operation(route: Route): RouteConfig {
+function operation(route: Route): Omit<RouteConfig, "responses"> {
   const { params, query } = route.request;
   const body = route.documentedBody ?? route.request.body;
   return {
@@ -85,7 +84,6 @@ function operation(route: Route): RouteConfig {
         },
       }),
     },
-    responses: { ...success(route), ...failures(route) },
   };
 }
 
@@ -115,126 +113,4 @@ function requestHeaders(route: Route): z.ZodObject {
         description: "Your own id for this request. The answer and the operator's log contain it.",
       }),
   });
-}
-
-const COMMON_HEADERS = {
-  "X-Request-Id": { description: "The id of this request.", schema: { type: "string" as const } },
-  "Hub-Auth": {
-    description: "`dev` on a Hub without API keys.",
-    schema: { type: "string" as const, enum: ["dev"] },
-  },
-};
-
-const PREFERENCE_APPLIED: ResponseHeader = {
-  name: "Preference-Applied",
-  description: "`wait=N` when the answer waited for the run's end, for N seconds at most.",
-  schema: { type: "string" },
-};
-
-function success({ response, waits }: Route): Responses {
-  const { status, description, body, alternatives = {}, alsoWith = {} } = response;
-  const headers = [...(response.headers ?? []), ...(waits ? [PREFERENCE_APPLIED] : [])];
-  const sameBody = Object.entries(alsoWith).map(
-    ([other, why]) => [other, { description: why, body }] as const,
-  );
-  const others = sameBody.map(([other, further]) => [
-    other,
-    {
-      description: further.description,
-      headers: COMMON_HEADERS as never,
-      content: { "application/json": { schema: further.body } },
-    },
-  ]);
-  const alternativeContent = Object.entries(alternatives).map(([type, schema]) => [type, { schema }]);
-  return {
-    [status]: {
-      description,
-      headers: {
-        ...COMMON_HEADERS,
-        ...Object.fromEntries(headers.map(({ name, ...header }) => [name, header])),
-      } as never,
-      content: { "application/json": { schema: body }, ...Object.fromEntries(alternativeContent) },
-    },
-    ...Object.fromEntries(others),
-  };
-}
-
-/** The problems of a route: its own, and those of its scope, its body and its headers. */
-function problemsOf(route: Route): ProblemCode[] {
-  const { body } = route.request;
-  return [
-    ...(route.scope
-      ? (["unauthenticated", "insufficient_scope", "local_only", "rate_limited", "keys_unavailable"] as const)
-      : []),
-    "invalid_request",
-    ...(body || route.idempotent ? (["malformed_request"] as const) : []),
-    ...(body ? (["request_timeout", "body_too_large", "unsupported_media_type"] as const) : []),
-    ...route.problems,
-    "internal",
-    ...(route.scope
-      ? (["agent_error", "agent_unavailable", "agent_timeout", "host_unavailable"] as const)
-      : []),
-  ];
-}
-
-function failures(route: Route): Responses {
-  const byStatus = new Map<number, ProblemCode[]>();
-  for (const code of new Set(problemsOf(route))) {
-    const { status } = PROBLEMS[code];
-    byStatus.set(status, [...(byStatus.get(status) ?? []), code]);
-  }
-  return Object.fromEntries(
-    [...byStatus].toSorted(([a], [b]) => a - b).map(([status, codes]) => [status, failure(status, codes)]),
-  );
-}
-
-function failure(status: number, codes: readonly ProblemCode[]): Responses[string] {
-  return {
-    description: codes.map((code) => `\`${code}\`: ${PROBLEMS[code].title}`).join(". "),
-    headers: { ...COMMON_HEADERS, ...FAILURE_HEADERS[status] } as never,
-    content: {
-      [PROBLEM_TYPE]: {
-        schema: Problem,
-        examples: Object.fromEntries(codes.map((code) => [code, { value: example(code) }])),
-      },
-    },
-  };
-}
-
-const RETRY_AFTER = {
-  "Retry-After": {
-    description: "Seconds to wait before the next attempt.",
-    schema: { type: "integer", ...INT32, minimum: 0 },
-  },
-};
-const CHALLENGE = {
-  "WWW-Authenticate": { description: "The challenge of RFC 6750.", schema: { type: "string" } },
-};
-const ACCEPT_ENCODING = {
-  "Accept-Encoding": {
-    description: "`identity` when the body's encoding was refused (RFC 9110, section 12.5.3).",
-    schema: { type: "string" },
-  },
-};
-const FAILURE_HEADERS: Record<number, object> = {
-  401: CHALLENGE,
-  403: CHALLENGE,
-  415: ACCEPT_ENCODING,
-  429: RETRY_AFTER,
-  502: RETRY_AFTER,
-  503: RETRY_AFTER,
-  504: RETRY_AFTER,
-};
-
-function example(code: ProblemCode): z.input<typeof Problem> {
-  const { status, title } = PROBLEMS[code];
-  return {
-    type: `urn:serveraihub:problem:${code}`,
-    title,
-    status,
-    detail: `${title}. The detail names the value and what to do next`,
-    instance: "/api/v1/pipelines/runs",
-    code,
-    request_id: "0b0e0c1c-6f0a-4f5e-9d0a-6a4b5c3d2e1f",
-  };
 }

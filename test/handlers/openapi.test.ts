@@ -7,7 +7,7 @@ import { promisify } from "node:util";
 import { afterAll, beforeAll, expect, test } from "vitest";
 
 import { type Hub, startHub } from "../support/hub.ts";
-import { type AnyJson, checkedAnswer, closed, schemaChecker } from "../support/openapi-check.ts";
+import { type AnyJson, checkedAnswer, closed, responseOf, schemaChecker } from "../support/openapi-check.ts";
 
 let hub: Hub;
 let document: AnyJson;
@@ -178,7 +178,9 @@ test("every protected operation documents its refusals, and every answer its req
       scopeOf(operation) === undefined ? ["422", "500"] : ["401", "403", "422", "500", "502", "503", "504"];
     expect(statuses, key).toEqual(expect.arrayContaining(needed));
     for (const status of statuses) {
-      expect(operation.responses[status].headers, `${key} ${status}`).toHaveProperty("X-Request-Id");
+      const [method, path] = key.split(" ") as [string, string];
+      const { described } = responseOf(document, [path, method.toLowerCase(), status]);
+      expect(described?.headers, `${key} ${status}`).toHaveProperty("X-Request-Id");
     }
   }
 });
@@ -207,11 +209,89 @@ test("the OpenAPI document has the examples of the API document", () => {
   });
 });
 
+test("every success of the OpenAPI document has an example", () => {
+  for (const { key, operation } of operations()) {
+    const { content } = operation.responses[200] ?? operation.responses[201];
+    expect(content["application/json"].example, key).toEqual(expect.any(Object));
+  }
+});
+
+test("what many answers share is in the OpenAPI document once", () => {
+  const responses = operations().flatMap(({ operation }) => Object.entries<AnyJson>(operation.responses));
+  const inlined = responses.filter(([status, response]) => Number(status) >= 400 && !response.$ref);
+  expect(inlined.map(([status, { description }]) => [status, description])).toEqual([
+    ["503", "Requests cannot be served"],
+  ]);
+  const details = Object.values<AnyJson>(document.components.responses).flatMap(({ content }) =>
+    Object.entries<AnyJson>(content["application/problem+json"].examples).map(
+      ([, { value }]) => value.detail,
+    ),
+  );
+  const different = new Set(details);
+  expect(different.size, "each problem has words of a real case").toBeGreaterThan(20);
+  expect(JSON.stringify(document).length).toBeLessThan(100_000);
+});
+
+test("the problems of the OpenAPI document have the words that the Hub answers", async () => {
+  const RUNS = "/api/v1/pipelines/runs";
+  const headers = { "idempotency-key": "words" };
+  const { json: run } = await hub.post(RUNS, { recipe_id: "hello" }, { headers });
+  const { size } = (await hub.ended(run).then(() => hub.get(`${RUNS}/${run.run_id}/logs`))).json;
+  const answers = await Promise.all([
+    hub.post(RUNS, "{"),
+    hub.post(RUNS, "{}", { headers: { "content-type": "text/plain" } }),
+    hub.post(RUNS, { recipe_id: "nightly" }),
+    hub.post(RUNS, { recipe_id: "hello", args: "x" }, { headers }),
+    hub.post(`${RUNS}/${run.run_id}/kill`),
+    hub.post(RUNS, `{}${" ".repeat(70_000)}`),
+    hub.get(RUNS, { key: null }),
+    hub.get(`${RUNS}?limit=0`),
+    hub.get(`${RUNS}/run_ffffffffffff`),
+    hub.get(`${RUNS}/${run.run_id}/logs?after=9000`),
+    hub.get("/api/v1/scripts/content?path=/etc/none.sh"),
+    hub.get(`/api/v1/scripts/content?path=${hub.root}/none.sh`),
+  ]);
+
+  const examples = Object.fromEntries(
+    Object.values<AnyJson>(document.components.responses).flatMap(({ content }) =>
+      Object.entries<AnyJson>(content["application/problem+json"].examples),
+    ),
+  );
+  const general = (detail: string) =>
+    detail.replaceAll(/run_[0-9a-f]{12}/g, "RUN").replace(`${size} bytes`, "8192 bytes");
+  for (const { json } of answers) {
+    const { detail, errors } = examples[json.code].value;
+    expect(general(json.detail), json.code).toBe(general(detail));
+    expect(json.errors?.[0].path, json.code).toBe((errors ?? json.errors)?.[0].path);
+  }
+  const codes = answers.map(({ json }) => json.code);
+  expect(new Set(codes).size).toBe(answers.length);
+});
+
+test("a client that has the OpenAPI document asks whether it has changed, and gets no second copy", async () => {
+  for (const path of ["/openapi.json", "/openapi-3.0.json"]) {
+    const { headers, bytes } = await hub.get(path, { key: null });
+    const etag = headers.get("etag")!;
+    expect(etag).toMatch(/^"[0-9a-f]{32}"$/);
+    expect(headers.get("cache-control")).toBe("no-cache");
+    for (const known of [etag, `W/${etag}`, `"other", ${etag}`]) {
+      const again = await hub.get(path, { key: null, headers: { "if-none-match": known } });
+      expect({ status: again.status, length: again.bytes.length }, known).toEqual({ status: 304, length: 0 });
+    }
+    const other = await hub.get(path, { key: null, headers: { "if-none-match": '"other"' } });
+    expect({ status: other.status, length: other.bytes.length }).toEqual({
+      status: 200,
+      length: bytes.length,
+    });
+  }
+});
+
 test("every example of the OpenAPI document matches its schema", () => {
   const found = [...examplesIn(document, [])];
   expect(found.length).toBeGreaterThan(50);
   const ajv = schemaChecker();
-  ajv.addSchema(document, "openapi.json");
+  // Closed to fields that no answer has, and each field that every answer has is required.
+  ajv.addSchema(closed(document) as object, "openapi.json");
   for (const { pointer, value } of found) {
     const validate = ajv.compile({ $ref: `openapi.json#/${pointer}` });
     expect(validate(value), `${pointer}: ${JSON.stringify(value)} ${JSON.stringify(validate.errors)}`).toBe(
@@ -306,10 +386,12 @@ function shape({ paths, components }: AnyJson): object {
   };
 }
 
-/** Every object of the document, with the names that lead to it. */
+/** Every object of the document but the examples, with the names that lead to it. */
 function nodesOf(node: AnyJson, path: string[]): { node: AnyJson; path: string[] }[] {
   if (typeof node !== "object" || node === null) return [];
-  const children = Object.entries<AnyJson>(node).flatMap(([name, child]) => nodesOf(child, [...path, name]));
+  const children = Object.entries<AnyJson>(node)
+    .filter(([name]) => name !== "example" && name !== "examples")
+    .flatMap(([name, child]) => nodesOf(child, [...path, name]));
   return [{ node, path }, ...children];
 }
 

@@ -13,7 +13,12 @@ interface Described {
 }
 
 interface Document {
-  paths: Record<string, Record<string, { responses: Record<string, Described> }>>;
+  paths: Record<string, Record<string, { responses: Record<string, Described | Reference> }>>;
+  components: { responses: Record<string, Described> };
+}
+
+interface Reference {
+  $ref: string;
 }
 
 /** A document, and what tells whether a body fits the schema at a JSON pointer of it. */
@@ -112,7 +117,7 @@ export async function checkedAnswer(
   const documented = template && isDryRun(method, template, response) ? previewOf(template) : template;
   const operation = documented && document.paths[documented]?.[method.toLowerCase()];
   if (!operation || method === "HEAD") return answer;
-  const described = operation.responses[String(response.status)];
+  const { described, at } = responseOf(document, [documented, method.toLowerCase(), String(response.status)]);
   expect(
     described,
     `${method} ${template} documents ${response.status}: ${JSON.stringify(json)}`,
@@ -124,15 +129,7 @@ export async function checkedAnswer(
   expect(unnamed, `${what} has headers that the document does not name`).toEqual([]);
   if (!isJson) return answer;
 
-  const pointer = [
-    "paths",
-    documented,
-    method.toLowerCase(),
-    "responses",
-    String(response.status),
-    "content",
-    type,
-  ]
+  const pointer = [...at, "content", type]
     .map((part) => part.replaceAll("~", "~0").replaceAll("/", "~1"))
     .join("/");
   const validate = validatorAt(pointer);
@@ -149,4 +146,17 @@ function isDryRun(method: string, template: string, { status }: Response): boole
 
 function previewOf(template: string): string {
   return template.replace(/runs$/, "previews");
+}
+
+/** The answer that the document has for a path, method and status, and where: many are one component. */
+export function responseOf(
+  { paths, components }: Document,
+  [path, method, status]: [path: string, method: string, status: string],
+): { described: Described | undefined; at: string[] } {
+  const found = paths[path]?.[method]?.responses[status];
+  if (found === undefined || !("$ref" in found)) {
+    return { described: found, at: ["paths", path, method, "responses", status] };
+  }
+  const name = found.$ref.replace("#/components/responses/", "");
+  return { described: components.responses[name], at: ["components", "responses", name] };
 }
