@@ -10,6 +10,7 @@ import { MAX_RUN_WAIT_SECONDS } from "../host-agent/protocol/run.ts";
 import { MAX_IDEMPOTENCY_KEY_BYTES } from "./idempotency.ts";
 import { INTRODUCTION, TITLE, VERSION } from "./openapi-introduction.ts";
 import { responseWriter } from "./openapi-responses.ts";
+import { WEBHOOKS } from "./openapi-webhooks.ts";
 import { Problem } from "./problem.ts";
 import type { Route } from "./route.ts";
 
@@ -55,6 +56,7 @@ function definitionsOf(routes: readonly Route[]) {
   });
   const responsesOf = responseWriter(registry);
   for (const route of routes) registry.registerPath({ ...operation(route), responses: responsesOf(route) });
+  for (const webhook of WEBHOOKS) registry.registerWebhook(webhook);
   // References name the schema of problems, which is in no route.
   return [{ type: "schema" as const, schema: Problem }, ...registry.definitions];
 }

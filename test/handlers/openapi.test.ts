@@ -103,6 +103,21 @@ test("/openapi-3.0.json has the operations and schemas of /openapi.json, for too
   expect(exit_code).toMatchObject({ type: "integer", nullable: true });
 });
 
+test("the OpenAPI document has the callbacks that a receiver gets, each with the run of its surface", () => {
+  const hooks = Object.entries<AnyJson>(document.webhooks).map(([name, { post }]) => [
+    name,
+    post.requestBody.content["application/json"].schema.$ref,
+    post.parameters.map((parameter: { name: string }) => parameter.name),
+    Object.keys(post.responses),
+  ]);
+  const headers = ["webhook-id", "webhook-timestamp", "webhook-signature"];
+  const statuses = ["200", "410", "default"];
+  expect(hooks).toEqual([
+    ["pipelineRunEnded", "#/components/schemas/PipelineRun", headers, statuses],
+    ["scriptRunEnded", "#/components/schemas/ScriptRun", headers, statuses],
+  ]);
+});
+
 test("a generated client has one success to expect of each operation, and one schema of it", () => {
   for (const { key, operation } of operations()) {
     const successes = Object.entries<AnyJson>(operation.responses).filter(([status]) =>
