@@ -4,9 +4,11 @@
 import { type IRequestStrict, Router } from "itty-router";
 
 import { ApiProblem } from "../host-agent/protocol/problem.ts";
+import type { Digest } from "./auth.ts";
+import { cached } from "./cached.ts";
 import type { Deps } from "./deps.ts";
 import { auditRefusal, type Exchange, logExchange } from "./exchange.ts";
-import { openapi } from "./openapi.ts";
+import { openapi, openapi30 } from "./openapi.ts";
 import { PAGE_PATHS, servePage } from "./pages.ts";
 import { problemReply } from "./problem.ts";
 import { publicAgent } from "./public-agent.ts";
@@ -20,16 +22,19 @@ import { launchRun } from "./routes/launch-run.ts";
 import { listRecipes } from "./routes/list-recipes.ts";
 import { listRuns } from "./routes/list-runs.ts";
 import { listScripts } from "./routes/list-scripts.ts";
+import { previewRun } from "./routes/preview-run.ts";
 import { readLog } from "./routes/read-log.ts";
 import { readScript } from "./routes/read-script.ts";
 import { type Limits, serve } from "./serve.ts";
 
-const DOCUMENT_PATH = "/openapi.json";
+/** The documents for programs, by path, each with what makes it of the routes. */
+const DOCUMENTS = { "/openapi.json": openapi, "/openapi-3.0.json": openapi30 };
 
 /** The whole public API. */
 export const routes: readonly Route[] = [
   listRecipes,
   launchRun("pipeline"),
+  previewRun("pipeline"),
   listRuns("pipeline"),
   getRun("pipeline"),
   readLog("pipeline"),
@@ -37,6 +42,7 @@ export const routes: readonly Route[] = [
   listScripts,
   readScript,
   launchRun("script"),
+  previewRun("script"),
   listRuns("script"),
   getRun("script"),
   readLog("script"),
@@ -49,7 +55,7 @@ export function createApp(given: Deps) {
   const deps: Deps = { ...given, agent: publicAgent(given.agent) };
   const router = Router<IRequestStrict, [Exchange]>();
   addRoutes(router, deps);
-  addDocument(router);
+  addDocuments(router, deps);
   addPages(router, deps);
   addRefusals(router);
 
@@ -104,11 +110,25 @@ function limitOf(perMinute: number | undefined, { now }: Deps): RateLimit | unde
   return perMinute === undefined ? undefined : rateLimit(perMinute, now);
 }
 
-function addDocument(router: AppRouter): void {
-  // Made on the first request for it: it takes more memory than everything else.
-  let document: object | undefined;
-  const serveDocument = () => ({ status: 200, json: (document ??= openapi(routes)) });
-  router.get(DOCUMENT_PATH, serveDocument).head(DOCUMENT_PATH, serveDocument);
+function addDocuments(router: AppRouter, { digest }: Deps): void {
+  for (const [path, documentOf] of Object.entries(DOCUMENTS)) {
+    // Made on the first request for it: it takes more memory than everything else.
+    let made: Promise<{ bytes: Uint8Array; etag: string }> | undefined;
+    const serveDocument = async (_request: IRequestStrict, { request }: Exchange) => {
+      const { bytes, etag } = await (made ??= documentFile(documentOf(routes), digest));
+      return cached(request.headers, bytes, {
+        etag,
+        "cache-control": "no-cache",
+        "content-type": "application/json",
+      });
+    };
+    router.get(path, serveDocument).head(path, serveDocument);
+  }
+}
+
+async function documentFile(document: object, digest: Digest) {
+  const text = JSON.stringify(document);
+  return { bytes: new TextEncoder().encode(text), etag: `"${(await digest(text)).slice(0, 32)}"` };
 }
 
 function addPages(router: AppRouter, deps: Deps): void {
@@ -123,7 +143,11 @@ function addPages(router: AppRouter, deps: Deps): void {
 
 /** What no route has answered: another method of a known path, or an unknown path. */
 function addRefusals(router: AppRouter): void {
-  for (const path of new Set([...routes.map((route) => route.path), DOCUMENT_PATH, ...PAGE_PATHS])) {
+  for (const path of new Set([
+    ...routes.map((route) => route.path),
+    ...Object.keys(DOCUMENTS),
+    ...PAGE_PATHS,
+  ])) {
     const methods = routes.filter((route) => route.path === path).map((route) => route.method.toUpperCase());
     const allowed = methods.length === 0 || methods.includes("GET") ? ["GET", "HEAD", ...methods] : methods;
     const allow = [...new Set(allowed)].join(", ");

@@ -1,4 +1,5 @@
 import { ApiProblem } from "../host-agent/protocol/problem.ts";
+import { cached } from "./cached.ts";
 import type { Reply } from "./reply.ts";
 
 /** A built file as it is stored, perhaps compressed. */
@@ -88,15 +89,4 @@ async function serveFile(name: string, headers: Headers, assets: Assets | undefi
     vary: "accept-encoding",
     ...(encoding && { "content-encoding": encoding }),
   });
-}
-
-/** The bytes, or 304 when If-None-Match names their ETag (RFC 9110, 13.1.2: weak comparison). */
-function cached(
-  request: Headers,
-  bytes: Uint8Array,
-  headers: Record<string, string> & { etag: string },
-): Reply {
-  const known = (request.get("if-none-match") ?? "").split(",").map((tag) => tag.trim().replace(/^W\//, ""));
-  if (known.includes(headers.etag)) return { status: 304, headers };
-  return { status: 200, headers, bytes };
 }

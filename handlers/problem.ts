@@ -1,5 +1,6 @@
 import * as z from "zod";
 
+import { INT32, INT64 } from "../host-agent/protocol/integers.ts";
 import { type ApiProblem, PROBLEMS } from "../host-agent/protocol/problem.ts";
 import type { Reply } from "./reply.ts";
 
@@ -11,7 +12,7 @@ export const Problem = z
       example: "urn:serveraihub:problem:run_not_found",
     }),
     title: z.string().meta({ example: PROBLEMS.run_not_found.title }),
-    status: z.int().meta({ example: 404 }),
+    status: z.int().meta({ ...INT32, example: 404 }),
     detail: z.string().meta({ description: "What is wrong, with which value, and what to do next." }),
     instance: z.string().meta({ description: "The path of the request." }),
     code: z.enum(Object.keys(PROBLEMS) as [string, ...string[]]).meta({
@@ -23,7 +24,10 @@ export const Problem = z
       .array(z.object({ path: z.string().meta({ example: "query.limit" }), message: z.string() }))
       .optional()
       .meta({ description: "Each invalid field." }),
-    size: z.int().optional().meta({ description: "The log's size in bytes, with `offset_beyond_end`." }),
+    size: z
+      .int()
+      .optional()
+      .meta({ ...INT64, description: "The log's size in bytes, with `offset_beyond_end`." }),
   })
   .meta({ id: "Problem" });
 

@@ -16,6 +16,10 @@ export interface Route<S extends Schemas = Schemas> {
   /** Omitted for a public route. */
   scope?: Scope;
   request: S;
+  /** The body in the document, of a route that takes more than it documents. */
+  documentedBody?: z.ZodType;
+  /** A whole body, for the document. */
+  bodyExample?: object;
   /** True when a request without a body means an empty object. */
   bodyOptional?: boolean;
   /** True for a launch, which takes an Idempotency-Key. */
@@ -29,8 +33,6 @@ export interface Route<S extends Schemas = Schemas> {
     headers?: ResponseHeader[];
     /** Further statuses that have the same body. */
     alsoWith?: Record<number, string>;
-    /** Further successes, each with its own body. */
-    others?: Record<number, { description: string; body: z.ZodType }>;
     /** Further content types with their schemas. */
     alternatives?: Record<string, z.ZodType>;
   };
@@ -62,7 +64,16 @@ export interface Context {
 export interface ResponseHeader {
   name: string;
   description: string;
-  schema: z.ZodType;
+  /** JSON Schema, in the part that OpenAPI 3.0 has too. */
+  schema: HeaderSchema;
+}
+
+/** The schema of a header's value. */
+export interface HeaderSchema {
+  type: "string" | "integer" | "boolean";
+  format?: "int32" | "int64";
+  minimum?: number;
+  enum?: string[];
 }
 
 /** Keeps the types of a route's schemas for its handler. */

@@ -5,6 +5,7 @@ import type { Source } from "../host-agent/protocol/run.ts";
 export const SURFACES = {
   pipeline: {
     base: "/api/v1/pipelines/runs",
+    previews: "/api/v1/pipelines/previews",
     tag: "Pipelines",
     name: "Pipeline",
     read: "pipelines:read",
@@ -12,9 +13,13 @@ export const SURFACES = {
   },
   script: {
     base: "/api/v1/scripts/runs",
+    previews: "/api/v1/scripts/previews",
     tag: "Scripts",
     name: "Script",
     read: "scripts:read",
     write: "scripts:write",
   },
-} as const satisfies Record<Source, { base: string; tag: string; name: string; read: Scope; write: Scope }>;
+} as const satisfies Record<
+  Source,
+  { base: string; previews: string; tag: string; name: string; read: Scope; write: Scope }
+>;

@@ -73,8 +73,8 @@ export interface AgentConfig {
   runAs?: string | undefined;
   /** Where changes are recorded; undefined for audit.log in the state folder. */
   auditFile?: string | undefined;
-  /** Receivers of the ends of runs; without a secret to sign with nothing is sent. */
-  callbacks: { hosts: CallbackHost[]; secret: string | undefined };
+  /** Receivers of the ends of runs, and the secrets that sign for them; without one nothing is sent. */
+  callbacks: { hosts: CallbackHost[]; secrets: string[] };
 }
 
 export type LogLimitAction = "truncate" | "stop";
@@ -117,7 +117,7 @@ export function readAgentConfig(env: Env): AgentConfig {
     auditFile: values.HUB_AUDIT_FILE === undefined ? undefined : resolve(values.HUB_AUDIT_FILE),
     callbacks: {
       hosts: values.HUB_CALLBACK_HOSTS,
-      secret: readCallbackSecret(env, values.HUB_CALLBACK_HOSTS),
+      secrets: readCallbackSecrets(env, values.HUB_CALLBACK_HOSTS),
     },
   };
 }
@@ -125,16 +125,27 @@ export function readAgentConfig(env: Env): AgentConfig {
 /** 24 to 64 bytes in base64, as in Standard Webhooks. No error message contains any of it. */
 const CALLBACK_SECRET = /^whsec_(?=(?:[A-Za-z\d+/]{4})*(?:[A-Za-z\d+/]{2}==|[A-Za-z\d+/]{3}=)?$).{32,88}$/;
 
-function readCallbackSecret(env: Env, hosts: readonly CallbackHost[]): string | undefined {
-  const secret = env["HUB_CALLBACK_SECRET"];
-  if (!secret) {
-    if (hosts.length === 0) return undefined;
+/** Receivers check a signature with the secret that they have: with two, the old one works until all have the new one. */
+const MAX_CALLBACK_SECRETS = 4;
+
+function readCallbackSecrets(env: Env, hosts: readonly CallbackHost[]): string[] {
+  const value = env["HUB_CALLBACK_SECRET"];
+  if (!value) {
+    if (hosts.length === 0) return [];
     throw new ConfigError(
       "HUB_CALLBACK_SECRET: must be set together with HUB_CALLBACK_HOSTS; `echo whsec_$(openssl rand -base64 32)` makes one",
     );
   }
-  if (CALLBACK_SECRET.test(secret)) return secret;
-  throw new ConfigError("HUB_CALLBACK_SECRET: must be whsec_ and 24 to 64 bytes in base64");
+  const secrets = value.split(",").map((secret) => secret.trim());
+  if (secrets.length > MAX_CALLBACK_SECRETS) {
+    throw new ConfigError(
+      `HUB_CALLBACK_SECRET: must be at most ${MAX_CALLBACK_SECRETS} secrets, but it has ${secrets.length}; remove the old ones`,
+    );
+  }
+  if (secrets.every((secret) => CALLBACK_SECRET.test(secret))) return secrets;
+  throw new ConfigError(
+    "HUB_CALLBACK_SECRET: must be whsec_ and 24 to 64 bytes in base64; for a change of the secret `new,old`",
+  );
 }
 
 /** The agent's name: the same setting for the edge and the agent. */

@@ -1,9 +1,9 @@
-import { RunRecord, type Source } from "../../host-agent/protocol/run.ts";
+import type { Source } from "../../host-agent/protocol/run.ts";
 import { hold } from "../holding.ts";
 import { preferenceApplied, preferredWait } from "../prefer.ts";
 import { ok } from "../reply.ts";
 import { defineRoute } from "../route.ts";
-import { RunParams } from "../schemas.ts";
+import { ANSWERS, RunParams } from "../schemas.ts";
 import { SURFACES } from "../surface.ts";
 
 export const getRun = (source: Source) =>
@@ -18,7 +18,7 @@ export const getRun = (source: Source) =>
     scope: SURFACES[source].read,
     waits: true,
     request: { params: RunParams },
-    response: { status: 200, description: "The run", body: RunRecord },
+    response: { status: 200, description: "The run", body: ANSWERS[source].run },
     problems: ["run_not_found"],
 
     async handle(input, { agent, stopping }) {

@@ -1,7 +1,7 @@
-import { KillOrder, RunRecord, type Source } from "../../host-agent/protocol/run.ts";
+import { KillOrder, type Source } from "../../host-agent/protocol/run.ts";
 import { ok } from "../reply.ts";
 import { defineRoute } from "../route.ts";
-import { RunParams } from "../schemas.ts";
+import { ANSWERS, RunParams } from "../schemas.ts";
 import { SURFACES } from "../surface.ts";
 
 export const killRun = (source: Source) =>
@@ -16,10 +16,11 @@ export const killRun = (source: Source) =>
     scope: SURFACES[source].write,
     request: { params: RunParams, body: KillOrder },
     bodyOptional: true,
+    bodyExample: { signal: "SIGINT", grace_seconds: 10 },
     response: {
       status: 200,
       description: "The run; `ended_at` is null while any process of the run is alive",
-      body: RunRecord,
+      body: ANSWERS[source].run,
     },
     problems: ["run_not_found", "run_ended"],
 

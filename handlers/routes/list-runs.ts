@@ -1,7 +1,7 @@
-import { RunList, type Source } from "../../host-agent/protocol/run.ts";
+import type { Source } from "../../host-agent/protocol/run.ts";
 import { ok } from "../reply.ts";
 import { defineRoute } from "../route.ts";
-import { ListRunsQuery } from "../schemas.ts";
+import { ANSWERS, ListRunsQuery } from "../schemas.ts";
 import { SURFACES } from "../surface.ts";
 
 export const listRuns = (source: Source) =>
@@ -14,7 +14,7 @@ export const listRuns = (source: Source) =>
     description: "The runs of this surface, newest first, each with its current status.",
     scope: SURFACES[source].read,
     request: { query: ListRunsQuery },
-    response: { status: 200, description: "A page of runs", body: RunList },
+    response: { status: 200, description: "A page of runs", body: ANSWERS[source].list },
     problems: [],
 
     async handle({ query }, { agent }) {

@@ -1,5 +1,6 @@
 import * as z from "zod";
 
+import { INT64 } from "../../host-agent/protocol/integers.ts";
 import type { Source } from "../../host-agent/protocol/run.ts";
 import { hold } from "../holding.ts";
 import { ok } from "../reply.ts";
@@ -26,13 +27,17 @@ export const readLog = (source: Source) =>
         {
           name: "Hub-Log-Offset",
           description: "With text/plain: the next byte to ask for.",
-          schema: z.int(),
+          schema: { type: "integer", ...INT64, minimum: 0 },
         },
-        { name: "Hub-Log-Size", description: "With text/plain: the log's size in bytes.", schema: z.int() },
+        {
+          name: "Hub-Log-Size",
+          description: "With text/plain: the log's size in bytes.",
+          schema: { type: "integer", ...INT64, minimum: 0 },
+        },
         {
           name: "Hub-Log-More",
           description: "With text/plain: whether there are bytes past the offset.",
-          schema: z.enum(["true", "false"]),
+          schema: { type: "boolean" },
         },
       ],
       alternatives: { "text/plain": z.string() },

@@ -23,8 +23,8 @@ const LOOKED_AT = 500;
 export interface CallbackDeps {
   store: CallbackStore;
   hosts: readonly CallbackHost[];
-  /** `whsec_…`; without one nothing is sent. */
-  secret: string | undefined;
+  /** `whsec_…`; each one signs, so that a receiver may have any of them. Without one nothing is sent. */
+  secrets: readonly string[];
   /** The record of a run that has ended. */
   record(runId: string): RunRecord;
   log: Log;
@@ -43,32 +43,32 @@ export interface CallbackDeps {
  * sent, so each callback is delivered at least once, also after a restart of the agent.
  */
 export function createCallbacks(deps: CallbackDeps) {
-  const { store, secret, record, log, ca } = deps;
+  const { store, secrets, record, log, ca } = deps;
   const now = deps.now ?? Date.now;
   const random = deps.random ?? Math.random;
   const resolve = deps.resolve ?? ((hostname) => lookup(hostname, { all: true, verbatim: true }));
   const rules = callbackRules(deps.hosts);
-  const webhook = secret === undefined ? undefined : new Webhook(secret);
+  const signers = secrets.map((secret) => new Webhook(secret));
   const stopping = new AbortController();
   /** The deliveries in progress, by run id, with the host that each calls. */
   const underWay = new Map<string, { host: string; done: Promise<void> }>();
 
   /** Starts the attempts that are due, up to the limits, and waits for none. */
   function startDue(): void {
-    if (webhook === undefined || stopping.signal.aborted || underWay.size >= MAX_AT_ONCE) return;
+    if (signers.length === 0 || stopping.signal.aborted || underWay.size >= MAX_AT_ONCE) return;
     for (const callback of store.due(now(), LOOKED_AT)) {
       if (underWay.size >= MAX_AT_ONCE) return;
       const host = URL.parse(callback.url)?.host ?? "";
       const sameHost = underWay.values().filter((other) => other.host === host);
       if (underWay.has(callback.run_id) || sameHost.toArray().length >= MAX_AT_ONCE_PER_HOST) continue;
-      const done = deliver(callback, webhook, host)
+      const done = deliver(callback, host)
         .catch((error: unknown) => log({ level: "error", event: "callback_failed", error: String(error) }))
         .finally(() => underWay.delete(callback.run_id));
       underWay.set(callback.run_id, { host, done });
     }
   }
 
-  async function deliver(callback: DueCallback, signer: Webhook, host: string): Promise<void> {
+  async function deliver(callback: DueCallback, host: string): Promise<void> {
     const startedAt = now();
     const giveUpAt = callback.give_up_at ?? startedAt + TRY_FOR_MS;
     const isLast = startedAt >= giveUpAt;
@@ -76,7 +76,7 @@ export function createCallbacks(deps: CallbackDeps) {
       ? startedAt + LONGEST_PAUSE_MS
       : Math.min(giveUpAt, startedAt + pauseAfter(callback.attempts, random));
     if (!store.take(callback, { nextAttemptAt, giveUpAt })) return;
-    const posted = await attempt(callback, signer);
+    const posted = await attempt(callback);
     // Stopped by us, not by the receiver: the next agent continues.
     if (stopping.signal.aborted && "fault" in posted) return;
     const result = "status" in posted ? `answered ${posted.status}` : posted.fault;
@@ -87,11 +87,11 @@ export function createCallbacks(deps: CallbackDeps) {
     log(failure(callback, { host, result, isLast: end !== undefined }));
   }
 
-  async function attempt({ run_id, url }: DueCallback, signer: Webhook): Promise<PostResult> {
+  async function attempt({ run_id, url }: DueCallback): Promise<PostResult> {
     // Checked again: the operator may have removed the host from the list since the launch.
     const allowed = rules.match(url);
     if (!allowed) return { fault: "the host is not in HUB_CALLBACK_HOSTS any more" };
-    const post = signed(signer, run_id, JSON.stringify(record(run_id)), new Date(now()));
+    const post = signed(signers, run_id, JSON.stringify(record(run_id)), new Date(now()));
     return postCallback(allowed, post, { resolve, ca, stopping: stopping.signal });
   }
 
@@ -134,7 +134,7 @@ function pauseAfter(attempts: number, random: () => number): number {
   return Math.round(pause * (0.75 + random() / 4));
 }
 
-function signed(signer: Webhook, runId: string, body: string, timestamp: Date): CallbackPost {
+function signed(signers: readonly Webhook[], runId: string, body: string, timestamp: Date): CallbackPost {
   return {
     body,
     headers: {
@@ -143,7 +143,7 @@ function signed(signer: Webhook, runId: string, body: string, timestamp: Date): 
       "user-agent": "serveraihub-callback/1.0",
       "webhook-id": runId,
       "webhook-timestamp": String(Math.floor(timestamp.getTime() / 1000)),
-      "webhook-signature": signer.sign(runId, timestamp, body),
+      "webhook-signature": signers.map((signer) => signer.sign(runId, timestamp, body)).join(" "),
     },
   };
 }

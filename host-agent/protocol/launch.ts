@@ -1,5 +1,6 @@
 import * as z from "zod";
 
+import { INT32, INT64 } from "./integers.ts";
 import { RequestId, RunRecord, Source } from "./run.ts";
 import { PipelineSpec, ScriptSpec } from "./spec.ts";
 
@@ -101,11 +102,22 @@ export const LaunchPreview = z
       .meta({ description: "SHA-256 of the script's bytes as they are now; null for a recipe." }),
     limits: z
       .object({
-        timeout_seconds: z.int().nullable().meta({ description: "It would be stopped after this time." }),
-        max_running: z.int().nullable().meta({ description: "The limit of concurrent runs of this recipe." }),
-        running: z.int().nullable().meta({ description: "Runs of this recipe now; null for a script." }),
-        host_max_running: z.int().meta({ description: "The limit of concurrent runs on the host." }),
-        host_running: z.int().meta({ description: "Runs on the host now." }),
+        timeout_seconds: z
+          .int()
+          .nullable()
+          .meta({ ...INT64, description: "It would be stopped after this time." }),
+        max_running: z
+          .int()
+          .nullable()
+          .meta({ ...INT64, description: "The limit of concurrent runs of this recipe." }),
+        running: z
+          .int()
+          .nullable()
+          .meta({ ...INT32, description: "Runs of this recipe now; null for a script." }),
+        host_max_running: z
+          .int()
+          .meta({ ...INT32, description: "The limit of concurrent runs on the host." }),
+        host_running: z.int().meta({ ...INT32, description: "Runs on the host now." }),
       })
       .meta({ description: "The limits that could refuse or stop it." }),
   })

@@ -1,5 +1,7 @@
 import * as z from "zod";
 
+import { INT64 } from "./integers.ts";
+
 export const RECIPE_ID = /^[A-Za-z0-9][A-Za-z0-9_.-]{0,99}$/;
 
 export const RecipeId = z
@@ -18,10 +20,9 @@ const PARAM_FLAG = /^--?[A-Za-z0-9][A-Za-z0-9_.-]{0,63}$/;
 export const ParamType = z.enum(["string", "integer", "number", "boolean", "enum"]);
 export type ParamType = z.infer<typeof ParamType>;
 
-export const ParamValue = z.union(
-  [z.string(), z.number(), z.boolean()],
-  "must be a string, a number or a boolean",
-);
+export const ParamValue = z
+  .union([z.string(), z.number(), z.boolean()], "must be a string, a number or a boolean")
+  .meta({ id: "ParamValue", description: "The value of a parameter, in the type that the recipe gives it." });
 export type ParamValue = z.infer<typeof ParamValue>;
 
 export const ParamName = z
@@ -38,14 +39,18 @@ export const Param = z
     required: z.boolean(),
     description: z.string().optional().meta({ example: "Stop after this number of records." }),
     enum: z.array(z.string()).optional().meta({ description: "The values of an `enum`." }),
-    default: ParamValue.optional().meta({ description: "The value of a launch that gives none." }),
+    // Without a description: with one, the reference would become an allOf.
+    default: ParamValue.optional(),
     pattern: z.string().optional().meta({
       description: "A regular expression that the whole of a `string` has to match.",
     }),
     minimum: z.number().optional().meta({ description: "The least `integer` or `number`." }),
     maximum: z.number().optional().meta({ description: "The greatest `integer` or `number`." }),
   })
-  .meta({ id: "RecipeParam" });
+  .meta({
+    id: "RecipeParam",
+    description: "A parameter; `default` is the value of a launch that gives none.",
+  });
 export type Param = z.infer<typeof Param>;
 
 export const Recipe = z
@@ -54,8 +59,14 @@ export const Recipe = z
     title: z.string(),
     description: z.string(),
     terminal: z.boolean().meta({ description: "Runs under a pseudo-terminal." }),
-    timeout_seconds: z.int().nullable().meta({ description: "A run is stopped after this time." }),
-    max_running: z.int().nullable().meta({ description: "The limit of concurrent runs of this recipe." }),
+    timeout_seconds: z
+      .int()
+      .nullable()
+      .meta({ ...INT64, description: "A run is stopped after this time." }),
+    max_running: z
+      .int()
+      .nullable()
+      .meta({ ...INT64, description: "The limit of concurrent runs of this recipe." }),
     args_help: z.string().nullable().meta({
       description: "What `args` may contain, in the operator's words.",
       example: "--limit N  stop after N records",

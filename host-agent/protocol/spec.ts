@@ -35,43 +35,50 @@ const Params = z
     description:
       "Values of the recipe's parameters, by name. They become words of the command, before `args`; a boolean that is true becomes its flag alone.",
     type: "object",
-    additionalProperties: {
-      anyOf: [{ type: "string" }, { type: "number" }, { type: "boolean" }],
-    },
+    additionalProperties: { $ref: "#/components/schemas/ParamValue" },
     example: { limit: 5000 },
   });
 
-export const PipelineSpec = z
-  .strictObject({
-    recipe_id: RecipeId.meta({ description: "A recipe of the list.", example: "build_all_extra_features" }),
-    args: Args.default("").meta({
-      description:
-        "Appended to the recipe's command. Split into words by POSIX quoting rules and never evaluated: `;`, `|`, `$`, backticks and `*` are ordinary characters.",
-      example: "--limit 5000",
-    }),
-    params: Params.optional(),
-    terminal: z
-      .boolean()
-      .optional()
-      .meta({ description: "Run under a pseudo-terminal, so that lines appear at once." }),
+/**
+ * For the document: given the type, the generator does not add the default, which makes generators of clients (openapi-typescript
+ * for one) take the field for a required one. Its description says what it is when it is left out.
+ */
+const ARGS_WITHOUT_DEFAULT = { type: "string", maxLength: MAX_ARGS_LENGTH } as const;
+
+/** What a launch of a recipe runs. */
+export const PipelineSpec = z.strictObject({
+  recipe_id: RecipeId.meta({ description: "A recipe of the list.", example: "build_all_extra_features" }),
+  args: Args.meta({
+    description:
+      "Appended to the recipe's command; nothing if left out. Split into words by POSIX quoting rules and never evaluated: `;`, `|`, `$`, backticks and `*` are ordinary characters.",
+    example: "--limit 5000",
   })
-  .meta({ id: "PipelineSpec", example: { recipe_id: "build_all_extra_features", args: "--limit 5000" } });
+    .default("")
+    .meta(ARGS_WITHOUT_DEFAULT),
+  params: Params.optional(),
+  terminal: z
+    .boolean()
+    .optional()
+    .meta({ description: "Run under a pseudo-terminal, so that lines appear at once." }),
+});
 export type PipelineSpec = z.infer<typeof PipelineSpec>;
 
-export const ScriptSpec = z
-  .strictObject({
-    path: HostPath.meta({
-      description: "Absolute path of a `.sh` file inside one of the operator's script roots.",
-      example: "/home/mark/scripts/my_job.sh",
-    }),
-    args: Args.default("").meta({
-      description: "The script's arguments, split into words by POSIX quoting rules and never evaluated.",
-      example: "--mode full",
-    }),
-    terminal: z
-      .boolean()
-      .optional()
-      .meta({ description: "Run under a pseudo-terminal, so that lines appear at once." }),
+/** What a launch of a script runs. */
+export const ScriptSpec = z.strictObject({
+  path: HostPath.meta({
+    description: "Absolute path of a `.sh` file inside one of the operator's script roots.",
+    example: "/home/mark/scripts/my_job.sh",
+  }),
+  args: Args.meta({
+    description:
+      "The script's arguments, none if left out; split into words by POSIX quoting rules and never evaluated.",
+    example: "--mode full",
   })
-  .meta({ id: "ScriptSpec", example: { path: "/home/mark/scripts/my_job.sh", args: "--mode full" } });
+    .default("")
+    .meta(ARGS_WITHOUT_DEFAULT),
+  terminal: z
+    .boolean()
+    .optional()
+    .meta({ description: "Run under a pseudo-terminal, so that lines appear at once." }),
+});
 export type ScriptSpec = z.infer<typeof ScriptSpec>;

@@ -97,7 +97,7 @@ describe("bad input to every operation of the served OpenAPI document", () => {
 
   test("a body that is empty, cut off, not an object, of another type or too long is refused", async () => {
     const withBody = operations.filter(({ fields }) => fields);
-    expect(withBody).toHaveLength(4);
+    expect(withBody).toHaveLength(6);
     await expectCases(withBody.flatMap(bodyCases));
   });
 
@@ -296,19 +296,20 @@ describe("bad input to every operation of the served OpenAPI document", () => {
     const others = Object.entries(goodFields(operation))
       .filter(([name]) => name !== leaveOut && !given.has(name))
       .map(([name, value]): [string, string] => [name, JSON.stringify(value)]);
-    if (isDry && isLaunch(operation)) others.push(["dry_run", "true"]);
+    if (isDry && operation.template.endsWith("/runs")) others.push(["dry_run", "true"]);
     return `{${[...others, ...named].map(([name, json]) => `${JSON.stringify(name)}:${json}`).join(",")}}`;
   }
 
   function goodFields({ key }: Operation): Record<string, string> {
-    if (key === "POST /api/v1/pipelines/runs") return { recipe_id: "typed" };
-    return key === "POST /api/v1/scripts/runs" ? { path: script } : {};
+    if (key.endsWith("/kill")) return {};
+    return key.includes("/pipelines/") ? { recipe_id: "typed" } : { path: script };
   }
 });
 
 const shown = (json: unknown) => JSON.stringify(json).slice(0, 1_000);
 
-const isLaunch = ({ template }: Operation) => template.endsWith("/runs");
+/** A launch, or a preview of one. */
+const isLaunch = ({ template }: Operation) => /\/(?:runs|previews)$/.test(template);
 
 function readOperations(document: AnyJson): Operation[] {
   return Object.entries<AnyJson>(document.paths).flatMap(([template, methods]) =>

@@ -153,7 +153,7 @@ async function startWorld(way: Way, secondKV?: KV) {
     scriptRoots: [dir],
     recipesFile: join(dir, "recipes.json"),
     maxRunning: 1_000,
-    callbacks: { hosts: [], secret: undefined },
+    callbacks: { hosts: [], secrets: [] },
   };
   const world = { time: Date.now() };
   const now = () => world.time;

@@ -9,9 +9,10 @@ import { text } from "node:stream/consumers";
 import { fileURLToPath } from "node:url";
 import { promisify } from "node:util";
 
+import { Webhook } from "standardwebhooks";
 import { describe, expect, onTestFinished, test } from "vitest";
 
-import { ALL, type Hub, startHub } from "../support/hub.ts";
+import { ALL, type Hub, startHub, until } from "../support/hub.ts";
 import { HAS_HTTPX, PYTHON, runPython, runShell } from "../support/shell.ts";
 import { needs } from "../support/needs.ts";
 
@@ -154,6 +155,46 @@ describe("docs/clients.md", () => {
     await expectTheJob(hub, ended);
   });
 
+  test(
+    "receiver.py prints the run of each genuine callback once, also while the secret is changed, and refuses others",
+    needs(HAS_PYTHON, "python3 is not installed"),
+    async () => {
+      const [old, next] = ["o", "n"].map((letter) => `whsec_${Buffer.alloc(32, letter).toString("base64")}`);
+      const child = spawn(PYTHON, ["-c", block("receiver.py")], {
+        env: { ...environment(""), HUB_CALLBACK_SECRET: old },
+        stdio: ["ignore", "pipe", "inherit"],
+      });
+      onTestFinished(() => void child.kill("SIGKILL"));
+      let printed = "";
+      child.stdout.setEncoding("utf8").on("data", (chunk: string) => (printed += chunk));
+      const port = await until(() => /^listening on (?<port>\d+)$/m.exec(printed)?.groups!["port"]);
+      const origin = `http://127.0.0.1:${port}`;
+      await using hub = await startHub({
+        recipes: RECIPES,
+        env: { HUB_CALLBACK_HOSTS: origin, HUB_CALLBACK_SECRET: `${next},${old}` },
+      });
+
+      const { json } = await hub.post("/api/v1/pipelines/runs", { recipe_id: "job", callback_url: origin });
+      await until(() => printed.includes("failed") || undefined);
+
+      expect(printed).toBe(`listening on ${port}\n${json.run_id} failed 3\n`);
+      const post = async (signer: string, at: Date, id = "run_000000000000") => {
+        const body = JSON.stringify({ ...json, run_id: id });
+        const headers = {
+          "webhook-id": id,
+          "webhook-timestamp": String(Math.floor(at.getTime() / 1000)),
+          "webhook-signature": new Webhook(signer).sign(id, at, body),
+        };
+        return (await fetch(origin, { method: "POST", headers, body })).status;
+      };
+      const now = new Date();
+      expect(await post(old!, now, json.run_id), "a repetition is received, and not printed").toBe(204);
+      expect(await post(next!, now), "another secret").toBe(401);
+      expect(await post(old!, new Date(now.getTime() - 400_000)), "a recorded one").toBe(401);
+      expect(printed).toBe(`listening on ${port}\n${json.run_id} failed 3\n`);
+    },
+  );
+
   test("the step of the workflow runs", needs(HAS_CURL, "curl is not installed"), async () => {
     await using hub = await startHub({ recipes: RECIPES });
     await mkdir(join(hub.dir, "ci"));
@@ -224,6 +265,7 @@ except RuntimeError as error:
       "ask_httpx.py",
       "hub_rest.py",
       "launch.ts",
+      "receiver.py",
       "workflow.yml",
       "dag.py",
     ]);

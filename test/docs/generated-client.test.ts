@@ -41,11 +41,12 @@ test("a client generated from the served OpenAPI document compiles, and launches
 
   expect(said).toEqual({
     run_id: expect.stringMatching(/^run_[0-9a-f]{12}$/),
+    args: "",
     text: "begun\n",
     found: [said.run_id],
     killed: "killed",
     error: { code: "run_not_found", status: 404 },
   });
   const run = await hub.ended({ source: "pipeline", run_id: said.run_id });
-  expect(run).toMatchObject({ status: "killed", signal: "SIGKILL" });
+  expect(run).toMatchObject({ status: "killed", signal: "SIGTERM" });
 });

@@ -28,7 +28,7 @@ test("a body that arrives slowly is refused after ten seconds on every route wit
     now: Date.now,
   });
   const paths = routes.filter(({ request }) => request.body).map(({ path }) => path.replace(":run_id", RUN));
-  expect(paths).toHaveLength(4);
+  expect(paths).toHaveLength(6);
   const answers = paths.map((path) =>
     app.fetch(
       new Request(`http://localhost${path}`, {

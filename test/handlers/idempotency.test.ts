@@ -140,7 +140,7 @@ async function startWorld({ kv = memoryKV(), scriptsOf }: { kv?: KV; scriptsOf?:
       scriptRoots: [join(scriptsOf ?? dir, "scripts")],
       recipesFile: join(dir, "none.json"),
       maxRunning: 64,
-      callbacks: { hosts: [], secret: undefined },
+      callbacks: { hosts: [], secrets: [] },
     },
     { PATH: process.env["PATH"] },
     () => {},

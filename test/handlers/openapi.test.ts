@@ -4,11 +4,10 @@ import { createRequire } from "node:module";
 import { dirname, join } from "node:path";
 import { promisify } from "node:util";
 
-import { Ajv2020 } from "ajv/dist/2020.js";
 import { afterAll, beforeAll, expect, test } from "vitest";
 
 import { type Hub, startHub } from "../support/hub.ts";
-import { type AnyJson, checkedAnswer, closed } from "../support/openapi-check.ts";
+import { type AnyJson, checkedAnswer, closed, responseOf, schemaChecker } from "../support/openapi-check.ts";
 
 let hub: Hub;
 let document: AnyJson;
@@ -18,9 +17,9 @@ beforeAll(async () => {
 });
 afterAll(() => hub[Symbol.asyncDispose]());
 
-test("the served OpenAPI document passes the linter", async () => {
-  const file = join(hub.dir, "openapi.json");
-  await writeFile(file, JSON.stringify(document));
+test.for(["openapi.json", "openapi-3.0.json"])("the served %s passes the linter", async (name) => {
+  const file = join(hub.dir, name);
+  await writeFile(file, (await hub.get(`/${name}`, { key: null })).bytes);
   const cli = join(
     dirname(createRequire(import.meta.url).resolve("@redocly/cli/package.json")),
     "bin/cli.js",
@@ -44,6 +43,7 @@ test("the OpenAPI document does not depend on a Hub's settings", async () => {
 });
 
 const LAUNCH = "header Idempotency-Key, header Prefer, header X-Request-Id, body";
+const PREVIEW = "header X-Request-Id, body";
 const LIST = "query cursor, query label, query limit, query status, header X-Request-Id";
 const RUN = "path run_id, header Prefer, header X-Request-Id";
 const KILL = "path run_id, header X-Request-Id, body";
@@ -61,11 +61,129 @@ test("the OpenAPI document has every operation of the API document, with its sco
     ["GET /api/v1/scripts/runs/{run_id}", "scripts:read", RUN],
     ["GET /api/v1/scripts/runs/{run_id}/logs", "scripts:read", LOG],
     ["GET /healthz", undefined, "header X-Request-Id"],
+    ["POST /api/v1/pipelines/previews", "pipelines:write", PREVIEW],
     ["POST /api/v1/pipelines/runs", "pipelines:write", LAUNCH],
     ["POST /api/v1/pipelines/runs/{run_id}/kill", "pipelines:write", KILL],
+    ["POST /api/v1/scripts/previews", "scripts:write", PREVIEW],
     ["POST /api/v1/scripts/runs", "scripts:write", LAUNCH],
     ["POST /api/v1/scripts/runs/{run_id}/kill", "scripts:write", KILL],
   ]);
+});
+
+test("a collection made of the OpenAPI document has one key for all requests", () => {
+  expect(document.security).toEqual([{ bearer: [] }]);
+});
+
+test("a form made of the OpenAPI document sends no Idempotency-Key and no wait that nobody typed", () => {
+  for (const { key, operation } of operations()) {
+    const headers = (operation.parameters as AnyJson[]).filter((parameter) => parameter.in === "header");
+    for (const { name, required, ...rest } of headers) {
+      expect({ required, rest: JSON.stringify(rest) }, `${key} ${name}`).toEqual({
+        required: false,
+        rest: expect.not.stringMatching(/"(?:example|examples|default)":/),
+      });
+    }
+  }
+});
+
+test("every body of the OpenAPI document has an example, at the media type, where importers look for it", () => {
+  const bodies = operations().filter(({ operation }) => operation.requestBody);
+  expect(bodies).toHaveLength(6);
+  for (const { key, operation } of bodies) {
+    expect(operation.requestBody.content["application/json"].example, key).toEqual(expect.any(Object));
+  }
+});
+
+test("/openapi-3.0.json has the operations and schemas of /openapi.json, for tools that do not read 3.1", async () => {
+  const { json } = await hub.get("/openapi-3.0.json", { key: null });
+
+  expect(json.openapi).toBe("3.0.3");
+  expect(shape(json)).toEqual(shape(document));
+  const { exit_code } = json.components.schemas.PipelineRun.properties;
+  expect(exit_code).toMatchObject({ type: "integer", nullable: true });
+});
+
+test("the OpenAPI document has the callbacks that a receiver gets, each with the run of its surface", () => {
+  const hooks = Object.entries<AnyJson>(document.webhooks).map(([name, { post }]) => [
+    name,
+    post.requestBody.content["application/json"].schema.$ref,
+    post.parameters.map((parameter: { name: string }) => parameter.name),
+    Object.keys(post.responses),
+  ]);
+  const headers = ["webhook-id", "webhook-timestamp", "webhook-signature"];
+  const statuses = ["200", "410", "default"];
+  expect(hooks).toEqual([
+    ["pipelineRunEnded", "#/components/schemas/PipelineRun", headers, statuses],
+    ["scriptRunEnded", "#/components/schemas/ScriptRun", headers, statuses],
+  ]);
+});
+
+test("a generated client has one success to expect of each operation, and one schema of it", () => {
+  for (const { key, operation } of operations()) {
+    const successes = Object.entries<AnyJson>(operation.responses).filter(([status]) =>
+      status.startsWith("2"),
+    );
+    expect(successes, key).toHaveLength(1);
+    const { content } = successes[0]![1];
+    // A log page is the same text in both types; the first is JSON, which generators take.
+    const isLog = key.endsWith("/logs");
+    expect(Object.keys(content), key).toEqual(
+      isLog ? ["application/json", "text/plain"] : ["application/json"],
+    );
+    expect(content["application/json"].schema, key).toEqual({ $ref: expect.any(String) });
+  }
+});
+
+test("a run has the type of its surface, so that no generated client has to guess between two specs", () => {
+  const { PipelineRun, ScriptRun } = document.components.schemas;
+  expect(PipelineRun.properties.spec).toEqual({ $ref: "#/components/schemas/PipelineSpec" });
+  expect(ScriptRun.properties.spec).toEqual({ $ref: "#/components/schemas/ScriptSpec" });
+  for (const { key, operation } of operations().filter((one) =>
+    /\/runs(?:\/\{run_id\}(?:\/kill)?)?$/.test(one.key),
+  )) {
+    const { schema } = (operation.responses[200] ?? operation.responses[201]).content["application/json"];
+    const surface = key.includes("/pipelines/") ? "Pipeline" : "Script";
+    expect(schema.$ref, key).toMatch(new RegExp(`/${surface}Run(?:List)?$`));
+  }
+});
+
+test("no field of a request has a default in the OpenAPI document, which makes it required in generated types", () => {
+  const bodies = operations().flatMap(({ operation }) =>
+    operation.requestBody
+      ? [operation.requestBody.content["application/json"].schema.$ref.split("/").at(-1)]
+      : [],
+  );
+  for (const name of new Set<string>(bodies)) {
+    const found = nodesOf(document.components.schemas[name], []).filter(({ node }) => "default" in node);
+    expect(
+      found.map(({ path }) => path.join(".")),
+      name,
+    ).toEqual([]);
+  }
+  const { PipelineLaunch, PipelineSpec, KillOrder } = document.components.schemas;
+  expect(PipelineLaunch.required).toEqual(["recipe_id"]);
+  expect(KillOrder.required).toBeUndefined();
+  expect(PipelineSpec.required, "what a record shows of the launch").toEqual(["recipe_id", "args"]);
+});
+
+test("every whole number of the OpenAPI document has a format, so that no client reads an offset as 32 bits", () => {
+  const integers = nodesOf(document, []).filter(({ node }) => [node.type].flat().includes("integer"));
+  expect(integers.length).toBeGreaterThan(20);
+  for (const { node, path } of integers) {
+    const isLong = /(?:offset|size|_at|^after)$/i.test(pathName(path, node));
+    expect(node.format, path.join("/")).toMatch(isLong ? /^int64$/ : /^int(?:32|64)$/);
+    expect(node.minimum ?? 0, path.join("/")).toBeGreaterThanOrEqual(0);
+  }
+});
+
+test("no schema inside the OpenAPI document declares a dialect, which importers refuse", () => {
+  const found = nodesOf(document, []).filter(({ node }) => "$schema" in node);
+  expect(found.map(({ path }) => path.join("/"))).toEqual([]);
+});
+
+test("each choice between several schemas has a name in the OpenAPI document", () => {
+  const choices = nodesOf(document, []).filter(({ node }) => node.anyOf ?? node.oneOf ?? node.allOf);
+  expect(choices.map(({ path }) => path.join("/"))).toEqual(["components/schemas/ParamValue"]);
 });
 
 test("every protected operation documents its refusals, and every answer its request id", () => {
@@ -75,13 +193,15 @@ test("every protected operation documents its refusals, and every answer its req
       scopeOf(operation) === undefined ? ["422", "500"] : ["401", "403", "422", "500", "502", "503", "504"];
     expect(statuses, key).toEqual(expect.arrayContaining(needed));
     for (const status of statuses) {
-      expect(operation.responses[status].headers, `${key} ${status}`).toHaveProperty("X-Request-Id");
+      const [method, path] = key.split(" ") as [string, string];
+      const { described } = responseOf(document, [path, method.toLowerCase(), status]);
+      expect(described?.headers, `${key} ${status}`).toHaveProperty("X-Request-Id");
     }
   }
 });
 
 test("the OpenAPI document has the examples of the API document", () => {
-  const { Run, PipelineSpec, ScriptSpec, LogPage } = document.components.schemas;
+  const { PipelineRun, PipelineSpec, ScriptSpec, LogPage } = document.components.schemas;
   expect(fieldExamples(PipelineSpec)).toMatchObject({
     recipe_id: "build_all_extra_features",
     args: "--limit 5000",
@@ -90,7 +210,7 @@ test("the OpenAPI document has the examples of the API document", () => {
     path: "/home/mark/scripts/my_job.sh",
     args: "--mode full",
   });
-  expect(fieldExamples(Run)).toMatchObject({
+  expect(fieldExamples(PipelineRun)).toMatchObject({
     run_id: "run_a1b2c3d4e5f6",
     pid: "3505615",
     cmd: "python build_all_extra_features.py --limit 5000",
@@ -104,11 +224,89 @@ test("the OpenAPI document has the examples of the API document", () => {
   });
 });
 
+test("every success of the OpenAPI document has an example", () => {
+  for (const { key, operation } of operations()) {
+    const { content } = operation.responses[200] ?? operation.responses[201];
+    expect(content["application/json"].example, key).toEqual(expect.any(Object));
+  }
+});
+
+test("what many answers share is in the OpenAPI document once", () => {
+  const responses = operations().flatMap(({ operation }) => Object.entries<AnyJson>(operation.responses));
+  const inlined = responses.filter(([status, response]) => Number(status) >= 400 && !response.$ref);
+  expect(inlined.map(([status, { description }]) => [status, description])).toEqual([
+    ["503", "Requests cannot be served"],
+  ]);
+  const details = Object.values<AnyJson>(document.components.responses).flatMap(({ content }) =>
+    Object.entries<AnyJson>(content["application/problem+json"].examples).map(
+      ([, { value }]) => value.detail,
+    ),
+  );
+  const different = new Set(details);
+  expect(different.size, "each problem has words of a real case").toBeGreaterThan(20);
+  expect(JSON.stringify(document).length).toBeLessThan(100_000);
+});
+
+test("the problems of the OpenAPI document have the words that the Hub answers", async () => {
+  const RUNS = "/api/v1/pipelines/runs";
+  const headers = { "idempotency-key": "words" };
+  const { json: run } = await hub.post(RUNS, { recipe_id: "hello" }, { headers });
+  const { size } = (await hub.ended(run).then(() => hub.get(`${RUNS}/${run.run_id}/logs`))).json;
+  const answers = await Promise.all([
+    hub.post(RUNS, "{"),
+    hub.post(RUNS, "{}", { headers: { "content-type": "text/plain" } }),
+    hub.post(RUNS, { recipe_id: "nightly" }),
+    hub.post(RUNS, { recipe_id: "hello", args: "x" }, { headers }),
+    hub.post(`${RUNS}/${run.run_id}/kill`),
+    hub.post(RUNS, `{}${" ".repeat(70_000)}`),
+    hub.get(RUNS, { key: null }),
+    hub.get(`${RUNS}?limit=0`),
+    hub.get(`${RUNS}/run_ffffffffffff`),
+    hub.get(`${RUNS}/${run.run_id}/logs?after=9000`),
+    hub.get("/api/v1/scripts/content?path=/etc/none.sh"),
+    hub.get(`/api/v1/scripts/content?path=${hub.root}/none.sh`),
+  ]);
+
+  const examples = Object.fromEntries(
+    Object.values<AnyJson>(document.components.responses).flatMap(({ content }) =>
+      Object.entries<AnyJson>(content["application/problem+json"].examples),
+    ),
+  );
+  const general = (detail: string) =>
+    detail.replaceAll(/run_[0-9a-f]{12}/g, "RUN").replace(`${size} bytes`, "8192 bytes");
+  for (const { json } of answers) {
+    const { detail, errors } = examples[json.code].value;
+    expect(general(json.detail), json.code).toBe(general(detail));
+    expect(json.errors?.[0].path, json.code).toBe((errors ?? json.errors)?.[0].path);
+  }
+  const codes = answers.map(({ json }) => json.code);
+  expect(new Set(codes).size).toBe(answers.length);
+});
+
+test("a client that has the OpenAPI document asks whether it has changed, and gets no second copy", async () => {
+  for (const path of ["/openapi.json", "/openapi-3.0.json"]) {
+    const { headers, bytes } = await hub.get(path, { key: null });
+    const etag = headers.get("etag")!;
+    expect(etag).toMatch(/^"[0-9a-f]{32}"$/);
+    expect(headers.get("cache-control")).toBe("no-cache");
+    for (const known of [etag, `W/${etag}`, `"other", ${etag}`]) {
+      const again = await hub.get(path, { key: null, headers: { "if-none-match": known } });
+      expect({ status: again.status, length: again.bytes.length }, known).toEqual({ status: 304, length: 0 });
+    }
+    const other = await hub.get(path, { key: null, headers: { "if-none-match": '"other"' } });
+    expect({ status: other.status, length: other.bytes.length }).toEqual({
+      status: 200,
+      length: bytes.length,
+    });
+  }
+});
+
 test("every example of the OpenAPI document matches its schema", () => {
   const found = [...examplesIn(document, [])];
   expect(found.length).toBeGreaterThan(50);
-  const ajv = new Ajv2020({ strict: false, allErrors: true });
-  ajv.addSchema(document, "openapi.json");
+  const ajv = schemaChecker();
+  // Closed to fields that no answer has, and each field that every answer has is required.
+  ajv.addSchema(closed(document) as object, "openapi.json");
   for (const { pointer, value } of found) {
     const validate = ajv.compile({ $ref: `openapi.json#/${pointer}` });
     expect(validate(value), `${pointer}: ${JSON.stringify(value)} ${JSON.stringify(validate.errors)}`).toBe(
@@ -152,13 +350,7 @@ test("the served OpenAPI document allows further fields in answers, for servers 
     ([, { type }]) => type === "object",
   );
   const shut = objects.filter(([, schema]) => schema.additionalProperties === false).map(([name]) => name);
-  expect(shut, "what clients send").toEqual([
-    "KillOrder",
-    "PipelineLaunch",
-    "PipelineSpec",
-    "ScriptLaunch",
-    "ScriptSpec",
-  ]);
+  expect(shut, "what clients send").toEqual(["KillOrder", "PipelineLaunch", "ScriptLaunch"]);
   const { LogPage } = (closed(document) as AnyJson).components.schemas;
   expect(LogPage.additionalProperties).toBe(false);
 });
@@ -182,7 +374,8 @@ function operations(): { key: string; operation: AnyJson }[] {
 function scopeOf(operation: AnyJson): string | undefined {
   const [scope, ...others] = operation["x-required-scopes"] ?? [];
   expect(others).toEqual([]);
-  expect(operation.security).toEqual(scope === undefined ? [] : [{ bearer: [] }]);
+  // The document's own security counts, except where there is none.
+  expect(operation.security).toEqual(scope === undefined ? [] : undefined);
   return scope;
 }
 
@@ -195,6 +388,34 @@ function inputsOf(operation: AnyJson): string {
       return `${parameter.in} ${parameter.name}`;
     });
   return [...parameters, ...(operation.requestBody ? ["body"] : [])].join(", ");
+}
+
+/** The operations, and the fields of the schemas. */
+function shape({ paths, components }: AnyJson): object {
+  return {
+    operations: Object.entries<AnyJson>(paths).map(([path, item]) => [path, Object.keys(item)]),
+    schemas: Object.entries<AnyJson>(components.schemas).map(([name, { properties = {} }]) => [
+      name,
+      Object.keys(properties),
+    ]),
+  };
+}
+
+/** Every object of the document but the examples, with the names that lead to it. */
+function nodesOf(node: AnyJson, path: string[]): { node: AnyJson; path: string[] }[] {
+  if (typeof node !== "object" || node === null) return [];
+  const children = Object.entries<AnyJson>(node)
+    .filter(([name]) => name !== "example" && name !== "examples")
+    .flatMap(([name, child]) => nodesOf(child, [...path, name]));
+  return [{ node, path }, ...children];
+}
+
+/** What the schema at this path is of: a field, a header or a parameter. */
+function pathName(path: string[], node: AnyJson): string {
+  if (path.at(-1) !== "schema") return path.at(-1)!;
+  const parent = path.slice(0, -1).reduce<AnyJson>((at, name) => at[name], document);
+  expect(parent.schema).toBe(node);
+  return parent.name ?? path.at(-2)!;
 }
 
 /** Every example with the JSON pointer of the schema that it is of. */

@@ -8,6 +8,8 @@ import { ARGV, TYPED } from "./typed-recipe.ts";
 
 const PIPELINES = "/api/v1/pipelines/runs";
 const SCRIPTS = "/api/v1/scripts/runs";
+const PIPELINE_PREVIEWS = "/api/v1/pipelines/previews";
+const SCRIPT_PREVIEWS = "/api/v1/scripts/previews";
 
 async function countRuns(hub: Hub): Promise<number> {
   const lists = await Promise.all([PIPELINES, SCRIPTS].map((base) => hub.get(`${base}?limit=500`)));
@@ -24,7 +26,7 @@ const FAULTY = [
   ["a log folder that is a file", { recipe_id: "no-logs", log_dir: "recipes.json" }, /Cannot start it/],
 ] as const;
 
-/** What a dry run answers, in every deployment. */
+/** What a preview answers, and a dry run on the launch's own route, in every deployment. */
 export function dryRunContract(deploy: Deploy): void {
   describe("a dry run", () => {
     const shared = sharedHub({ deploy, recipes: FAULTY.map(([, fault]) => ({ ...TYPED, ...fault })) });
@@ -32,12 +34,9 @@ export function dryRunContract(deploy: Deploy): void {
     test("reports what a launch would do, and starts and records nothing", async () => {
       await using hub = await startHub({ deploy, recipes: [TYPED] });
 
-      const { status, json, headers } = await hub.post(PIPELINES, {
-        recipe_id: "typed",
-        params: { limit: 5 },
-        args: "'a b'",
-        dry_run: true,
-      });
+      const body = { recipe_id: "typed", params: { limit: 5 }, args: "'a b'" };
+      const { status, json, headers } = await hub.post(PIPELINE_PREVIEWS, body);
+      const dry = await hub.post(PIPELINES, { ...body, dry_run: true });
 
       expect(status).toBe(200);
       expect(headers.get("location")).toBeNull();
@@ -56,6 +55,10 @@ export function dryRunContract(deploy: Deploy): void {
         spec_sha256: null,
         limits: { timeout_seconds: 60, max_running: 1, running: 0, host_max_running: 64, host_running: 0 },
       });
+      expect({ status: dry.status, json: dry.json }, "clients of 1.0.0 ask the launch").toEqual({
+        status,
+        json,
+      });
       expect(await countRuns(hub)).toBe(0);
       expect(await readdir(join(hub.stateDir, "runs"))).toEqual([]);
       expect(await readdir(join(hub.stateDir, "logs"))).toEqual([]);
@@ -64,7 +67,7 @@ export function dryRunContract(deploy: Deploy): void {
     test("of a script reports what the launch then does", async () => {
       const hub = shared();
       const path = await hub.script("job.sh", "env -0");
-      const { json: preview } = await hub.post(SCRIPTS, { path, args: "x", dry_run: true });
+      const { json: preview } = await hub.post(SCRIPT_PREVIEWS, { path, args: "x" });
 
       const { json: run } = await hub.post(SCRIPTS, { path, args: "x" });
       await hub.ended(run);
@@ -99,7 +102,7 @@ export function dryRunContract(deploy: Deploy): void {
       async ([, { recipe_id }, reason]) => {
         const hub = shared();
 
-        const { status, json } = await hub.post(PIPELINES, { recipe_id, dry_run: true });
+        const { status, json } = await hub.post(PIPELINE_PREVIEWS, { recipe_id });
         const launched = await hub.post(PIPELINES, { recipe_id });
 
         expect(status).toBe(200);
@@ -114,10 +117,10 @@ export function dryRunContract(deploy: Deploy): void {
       await using hub = await startHub({ deploy, recipes: [sleeper] });
       const { json: run } = await hub.post(PIPELINES, { recipe_id: "typed" });
 
-      const full = await hub.post(PIPELINES, { recipe_id: "typed", dry_run: true });
+      const full = await hub.post(PIPELINE_PREVIEWS, { recipe_id: "typed" });
       await hub.kill(run, { signal: "SIGKILL" });
       await hub.ended(run);
-      const free = await hub.post(PIPELINES, { recipe_id: "typed", dry_run: true });
+      const free = await hub.post(PIPELINE_PREVIEWS, { recipe_id: "typed" });
 
       expect(full.json).toMatchObject({
         would_start: false,
@@ -138,6 +141,14 @@ export function dryRunContract(deploy: Deploy): void {
         hub.post(PIPELINES, { recipe_id: "hello", dry_run: true }, { headers: { "idempotency-key": "" } }),
       ]);
       expect(refusals.map(({ status }) => status)).toEqual([404, 422, 422, 403, 404, 400]);
+      const previews = await Promise.all([
+        hub.post(PIPELINE_PREVIEWS, { recipe_id: "none" }),
+        hub.post(PIPELINE_PREVIEWS, { recipe_id: "hello", args: "'" }),
+        hub.post(PIPELINE_PREVIEWS, { recipe_id: "hello", dry_run: false }),
+        hub.post(SCRIPT_PREVIEWS, { path: "/etc/passwd" }),
+        hub.post(SCRIPT_PREVIEWS, { path: join(hub.root, "gone.sh") }),
+      ]);
+      expect(previews.map(({ status }) => status)).toEqual([404, 422, 422, 403, 404]);
     });
   });
 }

@@ -31,6 +31,7 @@ export function httpContract(deploy: Deploy): void {
       for (const { path, methods } of [
         ...(await operations()),
         { path: "/openapi.json", methods: ["GET"] },
+        { path: "/openapi-3.0.json", methods: ["GET"] },
       ]) {
         const allowed = methods.includes("GET") ? [...methods, "HEAD"] : methods;
         const others = ["GET", "POST", "PUT", "PATCH", "DELETE", "OPTIONS"].filter(
@@ -115,7 +116,6 @@ export function httpContract(deploy: Deploy): void {
     test("every answer forbids sniffing, framing and caching", async () => {
       const answers = [
         await hub.get("/healthz"),
-        await hub.get("/openapi.json"),
         await hub.get("/api/v1/scripts"),
         await hub.get(`/api/v1/scripts/runs/${run.run_id}/logs`, { headers: { accept: "text/plain" } }),
         await hub.get("/api/v1/scripts", { key: null }),

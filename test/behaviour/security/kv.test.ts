@@ -283,7 +283,7 @@ async function startWorld(open: (typeof STORES)[number][1]) {
       scriptRoots: [dir],
       recipesFile: join(dir, "recipes.json"),
       maxRunning: 64,
-      callbacks: { hosts: [], secret: undefined },
+      callbacks: { hosts: [], secrets: [] },
     },
     { PATH: process.env["PATH"] },
     () => {},

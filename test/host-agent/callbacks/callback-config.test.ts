@@ -33,15 +33,26 @@ describe("the settings of callbacks", () => {
     expect(() => readAgentConfig(env(entry))).toThrow(/^HUB_CALLBACK_HOSTS: must be hosts like/);
   });
 
-  test.for([undefined, "", "sk_live_hidden", "whsec_aGlkZGVu", "whsec_hidden!".padEnd(50, "x")])(
-    "a secret %s stops the start, and is not shown",
-    (secret) => {
-      const values = { HUB_CALLBACK_HOSTS: "a.example", HUB_CALLBACK_SECRET: secret };
-      expect(() => readAgentConfig(values)).toThrow(/^HUB_CALLBACK_SECRET: must be (?!.*(?:hidden|aGlk))/);
-    },
-  );
+  test.for([
+    undefined,
+    "",
+    "sk_live_hidden",
+    "whsec_aGlkZGVu",
+    "whsec_hidden!".padEnd(50, "x"),
+    `${SECRET},`,
+    `${SECRET},whsec_aGlkZGVu`,
+    Array(5).fill(SECRET).join(","),
+  ])("a secret %s stops the start, and is not shown", (secret) => {
+    const values = { HUB_CALLBACK_HOSTS: "a.example", HUB_CALLBACK_SECRET: secret };
+    expect(() => readAgentConfig(values)).toThrow(/^HUB_CALLBACK_SECRET: must be (?!.*(?:hidden|aGlk))/);
+  });
+
+  test("two secrets are taken, the new one first", () => {
+    const values = { HUB_CALLBACK_HOSTS: "a.example", HUB_CALLBACK_SECRET: `${SECRET},${SECRET}` };
+    expect(readAgentConfig(values).callbacks.secrets).toEqual([SECRET, SECRET]);
+  });
 
   test("no secret is needed without hosts", () => {
-    expect(readAgentConfig({}).callbacks).toEqual({ hosts: [], secret: undefined });
+    expect(readAgentConfig({}).callbacks).toEqual({ hosts: [], secrets: [] });
   });
 });

@@ -61,7 +61,7 @@ export function startCallbacks(hosts: string[], options: Partial<CallbackDeps> &
   const callbacks = createCallbacks({
     store: runs.callbacks,
     hosts: hosts.map((host) => parseCallbackHost(host)!),
-    secret: SECRET,
+    secrets: [SECRET],
     record: (runId) => publicRun(runs.get(runId)!),
     log: (entry) => log.push(entry),
     now: () => world.time,

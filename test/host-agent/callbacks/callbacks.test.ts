@@ -37,6 +37,22 @@ describe("a callback", () => {
     expect(record).toMatchObject({ status: "failed", exit_code: 3, label: "ünï" });
   });
 
+  test("is signed with the new and the old secret while the operator changes it", async () => {
+    const { received, origin } = await receiver();
+    const next = `whsec_${Buffer.alloc(32, "n").toString("base64")}`;
+    await using hub = await startHub({ env: { ...env(origin), HUB_CALLBACK_SECRET: `${next}, ${SECRET}` } });
+
+    const { json } = await hub.post(PIPELINES, { recipe_id: "hello", callback_url: origin });
+    const { headers, body } = await until(() => received[0]);
+
+    for (const secret of [next, SECRET]) {
+      expect(new Webhook(secret).verify(body, headers)).toMatchObject({ run_id: json.run_id });
+    }
+    expect(() => new Webhook(`whsec_${"A".repeat(44)}`).verify(body, headers)).toThrow(
+      "No matching signature",
+    );
+  });
+
   test("survives a stop of the agent before the end and before the delivery", async () => {
     const { received, origin } = await receiver((response, n) =>
       response.writeHead(n === 1 ? 500 : 204).end(),
@@ -196,7 +212,7 @@ describe("a callback", () => {
 
   test("is not sent when the operator has set up none, or has removed the host", async () => {
     const { received, origin } = await receiver();
-    const off = startCallbacks([origin], { secret: undefined });
+    const off = startCallbacks([origin], { secrets: [] });
     addRun(off.runs, origin);
     await off.round();
     const elsewhere = startCallbacks(["hooks.example.com"]);

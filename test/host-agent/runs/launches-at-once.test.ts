@@ -79,7 +79,10 @@ async function startHost() {
       scriptRoots: [scripts],
       recipesFile: join(dir, "none.json"),
       maxRunning: LIMIT,
-      callbacks: { hosts: [parseCallbackHost("hooks.example")!], secret: "0123456789abcdef0123456789abcdef" },
+      callbacks: {
+        hosts: [parseCallbackHost("hooks.example")!],
+        secrets: ["0123456789abcdef0123456789abcdef"],
+      },
     },
     { PATH: process.env["PATH"] },
     () => {},
