@@ -213,24 +213,15 @@ export function badInputContract(deploy: Deploy): void {
       );
     });
 
-    test("an Idempotency-Key that is empty or over 255 bytes is refused", async () => {
+    test("an Idempotency-Key that is empty, over 255 characters or not ASCII is refused", async () => {
       const body = { recipe_id: "hello" };
       await expectRefused(
         hub,
-        ["", "x".repeat(256), "x".repeat(5_000)].map((key): Bad => ({
+        ["", "x".repeat(256), "x".repeat(5_000), "\xe9"].map((key): Bad => ({
           ...launch("pipelines", body, "header.idempotency-key"),
           how: { body, headers: { "idempotency-key": key } },
         })),
       );
-    });
-
-    test("an Idempotency-Key of 255 bytes is accepted, also when it is not ASCII", async () => {
-      const body = { recipe_id: "hello" };
-      // fetch wants one character a byte: this is what a client sends for 127 times "é" in UTF-8.
-      const key = Buffer.from("é".repeat(127)).toString("latin1");
-      const answer = await hub.post("/api/v1/pipelines/runs", body, { headers: { "idempotency-key": key } });
-      expect(answer.status).toBe(201);
-      await hub.ended(answer.json);
     });
 
     badQueries(() => hub, deploy);
