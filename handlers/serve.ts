@@ -1,11 +1,11 @@
-import { ApiProblem, type FieldError } from "../host-agent/protocol/problem.ts";
+import { ApiProblem, type FieldError, invalidFields } from "../host-agent/protocol/problem.ts";
 import { authorize, type Principal } from "./auth.ts";
 import { readJsonBody } from "./body.ts";
 import type { Deps } from "./deps.ts";
 import { addressName, type RateLimit } from "./rate-limit.ts";
 import type { Reply } from "./reply.ts";
 import type { Route } from "./route.ts";
-import { invalid, parse, queryObject } from "./validate.ts";
+import { parse, queryObject } from "./validate.ts";
 
 /** A request for which a route was found. */
 export interface Incoming {
@@ -58,7 +58,7 @@ export async function serve(
     query: parse("query", schemas.query, queryObject(request.url, errors), errors),
     body: schemas.body && parse("body", schemas.body, await readJsonBody(request, bodyOptional), errors),
   };
-  if (errors.length > 0) throw invalid(errors);
+  if (errors.length > 0) throw invalidFields(errors);
   // A body that arrives slowly leaves time in which the key can be revoked.
   if (isHeld()) await admit();
   const reply = await route.handle(input, deps);

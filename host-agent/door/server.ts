@@ -5,7 +5,7 @@ import type { FetchHandler } from "../system/http-listener.ts";
 import type { Log } from "../system/log-line.ts";
 import { failureOf } from "./failure.ts";
 import type { Agent, LogPage } from "../protocol/agent.ts";
-import { ApiProblem, type FieldError } from "../protocol/problem.ts";
+import { ApiProblem, type FieldError, invalidFields } from "../protocol/problem.ts";
 import { Label, LaunchOrder, PreviewOrder } from "../protocol/launch.ts";
 import { MAX_LIST_LIMIT, MAX_LOG_PAGE_BYTES } from "../protocol/limits.ts";
 import { DEFAULT_LOG_PAGE_BYTES, LOG_HEADERS, MAX_LOG_WAIT_SECONDS } from "../protocol/log.ts";
@@ -151,9 +151,7 @@ function parse<S extends z.ZodType>(place: string, schema: S, value: unknown): z
     path: [place, ...issue.path].join("."),
     message: issue.message,
   }));
-  throw new ApiProblem("invalid_request", errors.map((e) => `${e.path}: ${e.message}`).join("; "), {
-    errors,
-  });
+  throw invalidFields(errors);
 }
 
 /** The one place where an error becomes an answer. An internal error, and one with a cause, is logged. */
