@@ -7,6 +7,7 @@ import { httpTransport, type RemoteAgent } from "../../handlers/agent-transport.
 import { createApp } from "../../handlers/app.ts";
 import type { KeyRing } from "../../handlers/auth.ts";
 import { isLoopback } from "../../handlers/loopback.ts";
+import { rememberHealth } from "../../handlers/remember-health.ts";
 import { type Agent, startAgent } from "../../host-agent/agent.ts";
 import type { RecordEvent } from "../../host-agent/audit/audit-log.ts";
 import { type AgentConfig, type Env } from "../../host-agent/config.ts";
@@ -172,7 +173,8 @@ async function embedAgent(config: AgentConfig, env: Env, log: Log, now: () => nu
 }
 
 async function reachAgent(config: RemoteAgentConfig): Promise<HeldAgent> {
-  const operations = agentClient(httpTransport(await remoteAgent(config)));
+  const client = agentClient(httpTransport(await remoteAgent(config)));
+  const operations = rememberHealth(client, { isOneProcess: true });
   const notOurs = { audit: undefined, recipesProblem: unknown, countAlive: unknown };
   return { operations, ...notOurs, close: async () => {} };
 }

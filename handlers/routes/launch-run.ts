@@ -129,7 +129,8 @@ async function awaitEnd(
   { agent, stopping }: Deps,
 ): Promise<RunRecord | undefined> {
   if (run.ended_at !== null || waitSeconds === 0) return run;
-  const get = (wait: WaitQuery) => agent.getRun(run.source, run.run_id, wait);
+  const get = (wait: WaitQuery) =>
+    agent.getRun(run.source, run.run_id, { ...wait, keyName: input.principal.name });
   return hold(waitSeconds, { signal: input.signal, stopping }, get).catch((error: unknown) => {
     if (error instanceof ApiProblem) return undefined;
     throw error;

@@ -39,9 +39,14 @@ export const readLog = (source: Source) =>
     },
     problems: ["run_not_found", "log_gone", "offset_beyond_end"],
 
-    async handle({ params, query, headers, signal }, { agent, stopping }) {
+    async handle({ params, query, headers, signal, principal }, { agent, stopping }) {
       const page = await hold(query.wait, { signal, stopping }, (wait) =>
-        agent.readLog(source, params.run_id, { after: query.after, maxBytes: query.max_bytes, ...wait }),
+        agent.readLog(source, params.run_id, {
+          after: query.after,
+          maxBytes: query.max_bytes,
+          keyName: principal.name,
+          ...wait,
+        }),
       );
       const { bytes, offset, size, more } = page;
       if (prefersPlainText(headers.get("accept"))) {

@@ -26,6 +26,8 @@ const number = z
   .transform(Number)
   .pipe(z.int());
 
+const KeyName = z.string().min(1).max(200);
+
 const ListQuery = z.object({
   source: Source,
   status: RunStatus.optional(),
@@ -39,17 +41,19 @@ const ListQuery = z.object({
 const RunQuery = z.object({
   source: Source,
   wait: number.pipe(z.int().max(MAX_RUN_WAIT_SECONDS)).default(0),
+  key_name: KeyName.optional(),
 });
 const LogQuery = z.object({
   source: Source,
   after: number.default(0),
   max_bytes: number.pipe(z.int().min(1).max(MAX_LOG_PAGE_BYTES)).default(DEFAULT_LOG_PAGE_BYTES),
   wait: number.pipe(z.int().max(MAX_LOG_WAIT_SECONDS)).default(0),
+  key_name: KeyName.optional(),
 });
 const KillBody = z.strictObject({
   source: Source,
   order: KillOrder,
-  key_name: z.string().min(1).max(200),
+  key_name: KeyName,
   request_id: RequestId.optional(),
 });
 const ScriptsQuery = z.object({ path: HostPath.optional() });
@@ -77,13 +81,14 @@ export function createServer(agent: Agent, log: Log): FetchHandler {
     .post("/runs/preview", async (request) => ok(await agent.previewLaunch(body(PreviewOrder, request))))
     .get("/runs", async (request) => ok(await agent.listRuns(query(ListQuery, request))))
     .get("/runs/:id", async (request) => {
-      const { source, wait } = query(RunQuery, request);
-      return ok(await agent.getRun(source, runId(request), { waitSeconds: wait, signal: request.signal }));
+      const { source, wait: waitSeconds, key_name: keyName } = query(RunQuery, request);
+      const { signal } = request;
+      return ok(await agent.getRun(source, runId(request), { waitSeconds, keyName, signal }));
     })
     .get("/runs/:id/log", async (request) => {
-      const { source, after, max_bytes, wait } = query(LogQuery, request);
+      const { source, after, max_bytes, wait, key_name: keyName } = query(LogQuery, request);
       const { signal } = request;
-      const asked = { after, maxBytes: max_bytes, waitSeconds: wait, signal };
+      const asked = { after, maxBytes: max_bytes, waitSeconds: wait, keyName, signal };
       return logPage(await agent.readLog(source, runId(request), asked));
     })
     .post("/runs/:id/kill", async (request) => {

@@ -1,6 +1,7 @@
 import { afterAll, beforeAll, expect, test } from "vitest";
 
-import { type Hub, startHub } from "../../support/hub.ts";
+import { nodeRemote } from "../../support/deployments.ts";
+import { type Hub, nodeEmbedded, OTHER, startHub } from "../../support/hub.ts";
 
 const RUNS = "/api/v1/pipelines/runs";
 const MAX_ANSWER_BYTES = 65_536;
@@ -45,3 +46,29 @@ test("the answer to thousands of query parameters is short", async () => {
   expect(status).toBe(422);
   expect(bytes.length).toBeLessThan(MAX_ANSWER_BYTES);
 });
+
+test.for([
+  ["embedded", nodeEmbedded],
+  ["remote", nodeRemote],
+] as const)(
+  "one key takes at most half of the waiting requests of an agent that is %s",
+  async ([, deploy]) => {
+    await using own = await startHub({ deploy });
+    const run = await own.runScript("exec sleep 60");
+    const log = `/api/v1/scripts/runs/${run.run_id}/logs?wait=20`;
+    const hangUp = new AbortController();
+    const answers = Array.from({ length: 251 }, () =>
+      own.get(log, { signal: hangUp.signal }).then(
+        ({ status }) => status,
+        () => undefined,
+      ),
+    );
+    expect(await Promise.race(answers), "the first that is answered is the one too many").toBe(429);
+    const other = own.get(log, { key: OTHER.key });
+    expect((await own.get(log.replace("wait=20", "wait=0"))).status).toBe(200);
+    await own.kill(run);
+    expect((await other).status).toBe(200);
+    hangUp.abort();
+    await Promise.all(answers);
+  },
+);
