@@ -33,6 +33,11 @@ const NodeEnv = KeysEnv.extend({
     .regex(/^(?:memory:|sqlite:.+)$/, "must be memory: or sqlite:PATH")
     .optional(),
   HUB_ALLOW_OPEN: z.enum(["0", "1"], "must be 0 or 1").optional(),
+  HUB_HOSTS: z
+    .string()
+    .transform((list) => list.split(",").map((name) => name.trim().toLowerCase()))
+    .refine((names) => names.every(isHostName), "must be host names without ports, comma separated")
+    .optional(),
   HUB_AGENT_URL: z
     .string()
     .refine(isAgentUrl, "must be http://host:port, https://host:port or unix:/path")
@@ -59,6 +64,8 @@ export interface NodeConfig {
   kvFile: string | undefined;
   /** Other hosts may reach the Hub in dev mode. */
   allowOpen: boolean;
+  /** Names by which clients may address the Hub in dev mode, in lower case. */
+  hosts: readonly string[];
   /** The most requests a minute for each key; undefined for no limit. */
   ratePerKey: number | undefined;
   /** The most requests a minute from one address without a valid key; undefined for no limit. */
@@ -80,6 +87,7 @@ export function readNodeConfig(env: Env): NodeConfig {
     keysFile: readKeysFilePath(env),
     kvFile: kv === "memory:" ? undefined : resolve(kv.slice("sqlite:".length)),
     allowOpen: values.HUB_ALLOW_OPEN === "1",
+    hosts: values.HUB_HOSTS ?? [],
     ratePerKey: values.HUB_RATE_PER_KEY || undefined,
     failedAuthPerMinute: values.HUB_FAILED_AUTH_PER_MINUTE || undefined,
     agent,
@@ -94,6 +102,10 @@ export function readNodeConfig(env: Env): NodeConfig {
             key: readAgentKey(env["HUB_AGENT_KEY"]),
           },
   };
+}
+
+function isHostName(name: string): boolean {
+  return URL.parse(`http://${name}`)?.hostname === name;
 }
 
 /** An origin: a URL with a path, a query or a password would have no meaning here. */

@@ -1,5 +1,6 @@
 import { existsSync } from "node:fs";
 import type { Server } from "node:http";
+import { hostname } from "node:os";
 import { dirname } from "node:path";
 
 import { agentClient } from "../../handlers/agent-client.ts";
@@ -194,7 +195,7 @@ export async function remoteAgent({ url, name, key }: RemoteAgentConfig): Promis
 
 /** The keys of the file. Dev mode serves only this machine, unless HUB_ALLOW_OPEN allows more. */
 async function guardedKeys(
-  { keysFile, host, allowOpen }: NodeConfig,
+  { keysFile, host, hosts, allowOpen }: NodeConfig,
   log: Log,
   record: (event: { event: string; outcome: string; mode: string }) => void,
 ): Promise<() => Promise<KeyRing>> {
@@ -202,8 +203,12 @@ async function guardedKeys(
   const keys = await openKeysFile(keysFile, log, Date.now, onChange).catch((error: Error) => {
     throw new ConfigError(`HUB_KEYS_FILE: ${error.message}`);
   });
-  if (allowOpen) return keys;
-  const dev: KeyRing = isLoopback(host) ? { mode: "dev", localOnly: true } : CLOSED;
+  // This machine's own name belongs to nobody else, who could let it lead elsewhere.
+  const names = [...hosts, host.toLowerCase(), hostname().toLowerCase()];
+  const open: KeyRing = { mode: "dev", reach: { localOnly: false, hosts: names } };
+  const local: KeyRing = { mode: "dev", reach: { localOnly: true, hosts } };
+  const closed = isLoopback(host) ? local : CLOSED;
+  const dev = allowOpen ? open : closed;
   return async () => {
     const ring = await keys();
     return ring.mode === "dev" ? dev : ring;

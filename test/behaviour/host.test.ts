@@ -31,6 +31,7 @@ describe("default settings", () => {
       kvFile: "/state/home/serveraihub/kv.db",
       remoteAgent: undefined,
       allowOpen: false,
+      hosts: [],
     });
     expect(agent).toMatchObject({
       stateDir: "/state/home/serveraihub",

@@ -82,5 +82,6 @@ test("limits that are not set have the defaults of the README", () => {
     ratePerKey: undefined,
     failedAuthPerMinute: 10,
     allowOpen: false,
+    hosts: [],
   });
 });

@@ -228,10 +228,19 @@ test.for([
 
 test("wrong settings stop the start, and the message has each one's name and value", async () => {
   const said = await refusal({
-    env: { HUB_PORT: "80800", HUB_KV: "redis://x", HUB_ALLOW_OPEN: "yes", HUB_HOST: "" },
+    env: {
+      HUB_PORT: "80800",
+      HUB_KV: "redis://x",
+      HUB_HOSTS: "http://a",
+      HUB_ALLOW_OPEN: "yes",
+      HUB_HOST: "",
+    },
   });
   expect(said).toContain('HUB_PORT: must be a port number, but it is "80800"');
   expect(said).toContain('HUB_KV: must be memory: or sqlite:PATH, but it is "redis://x"');
+  expect(said).toContain(
+    'HUB_HOSTS: must be host names without ports, comma separated, but it is "http://a"',
+  );
   expect(said).toContain('HUB_ALLOW_OPEN: must be 0 or 1, but it is "yes"');
   expect(said).toContain('HUB_HOST: must not be empty, but it is ""');
 });
