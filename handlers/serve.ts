@@ -40,6 +40,9 @@ export async function serve(
   const begunAt = deps.now();
   const isHeld = () => Math.abs(deps.now() - begunAt) >= ADMITTED_FOR_MS;
   const admit = () => authenticate(route, request, address, deps, limits);
+  const readmit = async () => {
+    if (isHeld()) await admit();
+  };
   const principal = await admit();
   onPrincipal(principal);
   if (route.scope) limitKey(principal, limits);
@@ -50,6 +53,7 @@ export async function serve(
     principal,
     requestId,
     headers: request.headers,
+    readmit,
     // A getter, because the platform makes the signal on the first access, at a cost, and few routes need it.
     get signal() {
       return request.signal;
@@ -60,10 +64,10 @@ export async function serve(
   };
   if (errors.length > 0) throw invalidFields(errors);
   // A body that arrives slowly leaves time in which the key can be revoked.
-  if (isHeld()) await admit();
+  await readmit();
   const reply = await route.handle(input, deps);
-  // An answer that was held is shown only to a key that is still good. What a POST did stays done.
-  if (route.method === "get" && isHeld()) await admit();
+  // An answer that was held is shown only to a key that is still good. What a POST did stays done, and is reported.
+  if (route.method === "get") await readmit();
   return reply;
 }
 
