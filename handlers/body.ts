@@ -1,7 +1,7 @@
 import { ApiProblem } from "../host-agent/protocol/problem.ts";
 import { readAtMost } from "../host-agent/protocol/read-bytes.ts";
 import { within } from "../host-agent/protocol/within.ts";
-import { parseStrictJson } from "./strict-json.ts";
+import { parseJsonText } from "./strict-json.ts";
 
 /** The largest request body, in bytes. */
 export const MAX_BODY_BYTES = 65_536;
@@ -75,7 +75,7 @@ function parseJson(bytes: Uint8Array): unknown {
   } catch {
     throw new ApiProblem("malformed_request", "body: is not valid UTF-8");
   }
-  return parseStrictJson(text);
+  return parseJsonText(text);
 }
 
 function tooSlow(): ApiProblem {

@@ -1,6 +1,8 @@
+import { distance } from "fastest-levenshtein";
 import * as z from "zod";
 
 import { ALL_SCOPES, type Digest, type KeyEntry, type KeyRing, SCOPES } from "./auth.ts";
+import { AmbiguousJson, parseStrictJson } from "../host-agent/protocol/strict-json.ts";
 import { fieldMessage } from "./validate.ts";
 
 const SHA256_HEX = /^[0-9a-f]{64}$/;
@@ -38,10 +40,30 @@ export const KeyFileEntry = z
     created: z.string().optional(),
     expires: Expiry.optional(),
   })
+  .superRefine((entry, context) => {
+    for (const name of Object.keys(entry)) {
+      const meant = misspelt(name);
+      if (meant !== undefined) {
+        context.addIssue({ code: "custom", message: `unknown field ${name}; did you mean ${meant}?` });
+      }
+    }
+  })
   .refine((entry) => (entry.key === undefined) !== (entry.key_sha256 === undefined), {
     error: "must have either key or key_sha256",
   });
 export type KeyFileEntry = z.infer<typeof KeyFileEntry>;
+
+/**
+ * The field that was probably meant by this unknown one. A key whose `expires` is misspelt would never expire. A short
+ * name is no mistake for another short one: `note` is two edits from `name`.
+ */
+function misspelt(name: string): string | undefined {
+  if (KNOWN_FIELDS.includes(name)) return undefined;
+  if (/^_?exp[a-z_]{0,10}$/i.test(name)) return "expires";
+  return KNOWN_FIELDS.find((known) => known.length > 4 && distance(name.toLowerCase(), known) <= 2);
+}
+
+const KNOWN_FIELDS = ["name", "key", "key_sha256", "scopes", "created", "expires"];
 
 /** The keys file. */
 export const KeysFile = z.looseObject({ keys: z.array(KeyFileEntry) });
@@ -66,19 +88,28 @@ export async function parseKeys(text: string, digest: Digest): Promise<KeyRing> 
 /** The keys file's text as data. Throws the same errors as parseKeys. */
 export function parseKeysFile(text: string): KeysFile {
   let json: unknown;
-  let place: string | undefined;
+  let fault: string | undefined;
   try {
-    json = JSON.parse(text);
+    json = parseStrictJson(text);
   } catch (error) {
-    place = placeOf(error as Error, text);
+    fault = faultOf(error as Error, text);
   }
-  if (place !== undefined) throw new Error(`it is not valid JSON (${place})`);
+  if (fault !== undefined) throw new Error(fault);
   const parsed = KeysFile.safeParse(json, { error: fieldMessage });
   if (parsed.success) return parsed.data;
   const faults = parsed.error.issues.map(
     ({ path, message }) => `${path.join(".") || "the file"}: ${message}`,
   );
   throw new Error(faults.join("; "));
+}
+
+/** Shorter than the shortest key: a name of this form can be shown. */
+const SHOWN_NAME = /^\w{1,15}$/;
+
+function faultOf(error: Error, text: string): string {
+  if (!(error instanceof AmbiguousJson)) return `it is not valid JSON (${placeOf(error, text)})`;
+  const path = error.path.map((name) => (SHOWN_NAME.test(name) ? name : "?"));
+  return `${path.join(".")}: ${error.fault}`;
 }
 
 /** Where the parser stopped. The parser's own message would quote the text around the fault, and so a key. */

@@ -8,6 +8,7 @@ import { watchFile } from "../system/watched-file.ts";
 import { DEFAULT_ERROR_MARKERS } from "./error-markers.ts";
 import { ParamEntry, type RecipeParam, publicParam, repeatedParam } from "./params.ts";
 import { type Recipe, RecipeId } from "../protocol/recipe.ts";
+import { parseStrictJson } from "../protocol/strict-json.ts";
 
 // What belongs in this folder: what the operator allows clients to run - recipes with their parameters (recipes.ts, params.ts),
 // scripts under the roots (scripts.ts, script-roots.ts) - and how `args` is split. May import system/ and protocol/.
@@ -126,7 +127,7 @@ export function noRecipes(problem: string): string {
 
 /** Parses the text of a recipes file. Throws an Error whose message says what is wrong where. */
 export function parseCatalogue(text: string, folder: string): Catalogue {
-  const parsed = RecipesFile.safeParse(JSON.parse(text));
+  const parsed = RecipesFile.safeParse(parseStrictJson(text));
   if (!parsed.success) throw new Error(z.prettifyError(parsed.error));
   const markers = parsed.data.error_markers ?? compile(DEFAULT_ERROR_MARKERS);
   const recipes = new Map<string, CatalogueRecipe>();

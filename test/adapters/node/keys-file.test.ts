@@ -62,6 +62,14 @@ test("the keys file is read again when a file of the same size and time replaces
 
 const BREAKAGES: [string, (hub: Hub) => Promise<unknown>][] = [
   ["cut off in the middle", (hub) => write(hub, '{"keys": [{"name": "a"')],
+  [
+    "given a second, empty list of keys",
+    (hub) => write(hub, `{"keys": [${JSON.stringify(ALL)}], "keys": []}`),
+  ],
+  [
+    "given a key whose expiry is misspelt",
+    (hub) => write(hub, JSON.stringify({ keys: [{ ...OTHER, expire: "2020-01-01" }] })),
+  ],
   ["emptied to nothing", (hub) => write(hub, "")],
   [
     "given a scope that is none",
@@ -127,11 +135,18 @@ test("a keys file that cannot be read for lack of file descriptors is reported o
   expect(stderr.trim().split("\n")).toEqual([expect.stringContaining("EMFILE")]);
 });
 
-test("a keys file with an empty list turns dev mode on again", async () => {
+test("a keys file whose list is emptied opens no running Hub: it refuses every request, and only a restart is dev mode", async () => {
   await using hub = await startHub({ keys: [ALL] });
   await write(hub, '{"keys": []}');
+  await expectMode(hub, { status: "degraded", mode: "unavailable" });
+  expect((await health(hub)).problems).toEqual([expect.stringContaining("restarted")]);
+  for (const key of [null, ALL.key]) expect(await statusFor(hub, key)).toBe(503);
+  await write(hub, JSON.stringify({ keys: [OTHER] }));
+  await expectMode(hub, { status: "ok", mode: "enforced" });
+  await write(hub, '{"keys": []}');
+  await expectMode(hub, { mode: "unavailable" });
+  await hub.restart();
   await expectMode(hub, { status: "ok", mode: "dev" });
-  expect(await statusFor(hub, null)).toBe(200);
 });
 
 test("a malformed keys file refuses every request on a Hub that had no keys before", async () => {
@@ -209,6 +224,24 @@ test.for([
     JSON.stringify({ keys: [{ ...ALL, key: SECRET, expires: "soon" }] }),
     "keys.0.expires: must be a date",
   ],
+  [
+    "with two lists of keys",
+    `{"keys": [${JSON.stringify(ALL)}], "keys": []}`,
+    "keys: is given more than once",
+  ],
+  [
+    "with a name that is a key, twice",
+    `{"keys": [], "${SECRET}": 1, "${SECRET}": 2}`,
+    "?: is given more than once",
+  ],
+  ...["expire", "Expires", "expirse", "expiry", "expires_at", "expiration", "exp"].map(
+    (name) =>
+      [
+        `with an expiry that is called ${name}`,
+        JSON.stringify({ keys: [{ ...ALL, key: SECRET, [name]: "2020-01-01" }] }),
+        `keys.0: unknown field ${name}; did you mean expires?`,
+      ] as const,
+  ),
   [
     "with one key twice",
     JSON.stringify({
