@@ -179,6 +179,22 @@ export function badInputContract(deploy: Deploy): void {
         expect(answer.json).toMatchObject({ status: 413, code: "body_too_large" });
     });
 
+    test("a Content-Type with any parameters is accepted as JSON if its charset is UTF-8 by any of its names", async () => {
+      const forms = [
+        "",
+        ";",
+        "; charset=utf8",
+        ';Charset="UTF-8"',
+        "; version=1; charset=utf-8;",
+        ' ; a="b;c"',
+      ];
+      for (const form of forms) {
+        const headers = { "content-type": `application/json${form}` };
+        const { json } = await hub.post("/api/v1/pipelines/runs", { recipe_id: "none" }, { headers });
+        expect(json, form).toMatchObject({ status: 404, code: "recipe_not_found" });
+      }
+    });
+
     test("a body of another content type or encoding is refused", async () => {
       const types = [
         "text/plain",
