@@ -44,7 +44,6 @@ test.for([
   ["a method that nobody knows", `HELLO ${PATH} HTTP/1.1\r\n${HOST}\r\n`],
   ["HTTP/9.9", `GET ${PATH} HTTP/9.9\r\n${HOST}\r\n`],
   ["HTTP/2 in plain text", "PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n"],
-  ["HTTP/1.0 without a Host", `GET ${PATH} HTTP/1.0\r\n${AUTH}\r\n`],
   ["a TLS greeting", "\x16\x03\x01\x02\x00\x01\x00\x01\xfc\x03\x03"],
   ["no HTTP at all", "hello world\r\n\r\n"],
   [
@@ -120,6 +119,21 @@ test("an absolute URL, an HTTP/1.0 request with a Host and an offered upgrade ar
   ]) {
     expect((await send(text)).status).toBe(200);
   }
+});
+
+test("HTTP/1.0 without a Host is served, as health checks of proxies send it", async () => {
+  expect(JSON.parse((await send("GET /healthz HTTP/1.0\r\n\r\n")).body)).toMatchObject({ status: "ok" });
+  expect((await send(`GET ${PATH} HTTP/1.0\r\n${AUTH}\r\n`)).status).toBe(200);
+  expect((await send("OPTIONS /healthz HTTP/1.0\r\n\r\n")).status).toBe(405);
+  expectProblem(await send("GET /healthz HTTP/1.0\r\nHost: a b\r\n\r\n"), 400);
+});
+
+test("a connection that never sent a byte is closed without an answer, one that began a request gets a 408", async () => {
+  const [silent, begun] = await Promise.all(
+    ["", "GET /healthz HTTP/1.1\r\n"].map((text) => rawRequest(hub.url, text, { isEnough: () => false })),
+  );
+  expect(silent!.text).toBe("");
+  expectProblem(begun!, 408);
 });
 
 test("an unknown Expect header is ignored", async () => {
