@@ -31,6 +31,7 @@ const SETTINGS = [
   "HUB_RUN_ID",
   "HUB_SCRIPT_ROOTS",
   "HUB_STATE_DIR",
+  "HUB_TRUSTED_PROXIES",
   "HUB_URL",
 ];
 

@@ -11,6 +11,7 @@ import {
   parseEnv,
   readAgentConfig,
 } from "../../host-agent/config.ts";
+import { type AddressRange, parseRange } from "./client-address.ts";
 import { ConfigError } from "../../host-agent/system/config-error.ts";
 import { PrivateKey } from "../../host-agent/protocol/signature.ts";
 
@@ -37,6 +38,16 @@ const NodeEnv = KeysEnv.extend({
     .string()
     .transform((list) => list.split(",").map((name) => name.trim().toLowerCase()))
     .refine((names) => names.every(isHostName), "must be host names without ports, comma separated")
+    .optional(),
+  HUB_TRUSTED_PROXIES: z
+    .string()
+    .transform((list, context) => {
+      const parts = list.split(",").map((part) => part.trim());
+      const wrong = parts.find((part) => parseRange(part) === undefined);
+      if (wrong === undefined) return parts.map((part) => parseRange(part)!);
+      context.addIssue("must be addresses or ranges such as 10.0.0.0/8, comma separated");
+      return z.NEVER;
+    })
     .optional(),
   HUB_AGENT_URL: z
     .string()
@@ -66,6 +77,8 @@ export interface NodeConfig {
   allowOpen: boolean;
   /** Names by which clients may address the Hub in dev mode, in lower case. */
   hosts: readonly string[];
+  /** Proxies whose word about a client's address is believed. */
+  trustedProxies: readonly AddressRange[];
   /** The most requests a minute for each key; undefined for no limit. */
   ratePerKey: number | undefined;
   /** The most requests a minute from one address without a valid key; undefined for no limit. */
@@ -88,6 +101,7 @@ export function readNodeConfig(env: Env): NodeConfig {
     kvFile: kv === "memory:" ? undefined : resolve(kv.slice("sqlite:".length)),
     allowOpen: values.HUB_ALLOW_OPEN === "1",
     hosts: values.HUB_HOSTS ?? [],
+    trustedProxies: values.HUB_TRUSTED_PROXIES ?? [],
     ratePerKey: values.HUB_RATE_PER_KEY || undefined,
     failedAuthPerMinute: values.HUB_FAILED_AUTH_PER_MINUTE || undefined,
     agent,

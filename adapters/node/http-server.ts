@@ -5,6 +5,7 @@ import type { Duplex } from "node:stream";
 import { getRequestListener } from "@hono/node-server";
 
 import { boundedServer, type HttpBounds, ofReaders } from "../../host-agent/system/http-listener.ts";
+import { type AddressRange, clientAddress } from "./client-address.ts";
 import { refusal, refusalOf, repeatedHeader, sendRefusal, writeRefusal } from "./refusal.ts";
 
 export { close, listen } from "../../host-agent/system/http-listener.ts";
@@ -25,12 +26,13 @@ type FetchFrom = (request: Request, from: { address: string | undefined }) => Pr
 
 /**
  * An HTTP server of node:http for a fetch handler, bounded in time and size. It
- * answers with a problem when no Request can be made.
+ * answers with a problem when no Request can be made. What `trustedProxies` say of a
+ * client's address is believed.
  */
-export function httpServer(fetch: FetchFrom): Server {
+export function httpServer(fetch: FetchFrom, trustedProxies: readonly AddressRange[] = []): Server {
   const endOfTurn = turnEnds();
   const serveFetch = async (request: Request, { incoming }: { incoming: IncomingMessage }) => {
-    const response = await fetch(request, { address: incoming.socket.remoteAddress });
+    const response = await fetch(request, { address: clientAddress(incoming, trustedProxies) });
     if (request.method === "GET") await endOfTurn();
     return response;
   };

@@ -98,7 +98,7 @@ export async function serveNode(
     assets: folderAssets(PAGES_FOLDER),
     stopping: stopping.signal,
   });
-  const server = httpServer(app.fetch);
+  const server = httpServer(app.fetch, config.trustedProxies);
   const url = await listenOn(server, config);
   opened.defer(async () => {
     stopping.abort();

@@ -32,6 +32,7 @@ describe("default settings", () => {
       remoteAgent: undefined,
       allowOpen: false,
       hosts: [],
+      trustedProxies: [],
     });
     expect(agent).toMatchObject({
       stateDir: "/state/home/serveraihub",

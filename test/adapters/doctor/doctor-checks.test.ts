@@ -83,5 +83,6 @@ test("limits that are not set have the defaults of the README", () => {
     failedAuthPerMinute: 10,
     allowOpen: false,
     hosts: [],
+    trustedProxies: [],
   });
 });

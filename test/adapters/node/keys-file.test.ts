@@ -265,6 +265,7 @@ test("wrong settings stop the start, and the message has each one's name and val
       HUB_PORT: "80800",
       HUB_KV: "redis://x",
       HUB_HOSTS: "http://a",
+      HUB_TRUSTED_PROXIES: "10.0.0.0/33",
       HUB_ALLOW_OPEN: "yes",
       HUB_HOST: "",
     },
@@ -273,6 +274,9 @@ test("wrong settings stop the start, and the message has each one's name and val
   expect(said).toContain('HUB_KV: must be memory: or sqlite:PATH, but it is "redis://x"');
   expect(said).toContain(
     'HUB_HOSTS: must be host names without ports, comma separated, but it is "http://a"',
+  );
+  expect(said).toContain(
+    'HUB_TRUSTED_PROXIES: must be addresses or ranges such as 10.0.0.0/8, comma separated, but it is "10.0.0.0/33"',
   );
   expect(said).toContain('HUB_ALLOW_OPEN: must be 0 or 1, but it is "yes"');
   expect(said).toContain('HUB_HOST: must not be empty, but it is ""');
