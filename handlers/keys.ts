@@ -11,7 +11,26 @@ export const KeyName = z
   .string()
   .min(1)
   .max(100)
-  .regex(/^[^\p{C}\p{Z}](?:[^\p{C}\p{Zl}\p{Zp}]*[^\p{C}\p{Z}])?$/u, "must be printable, on one line");
+  .regex(/^[^\p{C}\p{Z}](?:[^\p{C}\p{Zl}\p{Zp}]*[^\p{C}\p{Z}])?$/u, "must be printable, on one line")
+  .refine(
+    (name) => !RESERVED_NAMES.has(skeletonOf(name)),
+    "must not be dev or public, the names of callers without a key",
+  )
+  .refine(
+    (name) => !(/\p{Script=Latin}/u.test(name) && /[\p{Script=Cyrillic}\p{Script=Greek}]/u.test(name)),
+    "must not mix Latin letters with Cyrillic or Greek ones, which look the same",
+  );
+/** What records and logs show of requests without a key. */
+const RESERVED_NAMES = new Set(["dev", "public"]);
+
+/** The same for names that people take for one: compatibility forms, case, blanks and invisible marks do not count. */
+function skeletonOf(name: string): string {
+  return name
+    .normalize("NFKD")
+    .toLowerCase()
+    .replaceAll(/[\p{M}\p{Z}]/gu, "");
+}
+
 /** A scope as the keys file has it. */
 export const ScopeName = z.enum(
   [...SCOPES, ALL_SCOPES],
@@ -76,6 +95,7 @@ export type KeysFile = z.infer<typeof KeysFile>;
 export async function parseKeys(text: string, digest: Digest): Promise<KeyRing> {
   const { keys: entries } = parseKeysFile(text);
   if (entries.length === 0) return { mode: "dev" };
+  refuseConfusable(entries);
   const keys = new Map<string, KeyEntry>();
   for (const [index, entry] of entries.entries()) {
     const sha256 = entry.key_sha256 ?? (await digest(entry.key!));
@@ -83,6 +103,21 @@ export async function parseKeys(text: string, digest: Digest): Promise<KeyRing> 
     keys.set(sha256, { name: entry.name, scopes: entry.scopes, expiresAt: expiryTime(entry.expires) });
   }
   return { mode: "enforced", keys };
+}
+
+/** Keys of one name are one client's. Keys of two names that look the same would be two clients in one record. */
+function refuseConfusable(entries: readonly KeyFileEntry[]): void {
+  const known = new Map<string, string>();
+  for (const [index, { name }] of entries.entries()) {
+    const skeleton = skeletonOf(name);
+    const other = known.get(skeleton) ?? name;
+    if (other !== name) {
+      throw new Error(
+        `keys.${index}.name: ${JSON.stringify(name)} looks like the name ${JSON.stringify(other)}; change one of them`,
+      );
+    }
+    known.set(skeleton, name);
+  }
 }
 
 /** The keys file's text as data. Throws the same errors as parseKeys. */

@@ -153,9 +153,19 @@ test("several requests on one connection are answered in their order", async () 
   expect(statuses(spoilt.text)).toEqual(["200", "200", "404", "422", "400"]);
 });
 
-test("a request with two API keys is refused", async () => {
-  const answer = await send(`GET ${PATH} HTTP/1.1\r\n${HOST}${AUTH}Authorization: Bearer other\r\n\r\n`);
-  expectProblem(answer, 401);
+test("a request with two Authorization headers is refused, whatever is in them", async () => {
+  for (const other of [
+    "Authorization: Bearer other\r\n",
+    AUTH,
+    "authorization:\r\n",
+    "Authorization: Basic eA==\r\n",
+  ]) {
+    for (const headers of [AUTH + other, other + AUTH]) {
+      const answer = await send(`GET ${PATH} HTTP/1.1\r\n${HOST}${headers}\r\n`);
+      expectProblem(answer, 400);
+      expect(answer.body).toContain("header.authorization: is given more than once");
+    }
+  }
 });
 
 test("a client that disconnects in the middle of a body starts nothing and delays no other client", async () => {
