@@ -83,7 +83,7 @@ export async function launchOnce(
   const token = await digest(identity);
   const order: LaunchOrder = { ...launch, launch_token: token, fingerprint };
   // Without a key only our own second attempt can find the run: for the client this request started it.
-  if (key === null) return { run: (await agent.launch(order)).run, from: "launch" };
+  if (key === null) return { run: (await agent.launch(order).catch(sayUnknown)).run, from: "launch" };
 
   const remembered = await recall(`replay:${token}`, fingerprint, { ...deps, kv });
   if (remembered) {
@@ -98,6 +98,19 @@ export async function launchOnce(
     })
     .catch(deps.onKvError);
   return { run, from: replayed ? "agent" : "launch" };
+}
+
+/** Problems of the way to the agent: they say nothing about what the agent did. */
+const UNKNOWN_OUTCOME: ReadonlySet<string> = new Set(["agent_unavailable", "agent_timeout", "agent_error"]);
+
+/** Without a key a retry would be another launch: the client has to look first. */
+function sayUnknown(error: unknown): never {
+  if (!(error instanceof ApiProblem) || !UNKNOWN_OUTCOME.has(error.code)) throw error;
+  throw new ApiProblem(
+    error.code,
+    "The host gave no answer to this launch. The run may have been started: look at the list of runs before you launch it again. With an Idempotency-Key a retry is safe",
+    error.extras,
+  );
 }
 
 /** The run that the KV has for this token and body. On a mismatch the agent decides. */
