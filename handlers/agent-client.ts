@@ -43,18 +43,19 @@ export function agentClient(transport: AgentTransport): Agent {
     launch: (order) => post(LaunchAnswer, "/runs", order),
     previewLaunch: (order) => post(LaunchPreview, "/runs/preview", order),
     listRuns: (query) => get(RunList, `/runs${queryString({ ...query })}`),
-    getRun: (source, runId, { waitSeconds = 0, signal } = {}) =>
+    getRun: (source, runId, { waitSeconds = 0, keyName, signal } = {}) =>
       waitSeconds === 0
         ? get(RunRecord, `/runs/${runId}?source=${source}`)
-        : get(RunRecord, `/runs/${runId}?source=${source}&wait=${waitSeconds}`, {
+        : get(RunRecord, `/runs/${runId}${queryString({ source, wait: waitSeconds, key_name: keyName })}`, {
             extraMs: waitSeconds * 1000,
             signal,
           }),
     killRun: (source, runId, order, { keyName, requestId }) =>
       post(RunRecord, `/runs/${runId}/kill`, { source, order, key_name: keyName, request_id: requestId }),
 
-    async readLog(source, runId, { after, maxBytes, waitSeconds, signal }) {
-      const query = { source, after, max_bytes: maxBytes, wait: waitSeconds };
+    async readLog(source, runId, { after, maxBytes, waitSeconds, keyName, signal }) {
+      const key_name = waitSeconds > 0 ? keyName : undefined;
+      const query = { source, after, max_bytes: maxBytes, wait: waitSeconds, key_name };
       const answer = await exchange({
         method: "GET",
         path: `/runs/${runId}/log${queryString(query)}`,

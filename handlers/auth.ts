@@ -1,5 +1,5 @@
 import { ApiProblem } from "../host-agent/protocol/problem.ts";
-import { isLoopback } from "./loopback.ts";
+import { type Reach, refuseForeign } from "./same-site.ts";
 
 /** What a key can be allowed to do. */
 export const SCOPES = ["pipelines:read", "pipelines:write", "scripts:read", "scripts:write"] as const;
@@ -18,11 +18,11 @@ export interface KeyEntry {
 /**
  * The keys in force. `enforced` finds a key by the SHA-256, in hex, of the presented
  * one: the time that it takes to compare digests reveals nothing about the key.
- * `dev` serves everyone; with `localOnly` it refuses pages of other sites in a
- * browser on this machine. `unavailable` serves no one.
+ * `dev` serves everyone within its `reach`, but never a page of another site; without a reach
+ * the platform decides which hosts are served. `unavailable` serves no one.
  */
 export type KeyRing = (
-  | { mode: "dev"; localOnly?: boolean }
+  | { mode: "dev"; reach?: Reach }
   | { mode: "enforced"; keys: ReadonlyMap<string, KeyEntry> }
   | { mode: "unavailable" }
 ) & {
@@ -52,7 +52,7 @@ export async function authorize(
   { ring, digest, now }: { ring: KeyRing; digest: Digest; now: number },
 ): Promise<Principal> {
   if (ring.mode === "dev") {
-    if (ring.localOnly) refuseOtherSites(request);
+    refuseForeign(request, ring.reach);
     return { name: "dev", dev: true };
   }
   if (ring.mode === "unavailable") {
@@ -82,45 +82,6 @@ export async function authorize(
   }
   return { name: entry.name, dev: false };
 }
-
-/**
- * A server that listens on loopback is out of reach for other hosts, but not for a
- * web page in a browser on this machine: the page can post to it, and also read
- * once the page's own name resolves to 127.0.0.1. Such requests have that name as
- * Host or Origin, or say `cross-site` (Fetch Metadata,
- * www.w3.org/TR/fetch-metadata). A proxy on this machine also lets others in.
- */
-function refuseOtherSites(request: Request): void {
-  const fault = foreignness(request);
-  if (fault === undefined) return;
-  throw new ApiProblem(
-    "local_only",
-    `${fault}. A Hub without API keys serves only its own machine. Create a key, or set HUB_ALLOW_OPEN=1`,
-  );
-}
-
-function foreignness({ url, headers }: Request): string | undefined {
-  if (!isLoopback(new URL(url).hostname)) return "header.host: must be localhost or a loopback address";
-  if (headers.get("sec-fetch-site") === "cross-site") {
-    return "header.sec-fetch-site: the request comes from a page of another site";
-  }
-  const origin = headers.get("origin");
-  if (origin !== null && !isLoopback(URL.parse(origin)?.hostname ?? "")) {
-    return "header.origin: the request comes from a page of another site";
-  }
-  const forwarded = FORWARDED.find((name) => headers.has(name));
-  return forwarded && `header.${forwarded}: the request comes through a proxy`;
-}
-
-/** Headers that proxies add (RFC 9110, 7.6.3; RFC 7239; and earlier ones): behind a proxy every client seems to be on loopback. */
-const FORWARDED = [
-  "forwarded",
-  "via",
-  "x-forwarded-for",
-  "x-forwarded-host",
-  "x-real-ip",
-  "cf-connecting-ip",
-];
 
 const INVALID = `, error="invalid_token"`;
 

@@ -1,7 +1,8 @@
 import { ApiProblem } from "../host-agent/protocol/problem.ts";
 import { readAtMost } from "../host-agent/protocol/read-bytes.ts";
 import { within } from "../host-agent/protocol/within.ts";
-import { parseStrictJson } from "./strict-json.ts";
+import { parseMediaType } from "./media-type.ts";
+import { parseJsonText } from "./strict-json.ts";
 
 /** The largest request body, in bytes. */
 export const MAX_BODY_BYTES = 65_536;
@@ -15,15 +16,30 @@ const BODY_TIMEOUT_MS = 10_000;
 export async function readJsonBody(request: Request, optional: boolean): Promise<unknown> {
   const declared = Number(request.headers.get("content-length") ?? 0);
   if (declared > MAX_BODY_BYTES) throw tooLarge();
-  const type = request.headers.get("content-type");
-  if (optional && type === null && request.body === null) return {};
-  if (type !== null && !isJson(type)) {
+  if (optional && request.body === null) return {};
+  const bytes = await readBytes(request);
+  // Many clients name a type also for a request without a body: an empty body has none.
+  if (bytes.length === 0 && optional) return {};
+  if (bytes.length === 0) throw new ApiProblem("malformed_request", "body: is missing. Send a JSON object");
+  checkType(request.headers);
+  return parseJson(bytes);
+}
+
+function checkType(headers: Headers): void {
+  const type = headers.get("content-type");
+  if (type === null) {
+    throw new ApiProblem(
+      "unsupported_media_type",
+      "header.content-type: is missing. It must be application/json",
+    );
+  }
+  if (!isJson(type)) {
     throw new ApiProblem(
       "unsupported_media_type",
       `header.content-type: must be application/json, but it is ${JSON.stringify(type.slice(0, 100))}`,
     );
   }
-  const encoding = request.headers.get("content-encoding") ?? "identity";
+  const encoding = headers.get("content-encoding") ?? "identity";
   if (encoding.toLowerCase() !== "identity") {
     throw new ApiProblem(
       "unsupported_media_type",
@@ -31,20 +47,12 @@ export async function readJsonBody(request: Request, optional: boolean): Promise
       { headers: { "accept-encoding": "identity" } },
     );
   }
-  const bytes = await readBytes(request);
-  if (bytes.length === 0 && optional) return {};
-  if (bytes.length === 0) throw new ApiProblem("malformed_request", "body: is missing. Send a JSON object");
-  if (type === null) {
-    throw new ApiProblem(
-      "unsupported_media_type",
-      "header.content-type: is missing. It must be application/json",
-    );
-  }
-  return parseJson(bytes);
 }
 
-function isJson(type: string): boolean {
-  return /^application\/json\s*(?:;\s*charset="?utf-8"?\s*)?$/i.test(type);
+/** Any parameters, but no other character encoding than UTF-8 by one of its names. */
+function isJson(text: string): boolean {
+  const { type, parameters } = parseMediaType(text) ?? {};
+  return type === "application/json" && /^utf-?8$/i.test(parameters?.get("charset") ?? "utf-8");
 }
 
 async function readBytes(request: Request): Promise<Uint8Array> {
@@ -75,7 +83,7 @@ function parseJson(bytes: Uint8Array): unknown {
   } catch {
     throw new ApiProblem("malformed_request", "body: is not valid UTF-8");
   }
-  return parseStrictJson(text);
+  return parseJsonText(text);
 }
 
 function tooSlow(): ApiProblem {

@@ -13,6 +13,8 @@ import { impatientKV, type KV } from "./kv.ts";
 
 /** The longest Idempotency-Key, in bytes. */
 export const MAX_IDEMPOTENCY_KEY_BYTES = 255;
+/** Printable ASCII, as a string of RFC 8941 (3.3.3): beyond it one platform passes on bytes and another one decoded text. */
+const PRINTABLE_ASCII = /^[\x20-\x7e]*$/;
 
 /** Far above the longest record. A longer value was not written by this program, and is not parsed. */
 const MAX_REPLAY_LENGTH = 1_048_576;
@@ -45,13 +47,11 @@ export interface Launched {
 
 /** The value of an Idempotency-Key header. Throws `malformed_request`. */
 export function checkIdempotencyKey(key: string): string {
-  const bytes = headerBytes(key);
-  // Two different keys could look the same when the platform replaced a byte of each with U+FFFD.
-  if (key.includes("\ufffd")) throw badKey("must be ASCII or UTF-8");
+  if (!PRINTABLE_ASCII.test(key)) throw badKey("must be printable ASCII characters");
   // If a proxy repeats the header, the joined value would be another key than the one of the retry.
   if (isRepeated(key)) throw badKey("is given more than once");
-  if (bytes >= 1 && bytes <= MAX_IDEMPOTENCY_KEY_BYTES) return key;
-  throw badKey(`must be 1-${MAX_IDEMPOTENCY_KEY_BYTES} bytes`);
+  if (key.length >= 1 && key.length <= MAX_IDEMPOTENCY_KEY_BYTES) return key;
+  throw badKey(`must be 1-${MAX_IDEMPOTENCY_KEY_BYTES} characters`);
 }
 
 /** True for one value joined to itself: many platforms report two headers as one with a comma. */
@@ -63,14 +63,6 @@ function isRepeated(value: string): boolean {
 function badKey(message: string): ApiProblem {
   const path = "header.idempotency-key";
   return new ApiProblem("malformed_request", `${path}: ${message}`, { errors: [{ path, message }] });
-}
-
-/**
- * The length of a header's value on the wire. A platform passes a header with one
- * character for each byte (Fetch: isomorphic decode), or decoded from UTF-8.
- */
-function headerBytes(value: string): number {
-  return /^[\0-\xff]*$/.test(value) ? value.length : new TextEncoder().encode(value).length;
 }
 
 /**
@@ -91,7 +83,7 @@ export async function launchOnce(
   const token = await digest(identity);
   const order: LaunchOrder = { ...launch, launch_token: token, fingerprint };
   // Without a key only our own second attempt can find the run: for the client this request started it.
-  if (key === null) return { run: (await agent.launch(order)).run, from: "launch" };
+  if (key === null) return { run: (await agent.launch(order).catch(sayUnknown)).run, from: "launch" };
 
   const remembered = await recall(`replay:${token}`, fingerprint, { ...deps, kv });
   if (remembered) {
@@ -106,6 +98,19 @@ export async function launchOnce(
     })
     .catch(deps.onKvError);
   return { run, from: replayed ? "agent" : "launch" };
+}
+
+/** Problems of the way to the agent: they say nothing about what the agent did. */
+const UNKNOWN_OUTCOME: ReadonlySet<string> = new Set(["agent_unavailable", "agent_timeout", "agent_error"]);
+
+/** Without a key a retry would be another launch: the client has to look first. */
+function sayUnknown(error: unknown): never {
+  if (!(error instanceof ApiProblem) || !UNKNOWN_OUTCOME.has(error.code)) throw error;
+  throw new ApiProblem(
+    error.code,
+    "The host gave no answer to this launch. The run may have been started: look at the list of runs before you launch it again. With an Idempotency-Key a retry is safe",
+    error.extras,
+  );
 }
 
 /** The run that the KV has for this token and body. On a mismatch the agent decides. */

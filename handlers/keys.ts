@@ -1,7 +1,9 @@
+import { distance } from "fastest-levenshtein";
 import * as z from "zod";
 
 import { withoutByteOrderMark } from "../host-agent/protocol/byte-order-mark.ts";
 import { ALL_SCOPES, type Digest, type KeyEntry, type KeyRing, SCOPES } from "./auth.ts";
+import { AmbiguousJson, parseStrictJson } from "../host-agent/protocol/strict-json.ts";
 import { fieldMessage } from "./validate.ts";
 
 const SHA256_HEX = /^[0-9a-f]{64}$/;
@@ -10,7 +12,26 @@ export const KeyName = z
   .string()
   .min(1)
   .max(100)
-  .regex(/^[^\p{C}\p{Z}](?:[^\p{C}\p{Zl}\p{Zp}]*[^\p{C}\p{Z}])?$/u, "must be printable, on one line");
+  .regex(/^[^\p{C}\p{Z}](?:[^\p{C}\p{Zl}\p{Zp}]*[^\p{C}\p{Z}])?$/u, "must be printable, on one line")
+  .refine(
+    (name) => !RESERVED_NAMES.has(skeletonOf(name)),
+    "must not be dev or public, the names of callers without a key",
+  )
+  .refine(
+    (name) => !(/\p{Script=Latin}/u.test(name) && /[\p{Script=Cyrillic}\p{Script=Greek}]/u.test(name)),
+    "must not mix Latin letters with Cyrillic or Greek ones, which look the same",
+  );
+/** What records and logs show of requests without a key. */
+const RESERVED_NAMES = new Set(["dev", "public"]);
+
+/** The same for names that people take for one: compatibility forms, case, blanks and invisible marks do not count. */
+function skeletonOf(name: string): string {
+  return name
+    .normalize("NFKD")
+    .toLowerCase()
+    .replaceAll(/[\p{M}\p{Z}]/gu, "");
+}
+
 /** A scope as the keys file has it. */
 export const ScopeName = z.enum(
   [...SCOPES, ALL_SCOPES],
@@ -39,10 +60,30 @@ export const KeyFileEntry = z
     created: z.string().optional(),
     expires: Expiry.optional(),
   })
+  .superRefine((entry, context) => {
+    for (const name of Object.keys(entry)) {
+      const meant = misspelt(name);
+      if (meant !== undefined) {
+        context.addIssue({ code: "custom", message: `unknown field ${name}; did you mean ${meant}?` });
+      }
+    }
+  })
   .refine((entry) => (entry.key === undefined) !== (entry.key_sha256 === undefined), {
     error: "must have either key or key_sha256",
   });
 export type KeyFileEntry = z.infer<typeof KeyFileEntry>;
+
+/**
+ * The field that was probably meant by this unknown one. A key whose `expires` is misspelt would never expire. A short
+ * name is no mistake for another short one: `note` is two edits from `name`.
+ */
+function misspelt(name: string): string | undefined {
+  if (KNOWN_FIELDS.includes(name)) return undefined;
+  if (/^_?exp[a-z_]{0,10}$/i.test(name)) return "expires";
+  return KNOWN_FIELDS.find((known) => known.length > 4 && distance(name.toLowerCase(), known) <= 2);
+}
+
+const KNOWN_FIELDS = ["name", "key", "key_sha256", "scopes", "created", "expires"];
 
 /** The keys file. */
 export const KeysFile = z.looseObject({ keys: z.array(KeyFileEntry) });
@@ -55,6 +96,7 @@ export type KeysFile = z.infer<typeof KeysFile>;
 export async function parseKeys(text: string, digest: Digest): Promise<KeyRing> {
   const { keys: entries } = parseKeysFile(text);
   if (entries.length === 0) return { mode: "dev" };
+  refuseConfusable(entries);
   const keys = new Map<string, KeyEntry>();
   for (const [index, entry] of entries.entries()) {
     const sha256 = entry.key_sha256 ?? (await digest(entry.key!));
@@ -64,22 +106,46 @@ export async function parseKeys(text: string, digest: Digest): Promise<KeyRing> 
   return { mode: "enforced", keys };
 }
 
+/** Keys of one name are one client's. Keys of two names that look the same would be two clients in one record. */
+function refuseConfusable(entries: readonly KeyFileEntry[]): void {
+  const known = new Map<string, string>();
+  for (const [index, { name }] of entries.entries()) {
+    const skeleton = skeletonOf(name);
+    const other = known.get(skeleton) ?? name;
+    if (other !== name) {
+      throw new Error(
+        `keys.${index}.name: ${JSON.stringify(name)} looks like the name ${JSON.stringify(other)}; change one of them`,
+      );
+    }
+    known.set(skeleton, name);
+  }
+}
+
 /** The keys file's text as data. Throws the same errors as parseKeys. */
 export function parseKeysFile(text: string): KeysFile {
   let json: unknown;
-  let place: string | undefined;
+  let fault: string | undefined;
   try {
-    json = JSON.parse(withoutByteOrderMark(text));
+    json = parseStrictJson(withoutByteOrderMark(text));
   } catch (error) {
-    place = placeOf(error as Error, text);
+    fault = faultOf(error as Error, text);
   }
-  if (place !== undefined) throw new Error(`it is not valid JSON (${place})`);
+  if (fault !== undefined) throw new Error(fault);
   const parsed = KeysFile.safeParse(json, { error: fieldMessage });
   if (parsed.success) return parsed.data;
   const faults = parsed.error.issues.map(
     ({ path, message }) => `${path.join(".") || "the file"}: ${message}`,
   );
   throw new Error(faults.join("; "));
+}
+
+/** Shorter than the shortest key: a name of this form can be shown. */
+const SHOWN_NAME = /^\w{1,15}$/;
+
+function faultOf(error: Error, text: string): string {
+  if (!(error instanceof AmbiguousJson)) return `it is not valid JSON (${placeOf(error, text)})`;
+  const path = error.path.map((name) => (SHOWN_NAME.test(name) ? name : "?"));
+  return `${path.join(".")}: ${error.fault}`;
 }
 
 /** Where the parser stopped. The parser's own message would quote the text around the fault, and so a key. */

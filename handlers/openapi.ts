@@ -95,7 +95,7 @@ function requestHeaders(route: Route): z.ZodObject {
       "Idempotency-Key": z.string().min(1).max(MAX_IDEMPOTENCY_KEY_BYTES).optional().meta({
         description:
           // Not as an example: a form would send it, and refuse the second launch from there.
-          "Any string of 1-255 bytes that you choose for this launch, such as `my-job-2026-05-15-001`. Makes retries safe for an hour.",
+          "Any string of 1-255 printable ASCII characters that you choose for this launch, such as `my-job-2026-05-15-001`. Makes retries safe for an hour.",
       }),
     }),
     ...(route.waits && {

@@ -1,5 +1,5 @@
 import type { Agent } from "../host-agent/protocol/agent.ts";
-import { ApiProblem, type ProblemCode } from "../host-agent/protocol/problem.ts";
+import { ApiProblem, describeErrors, type ProblemCode } from "../host-agent/protocol/problem.ts";
 import type { Source } from "../host-agent/protocol/run.ts";
 import { SURFACES } from "./surface.ts";
 import type { Place } from "./validate.ts";
@@ -41,8 +41,7 @@ function publicProblem(problem: ApiProblem, place: Place, source: Source): ApiPr
     path: PLACED.test(error.path) ? error.path : `${place}.${error.path}`,
   }));
   if (errors) {
-    const detail = errors.map((error) => `${error.path}: ${error.message}`).join("; ");
-    return new ApiProblem(code, detail, { ...extras, errors });
+    return new ApiProblem(code, describeErrors(errors), { ...extras, errors });
   }
   const list = listOf(code, source);
   const hint = `; GET ${list} lists them`;

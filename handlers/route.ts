@@ -56,6 +56,8 @@ export interface Context {
   principal: Principal;
   requestId: string;
   headers: Headers;
+  /** Authenticates the request again if it has taken longer than a second. Throws as the first time. */
+  readmit(): Promise<void>;
   /** Aborts when the client closes the connection. */
   signal: AbortSignal;
 }

@@ -1,11 +1,11 @@
-import { ApiProblem, type FieldError } from "../host-agent/protocol/problem.ts";
+import { ApiProblem, type FieldError, invalidFields } from "../host-agent/protocol/problem.ts";
 import { authorize, type Principal } from "./auth.ts";
 import { readJsonBody } from "./body.ts";
 import type { Deps } from "./deps.ts";
 import { addressName, type RateLimit } from "./rate-limit.ts";
 import type { Reply } from "./reply.ts";
 import type { Route } from "./route.ts";
-import { invalid, parse, queryObject } from "./validate.ts";
+import { parse, queryObject } from "./validate.ts";
 
 /** A request for which a route was found. */
 export interface Incoming {
@@ -40,6 +40,9 @@ export async function serve(
   const begunAt = deps.now();
   const isHeld = () => Math.abs(deps.now() - begunAt) >= ADMITTED_FOR_MS;
   const admit = () => authenticate(route, request, address, deps, limits);
+  const readmit = async () => {
+    if (isHeld()) await admit();
+  };
   const principal = await admit();
   onPrincipal(principal);
   if (route.scope) limitKey(principal, limits);
@@ -50,6 +53,7 @@ export async function serve(
     principal,
     requestId,
     headers: request.headers,
+    readmit,
     // A getter, because the platform makes the signal on the first access, at a cost, and few routes need it.
     get signal() {
       return request.signal;
@@ -58,12 +62,12 @@ export async function serve(
     query: parse("query", schemas.query, queryObject(request.url, errors), errors),
     body: schemas.body && parse("body", schemas.body, await readJsonBody(request, bodyOptional), errors),
   };
-  if (errors.length > 0) throw invalid(errors);
+  if (errors.length > 0) throw invalidFields(errors);
   // A body that arrives slowly leaves time in which the key can be revoked.
-  if (isHeld()) await admit();
+  await readmit();
   const reply = await route.handle(input, deps);
-  // An answer that was held is shown only to a key that is still good. What a POST did stays done.
-  if (route.method === "get" && isHeld()) await admit();
+  // An answer that was held is shown only to a key that is still good. What a POST did stays done, and is reported.
+  if (route.method === "get") await readmit();
   return reply;
 }
 

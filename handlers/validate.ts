@@ -1,7 +1,7 @@
 import type * as z from "zod";
 
 import { clipName } from "../host-agent/protocol/clip.ts";
-import { ApiProblem, type FieldError } from "../host-agent/protocol/problem.ts";
+import type { FieldError } from "../host-agent/protocol/problem.ts";
 
 /** Where a part of a request is; the path of each of its fields begins with it. */
 export type Place = "path" | "query" | "body";
@@ -46,15 +46,6 @@ export function queryObject(url: string, errors: FieldError[]): Record<string, s
     query[name] = value;
   }
   return query;
-}
-
-const MAX_ERRORS_SHOWN = 20;
-
-/** One `invalid_request` for all the errors of a request; at most 20 are shown. */
-export function invalid(errors: readonly FieldError[]): ApiProblem {
-  const shown = errors.slice(0, MAX_ERRORS_SHOWN);
-  const detail = shown.map(({ path, message }) => `${path}: ${message}`).join("; ");
-  return new ApiProblem("invalid_request", detail, { errors: shown });
 }
 
 /** What follows `must be` for each type of a schema. */

@@ -11,6 +11,7 @@ import {
   parseEnv,
   readAgentConfig,
 } from "../../host-agent/config.ts";
+import { type AddressRange, parseRange } from "./client-address.ts";
 import { ConfigError } from "../../host-agent/system/config-error.ts";
 import { withoutByteOrderMark } from "../../host-agent/protocol/byte-order-mark.ts";
 import { PrivateKey } from "../../host-agent/protocol/signature.ts";
@@ -34,6 +35,21 @@ const NodeEnv = KeysEnv.extend({
     .regex(/^(?:memory:|sqlite:.+)$/, "must be memory: or sqlite:PATH")
     .optional(),
   HUB_ALLOW_OPEN: z.enum(["0", "1"], "must be 0 or 1").optional(),
+  HUB_HOSTS: z
+    .string()
+    .transform((list) => list.split(",").map((name) => name.trim().toLowerCase()))
+    .refine((names) => names.every(isHostName), "must be host names without ports, comma separated")
+    .optional(),
+  HUB_TRUSTED_PROXIES: z
+    .string()
+    .transform((list, context) => {
+      const parts = list.split(",").map((part) => part.trim());
+      const wrong = parts.find((part) => parseRange(part) === undefined);
+      if (wrong === undefined) return parts.map((part) => parseRange(part)!);
+      context.addIssue("must be addresses or ranges such as 10.0.0.0/8, comma separated");
+      return z.NEVER;
+    })
+    .optional(),
   HUB_AGENT_URL: z
     .string()
     .refine(isAgentUrl, "must be http://host:port, https://host:port or unix:/path")
@@ -60,6 +76,10 @@ export interface NodeConfig {
   kvFile: string | undefined;
   /** Other hosts may reach the Hub in dev mode. */
   allowOpen: boolean;
+  /** Names by which clients may address the Hub in dev mode, in lower case. */
+  hosts: readonly string[];
+  /** Proxies whose word about a client's address is believed. */
+  trustedProxies: readonly AddressRange[];
   /** The most requests a minute for each key; undefined for no limit. */
   ratePerKey: number | undefined;
   /** The most requests a minute from one address without a valid key; undefined for no limit. */
@@ -81,6 +101,8 @@ export function readNodeConfig(env: Env): NodeConfig {
     keysFile: readKeysFilePath(env),
     kvFile: kv === "memory:" ? undefined : resolve(kv.slice("sqlite:".length)),
     allowOpen: values.HUB_ALLOW_OPEN === "1",
+    hosts: values.HUB_HOSTS ?? [],
+    trustedProxies: values.HUB_TRUSTED_PROXIES ?? [],
     ratePerKey: values.HUB_RATE_PER_KEY || undefined,
     failedAuthPerMinute: values.HUB_FAILED_AUTH_PER_MINUTE || undefined,
     agent,
@@ -95,6 +117,10 @@ export function readNodeConfig(env: Env): NodeConfig {
             key: readAgentKey(env["HUB_AGENT_KEY"]),
           },
   };
+}
+
+function isHostName(name: string): boolean {
+  return URL.parse(`http://${name}`)?.hostname === name;
 }
 
 /** An origin: a URL with a path, a query or a password would have no meaning here. */

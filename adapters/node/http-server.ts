@@ -1,9 +1,11 @@
 import type { IncomingMessage, Server, ServerResponse } from "node:http";
+import { Socket } from "node:net";
 import type { Duplex } from "node:stream";
 
 import { getRequestListener } from "@hono/node-server";
 
 import { boundedServer, type HttpBounds, ofReaders } from "../../host-agent/system/http-listener.ts";
+import { type AddressRange, clientAddress } from "./client-address.ts";
 import { refusal, refusalOf, repeatedHeader, sendRefusal, writeRefusal } from "./refusal.ts";
 
 export { close, listen } from "../../host-agent/system/http-listener.ts";
@@ -24,12 +26,13 @@ type FetchFrom = (request: Request, from: { address: string | undefined }) => Pr
 
 /**
  * An HTTP server of node:http for a fetch handler, bounded in time and size. It
- * answers with a problem when no Request can be made.
+ * answers with a problem when no Request can be made. What `trustedProxies` say of a
+ * client's address is believed.
  */
-export function httpServer(fetch: FetchFrom): Server {
+export function httpServer(fetch: FetchFrom, trustedProxies: readonly AddressRange[] = []): Server {
   const endOfTurn = turnEnds();
   const serveFetch = async (request: Request, { incoming }: { incoming: IncomingMessage }) => {
-    const response = await fetch(request, { address: incoming.socket.remoteAddress });
+    const response = await fetch(request, { address: clientAddress(incoming, trustedProxies) });
     if (request.method === "GET") await endOfTurn();
     return response;
   };
@@ -42,6 +45,8 @@ export function httpServer(fetch: FetchFrom): Server {
   const refused = new WeakSet<Duplex>();
 
   function serve(incoming: IncomingMessage, outgoing: ServerResponse): void {
+    // HTTP/1.0 has no Host (RFC 1945), and health checks of proxies speak it. HTTP/1.1 needs one.
+    if (incoming.httpVersion === "1.0") incoming.headers.host ??= "localhost";
     exchanges.set(incoming.socket, { incoming, outgoing });
     const repeated = repeatedHeader(incoming);
     const answered = repeated
@@ -51,6 +56,8 @@ export function httpServer(fetch: FetchFrom): Server {
   }
 
   function refuse(fault: NodeJS.ErrnoException, socket: Duplex): void {
+    // A client that connects ahead would read it as the answer to its next request.
+    if (fault.code === "ERR_HTTP_REQUEST_TIMEOUT" && hasSentNothing(socket)) return void socket.destroy();
     const { incoming, outgoing } = exchanges.get(socket) ?? {};
     const isAnswering = outgoing !== undefined && !outgoing.writableFinished;
     if (refused.has(socket)) return;
@@ -74,6 +81,10 @@ export function httpServer(fetch: FetchFrom): Server {
         refusal("method_not_allowed", "CONNECT is not allowed here", { allow: "GET, HEAD, POST" }),
       );
     });
+}
+
+function hasSentNothing(socket: Duplex): boolean {
+  return socket instanceof Socket && socket.bytesRead === 0;
 }
 
 const BAD_URL = "The request line and the Host header do not make a valid http URL";

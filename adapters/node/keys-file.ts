@@ -16,8 +16,8 @@ export type OnKeysChange = (outcome: "loaded" | "refused" | "gone", mode: KeyRin
 /**
  * The keys of the file at `path`, read again after each change. Without the file at
  * the start, or with a file without keys: dev mode. When the file is malformed, or is
- * removed after it had keys, the last good keys stay in force: the Hub never becomes
- * open. Throws at the start when the file exists and cannot be used.
+ * removed after it had keys, the last good keys stay in force; when its list was emptied, no
+ * key is in force, and every request is refused until a restart: a running Hub never becomes open. Throws at the start when the file exists and cannot be used.
  */
 export async function openKeysFile(
   path: string,
@@ -27,10 +27,15 @@ export async function openKeysFile(
 ): Promise<() => Promise<KeyRing>> {
   const version = fileVersion(path);
   const initial: KeyRing = version === MISSING ? { mode: "dev" } : await readKeys(path);
+  let hadKeys = initial.mode === "enforced";
   const file = watchFile<KeyRing>(path, {
     initial,
     version,
-    parse: (text) => parseKeys(text, sha256),
+    async parse(text) {
+      const ring = await parseKeys(text, sha256);
+      hadKeys ||= ring.mode === "enforced";
+      return ring.mode === "dev" && hadKeys ? EMPTIED : ring;
+    },
     onLoaded: ({ mode }) => onChange("loaded", mode),
     onMissing(last) {
       onChange("gone", last.mode);
@@ -55,6 +60,11 @@ export async function openKeysFile(
     return file.current();
   };
 }
+
+const EMPTIED: KeyRing = {
+  mode: "unavailable",
+  problem: "the keys file has no keys; every request is refused until the service is restarted",
+};
 
 async function readKeys(path: string): Promise<KeyRing> {
   try {

@@ -51,7 +51,8 @@ export function refusalOf(fault: NodeJS.ErrnoException): Response {
 
 /**
  * The name of a duplicate header that must be single: RFC 9112, section 3.2, refuses
- * two Hosts, and two Idempotency-Keys would be joined to another key.
+ * two Hosts, two Idempotency-Keys would be joined to another key, and of two API keys a proxy
+ * in front may have checked the other one.
  */
 export function repeatedHeader({ rawHeaders }: IncomingMessage): string | undefined {
   return SINGLE_HEADERS.find((name) => {
@@ -64,4 +65,4 @@ export function repeatedHeader({ rawHeaders }: IncomingMessage): string | undefi
   });
 }
 
-const SINGLE_HEADERS = ["host", "idempotency-key"];
+const SINGLE_HEADERS = ["host", "idempotency-key", "authorization"];

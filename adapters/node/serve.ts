@@ -1,5 +1,6 @@
 import { existsSync } from "node:fs";
 import type { Server } from "node:http";
+import { hostname } from "node:os";
 import { dirname } from "node:path";
 
 import { agentClient } from "../../handlers/agent-client.ts";
@@ -7,6 +8,7 @@ import { httpTransport, type RemoteAgent } from "../../handlers/agent-transport.
 import { createApp } from "../../handlers/app.ts";
 import type { KeyRing } from "../../handlers/auth.ts";
 import { isLoopback } from "../../handlers/loopback.ts";
+import { rememberHealth } from "../../handlers/remember-health.ts";
 import { type Agent, startAgent } from "../../host-agent/agent.ts";
 import type { RecipesProblem } from "../../host-agent/catalogue/recipes.ts";
 import type { RecordEvent } from "../../host-agent/audit/audit-log.ts";
@@ -97,7 +99,7 @@ export async function serveNode(
     assets: folderAssets(PAGES_FOLDER),
     stopping: stopping.signal,
   });
-  const server = httpServer(app.fetch);
+  const server = httpServer(app.fetch, config.trustedProxies);
   const url = await listenOn(server, config);
   opened.defer(async () => {
     stopping.abort();
@@ -173,7 +175,8 @@ async function embedAgent(config: AgentConfig, env: Env, log: Log, now: () => nu
 }
 
 async function reachAgent(config: RemoteAgentConfig): Promise<HeldAgent> {
-  const operations = agentClient(httpTransport(await remoteAgent(config)));
+  const client = agentClient(httpTransport(await remoteAgent(config)));
+  const operations = rememberHealth(client, { isOneProcess: true });
   const notOurs = { audit: undefined, recipesProblem: unknown, countAlive: unknown };
   return { operations, ...notOurs, close: async () => {} };
 }
@@ -193,7 +196,7 @@ export async function remoteAgent({ url, name, key }: RemoteAgentConfig): Promis
 
 /** The keys of the file. Dev mode serves only this machine, unless HUB_ALLOW_OPEN allows more. */
 async function guardedKeys(
-  { keysFile, host, allowOpen }: NodeConfig,
+  { keysFile, host, hosts, allowOpen }: NodeConfig,
   log: Log,
   record: (event: { event: string; outcome: string; mode: string }) => void,
 ): Promise<() => Promise<KeyRing>> {
@@ -201,8 +204,12 @@ async function guardedKeys(
   const keys = await openKeysFile(keysFile, log, Date.now, onChange).catch((error: Error) => {
     throw new ConfigError(`HUB_KEYS_FILE: ${error.message}`);
   });
-  if (allowOpen) return keys;
-  const dev: KeyRing = isLoopback(host) ? { mode: "dev", localOnly: true } : CLOSED;
+  // This machine's own name belongs to nobody else, who could let it lead elsewhere.
+  const names = [...hosts, host.toLowerCase(), hostname().toLowerCase()];
+  const open: KeyRing = { mode: "dev", reach: { localOnly: false, hosts: names } };
+  const local: KeyRing = { mode: "dev", reach: { localOnly: true, hosts } };
+  const closed = isLoopback(host) ? local : CLOSED;
+  const dev = allowOpen ? open : closed;
   return async () => {
     const ring = await keys();
     return ring.mode === "dev" ? dev : ring;

@@ -5,6 +5,7 @@ import * as z from "zod";
 import { agentClient } from "../../handlers/agent-client.ts";
 import { type Fetch, httpTransport } from "../../handlers/agent-transport.ts";
 import { createApp } from "../../handlers/app.ts";
+import { rememberHealth } from "../../handlers/remember-health.ts";
 import { bindingAssets } from "./assets-workers.ts";
 import { PrivateKey, requestSigner } from "../../host-agent/protocol/signature.ts";
 import { type LogEntry, logLine } from "../../host-agent/system/log-line.ts";
@@ -73,14 +74,15 @@ async function createWorkerApp(env: WorkerEnv): Promise<App> {
   if (sign === undefined) {
     return misconfigured(["HUB_AGENT_KEY: is not a private Ed25519 JWK: its parts do not belong together"]);
   }
+  const agent = agentClient(
+    httpTransport({
+      url: HUB_AGENT_URL.replace(/\/$/, ""),
+      fetch: service ? (request) => service.fetch(request) : (request) => fetch(request),
+      sign,
+    }),
+  );
   return createApp({
-    agent: agentClient(
-      httpTransport({
-        url: HUB_AGENT_URL.replace(/\/$/, ""),
-        fetch: service ? (request) => service.fetch(request) : (request) => fetch(request),
-        sign,
-      }),
-    ),
+    agent: rememberHealth(agent, { isOneProcess: false }),
     kv: workersKV(env.HUB_KV),
     keys: kvKeys(env.HUB_KV, {
       devMode: HUB_DEV_MODE === "1",

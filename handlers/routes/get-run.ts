@@ -28,7 +28,7 @@ export const getRun = (source: Source) =>
         waitSeconds === undefined
           ? await agent.getRun(source, run_id)
           : await hold(waitSeconds, { signal: input.signal, stopping }, (wait) =>
-              agent.getRun(source, run_id, wait),
+              agent.getRun(source, run_id, { ...wait, keyName: input.principal.name }),
             );
       return { ...ok(run), headers: preferenceApplied(waitSeconds) };
     },

@@ -116,7 +116,10 @@ async function reply({ run, from }: Launched, input: Context, deps: Deps): Promi
   };
 }
 
-/** Undefined when the wait fails: the launch itself has succeeded, and must not be answered with an error. */
+/**
+ * Undefined when the wait fails, or when the key was revoked meanwhile: the launch itself has succeeded, and must not be
+ * answered with an error. The answer is then the record that was known before the wait.
+ */
 async function awaitEnd(
   run: RunRecord,
   waitSeconds: number,
@@ -124,9 +127,14 @@ async function awaitEnd(
   { agent, stopping }: Deps,
 ): Promise<RunRecord | undefined> {
   if (run.ended_at !== null || waitSeconds === 0) return run;
-  const get = (wait: WaitQuery) => agent.getRun(run.source, run.run_id, wait);
-  return hold(waitSeconds, { signal: input.signal, stopping }, get).catch((error: unknown) => {
+  const get = (wait: WaitQuery) =>
+    agent.getRun(run.source, run.run_id, { ...wait, keyName: input.principal.name });
+  try {
+    const ended = await hold(waitSeconds, { signal: input.signal, stopping }, get);
+    await input.readmit();
+    return ended;
+  } catch (error) {
     if (error instanceof ApiProblem) return undefined;
     throw error;
-  });
+  }
 }

@@ -3,10 +3,14 @@ import * as z from "zod";
 import { INT64 } from "../../host-agent/protocol/integers.ts";
 import type { Source } from "../../host-agent/protocol/run.ts";
 import { hold } from "../holding.ts";
+import { qualityOf } from "../media-type.ts";
 import { ok } from "../reply.ts";
 import { defineRoute } from "../route.ts";
 import { LogPage, ReadLogQuery, RunParams } from "../schemas.ts";
 import { SURFACES } from "../surface.ts";
+
+/** The answer depends on this header of the request (RFC 9110, 12.5.5). */
+const VARY = { vary: "accept" };
 
 export const readLog = (source: Source) =>
   defineRoute({
@@ -44,9 +48,14 @@ export const readLog = (source: Source) =>
     },
     problems: ["run_not_found", "log_gone", "offset_beyond_end"],
 
-    async handle({ params, query, headers, signal }, { agent, stopping }) {
+    async handle({ params, query, headers, signal, principal }, { agent, stopping }) {
       const page = await hold(query.wait, { signal, stopping }, (wait) =>
-        agent.readLog(source, params.run_id, { after: query.after, maxBytes: query.max_bytes, ...wait }),
+        agent.readLog(source, params.run_id, {
+          after: query.after,
+          maxBytes: query.max_bytes,
+          keyName: principal.name,
+          ...wait,
+        }),
       );
       const { bytes, offset, size, more } = page;
       if (prefersPlainText(headers.get("accept"))) {
@@ -54,6 +63,7 @@ export const readLog = (source: Source) =>
           status: 200,
           headers: {
             "content-type": "text/plain; charset=utf-8",
+            ...VARY,
             "hub-log-offset": String(offset),
             "hub-log-size": String(size),
             "hub-log-more": String(more),
@@ -61,7 +71,7 @@ export const readLog = (source: Source) =>
           bytes,
         };
       }
-      return ok({ run_id: params.run_id, offset, size, chunk: decode(bytes), more });
+      return { ...ok({ run_id: params.run_id, offset, size, chunk: decode(bytes), more }), headers: VARY };
     },
   });
 
@@ -70,10 +80,7 @@ function decode(bytes: Uint8Array): string {
   return new TextDecoder("utf-8", { fatal: false, ignoreBOM: true }).decode(bytes);
 }
 
-/** True when the client names text/plain and not JSON before it. */
+/** True when the client wants text/plain more than JSON. */
 function prefersPlainText(accept: string | null): boolean {
-  const types = (accept ?? "").split(",").map((part) => part.split(";", 1)[0]!.trim().toLowerCase());
-  const plain = types.indexOf("text/plain");
-  const json = types.indexOf("application/json");
-  return plain >= 0 && (json < 0 || plain < json);
+  return accept !== null && qualityOf(accept, "text/plain") > qualityOf(accept, "application/json");
 }

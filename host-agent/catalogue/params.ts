@@ -1,7 +1,7 @@
 import * as z from "zod";
 
 import { clipName } from "../protocol/clip.ts";
-import { ApiProblem, type FieldError } from "../protocol/problem.ts";
+import { type FieldError, invalidFields } from "../protocol/problem.ts";
 import {
   MAX_PARAM_LENGTH,
   type Param,
@@ -89,12 +89,10 @@ export function paramWords(
   params: readonly RecipeParam[],
   given: Readonly<Record<string, ParamValue>> = {},
 ): string[] {
-  const errors: FieldError[] = Object.keys(given)
-    .filter((name) => !params.some((param) => param.name === name))
-    .map((name) => ({
-      path: `params.${clipName(name)}`,
-      message: `unknown parameter; ${describeParams(params)}`,
-    }));
+  const known = new Set(params.map(({ name }) => name));
+  const unknown = Object.keys(given).filter((name) => !known.has(name));
+  const message = unknown.length === 0 ? "" : `unknown parameter; ${describeParams(params)}`;
+  const errors: FieldError[] = unknown.map((name) => ({ path: `params.${clipName(name)}`, message }));
   const words = params.flatMap((param) => {
     const isGiven = Object.hasOwn(given, param.name);
     const value = isGiven ? given[param.name] : param.default;
@@ -103,8 +101,7 @@ export function paramWords(
     return value === undefined ? [] : wordsOf(param, value);
   });
   if (errors.length === 0) return words;
-  const detail = errors.map(({ path, message }) => `${path}: ${message}`).join("; ");
-  throw new ApiProblem("invalid_request", detail, { errors });
+  throw invalidFields(errors);
 }
 
 /** What is wrong with a value, in words that follow the parameter's name; undefined for a valid value. */

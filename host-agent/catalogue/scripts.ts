@@ -3,13 +3,14 @@ import {
   accessSync,
   type BigIntStats,
   constants,
+  type Dirent,
   fstatSync,
   lstatSync,
   readFileSync,
   readSync,
   statSync,
 } from "node:fs";
-import { lstat, readdir } from "node:fs/promises";
+import { lstat, opendir } from "node:fs/promises";
 import { basename, dirname, join, resolve } from "node:path";
 import { setImmediate as nextTurn } from "node:timers/promises";
 
@@ -21,6 +22,7 @@ import { ApiProblem } from "../protocol/problem.ts";
 import type { ScriptContent, ScriptEntry, ScriptList } from "../protocol/script.ts";
 import { MARKERS_OFF_BYTES, turnsMarkersOff } from "./error-markers.ts";
 import { forbidden, looking, notFound, type ScriptRoots, scriptRoots } from "./script-roots.ts";
+import { shareWalks } from "./share-walks.ts";
 
 interface FileVersion {
   /** Stays equal while the file is neither replaced nor changed. */
@@ -48,7 +50,11 @@ export interface ApprovedScript {
 
 const MAX_LISTED = 1_000;
 const MAX_FOLDERS = 20_000;
+/** Of all files and folders in the folders of a list: further ones are not looked at. */
+const MAX_ENTRIES = 500_000;
 const MAX_CONTENT_BYTES = 1_048_576;
+/** A larger one is not launched: it would be hashed at every launch and every preview. */
+const MAX_SCRIPT_BYTES = 268_435_456;
 
 export type Scripts = ReturnType<typeof openScripts>;
 
@@ -66,15 +72,18 @@ export function openScripts(roots: readonly string[]) {
     return real;
   }
 
+  async function list(path?: string): Promise<ScriptList> {
+    if (path === undefined) return listScripts(root.real(), root);
+    const folder = root.confine(path, "folder");
+    const stats = looking(() => lstatSync(folder));
+    if (!stats?.isDirectory()) throw notFound("folder");
+    return listScripts([folder], root);
+  }
+
+  const listShared = shareWalks(list);
   return {
     /** Lists the scripts under a folder inside the roots; under all the roots without one. */
-    async list(path?: string): Promise<ScriptList> {
-      if (path === undefined) return listScripts(root.real(), root);
-      const folder = root.confine(path, "folder");
-      const stats = looking(() => lstatSync(folder));
-      if (!stats?.isDirectory()) throw notFound("folder");
-      return listScripts([folder], root);
-    },
+    list: (path?: string): Promise<ScriptList> => listShared(path),
 
     /** Reads a script's source, at most 1 MiB of it. */
     async read(path: string): Promise<ScriptContent> {
@@ -95,6 +104,7 @@ export function openScripts(roots: readonly string[]) {
     async approve(path: string): Promise<ApprovedScript> {
       const real = confineScript(path);
       using file = openScript(real);
+      if (file.stats.size > MAX_SCRIPT_BYTES) throw tooLargeToLaunch();
       // Before the digest: a change while the bytes are read must not pass for the approved file.
       const version = versionOf(fstatSync(file.fd, { bigint: true }));
       const folderVersion = folderVersionOf(real);
@@ -204,6 +214,8 @@ async function digest(fd: number): Promise<{ sha256: string; head: Uint8Array }>
     if (length === 0) return { sha256: hash.digest("hex"), head };
     hash.update(bytes);
     total += length;
+    // It may grow while it is read.
+    if (total > MAX_SCRIPT_BYTES) throw tooLargeToLaunch();
     if (total % BYTES_PER_TURN === 0) await nextTurn();
   }
 }
@@ -211,6 +223,13 @@ async function digest(fd: number): Promise<{ sha256: string; head: Uint8Array }>
 function versionOf({ dev, ino, size, ctimeNs }: BigIntStats): FileVersion {
   const file = `${dev}:${ino}:${size}`;
   return { full: `${file}:${ctimeNs}`, file };
+}
+
+function tooLargeToLaunch(): ApiProblem {
+  return new ApiProblem(
+    "launch_failed",
+    `path: the script has more than ${MAX_SCRIPT_BYTES} bytes, the largest that is launched. Keep its data in another file`,
+  );
 }
 
 function folderVersionOf(path: string): string {
@@ -227,28 +246,45 @@ async function listScripts(folders: readonly string[], root: ScriptRoots): Promi
   const scripts: ScriptEntry[] = [];
   const seen = new Set<string>();
   const queue = [...folders];
+  const budget = { entries: MAX_ENTRIES };
   while (queue.length > 0) {
     const folder = queue.shift()!;
     if (seen.has(folder)) continue;
     if (seen.size === MAX_FOLDERS) return { scripts, truncated: true };
     seen.add(folder);
-    const entries = await readdir(folder, { withFileTypes: true }).catch((error: unknown) => {
-      if (isUnableToLook(error)) throw error;
-      return [];
-    });
-    entries.sort((a, b) => (a.name < b.name ? -1 : 1));
-    for (const entry of entries) {
+    for (const entry of await listedEntries(folder, budget)) {
       const path = join(folder, entry.name);
-      if (entry.isDirectory()) {
-        if (!entry.name.startsWith(".") && entry.name !== "node_modules") queue.push(path);
-      } else if (entry.name.endsWith(".sh")) {
+      if (entry.isDirectory()) queue.push(path);
+      else {
         const script = await describeScript(entry.isSymbolicLink() ? targetOf(path, root) : path, path);
         if (script && scripts.length === MAX_LISTED) return { scripts, truncated: true };
         if (script) scripts.push(script);
       }
     }
   }
-  return { scripts, truncated: false };
+  return { scripts, truncated: budget.entries < 0 };
+}
+
+/**
+ * The folders and scripts in a folder, by name. It is read as a stream, so that a folder with any number of other files
+ * neither blocks the agent nor fills its memory. Of one that cannot be read, what was read.
+ */
+async function listedEntries(folder: string, budget: { entries: number }): Promise<Dirent[]> {
+  const listed: Dirent[] = [];
+  try {
+    for await (const entry of await opendir(folder, { bufferSize: 512 })) {
+      if (budget.entries-- <= 0) break;
+      if (isListed(entry)) listed.push(entry);
+    }
+  } catch (error) {
+    if (isUnableToLook(error)) throw error;
+  }
+  return listed.toSorted((a, b) => (a.name < b.name ? -1 : 1));
+}
+
+function isListed(entry: Dirent): boolean {
+  if (!entry.isDirectory()) return entry.name.endsWith(".sh");
+  return !entry.name.startsWith(".") && entry.name !== "node_modules";
 }
 
 /** Where a link leads, if that is inside the roots. One that cannot be followed now costs its own line of the list only. */

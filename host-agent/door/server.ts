@@ -5,7 +5,7 @@ import type { FetchHandler } from "../system/http-listener.ts";
 import type { Log } from "../system/log-line.ts";
 import { failureOf } from "./failure.ts";
 import type { Agent, LogPage } from "../protocol/agent.ts";
-import { ApiProblem, type FieldError } from "../protocol/problem.ts";
+import { ApiProblem, type FieldError, invalidFields } from "../protocol/problem.ts";
 import { Label, LaunchOrder, PreviewOrder } from "../protocol/launch.ts";
 import { MAX_LIST_LIMIT, MAX_LOG_PAGE_BYTES } from "../protocol/limits.ts";
 import { DEFAULT_LOG_PAGE_BYTES, LOG_HEADERS, MAX_LOG_WAIT_SECONDS } from "../protocol/log.ts";
@@ -26,6 +26,8 @@ const number = z
   .transform(Number)
   .pipe(z.int());
 
+const KeyName = z.string().min(1).max(200);
+
 const ListQuery = z.object({
   source: Source,
   status: RunStatus.optional(),
@@ -39,17 +41,19 @@ const ListQuery = z.object({
 const RunQuery = z.object({
   source: Source,
   wait: number.pipe(z.int().max(MAX_RUN_WAIT_SECONDS)).default(0),
+  key_name: KeyName.optional(),
 });
 const LogQuery = z.object({
   source: Source,
   after: number.default(0),
   max_bytes: number.pipe(z.int().min(1).max(MAX_LOG_PAGE_BYTES)).default(DEFAULT_LOG_PAGE_BYTES),
   wait: number.pipe(z.int().max(MAX_LOG_WAIT_SECONDS)).default(0),
+  key_name: KeyName.optional(),
 });
 const KillBody = z.strictObject({
   source: Source,
   order: KillOrder,
-  key_name: z.string().min(1).max(200),
+  key_name: KeyName,
   request_id: RequestId.optional(),
 });
 const ScriptsQuery = z.object({ path: HostPath.optional() });
@@ -77,13 +81,14 @@ export function createServer(agent: Agent, log: Log): FetchHandler {
     .post("/runs/preview", async (request) => ok(await agent.previewLaunch(body(PreviewOrder, request))))
     .get("/runs", async (request) => ok(await agent.listRuns(query(ListQuery, request))))
     .get("/runs/:id", async (request) => {
-      const { source, wait } = query(RunQuery, request);
-      return ok(await agent.getRun(source, runId(request), { waitSeconds: wait, signal: request.signal }));
+      const { source, wait: waitSeconds, key_name: keyName } = query(RunQuery, request);
+      const { signal } = request;
+      return ok(await agent.getRun(source, runId(request), { waitSeconds, keyName, signal }));
     })
     .get("/runs/:id/log", async (request) => {
-      const { source, after, max_bytes, wait } = query(LogQuery, request);
+      const { source, after, max_bytes, wait, key_name: keyName } = query(LogQuery, request);
       const { signal } = request;
-      const asked = { after, maxBytes: max_bytes, waitSeconds: wait, signal };
+      const asked = { after, maxBytes: max_bytes, waitSeconds: wait, keyName, signal };
       return logPage(await agent.readLog(source, runId(request), asked));
     })
     .post("/runs/:id/kill", async (request) => {
@@ -151,9 +156,7 @@ function parse<S extends z.ZodType>(place: string, schema: S, value: unknown): z
     path: [place, ...issue.path].join("."),
     message: issue.message,
   }));
-  throw new ApiProblem("invalid_request", errors.map((e) => `${e.path}: ${e.message}`).join("; "), {
-    errors,
-  });
+  throw invalidFields(errors);
 }
 
 /** The one place where an error becomes an answer. An internal error, and one with a cause, is logged. */

@@ -7,6 +7,7 @@ import { ConfigError } from "../system/config-error.ts";
 import { fileVersion, MISSING } from "../system/file-version.ts";
 import type { Log } from "../system/log-line.ts";
 import { watchFile } from "../system/watched-file.ts";
+import { parseStrictJson } from "../protocol/strict-json.ts";
 import { importTrustedKeys, PublicKey, type TrustedKeys } from "../protocol/signature.ts";
 
 /** The file of the public keys whose owners may talk to the agent. */
@@ -55,7 +56,7 @@ export async function openTrustedKeys(path: string, log: Log): Promise<() => Pro
 
 /** Parses the text of a trust file. Throws an Error that says what is wrong where. */
 export function parseTrustFile(text: string): TrustFile {
-  const parsed = TrustFile.safeParse(JSON.parse(withoutByteOrderMark(text)));
+  const parsed = TrustFile.safeParse(parseStrictJson(withoutByteOrderMark(text)));
   if (!parsed.success) throw new Error(z.prettifyError(parsed.error));
   return parsed.data;
 }

@@ -47,6 +47,8 @@ export interface Caller {
 export interface WaitQuery {
   /** Answer when the run has ended, or after this time. */
   waitSeconds?: number;
+  /** Whose share of the waiting requests this one belongs to. */
+  keyName?: string | undefined;
   /** Aborts when the client stopped waiting for the answer. */
   signal?: AbortSignal | undefined;
 }
@@ -56,6 +58,8 @@ export interface LogQuery {
   after: number;
   maxBytes: number;
   waitSeconds: number;
+  /** Whose share of the waiting requests this one belongs to. */
+  keyName?: string | undefined;
   signal?: AbortSignal | undefined;
 }
 

@@ -56,9 +56,16 @@ export interface ProblemExtras {
   cause?: unknown;
 }
 
+/** At most this many errors of one request are shown. */
+const MAX_ERRORS = 20;
+const MAX_PATH_CHARS = 300;
+const MAX_MESSAGE_CHARS = 1_000;
+const MAX_DETAIL_CHARS = 8_192;
+
 /**
  * A failure whose code and detail are safe to show to the caller as they are
- * (RFC 9457). `detail` says what was wrong and what to do next.
+ * (RFC 9457). `detail` says what was wrong and what to do next. Detail and errors
+ * are bounded here, in count and length: an answer does not grow with the request.
  */
 export class ApiProblem extends Error {
   override readonly name = "ApiProblem";
@@ -66,9 +73,9 @@ export class ApiProblem extends Error {
   readonly extras: ProblemExtras;
 
   constructor(code: ProblemCode, detail: string, extras: ProblemExtras = {}) {
-    super(detail, { cause: extras.cause });
+    super(clip(detail, MAX_DETAIL_CHARS), { cause: extras.cause });
     this.code = code;
-    this.extras = extras;
+    this.extras = extras.errors ? { ...extras, errors: clipErrors(extras.errors) } : extras;
   }
 
   get status(): number {
@@ -78,5 +85,28 @@ export class ApiProblem extends Error {
 
 /** A problem about one field. */
 export function invalidField(path: string, message: string): ApiProblem {
-  return new ApiProblem("invalid_request", `${path}: ${message}`, { errors: [{ path, message }] });
+  return invalidFields([{ path, message }]);
+}
+
+/** One `invalid_request` about all these fields; at most 20 of them are shown. */
+export function invalidFields(errors: readonly FieldError[]): ApiProblem {
+  const shown = clipErrors(errors);
+  return new ApiProblem("invalid_request", describeErrors(shown), { errors: shown });
+}
+
+/** All the errors in one line, as the detail of a problem. */
+export function describeErrors(errors: readonly FieldError[]): string {
+  return errors.map(({ path, message }) => `${path}: ${message}`).join("; ");
+}
+
+function clipErrors(errors: readonly FieldError[]): FieldError[] {
+  return errors.slice(0, MAX_ERRORS).map(({ path, message }) => ({
+    path: clip(path, MAX_PATH_CHARS),
+    message: clip(message, MAX_MESSAGE_CHARS),
+  }));
+}
+
+/** Never ends in half of a surrogate pair. */
+function clip(text: string, length: number): string {
+  return text.length <= length ? text : `${text.slice(0, length).toWellFormed()}...`;
 }

@@ -2,6 +2,8 @@ import { ApiProblem } from "../protocol/problem.ts";
 
 /** At most this many requests may wait at a time. */
 const MAX_HELD = 500;
+/** At most this many of them with keys of one name: no key can take all the places. */
+const MAX_HELD_PER_KEY = MAX_HELD / 2;
 
 export type HeldRequests = ReturnType<typeof holdRequests>;
 
@@ -9,13 +11,34 @@ export type HeldRequests = ReturnType<typeof holdRequests>;
 export function holdRequests() {
   const stopping = new AbortController();
   const held = new Set<Promise<unknown>>();
+  const heldByKey = new Map<string, number>();
+
+  function take(keyName: string): void {
+    const count = heldByKey.get(keyName) ?? 0;
+    if (count >= MAX_HELD_PER_KEY) throw tooManyHeld(MAX_HELD_PER_KEY, ` with the API key ${keyName}`);
+    heldByKey.set(keyName, count + 1);
+  }
+
+  function free(keyName: string): void {
+    const count = heldByKey.get(keyName)! - 1;
+    if (count > 0) heldByKey.set(keyName, count);
+    else heldByKey.delete(keyName);
+  }
 
   return {
-    /** Begins a request that may wait for `waitSeconds`. Throws `rate_limited` when too many wait. */
-    hold<T>(waitSeconds: number, begin: () => Promise<T>): Promise<T> {
+    /**
+     * Begins a request that may wait for `waitSeconds`. Throws `rate_limited` when too many wait, of all keys or of this
+     * one; an edge of an older version does not name the key.
+     */
+    hold<T>(waitSeconds: number, keyName: string | undefined, begin: () => Promise<T>): Promise<T> {
       // Each has its own watch, and all of one run wake at once.
-      if (waitSeconds > 0 && held.size >= MAX_HELD) throw tooManyHeld();
-      const tracked = begin().finally(() => held.delete(tracked));
+      if (waitSeconds > 0 && held.size >= MAX_HELD) throw tooManyHeld(MAX_HELD);
+      const counted = waitSeconds > 0 ? keyName : undefined;
+      if (counted !== undefined) take(counted);
+      const tracked = begin().finally(() => {
+        held.delete(tracked);
+        if (counted !== undefined) free(counted);
+      });
       held.add(tracked);
       return tracked;
     },
@@ -33,10 +56,10 @@ export function holdRequests() {
   };
 }
 
-function tooManyHeld(): ApiProblem {
+function tooManyHeld(most: number, whose = ""): ApiProblem {
   return new ApiProblem(
     "rate_limited",
-    `Too many waiting requests (${MAX_HELD}). Retry later, or without \`wait\``,
+    `Too many waiting requests${whose} (${most}). Retry later, or without \`wait\``,
     { retryAfterSeconds: 1 },
   );
 }

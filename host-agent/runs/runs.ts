@@ -56,14 +56,9 @@ export function createRuns(deps: RunsDeps) {
     // With a filter it matters what a run is, so all that may have changed are looked at first.
     if (status !== undefined) await reconcileAlive();
     const before = cursor === undefined ? undefined : Number(cursor);
-    const found = store.list({ source, status, label, before, limit: limit + 1 });
-    const page = found.slice(0, limit);
+    const { runs: page, next } = store.list({ source, status, label, before, limit });
     const runs = status === undefined ? await reconciled(page) : page;
-    const last = page.at(-1);
-    return {
-      runs: runs.map(publicRun),
-      next_cursor: found.length > limit && last ? String(last.seq) : null,
-    };
+    return { runs: runs.map(publicRun), next_cursor: next === undefined ? null : String(next) };
   }
 
   return {

@@ -30,8 +30,11 @@ export function createStarts(deps: StartDeps, reconcile: (run: Run) => Promise<R
 
   /** The run of a launch whose outcome nobody knows: if its command was started, it goes on. */
   async function recover(run: Run, error: unknown): Promise<Run> {
-    if (!(error instanceof StartUnknown)) throw error;
-    const current = await reconcile(run);
+    if (error instanceof ApiProblem) throw error;
+    if (!(error instanceof StartUnknown)) throw mayHaveStarted(run, error);
+    const current = await reconcile(run).catch((cause: unknown) => {
+      throw mayHaveStarted(run, cause);
+    });
     if (current.launchToken !== undefined) return current;
     throw new ApiProblem("host_unavailable", "The host could not start it now; nothing was started", {
       retryAfterSeconds: 1,
@@ -53,7 +56,7 @@ async function startRecorded(run: Run, { command, script }: LaunchPlan, deps: St
   const { store, executor, now } = deps;
   try {
     const { process, logFile } = await executor.start({ runId: run.runId, command, logPath: run.logPath });
-    const started = store.markRunning(run.runId, { process, logFile, reason: ALIVE });
+    const started = recordStarted(() => store.markRunning(run.runId, { process, logFile, reason: ALIVE }));
     if (script) await stopIfChanged(started, script, deps);
     return started;
   } catch (error) {
@@ -62,6 +65,24 @@ async function startRecorded(run: Run, { command, script }: LaunchPlan, deps: St
     }
     throw error;
   }
+}
+
+/** The command runs by now: a failure to write that down says nothing about it. */
+function recordStarted(write: () => Run): Run {
+  try {
+    return write();
+  } catch (cause) {
+    throw new StartUnknown("the start could not be recorded", { cause });
+  }
+}
+
+/** The only answer that is true when neither the start nor its failure is known. The token stays taken. */
+function mayHaveStarted({ runId }: Run, cause: unknown): ApiProblem {
+  return new ApiProblem(
+    "host_unavailable",
+    `${runId} may have been started; the host cannot tell now. Look at this run before you launch it again. A retry with the same Idempotency-Key is safe`,
+    { retryAfterSeconds: 2, cause },
+  );
 }
 
 /** Throws when what runs by now is not what was approved, or nobody can know: it may not go on. */

@@ -54,14 +54,14 @@ export function createWaits({ store, executor, find, requests }: WaitDeps) {
 
   return {
     /** The run's record now; with `waitSeconds` as soon as the run has ended, or after that time. */
-    async get(source: Source, runId: string, { waitSeconds = 0, signal }: WaitQuery = {}) {
+    async get(source: Source, runId: string, { waitSeconds = 0, signal, keyName }: WaitQuery = {}) {
       if (waitSeconds === 0) return publicRun(await find(source, runId));
-      return requests.hold(waitSeconds, () =>
+      return requests.hold(waitSeconds, keyName, () =>
         getEnded(source, runId, { waitSeconds, signal: requests.orStopping(signal) }),
       );
     },
     /** A page of the run's log; with `waitSeconds` as soon as it has bytes, or the run has ended, or after that time. */
     readLog: async (source: Source, runId: string, query: LogQuery) =>
-      requests.hold(query.waitSeconds, () => readLog(source, runId, query)),
+      requests.hold(query.waitSeconds, query.keyName, () => readLog(source, runId, query)),
   };
 }

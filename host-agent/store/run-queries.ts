@@ -9,8 +9,22 @@ export interface ListQuery {
   label?: string | undefined;
   /** Only runs older than this sequence number. */
   before?: number | undefined;
+  /** The most runs on a page. */
   limit: number;
 }
+
+/** A page of a list. */
+export interface RunPage {
+  runs: Run[];
+  /** The sequence number that the next page begins before; undefined on the last page. */
+  next: number | undefined;
+}
+
+/**
+ * A page ends at the run with which its texts exceed this, in UTF-16 units: quoted and escaped, a command line
+ * can take a quarter of a megabyte, and the edge refuses an answer of more than 64 MiB.
+ */
+const MAX_PAGE_TEXT = 2_097_152;
 
 /** Reads of the table `runs`. None waits for a writer. */
 export function runQueries(db: DatabaseSync) {
@@ -54,7 +68,7 @@ export function runQueries(db: DatabaseSync) {
       return selectAliveWithLog.get({ log_path: path }) !== undefined;
     },
 
-    /** A page of runs, newest first. */
+    /** A page of runs, newest first: at most `limit`, fewer when their texts are long. */
     list,
 
     /** Every run of which something may be alive, oldest first. */
@@ -102,14 +116,31 @@ function lists(db: DatabaseSync) {
     `SELECT ${COLUMNS} FROM runs INDEXED BY runs_alive WHERE ended_at IS NULL AND source = :source
       AND status IN ('running', 'launching') AND label IS coalesce(:label, label) AND ${page}`,
   );
-  return ({ source, status, label, before = Number.MAX_SAFE_INTEGER, limit }: ListQuery): Run[] => {
-    if (status === "running") return decodeAll(running.all({ source, label: label ?? null, before, limit }));
+  function rowsOf({ source, status, label, before = Number.MAX_SAFE_INTEGER, limit }: ListQuery) {
+    // One more than the page has: whether it exists says whether there is another page.
+    const these = { source, before, limit: limit + 1 };
+    if (status === "running") return running.iterate({ ...these, label: label ?? null });
     if (label !== undefined && status !== undefined)
-      return decodeAll(byLabelAndStatus.all({ source, label, status, before, limit }));
-    if (label !== undefined) return decodeAll(byLabel.all({ source, label, before, limit }));
-    if (status !== undefined) return decodeAll(byStatus.all({ source, status, before, limit }));
-    return decodeAll(all.all({ source, before, limit }));
-  };
+      return byLabelAndStatus.iterate({ ...these, label, status });
+    if (label !== undefined) return byLabel.iterate({ ...these, label });
+    if (status !== undefined) return byStatus.iterate({ ...these, status });
+    return all.iterate(these);
+  }
+  return (query: ListQuery): RunPage =>
+    pageOf(rowsOf(query) as Iterable<unknown> as Iterable<RunRow>, query.limit);
+}
+
+function pageOf(rows: Iterable<RunRow>, limit: number): RunPage {
+  const page: RunRow[] = [];
+  let text = 0;
+  let isMore = false;
+  for (const row of rows) {
+    isMore = page.length === limit || text > MAX_PAGE_TEXT;
+    if (isMore) break;
+    page.push(row);
+    text += row.spec.length + row.cmd.length;
+  }
+  return { runs: decodeAll(page), next: isMore ? page.at(-1)!.seq : undefined };
 }
 
 /** A row that is damaged costs that row, and not the list or the start. */

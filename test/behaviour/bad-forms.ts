@@ -84,7 +84,16 @@ export const TAKES: Record<string, { has(form: string): boolean }> = {
   "body.label": textBut(...CONTROLS, "too long", "empty", "half a character"),
   "body.args": textBut("a NUL", "too long", "half a character", "an open quote", "a last backslash"),
   "body.params.text": textBut("a NUL", "too long", "half a character"),
-  "header.idempotency-key": textBut("empty", "a blank", "too long"),
+  "header.idempotency-key": textBut(
+    "empty",
+    "a blank",
+    "too long",
+    "other letters",
+    "an emoji",
+    "digits of another script",
+    "a writing direction",
+    "half a character",
+  ),
   // A preference is no demand (RFC 7240), and an id that is not sane is replaced.
   "header.prefer": textBut(),
   "header.x-request-id": textBut(),

@@ -31,6 +31,8 @@ describe("default settings", () => {
       kvFile: "/state/home/serveraihub/kv.db",
       remoteAgent: undefined,
       allowOpen: false,
+      hosts: [],
+      trustedProxies: [],
     });
     expect(agent).toMatchObject({
       stateDir: "/state/home/serveraihub",

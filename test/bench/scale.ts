@@ -16,6 +16,7 @@ import { time } from "./figures.ts";
 import { residentMb } from "./server.ts";
 
 const KEY = "sk_bench_0123456789abcdef0123456789abcdef";
+const OTHER_KEY = `${KEY}0`;
 const HELD = 500;
 
 const dir = await mkdtemp(join(tmpdir(), "hub-scale-"));
@@ -67,7 +68,10 @@ async function measureAgent(what: string, listen: string): Promise<void> {
   const client = agentClient(
     httpTransport({ url, fetch: wire, sign: await requestSigner(agent.key, "host-agent") }),
   );
-  const keys = new Map([[sha256(KEY), { name: "bench", scopes: ["*"], expiresAt: undefined }]]);
+  // Two, because one key may take only half of the places of waiting requests.
+  const keys = new Map(
+    [KEY, OTHER_KEY].map((key) => [sha256(key), { name: key, scopes: ["*"], expiresAt: undefined }]),
+  );
   const app = createApp({
     agent: client,
     kv: memoryKV(),
@@ -112,8 +116,11 @@ async function measureAgent(what: string, listen: string): Promise<void> {
   const held = await launch(sleeper);
   const before = residentMb(agent.child.pid!);
   const controller = new AbortController();
-  const polls = Array.from({ length: HELD }, () =>
-    ask(`/${held.run_id}/logs?wait=30`, { signal: controller.signal }).catch(() => undefined),
+  const polls = Array.from({ length: HELD }, (_, i) =>
+    ask(`/${held.run_id}/logs?wait=30`, {
+      signal: controller.signal,
+      headers: { authorization: `Bearer ${i % 2 === 0 ? KEY : OTHER_KEY}` },
+    }).catch(() => undefined),
   );
   await new Promise((resolve) => setTimeout(resolve, 8_000));
   const start = cpuMs(agent.child.pid!);

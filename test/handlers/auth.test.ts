@@ -107,10 +107,7 @@ describe("an API key", () => {
 });
 
 describe("dev mode", () => {
-  const open: KeyRing = { mode: "dev" };
-  const local: KeyRing = { mode: "dev", localOnly: true };
-  const ASK_OPERATOR =
-    "A Hub without API keys serves only its own machine. Create a key, or set HUB_ALLOW_OPEN=1";
+  const local: KeyRing = { mode: "dev", reach: { localOnly: true, hosts: [] } };
   const FOREIGN: [string, string, Record<string, string>][] = [
     ["header.host: must be localhost or a loopback address", "http://evil.example/", {}],
     [
@@ -138,11 +135,7 @@ describe("dev mode", () => {
     async ([fault, url, headers]) => {
       expect(await refusal({ ring: local, headers, url })).toMatchObject({
         code: "local_only",
-        message: `${fault}. ${ASK_OPERATOR}`,
-      });
-      expect(await ask({ ring: open, headers, url }), "where everybody is served").toEqual({
-        name: "dev",
-        dev: true,
+        message: expect.stringContaining(fault),
       });
     },
   );

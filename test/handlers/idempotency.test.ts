@@ -116,6 +116,15 @@ describe("a host that cannot be reached", () => {
     expect(await world.ledger()).toEqual([retried.runId]);
   });
 
+  test("after a launch without a key says that the run may have been started, and not just to try again", async () => {
+    await using world = await startWorld();
+    world.lostAnswers = 2;
+    const lost = await world.launch(undefined);
+    expect(lost).toMatchObject({ status: 503, code: "agent_unavailable" });
+    expect(lost.detail).toContain("may have been started: look at the list of runs");
+    expect(await world.ledger()).toHaveLength(1);
+  });
+
   test("at the first attempt only gets a second attempt, which is the same launch also without a key", async () => {
     await using world = await startWorld();
     world.lostAnswers = 1;
@@ -177,11 +186,12 @@ async function startWorld({ kv = memoryKV(), scriptsOf }: { kv?: KV; scriptsOf?:
           body: JSON.stringify({ path: script, args: words }),
         }),
       );
-      const json = (await response.json()) as { run_id?: string; code?: string };
+      const json = (await response.json()) as { run_id?: string; code?: string; detail?: string };
       return {
         status: response.status,
         runId: json.run_id,
         code: json.code,
+        detail: json.detail,
         replayed: response.headers.get("idempotent-replayed") === "true",
         stale: response.headers.get("hub-stale") === "true",
       };

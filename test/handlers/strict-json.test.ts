@@ -1,13 +1,13 @@
 import * as fc from "fast-check";
 import { describe, expect, test } from "vitest";
 
-import { parseStrictJson } from "../../handlers/strict-json.ts";
+import { parseJsonText } from "../../handlers/strict-json.ts";
 
 describe("strict JSON", () => {
   test("is parsed as by JSON.parse, except for duplicate names and lone surrogates", () => {
     fc.assert(
       fc.property(fc.json(), (text) => {
-        expect(parseStrictJson(text)).toEqual(JSON.parse(text));
+        expect(parseJsonText(text)).toEqual(JSON.parse(text));
       }),
       { numRuns: 300 },
     );
@@ -21,11 +21,11 @@ describe("strict JSON", () => {
     ['{"a":"\\ude00\\ud83d"}', "body.a: must be well-formed Unicode"],
     ['{"\\ud83d":1}', "body.?: the name of a field must be well-formed Unicode"],
   ])("refuses %s: %s", ([text, detail]) => {
-    expect(() => parseStrictJson(text!)).toThrow(detail);
+    expect(() => parseJsonText(text!)).toThrow(detail);
   });
 
   test("accepts one name in several objects, and escaped surrogate pairs", () => {
     const text = String.raw`{"a":{"a":"\ud83d\ude00"},"b":[{"a":"\\ud800"},{"a":"}{,\"a\":"}]}`;
-    expect(parseStrictJson(text)).toEqual(JSON.parse(text));
+    expect(parseJsonText(text)).toEqual(JSON.parse(text));
   });
 });

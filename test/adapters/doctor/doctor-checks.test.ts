@@ -82,5 +82,7 @@ test("limits that are not set have the defaults of the README", () => {
     ratePerKey: undefined,
     failedAuthPerMinute: 10,
     allowOpen: false,
+    hosts: [],
+    trustedProxies: [],
   });
 });

@@ -62,6 +62,14 @@ test("the keys file is read again when a file of the same size and time replaces
 
 const BREAKAGES: [string, (hub: Hub) => Promise<unknown>][] = [
   ["cut off in the middle", (hub) => write(hub, '{"keys": [{"name": "a"')],
+  [
+    "given a second, empty list of keys",
+    (hub) => write(hub, `{"keys": [${JSON.stringify(ALL)}], "keys": []}`),
+  ],
+  [
+    "given a key whose expiry is misspelt",
+    (hub) => write(hub, JSON.stringify({ keys: [{ ...OTHER, expire: "2020-01-01" }] })),
+  ],
   ["emptied to nothing", (hub) => write(hub, "")],
   [
     "given a scope that is none",
@@ -127,11 +135,18 @@ test("a keys file that cannot be read for lack of file descriptors is reported o
   expect(stderr.trim().split("\n")).toEqual([expect.stringContaining("EMFILE")]);
 });
 
-test("a keys file with an empty list turns dev mode on again", async () => {
+test("a keys file whose list is emptied opens no running Hub: it refuses every request, and only a restart is dev mode", async () => {
   await using hub = await startHub({ keys: [ALL] });
   await write(hub, '{"keys": []}');
+  await expectMode(hub, { status: "degraded", mode: "unavailable" });
+  expect((await health(hub)).problems).toEqual([expect.stringContaining("restarted")]);
+  for (const key of [null, ALL.key]) expect(await statusFor(hub, key)).toBe(503);
+  await write(hub, JSON.stringify({ keys: [OTHER] }));
+  await expectMode(hub, { status: "ok", mode: "enforced" });
+  await write(hub, '{"keys": []}');
+  await expectMode(hub, { mode: "unavailable" });
+  await hub.restart();
   await expectMode(hub, { status: "ok", mode: "dev" });
-  expect(await statusFor(hub, null)).toBe(200);
 });
 
 test("a malformed keys file refuses every request on a Hub that had no keys before", async () => {
@@ -210,6 +225,24 @@ test.for([
     "keys.0.expires: must be a date",
   ],
   [
+    "with two lists of keys",
+    `{"keys": [${JSON.stringify(ALL)}], "keys": []}`,
+    "keys: is given more than once",
+  ],
+  [
+    "with a name that is a key, twice",
+    `{"keys": [], "${SECRET}": 1, "${SECRET}": 2}`,
+    "?: is given more than once",
+  ],
+  ...["expire", "Expires", "expirse", "expiry", "expires_at", "expiration", "exp"].map(
+    (name) =>
+      [
+        `with an expiry that is called ${name}`,
+        JSON.stringify({ keys: [{ ...ALL, key: SECRET, [name]: "2020-01-01" }] }),
+        `keys.0: unknown field ${name}; did you mean expires?`,
+      ] as const,
+  ),
+  [
     "with one key twice",
     JSON.stringify({
       keys: [
@@ -228,10 +261,23 @@ test.for([
 
 test("wrong settings stop the start, and the message has each one's name and value", async () => {
   const said = await refusal({
-    env: { HUB_PORT: "80800", HUB_KV: "redis://x", HUB_ALLOW_OPEN: "yes", HUB_HOST: "" },
+    env: {
+      HUB_PORT: "80800",
+      HUB_KV: "redis://x",
+      HUB_HOSTS: "http://a",
+      HUB_TRUSTED_PROXIES: "10.0.0.0/33",
+      HUB_ALLOW_OPEN: "yes",
+      HUB_HOST: "",
+    },
   });
   expect(said).toContain('HUB_PORT: must be a port number, but it is "80800"');
   expect(said).toContain('HUB_KV: must be memory: or sqlite:PATH, but it is "redis://x"');
+  expect(said).toContain(
+    'HUB_HOSTS: must be host names without ports, comma separated, but it is "http://a"',
+  );
+  expect(said).toContain(
+    'HUB_TRUSTED_PROXIES: must be addresses or ranges such as 10.0.0.0/8, comma separated, but it is "10.0.0.0/33"',
+  );
   expect(said).toContain('HUB_ALLOW_OPEN: must be 0 or 1, but it is "yes"');
   expect(said).toContain('HUB_HOST: must not be empty, but it is ""');
 });

@@ -44,7 +44,6 @@ test.for([
   ["a method that nobody knows", `HELLO ${PATH} HTTP/1.1\r\n${HOST}\r\n`],
   ["HTTP/9.9", `GET ${PATH} HTTP/9.9\r\n${HOST}\r\n`],
   ["HTTP/2 in plain text", "PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n"],
-  ["HTTP/1.0 without a Host", `GET ${PATH} HTTP/1.0\r\n${AUTH}\r\n`],
   ["a TLS greeting", "\x16\x03\x01\x02\x00\x01\x00\x01\xfc\x03\x03"],
   ["no HTTP at all", "hello world\r\n\r\n"],
   [
@@ -122,6 +121,21 @@ test("an absolute URL, an HTTP/1.0 request with a Host and an offered upgrade ar
   }
 });
 
+test("HTTP/1.0 without a Host is served, as health checks of proxies send it", async () => {
+  expect(JSON.parse((await send("GET /healthz HTTP/1.0\r\n\r\n")).body)).toMatchObject({ status: "ok" });
+  expect((await send(`GET ${PATH} HTTP/1.0\r\n${AUTH}\r\n`)).status).toBe(200);
+  expect((await send("OPTIONS /healthz HTTP/1.0\r\n\r\n")).status).toBe(405);
+  expectProblem(await send("GET /healthz HTTP/1.0\r\nHost: a b\r\n\r\n"), 400);
+});
+
+test("a connection that never sent a byte is closed without an answer, one that began a request gets a 408", async () => {
+  const [silent, begun] = await Promise.all(
+    ["", "GET /healthz HTTP/1.1\r\n"].map((text) => rawRequest(hub.url, text, { isEnough: () => false })),
+  );
+  expect(silent!.text).toBe("");
+  expectProblem(begun!, 408);
+});
+
 test("an unknown Expect header is ignored", async () => {
   const answer = await send(
     `POST ${RUNS} HTTP/1.1\r\n${HOST}${AUTH}${JSON_TYPE}Expect: rain\r\nContent-Length: 2\r\n\r\n{}`,
@@ -139,9 +153,19 @@ test("several requests on one connection are answered in their order", async () 
   expect(statuses(spoilt.text)).toEqual(["200", "200", "404", "422", "400"]);
 });
 
-test("a request with two API keys is refused", async () => {
-  const answer = await send(`GET ${PATH} HTTP/1.1\r\n${HOST}${AUTH}Authorization: Bearer other\r\n\r\n`);
-  expectProblem(answer, 401);
+test("a request with two Authorization headers is refused, whatever is in them", async () => {
+  for (const other of [
+    "Authorization: Bearer other\r\n",
+    AUTH,
+    "authorization:\r\n",
+    "Authorization: Basic eA==\r\n",
+  ]) {
+    for (const headers of [AUTH + other, other + AUTH]) {
+      const answer = await send(`GET ${PATH} HTTP/1.1\r\n${HOST}${headers}\r\n`);
+      expectProblem(answer, 400);
+      expect(answer.body).toContain("header.authorization: is given more than once");
+    }
+  }
 });
 
 test("a client that disconnects in the middle of a body starts nothing and delays no other client", async () => {

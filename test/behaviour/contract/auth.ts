@@ -1,5 +1,6 @@
 import { writeFile } from "node:fs/promises";
 import { request as httpRequest } from "node:http";
+import { hostname } from "node:os";
 
 import { afterAll, beforeAll, describe, expect, test } from "vitest";
 
@@ -183,10 +184,27 @@ export function authContract(deploy: Deploy): void {
       expect((await hub.get("/api/v1/scripts")).headers.get("hub-auth")).toBeNull();
     });
 
-    test("HUB_ALLOW_OPEN=1 also serves requests for other hosts and from other sites", async () => {
+    test("without keys no page of another site can launch, also with HUB_ALLOW_OPEN=1", async () => {
       await using hub = await startHub({ deploy, keys: [], env: { HUB_ALLOW_OPEN: "1" } });
-      const headers = { host: "hub.example", "sec-fetch-site": "cross-site" };
-      expect((await plainRequest(hub.url, headers)).status).toBe(422);
+      const { host } = new URL(hub.url);
+      const foreign = [
+        { "sec-fetch-site": "cross-site" },
+        { origin: "https://evil.example" },
+        { origin: "null" },
+        { origin: `http://${host}.evil.example` },
+        { origin: "http://localhost:3000", host: "10.0.0.1" },
+      ];
+      for (const headers of foreign) {
+        const { status, json } = await plainRequest(hub.url, headers);
+        expect({ status, code: json.code }, JSON.stringify(headers)).toEqual({
+          status: 403,
+          code: "local_only",
+        });
+      }
+      const own = [{}, { origin: hub.url, "sec-fetch-site": "same-origin" }, { host: "10.0.0.1" }];
+      for (const headers of own) {
+        expect((await plainRequest(hub.url, headers)).status, JSON.stringify(headers)).toBe(422);
+      }
     });
   });
 }
@@ -209,6 +227,8 @@ function plainRequest(
   return new Promise((resolve, reject) => {
     const request = httpRequest(`${url}/api/v1/pipelines/runs`, {
       method: "POST",
+      // A server may close the connection of a request that it refused before its body.
+      agent: false,
       headers: { "content-type": "application/json", ...headers },
     });
     request.on("error", reject);
@@ -218,6 +238,35 @@ function plainRequest(
       response.on("end", () => resolve({ status: response.statusCode!, json: JSON.parse(text) }));
     });
     request.end("{}");
+  });
+}
+
+/** Dev mode of a Hub that may be addressed by any name unless it refuses: a Worker's platform chooses the names. */
+export function devHostsContract(deploy: Deploy): void {
+  describe("dev mode with HUB_ALLOW_OPEN=1", () => {
+    test("a name that somebody else may own is refused as Host, so that it cannot be made to mean this Hub", async () => {
+      const env = { HUB_ALLOW_OPEN: "1", HUB_HOSTS: "hub.example, Other.Example" };
+      await using hub = await startHub({ deploy, keys: [], env });
+      const { port } = new URL(hub.url);
+      for (const host of [
+        "evil.example",
+        `rebound.evil.example:${port}`,
+        "hub.example.evil.example",
+        "1.2.3.4.nip.io",
+      ]) {
+        const { status, json } = await plainRequest(hub.url, { host });
+        expect({ status, code: json.code }, host).toEqual({ status: 403, code: "local_only" });
+      }
+      const own = [
+        "hub.example",
+        `OTHER.example:${port}`,
+        "10.0.0.1",
+        `[fd00::1]:${port}`,
+        "localhost",
+        hostname(),
+      ];
+      for (const host of own) expect((await plainRequest(hub.url, { host })).status, host).toBe(422);
+    });
   });
 }
 

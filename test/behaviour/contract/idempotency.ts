@@ -134,10 +134,10 @@ export function idempotencyContract(deploy: Deploy): void {
       expect(launched.headers.get("idempotent-replayed")).toBeNull();
     });
 
-    test("an Idempotency-Key is any 1 to 255 bytes, sent once", async () => {
+    test("an Idempotency-Key is 1 to 255 printable ASCII characters, sent once", async () => {
       await using hub = await startHub({ deploy });
       const runIds = new Set<string>();
-      const keys = ["k".repeat(255), utf8("é".repeat(127)), '"quoted", x; y=z', "__proto__", "../..", "%00"];
+      const keys = ["k".repeat(255), '"quoted", x; y=z', "__proto__", "../..", "%00"];
       for (const key of keys) {
         const first = await launch(hub, { recipe_id: "hello" }, key);
         expect(first.status, `the key ${key}`).toBe(201);
@@ -145,8 +145,8 @@ export function idempotencyContract(deploy: Deploy): void {
         expect((await launch(hub, { recipe_id: "hello" }, key)).json.run_id).toBe(first.json.run_id);
         runIds.add(first.json.run_id);
       }
-      expect(runIds.size).toBe(6);
-      for (const key of ["", "   ", "k".repeat(256), utf8("é".repeat(256))]) {
+      expect(runIds.size).toBe(keys.length);
+      for (const key of ["", "   ", "k".repeat(256)]) {
         const { status, json } = await launch(hub, { recipe_id: "hello" }, key);
         expect(status).toBe(400);
         expect(json).toMatchObject({
@@ -162,7 +162,23 @@ export function idempotencyContract(deploy: Deploy): void {
           detail: expect.stringContaining("header.idempotency-key"),
         });
       }
-      expect((await hub.get(PIPELINES)).json.runs).toHaveLength(6);
+      expect((await hub.get(PIPELINES)).json.runs).toHaveLength(keys.length);
+    });
+
+    test("an Idempotency-Key beyond ASCII is refused, as two kinds of edge would read it as two keys", async () => {
+      await using hub = await startHub({ deploy });
+      // UTF-8, latin-1, bytes that are neither, half a character, a tab, and the replacement character itself.
+      for (const key of [utf8("nightly-é"), "nightly-\xe9", "\xff\xfe", "a\x80", "a\tb", utf8("\ufffd")]) {
+        const { status, json } = await launch(hub, { recipe_id: "hello" }, key);
+        expect({ status, code: json.code }, JSON.stringify(key)).toEqual({
+          status: 400,
+          code: "malformed_request",
+        });
+        expect(json.errors).toEqual([
+          { path: "header.idempotency-key", message: "must be printable ASCII characters" },
+        ]);
+      }
+      expect((await hub.get(PIPELINES)).json.runs).toEqual([]);
     });
 
     test("an Idempotency-Key still returns its run after a restart, also with an empty KV", async () => {

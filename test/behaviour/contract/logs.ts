@@ -140,6 +140,33 @@ export function logsContract(deploy: Deploy): void {
       expect((await hub.get(`${logsOf(run)}?after=4`, RAW)).headers.get("hub-log-more")).toBe("false");
     });
 
+    test("a log page is raw only for a client that wants text more than JSON, and says what it depends on", async () => {
+      const hub = shared();
+      const run = await hub.ended(await hub.runScript("printf x"));
+      const forms = [
+        ["text/plain", "text/plain"],
+        ["text/plain;q=0.9, application/json;q=0.8", "text/plain"],
+        ["text/*", "text/plain"],
+        ["text/plain, */*;q=0.1", "text/plain"],
+        ["text/plain;q=0", "application/json"],
+        ["text/plain;q=0, */*", "application/json"],
+        ["text/plain, application/json, */*", "application/json"],
+        ["application/json, text/plain, */*", "application/json"],
+        ["text/plain, */*", "application/json"],
+        ["*/*", "application/json"],
+        ["text/html,application/xml;q=0.9,*/*;q=0.8", "application/json"],
+        ["text/plain;q=nonsense", "application/json"],
+      ] as const;
+      for (const [accept, type] of forms) {
+        const { status, headers } = await hub.get(logsOf(run), { headers: { accept } });
+        expect({ status, type: headers.get("content-type")!.split(";")[0] }, accept).toEqual({
+          status: 200,
+          type,
+        });
+        expect(headers.get("vary"), accept).toMatch(/\baccept\b/);
+      }
+    });
+
     test("a log of gigabytes is readable at any offset", async () => {
       await using hub = await startHub({ deploy, env: { HUB_MAX_LOG_BYTES: "0" } });
       const run = await hub.ended(await hub.runScript("echo start"));

@@ -1,12 +1,13 @@
 import { describe } from "vitest";
 
 import { apiContract } from "./api.ts";
-import { localDevContract } from "./auth.ts";
+import { devHostsContract, localDevContract } from "./auth.ts";
 import { hangUpContract } from "./log-wait.ts";
 import { nodeRemote } from "../../support/deployments.ts";
 
 describe("Node in front of a remote agent", () => {
   apiContract(nodeRemote);
+  devHostsContract(nodeRemote);
   localDevContract(nodeRemote);
   hangUpContract(nodeRemote);
 });

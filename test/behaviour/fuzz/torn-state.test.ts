@@ -184,7 +184,7 @@ test("after any torn write in runs.db, the start is refused with a reason or eve
       damage(copy + file.slice("runs.db".length), how);
       try {
         const store = openRunStore(copy);
-        const rows = store.list({ source: "script", limit: 100 });
+        const rows = store.list({ source: "script", limit: 100 }).runs;
         store.close();
         const known = new Set(before.map(({ run_id }) => run_id));
         for (const row of rows) expect(known).toContain(row.runId);

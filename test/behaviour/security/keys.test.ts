@@ -64,15 +64,30 @@ describe("a revoked key", () => {
     expect(await kept).toMatchObject({ status: 200, json: { chunk: "secret news\n" } });
   });
 
-  test("keeps its launched run, and a waiting answer reports that run", async () => {
+  test("keeps its launched run, and a waiting answer reports its start but not its end, also of a replay", async () => {
     const path = await hub.script("wait.sh", 'until test -e "$1"; do sleep 0.02; done');
-    const launched = hub.post(RUNS, { path, args: go }, { headers: { prefer: "wait=20" } });
+    const headers = { prefer: "wait=20", "idempotency-key": go };
+    const launch = () => hub.post(RUNS, { path, args: go }, { headers });
+    const launched = launch();
     await until(async () => (await hub.get(`${RUNS}?status=running`, { key: STAYS.key })).json.runs[1]);
+    const replayed = launch();
+    await passed(PROMISED_MS / 2);
     replaceKeys(hub, [STAYS]);
     await refusedFrom(hub, ALL.key);
     await passed(PROMISED_MS);
     await finish();
-    expect(await launched).toMatchObject({ status: 201, json: { status: "completed" } });
+
+    const [first, again] = await Promise.all([launched, replayed]);
+    for (const answer of [first, again]) {
+      expect(answer).toMatchObject({
+        status: 201,
+        json: { status: "running", ended_at: null, exit_code: null },
+      });
+      expect(answer.headers.get("preference-applied")).toBeNull();
+    }
+    expect(again.json.run_id).toBe(first.json.run_id);
+    const known = await hub.get(`${RUNS}/${first.json.run_id}`, { key: STAYS.key });
+    expect(known.json.status).toBe("completed");
   });
 
   test("starts nothing with a body that arrives slowly", async () => {

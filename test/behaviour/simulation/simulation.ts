@@ -287,7 +287,7 @@ export async function playSchedule(seed: number, dir: string, breakage: Breakage
   function judge(): void {
     const runs = disk
       .list({ source: "pipeline", limit: 1_000 })
-      .concat(disk.list({ source: "script", limit: 1_000 }));
+      .runs.concat(disk.list({ source: "script", limit: 1_000 }).runs);
     for (const runId of new Set(executed)) {
       const times = executed.filter((id) => id === runId).length;
       if (times > 1) violations.push(`${runId} was started ${times} times`);

@@ -22,6 +22,12 @@ const HALUEVAL = join(
   "general_data.jsonl",
 );
 
+test("a recipes file with a duplicate field is refused, because readers differ in which of them they take", () => {
+  expect(() => parseCatalogue('{"recipes": [], "recipes": []}', "/")).toThrow(
+    "recipes: is given more than once",
+  );
+});
+
 describe("the shipped catalogue", () => {
   const catalogue = parseCatalogue(readFileSync(RECIPES_FILE, "utf8"), "/");
   /** Arguments that make a recipe quick. */

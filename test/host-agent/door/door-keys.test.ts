@@ -26,7 +26,13 @@ describe("the trusted keys", () => {
 
   test("stay the last good ones while the file is malformed or removed", async () => {
     await using door = await startDoor();
-    const broken = ["{", "{}", '{"keys":[{}]}', JSON.stringify({ keys: [door.key] })];
+    const broken = [
+      "{",
+      "{}",
+      '{"keys":[{}]}',
+      JSON.stringify({ keys: [door.key] }),
+      '{"keys":[],"keys":[]}',
+    ];
     for (const text of broken) {
       writeFileSync(door.trustFile, text);
       expect(await door.send(await door.sign())).toMatch(/^HTTP\/1.1 200 /);

@@ -62,6 +62,20 @@ test("when the one write for concurrent launches fails, none starts or is record
   expect(summary(await host.launch("a", "quick"))).toBe("new");
 });
 
+test("a launch that was started but could not be recorded is not answered as if nothing had been started", async () => {
+  const host = await startHost();
+  host.breakStarts();
+  const outcome = await host.launch("a", "wait");
+  expect(summary(outcome)).toBe("host_unavailable");
+  expect((outcome as ApiProblem).message).toMatch(/^run_[0-9a-f]{12} may have been started/);
+  await until(async () => (await host.ledger()).length > 0 || undefined);
+
+  host.mendStarts();
+  expect(summary(await host.launch("a", "wait")), "the retry finds it").toBe("replayed");
+  await host.release();
+  expect(await host.ledger()).toHaveLength(1);
+});
+
 /** An agent whose calls are made in one turn of the event loop. */
 async function startHost() {
   const dir = await realpath(await mkdtemp(join(tmpdir(), "hub-")));
@@ -129,6 +143,17 @@ async function startHost() {
       db.exec(
         "CREATE TRIGGER broken BEFORE INSERT ON callbacks BEGIN SELECT RAISE(ABORT, 'broken on purpose'); END",
       );
+    },
+    /** From now on no start can be written. */
+    breakStarts(): void {
+      using db = new DatabaseSync(join(dir, "state", "runs.db"));
+      db.exec(
+        "CREATE TRIGGER unwritable BEFORE UPDATE OF pid ON runs BEGIN SELECT RAISE(ABORT, 'broken on purpose'); END",
+      );
+    },
+    mendStarts(): void {
+      using db = new DatabaseSync(join(dir, "state", "runs.db"));
+      db.exec("DROP TRIGGER unwritable");
     },
     /** The runs whose command has started, each time. */
     async ledger(): Promise<string[]> {

@@ -45,10 +45,12 @@ test("each filter of a list, and each two of them, find exactly their runs, newe
                 (status === "running" && run.status === "launching")),
           )
           .toReversed();
-        expect(store.list(query), JSON.stringify(query)).toEqual(expected);
-        const page = store.list({ ...query, limit: 2 });
+        expect(store.list(query).runs, JSON.stringify(query)).toEqual(expected);
+        const page = store.list({ ...query, limit: 2 }).runs;
         expect(page).toEqual(expected.slice(0, 2));
-        expect(store.list({ ...query, before: page.at(-1)?.seq, limit: 2 })).toEqual(expected.slice(2, 4));
+        expect(store.list({ ...query, before: page.at(-1)?.seq, limit: 2 }).runs).toEqual(
+          expected.slice(2, 4),
+        );
       }
     }
   }

@@ -33,14 +33,14 @@ test("a database of the first version is migrated with all its runs", async () =
   const store = openRunStore(path);
   onTestFinished(() => store.close());
 
-  const runs = store.list({ source: "pipeline", limit: 10 });
+  const { runs } = store.list({ source: "pipeline", limit: 10 });
   expect(runs.map(({ runId, label, status }) => [runId, label, status])).toEqual([
     ["run_000000000002", undefined, "running"],
     ["run_000000000001", undefined, "completed"],
   ]);
   expect(store.findByToken("t2")?.runId).toBe("run_000000000002");
-  expect(store.list({ source: "pipeline", status: "running", limit: 10 })).toHaveLength(1);
-  expect(store.list({ source: "pipeline", label: "x", limit: 10 })).toEqual([]);
+  expect(store.list({ source: "pipeline", status: "running", limit: 10 }).runs).toHaveLength(1);
+  expect(store.list({ source: "pipeline", label: "x", limit: 10 }).runs).toEqual([]);
   expect(store.callbacks.due(Number.MAX_SAFE_INTEGER, 10)).toEqual([]);
 });
 
@@ -198,7 +198,7 @@ test("a row whose spec is not JSON does not stop the migration, and is left out 
   db.exec("UPDATE runs SET spec = '{torn' WHERE run_id = 'run_000000000001'");
   const store = openRunStore(path);
   onTestFinished(() => store.close());
-  expect(store.list({ source: "pipeline", limit: 10 }).map(({ runId }) => runId)).toEqual([
+  expect(store.list({ source: "pipeline", limit: 10 }).runs.map(({ runId }) => runId)).toEqual([
     "run_000000000002",
   ]);
   expect(store.alive()).toHaveLength(1);
@@ -209,8 +209,8 @@ test("readers are not delayed by a transaction of another agent that holds the w
   one.inOneWrite(() => {
     one.change(run, { stop: STOP });
     expect(two.get(run.runId)).toEqual(run);
-    expect(two.list({ source: "script", limit: 5 })).toEqual([run]);
-    expect(two.list({ source: "script", status: "running", limit: 5 })).toEqual([run]);
+    expect(two.list({ source: "script", limit: 5 }).runs).toEqual([run]);
+    expect(two.list({ source: "script", status: "running", limit: 5 }).runs).toEqual([run]);
     expect(two.countAlive()).toBe(1);
   });
 });
@@ -229,4 +229,51 @@ test("a run that has not ended is never forgotten: it is in no list of old runs,
   expect(one.remove(run.runId)).toBe(true);
   expect(one.remove(run.runId), "by another agent meanwhile").toBe(false);
   expect(two.get(run.runId)).toBeUndefined();
+});
+
+test("a page of runs with long command lines ends before it is too large for an answer, and the next one goes on", async () => {
+  const { one } = await twoAgents();
+  const args = "'".repeat(32_768);
+  const ids = Array.from({ length: 100 }, () => {
+    const launch = newRun({
+      spec: { path: "/a.sh", args },
+      cmd: `/a.sh ${args.replaceAll("'", String.raw`'\''`)}`,
+    });
+    return one.insertOrFind(
+      launch,
+      () => true,
+      () => {},
+    ).run.runId;
+  });
+  const found: string[] = [];
+  let before: number | undefined;
+  do {
+    const { runs, next } = one.list({ source: "script", limit: 500, before });
+    expect(JSON.stringify(runs).length).toBeLessThan(4_194_304);
+    expect(runs.length).toBeGreaterThan(0);
+    found.push(...runs.map(({ runId }) => runId));
+    before = next;
+  } while (before !== undefined);
+  expect(found).toEqual(expect.arrayContaining(ids));
+  expect(found.filter((id) => ids.includes(id))).toEqual(ids.toReversed());
+});
+
+test("a page on which a row is damaged still leads to the next page", async () => {
+  const { one, path } = await twoAgents();
+  const ids = Array.from(
+    { length: 4 },
+    () =>
+      one.insertOrFind(
+        newRun(),
+        () => true,
+        () => {},
+      ).run.runId,
+  );
+  using db = new DatabaseSync(path);
+  db.prepare("UPDATE runs SET spec = '{torn' WHERE run_id = ?").run(ids[2]!);
+  const { runs, next } = one.list({ source: "script", limit: 2 });
+  expect(runs.map(({ runId }) => runId)).toEqual([ids[3]]);
+  expect(one.list({ source: "script", limit: 1, before: next }).runs.map(({ runId }) => runId)).toEqual([
+    ids[1],
+  ]);
 });
