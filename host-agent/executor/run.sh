@@ -11,6 +11,10 @@ shift
 # command gets the default action and the wrapper outlives it.
 trap : TERM INT HUP QUIT USR1 USR2 ALRM PIPE
 
+# Node raises the soft limit to the hard one for itself and all that it starts: programs that use select(2) break above 1024
+# descriptors. A command may raise it again, up to the hard limit. A hard limit below it stays.
+ulimit -S -n 1024 2>/dev/null
+
 # noclobber makes this an open with O_EXCL: one claimant wins, once and for all.
 set -C
 { echo "$$" >"$dir/started"; } 2>/dev/null || exit 75

@@ -11,9 +11,11 @@ const ROWS = 30;
 /**
  * Without it the terminal would write \r\n for \n; the log keeps what the command wrote. Once more when stty
  * was killed (128+n): anyone who kills processes of the run on the host may hit it. Nobody types into this terminal, so a command that
- * reads its input finds the end, as without a terminal, and does not wait forever.
+ * reads its input finds the end, as without a terminal, and does not wait forever. The limit of open files is put
+ * back as in run.sh: this Node has raised it.
  */
-const WITH_PLAIN_NEWLINES = 'while stty -onlcr 2>/dev/null; [ $? -gt 128 ]; do :; done; exec "$@" </dev/null';
+const WITH_PLAIN_NEWLINES =
+  'ulimit -S -n 1024 2>/dev/null; while stty -onlcr 2>/dev/null; [ $? -gt 128 ]; do :; done; exec "$@" </dev/null';
 
 const pty = spawn("/bin/sh", ["-c", WITH_PLAIN_NEWLINES, "sh", ...process.argv.slice(2)], {
   name: process.env["TERM"] ?? "dumb",

@@ -1,4 +1,5 @@
 import { ConfigError } from "./config-error.ts";
+import { closeInheritedDescriptors } from "./inherited-descriptors.ts";
 import { openLogger } from "./logger.ts";
 import type { Log } from "./log-line.ts";
 
@@ -23,10 +24,11 @@ const EX_CONFIG = 78; // sysexits(3)
 
 /**
  * Makes this process a service: from its start, which a ConfigError ends with a
- * message, until the first SIGTERM or SIGINT, which stops it once. A second
+ * message, until the first SIGTERM or SIGINT, which stops it once. Descriptors that whatever started it left open are closed. A second
  * signal ends the process at once.
  */
 export async function runService(start: (log: Log) => Promise<Service>): Promise<void> {
+  closeInheritedDescriptors();
   const logger = openLogger(STDERR);
   // Also after an error that nothing catches.
   process.once("exit", logger.flush);

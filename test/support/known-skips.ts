@@ -65,6 +65,9 @@ export const KNOWN_SKIPS: readonly KnownSkip[] = [
   client("Java's HttpClient", "default-jdk-headless"),
   client("Go's net/http", "golang-go"),
   onlyRoot("adapters/doctor/doctor-faults.test.ts"),
+  onlyRoot(
+    "behaviour/inherited.test.ts > a job inherits nothing by chance of what started the service > no descriptor of root, under HUB_RUN_AS",
+  ),
   onlyRoot("behaviour/security/job-reach.test.ts"),
   onlyRoot("behaviour/security/log-dir.test.ts"),
   onlyRoot("behaviour/unreadable-exit.test.ts"),
