@@ -66,6 +66,8 @@ function forkSpawner(answerWithinMs: number) {
       reject(lost);
     }
     waiting.clear();
+    // Nobody asks it any more: one that is stopped would stay forever.
+    child.kill("SIGKILL");
   }
 
   child.on("message", (answer: SpawnerAnswer) => {
@@ -90,9 +92,7 @@ function forkSpawner(answerWithinMs: number) {
         const timer = setTimeout(() => {
           // If this process was blocked, the answer has arrived and is only to be read: that comes before an immediate.
           setImmediate(() => {
-            if (!waiting.has(id)) return;
-            lose("does not answer");
-            child.kill("SIGKILL");
+            if (waiting.has(id)) lose("does not answer");
           });
         }, answerWithinMs);
         waiting.set(id, { resolve, reject, timer });

@@ -29,6 +29,16 @@ describe("the process that starts runs", () => {
     }
   });
 
+  test("is ended by the stop of its server although it is stopped itself", async () => {
+    const pids: number[] = [];
+    const deploy = serverProcess({ stopSignal: "SIGTERM", onStart: (pid) => pids.push(pid) });
+    const hub = await startHub({ deploy });
+    const spawner = identify(spawnerOf(pids[0]!))!;
+    process.kill(spawner.pid, "SIGSTOP");
+    await hub[Symbol.asyncDispose]();
+    expect(await until(() => !isAlive(spawner) || undefined)).toBe(true);
+  });
+
   test("is replaced when it was killed: the launch is refused, starts nothing, and its Idempotency-Key can start it", async () => {
     await using hub = await startHub();
     const ledger = join(hub.dir, "ledger");
