@@ -1,6 +1,7 @@
 import { styleText } from "node:util";
 
 import type { RunRecord } from "../../host-agent/protocol/run.ts";
+import { neverStarted } from "../client/run-facts.ts";
 import { runDuration } from "../client/units.ts";
 import { printable } from "./printable.ts";
 
@@ -46,6 +47,7 @@ export function statusText(status: string, stream: NodeJS.WriteStream): string {
 /** How a run ended, in a sentence. */
 export function outcome(run: RunRecord): string {
   const code = run.exit_code === null ? "" : ` with exit code ${run.exit_code}`;
+  if (neverStarted(run)) return `${run.run_id} was never started: ${printable(run.status_reason)}`;
   return `${run.run_id} ${printable(run.status)}${code} after ${runDuration(run, Date.now())}: ${printable(run.status_reason)}`;
 }
 

@@ -1,6 +1,7 @@
 import { useEffect, useLayoutEffect, useMemo, useRef, useState } from "preact/hooks";
 
 import type { RunRecord } from "../../host-agent/protocol/run.ts";
+import { neverStarted } from "../client/run-facts.ts";
 import type { Api } from "./api.ts";
 import { nameOf } from "./format.ts";
 import { useStored } from "./hooks.ts";
@@ -10,6 +11,7 @@ import { LogLines } from "./log-lines.tsx";
 import { logReader } from "./log-reader.ts";
 import { Failure } from "./notice.tsx";
 import { useStore } from "./store.ts";
+import { spelledOut } from "./visible-text.ts";
 
 /** A run's log of any size: follows it while it grows, and shows any place of it. */
 export function LogView({ api, run }: { api: Api; run: RunRecord }) {
@@ -85,9 +87,11 @@ export function LogView({ api, run }: { api: Api; run: RunRecord }) {
           <p class="loading">
             {!state.isRead
               ? "Reading the log …"
-              : state.isComplete
-                ? "The run printed nothing."
-                : "No output yet."}
+              : neverStarted(run)
+                ? `The run was never started, so it has no log. ${spelledOut(run.status_reason)}`
+                : state.isComplete
+                  ? "The run printed nothing."
+                  : "No output yet."}
           </p>
         )}
         {state.isComplete && isWhole && window.lines.length > 0 && (

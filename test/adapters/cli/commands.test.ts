@@ -144,6 +144,26 @@ describe("hub", () => {
     expect(far.stdout.split("\n", 1)).toEqual(["10003"]);
   });
 
+  test("hub logs reports why a run was never started, in place of a log that was never written", async () => {
+    const broken = { recipe_id: "broken", title: "B", description: "", command: ["no-such-program"] };
+    await using hub = await startHub({ recipes: [broken] });
+    await hub.post("/api/v1/pipelines/runs", { recipe_id: "broken" });
+    const { run_id } = (await hub.get("/api/v1/pipelines/runs")).json.runs[0];
+
+    const [all, tail, followed] = await Promise.all([
+      cli(hub, ["logs", run_id]),
+      cli(hub, ["logs", run_id, "--tail", "5"]),
+      cli(hub, ["logs", run_id, "-f"]),
+    ]);
+
+    const why = expect.stringMatching(new RegExp(`^hub: ${run_id} was never started: .*no-such-program`));
+    expect([all, tail]).toEqual([
+      { code: 0, stdout: "", stderr: why },
+      { code: 0, stdout: "", stderr: why },
+    ]);
+    expect(followed).toEqual({ code: 70, stdout: "", stderr: why });
+  });
+
   test("npx in a clone starts hub with the clone's own Node, and hub names itself hub", async () => {
     await using hub = await startHub();
     const npx = (...words: string[]) =>
