@@ -29,8 +29,8 @@ interface LaunchFormProps {
 const NO_PARAMS: readonly Param[] = [];
 
 /**
- * Launches a recipe or a script, or shows what a launch would start. One form makes one run: until the launch has
- * succeeded or a field has changed, every attempt sends the same Idempotency-Key.
+ * Launches a recipe or a script, or shows what a launch would start. One form makes one run: after an attempt that may
+ * have started it, every attempt sends the same Idempotency-Key until the launch has succeeded or a field has changed.
  */
 export function LaunchForm(props: LaunchFormProps) {
   const { api, feed, source, target, argsHelp, terminal = false, params = NO_PARAMS } = props;
@@ -42,6 +42,8 @@ export function LaunchForm(props: LaunchFormProps) {
   const [error, setError] = useState<Error>();
   const [preview, setPreview] = useState<LaunchPreview>();
   const idempotencyKey = useRef<string | undefined>(undefined);
+  /** An attempt with the present key may have started the run. */
+  const isOpen = useRef(false);
   const form = useRef<HTMLFormElement>(null);
   useEffect(() => {
     if (error) form.current?.querySelector<HTMLElement>("[aria-invalid=true]")?.focus();
@@ -53,6 +55,7 @@ export function LaunchForm(props: LaunchFormProps) {
   };
   const change = (set: () => void) => {
     idempotencyKey.current = undefined;
+    isOpen.current = false;
     forget();
     set();
   };
@@ -78,6 +81,10 @@ export function LaunchForm(props: LaunchFormProps) {
       feed.add(run);
       go(href(["runs", run.run_id]));
     } catch (failure) {
+      const mayHaveStarted = !(failure instanceof HubError) || failure.mayHaveActed;
+      if (!isDry && mayHaveStarted) isOpen.current = true;
+      // Nothing was started with this key: the next attempt is another launch.
+      if (!isOpen.current) idempotencyKey.current = undefined;
       setError(failure as Error);
     } finally {
       setSending(undefined);
@@ -86,7 +93,7 @@ export function LaunchForm(props: LaunchFormProps) {
 
   const faultOf = (path: string) =>
     error instanceof HubError ? error.facts.errors?.find((one) => one.path === path)?.message : undefined;
-  const launchText = idempotencyKey.current === undefined ? "Launch" : "Retry (starts at most one run)";
+  const launchText = isOpen.current ? "Retry (starts at most one run)" : "Launch";
   return (
     <form ref={form} class="launch-form" onSubmit={submit}>
       <ParamFields

@@ -25,24 +25,25 @@ export async function launch(context: Context, request: LaunchRequest): Promise<
   const body = await bodyOf(context, api, request);
   if (flags.dryRun) return preview(context, api, request, body);
   let attempts = 0;
-  /** Attempts that a server may have received. */
-  let sent = 0;
+  /** Attempts that may have started the run. */
+  let open = 0;
   const attempt = async (signal: AbortSignal) => {
     attempts++;
-    sent++;
+    open++;
     return api.launch(request.source, body, key, signal).catch((error: unknown) => {
-      if (error instanceof HubError && error.facts.isUnsent) sent--;
+      if (error instanceof HubError && !error.mayHaveActed) open--;
       throw error;
     });
   };
-  const whatNow = () => (sent > 0 ? howToRepeat(key) : "Nothing was started");
+  const whatNow = () => (open > 0 ? howToRepeat(key) : "Nothing was started");
   const launched = await interruptible(
     (signal) => withRetries(() => attempt(signal), context.retries("launch", signal)),
     () => `interrupted during the launch. ${whatNow()}`,
   ).catch((error: unknown) => {
-    if (!(error instanceof HubError && error.transient)) throw inTermsOfFlags(error, request, context);
-    const { advice } = error.facts;
-    throw new HubError(`${error.message}. ${whatNow()}`, { ...error.facts, advice, cause: error });
+    const failure = inTermsOfFlags(error, request, context);
+    // The sentence of a refusal says it all.
+    if (!(failure instanceof HubError) || (open === 0 && !failure.transient)) throw failure;
+    throw new HubError(`${failure.message}. ${whatNow()}`, { ...failure.facts, cause: error });
   });
   // After a retry, the earlier launch may be one of this command's own attempts.
   const isReplayed = attempts === 1 && launched.isReplayed;

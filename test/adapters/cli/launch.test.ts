@@ -33,6 +33,12 @@ const NASTY = [
   "\u001b[31m",
 ];
 
+const FAULTS = {
+  lose: "lose",
+  busy: { status: 429, headers: { "retry-after": "600" }, body: '{"code":"too_many_runs","detail":"Full"}' },
+  denied: { status: 403, body: '{"code":"insufficient_scope","detail":"No"}' },
+} as const;
+
 async function runsOf(hub: Hub): Promise<RunRecord[]> {
   return (await hub.get("/api/v1/pipelines/runs?limit=100")).json.runs as RunRecord[];
 }
@@ -90,13 +96,35 @@ describe("hub run", () => {
 
   test("hub run does not begin a pause longer than the time for retries, and prints the key to repeat the launch with", async () => {
     await using hub = await startHub();
-    const url = await faulty(hub, () => ({ status: 429, headers: { "retry-after": "600" } }));
+    const url = await faulty(hub, () => ({ status: 503, headers: { "retry-after": "600" } }));
 
     const ran = await cli(url, ["run", "hello", "--key", "it's mine"]);
 
     expect(ran).toMatchObject({ code: 69, stdout: "" });
     expect(ran.stderr).toContain(String.raw`--key 'it'\''s mine'`);
   });
+
+  test.for([
+    [["busy"], "Nothing was started"],
+    [["lose", "busy"], "may have started"],
+    [["lose", "denied"], "may have started"],
+    [["denied"], "none"],
+  ] as const)(
+    "hub says that a run may have started only if an answer was lost: after %j it says %j",
+    async ([faults, says]) => {
+      await using hub = await startHub();
+      const url = await faulty(hub, (_request, count) => FAULTS[faults[count] ?? "busy"]);
+
+      const ran = await cli(url, ["run", "hello", "--retry", "3"]);
+
+      expect(ran).toMatchObject({ code: 69, stdout: "" });
+      const last = ran.stderr.trimEnd().split("\n").at(-1)!;
+      const found = ["Nothing was started", "may have started"].filter((words) => last.includes(words));
+      expect(found).toEqual(says === "none" ? [] : [says]);
+      expect(last.includes("--key")).toBe(says === "may have started");
+      expect((await runsOf(hub)).length).toBe(faults[0] === "lose" ? 1 : 0);
+    },
+  );
 
   test("the same --key starts one run, and hub reports another body with it as refused", async () => {
     await using hub = await startHub();

@@ -87,6 +87,8 @@ export function launchingTests(open: Open): void {
     await tab.page.getByRole("button", { name: "Launch" }).click();
 
     await tab.page.getByText("The Hub refused the request").waitFor();
+    // Nothing was started, so the button does not offer to repeat a launch.
+    await tab.page.getByRole("button", { name: "Launch", exact: true }).waitFor();
     expect(await tab.page.getByLabel("Arguments").inputValue()).toBe("'unbalanced");
   });
 
