@@ -1,3 +1,4 @@
+import { joinArgv } from "../../host-agent/protocol/argv.ts";
 import type { RetryOptions } from "../client/retry.ts";
 import type { Api } from "./api.ts";
 import { chooseHost, type Env, hostsPath } from "./hosts.ts";
@@ -43,7 +44,7 @@ export function createContext({
     },
     /** A command line that reaches the same Hub as this one. */
     commandLine(words: string): string {
-      return options.host === undefined ? `hub ${words}` : `hub --host ${options.host} ${words}`;
+      return options.host === undefined ? `hub ${words}` : `hub --host ${joinArgv([options.host])} ${words}`;
     },
   };
 }

@@ -121,6 +121,11 @@ export function checkUrl(text: string, origin: string): string {
   return (url.origin + url.pathname).replace(/(?:\/api\/v1)?\/*$/, "");
 }
 
+/** True for a host name of a URL that only this machine can reach: not for `localhost.example.com`. */
+export function isLoopback(hostname: string): boolean {
+  return /^(?:localhost|\[::1\]|127(?:\.\d{1,3}){3})$/.test(hostname);
+}
+
 /** Throws a usage error for a key that a header cannot carry. */
 export function checkKey(key: string): void {
   if (!/^[\x21-\x7e]+$/.test(key)) throw usageError("the API key must be printable ASCII without spaces");

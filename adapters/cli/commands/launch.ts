@@ -79,21 +79,23 @@ async function preview(context: Context, api: Api, request: LaunchRequest, body:
 
 function previewCard(found: LaunchPreview): string {
   const { limits } = found;
-  return factLines([
-    ["starts", found.would_start ? "yes" : `no: ${printable(found.reason ?? "")}`],
-    ["command", printable(joinArgv(found.argv))],
-    ["folder", printable(found.cwd)],
-    ["log", printable(found.log_path_pattern)],
-    ["environ", found.environment.map(printable).join(" ")],
-    ["terminal", found.terminal ? "yes" : "no"],
-    ["time", limits.timeout_seconds === null ? "no limit" : `at most ${limits.timeout_seconds}s`],
+  return factLines(
     [
-      "runs",
-      limits.max_running === null ? undefined : `${limits.running} of ${limits.max_running} of this recipe`,
-    ],
-    ["host runs", `${limits.host_running} of ${limits.host_max_running}`],
-    ["sha256", found.spec_sha256 ?? undefined],
-  ]);
+      ["starts", found.would_start ? "yes" : `no: ${found.reason ?? ""}`],
+      ["command", joinArgv(found.argv)],
+      ["folder", found.cwd],
+      ["log", found.log_path_pattern],
+      ["environ", found.environment.join(" ")],
+      ["terminal", found.terminal ? "yes" : "no"],
+      ["time", limits.timeout_seconds === null ? "no limit" : `at most ${limits.timeout_seconds}s`],
+      [
+        "runs",
+        limits.max_running === null ? undefined : `${limits.running} of ${limits.max_running} of this recipe`,
+      ],
+      ["host runs", `${limits.host_running} of ${limits.host_max_running}`],
+      ["sha256", found.spec_sha256 ?? undefined],
+    ].map(([name, value]) => [name!, value && printable(value)]),
+  );
 }
 
 /** The API's messages name parts of the request; a user of the command line needs the flags. */

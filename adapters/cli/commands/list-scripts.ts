@@ -17,7 +17,7 @@ export async function showScripts(
   else {
     const rows = list.scripts.map((script) => [
       printable(script.path),
-      byteCount(script.size),
+      printable(byteCount(script.size)),
       localTime(script.modified_at),
     ]);
     await output.write(await renderTable(["PATH", "SIZE", "MODIFIED"], rows, output.width));

@@ -4,6 +4,7 @@ import { join } from "node:path";
 
 import { describe, expect, onTestFinished, test } from "vitest";
 
+import { isLoopback } from "../../../adapters/cli/hosts.ts";
 import { ALL, OTHER, startHub } from "../../support/hub.ts";
 import { cli, serve } from "./cli.ts";
 import { onTerminal } from "./terminal.ts";
@@ -90,6 +91,18 @@ describe("hub login", () => {
     const open = await cli(hub, ["recipes"], { env });
 
     expect(open).toMatchObject({ code: 64, stderr: expect.stringContaining("chmod 600") });
+  });
+
+  test.for([
+    ["http://localhost:1", true],
+    ["http://127.0.0.2:1", true],
+    ["http://127.1:1", true],
+    ["http://[::1]:1", true],
+    ["http://localhost.evil.example", false],
+    ["http://127.evil.example", false],
+    ["http://evil.example", false],
+  ] as const)("%s is loopback, so a key in plain text stays on this machine: %s", ([url, isLocal]) => {
+    expect(isLoopback(new URL(url).hostname)).toBe(isLocal);
   });
 
   test("hub login asks for the key on a terminal without showing it", async () => {
