@@ -25,6 +25,8 @@ export interface RunQuery {
 /** What the clients read of the Hub's health. */
 export interface Health {
   mode: "dev" | "enforced" | "unavailable";
+  /** What is wrong, for the operator. */
+  problems?: string[];
 }
 
 export type HubClient = ReturnType<typeof hubClient>;

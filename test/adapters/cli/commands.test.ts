@@ -1,5 +1,5 @@
 import { execFile } from "node:child_process";
-import { readFile } from "node:fs/promises";
+import { readFile, writeFile } from "node:fs/promises";
 import { fileURLToPath } from "node:url";
 import { promisify } from "node:util";
 
@@ -21,6 +21,21 @@ describe("hub", () => {
     expect(table).toMatchObject({ code: 0, stderr: "" });
     expect(table.stdout).toBe("RECIPE  TITLE  DESCRIPTION\nhello   Hello  Says hello to its arguments\n");
     expect(JSON.parse(json.stdout)).toEqual((await hub.get("/api/v1/pipelines/recipes")).json);
+  });
+
+  test("hub recipes reports a broken recipes file, and an empty one as empty", async () => {
+    await using hub = await startHub();
+    await writeFile(hub.recipesFile, "{ broken");
+    const kept = await cli(hub, ["recipes"]);
+    await hub.restart();
+    const broken = await cli(hub, ["recipes"]);
+    await writeFile(hub.recipesFile, '{"recipes": []}');
+    const empty = await cli(hub, ["recipes"]);
+
+    const says = expect.stringMatching(/^hub: the Hub reports: .*recipes file is missing or malformed/);
+    expect(kept).toEqual({ code: 0, stdout: expect.stringContaining("hello"), stderr: says });
+    expect(broken).toEqual({ code: 69, stdout: "", stderr: says });
+    expect(empty).toEqual({ code: 0, stdout: "", stderr: "This Hub has no recipes.\n" });
   });
 
   test("hub run prints only the run's id on stdout, and on stderr how to follow it", async () => {

@@ -80,6 +80,21 @@ export function launchingTests(open: Open): void {
     expect(json.runs).toHaveLength(1);
   });
 
+  test("the console shows a broken recipes file as broken, and an empty one as empty", async () => {
+    await using tab = await open();
+    await writeFile(tab.hub.recipesFile, "{ broken");
+    await tab.hub.restart();
+    await tab.enter(ALL.key, "#/launch");
+    await tab.page.getByText("The list of recipes is broken").waitFor();
+    await tab.page.getByText(/The Hub reports: .*recipes file is missing or malformed/).waitFor();
+    expect(await tab.page.getByText("No recipes").count()).toBe(0);
+
+    await writeFile(tab.hub.recipesFile, '{"recipes": []}');
+    await tab.page.reload();
+    await tab.page.getByText("No recipes").waitFor();
+    expect(await tab.page.getByText("is broken").count()).toBe(0);
+  });
+
   test("the launch form shows what the API refuses, and keeps what was typed", async () => {
     await using tab = await open();
     await tab.enter(ALL.key, "#/launch/hello");
