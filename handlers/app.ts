@@ -4,6 +4,7 @@
 import { type IRequestStrict, Router } from "itty-router";
 
 import { ApiProblem } from "../host-agent/protocol/problem.ts";
+import { scopesHeader } from "./auth.ts";
 import type { Deps } from "./deps.ts";
 import { auditRefusal, type Exchange, logExchange } from "./exchange.ts";
 import { openapi } from "./openapi.ts";
@@ -71,7 +72,9 @@ export function createApp(given: Deps) {
       const requestId = requestIdOf(request);
       const exchange: Exchange = { request, requestId, address };
       const reply = await answer(exchange);
-      if (exchange.principal?.dev) reply.headers = { ...reply.headers, "hub-auth": "dev" };
+      const { principal } = exchange;
+      if (principal?.dev) reply.headers = { ...reply.headers, "hub-auth": "dev" };
+      else if (principal) reply.headers = { ...reply.headers, ...scopesHeader(principal) };
       auditRefusal(exchange, deps);
       logExchange(exchange, reply.status, performance.now() - started, deps);
       return toResponse(reply, { requestId, method: request.method });

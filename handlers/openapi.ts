@@ -143,6 +143,10 @@ const COMMON_HEADERS = {
     description: "`dev` on a Hub without API keys.",
     schema: { type: "string" as const, const: "dev" },
   },
+  "Hub-Scopes": {
+    description: "What the API key of the request may do, separated by spaces.",
+    schema: { type: "string" as const },
+  },
 };
 
 const PREFERENCE_APPLIED: ResponseHeader = {

@@ -22,7 +22,7 @@ export interface HubOptions {
   init?: RequestInit;
   headers?: Record<string, string>;
   /** Called with each answer other than a failure. */
-  onAnswer?(): void;
+  onAnswer?(response: Response): void;
   /** Called with each failure, before it is thrown; what it returns is thrown. */
   onFailure?(error: HubError): Error;
 }
@@ -61,7 +61,7 @@ export function hubRequests({ url, key, init, headers, onAnswer, onFailure }: Hu
       });
       if (!(call.reads?.(response.status) ?? response.ok)) throw await failureOf(response);
       const value = await read(response);
-      onAnswer?.();
+      onAnswer?.(response);
       return value;
     } catch (error) {
       if (signal?.aborted && !(error instanceof HubError)) throw error;

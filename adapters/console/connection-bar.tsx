@@ -15,7 +15,7 @@ export function ConnectionBar({ onRetry }: { onRetry(): void }) {
             </>
           ) : (
             <>
-              <strong>The host cannot be reached.</strong> {state.detail} Runs continue. Retrying …
+              <strong>{state.title}</strong> {state.detail}. Runs continue. Retrying …
             </>
           )}
           <button type="button" onClick={onRetry}>

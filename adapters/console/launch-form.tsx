@@ -4,7 +4,7 @@ import type { LaunchPreview } from "../../host-agent/protocol/launch.ts";
 import type { Param } from "../../host-agent/protocol/recipe.ts";
 import type { Source } from "../../host-agent/protocol/run.ts";
 import { HubError } from "../client/hub-error.ts";
-import type { Api } from "./api.ts";
+import { type Api, useMayWrite } from "./api.ts";
 import { Field } from "./field.tsx";
 import { Preview } from "./launch-preview.tsx";
 import { go, href } from "./location.ts";
@@ -44,9 +44,14 @@ export function LaunchForm(props: LaunchFormProps) {
   const idempotencyKey = useRef<string | undefined>(undefined);
   /** An attempt with the present key may have started the run. */
   const isOpen = useRef(false);
+  const mayLaunch = useMayWrite(source);
   const form = useRef<HTMLFormElement>(null);
   useEffect(() => {
-    if (error) form.current?.querySelector<HTMLElement>("[aria-invalid=true]")?.focus();
+    if (!error) return;
+    const fault = form.current!.querySelector<HTMLElement>("[aria-invalid=true]");
+    const notice = form.current!.querySelector<HTMLElement>(".notice");
+    notice?.scrollIntoView({ block: "nearest" });
+    (fault ?? notice)?.focus();
   }, [error]);
 
   const forget = () => {
@@ -61,7 +66,7 @@ export function LaunchForm(props: LaunchFormProps) {
   };
   const submit = async (event: SubmitEvent) => {
     event.preventDefault();
-    if (sending) return;
+    if (sending || !mayLaunch) return;
     const isDry = (event.submitter as HTMLButtonElement | null)?.value === "preview";
     setSending(isDry ? "preview" : "launch");
     forget();
@@ -148,15 +153,21 @@ export function LaunchForm(props: LaunchFormProps) {
         In a terminal: lines appear at once, and programs may print colours
       </label>
       {error && <Failure error={error} />}
-      <div class="actions">
-        {/* `disabled` would take the focus away from the button that was pressed. */}
-        <button type="submit" class="primary" aria-disabled={sending !== undefined}>
-          {sending === "launch" ? "Launching …" : launchText}
-        </button>
-        <button type="submit" value="preview" aria-disabled={sending !== undefined}>
-          Dry run
-        </button>
-      </div>
+      {mayLaunch ? (
+        <div class="actions">
+          {/* `disabled` would take the focus away from the button that was pressed. */}
+          <button type="submit" class="primary" aria-disabled={sending !== undefined}>
+            {sending === "launch" ? "Launching …" : launchText}
+          </button>
+          <button type="submit" value="preview" aria-disabled={sending !== undefined}>
+            Dry run
+          </button>
+        </div>
+      ) : (
+        <p class="aside">
+          This key cannot launch: it does not have the scope <code>{source}s:write</code>.
+        </p>
+      )}
       {preview && <Preview preview={preview} />}
     </form>
   );

@@ -3,11 +3,11 @@ import { useMemo, useState } from "preact/hooks";
 import type { Recipe } from "../../host-agent/protocol/recipe.ts";
 import { readCatalogue } from "../client/catalogue.ts";
 import { duration } from "../client/units.ts";
-import type { Api } from "./api.ts";
+import { type Api, isOutage } from "./api.ts";
 import { useLoaded, useTitle } from "./hooks.ts";
 import { LaunchForm } from "./launch-form.tsx";
 import { href } from "./location.ts";
-import { Failure, Notice } from "./notice.tsx";
+import { Notice, PollFailure } from "./notice.tsx";
 import type { RunsFeed } from "./runs-feed.ts";
 import { spelledOut } from "./visible-text.ts";
 
@@ -45,8 +45,8 @@ export function LaunchPage({
             onInput={({ currentTarget }) => setWords(currentTarget.value)}
           />
         </div>
-        {error && <Failure error={error} onRetry={again} />}
-        {!value && !error && <p class="loading">Reading the recipes …</p>}
+        {error && <PollFailure error={error} onRetry={again} />}
+        {!value && (!error || isOutage(error)) && <p class="loading">Reading the recipes …</p>}
         {value && value.problems.length > 0 && (
           <Notice kind="problem" title="The list of recipes is broken">
             {value.problems.map((problem) => (

@@ -10,6 +10,11 @@ const SCRIPTS_ONLY: TestKey = {
   key: "sk_test_scripts_only_0123",
   scopes: ["scripts:read"],
 };
+const READ_ONLY: TestKey = {
+  name: "read-only",
+  key: "sk_test_read_only_0123456",
+  scopes: ["pipelines:read", "scripts:read"],
+};
 const WRITE_ONLY: TestKey = {
   name: "write-only",
   key: "sk_test_write_only_012345",
@@ -58,6 +63,25 @@ export function accessTests(open: Open): void {
     await tab.page.getByLabel("API key").fill(WRITE_ONLY.key);
     await tab.page.getByRole("button", { name: "Open" }).click();
     await tab.page.getByText("This key cannot read runs").waitFor();
+    expect(await tab.page.locator(".notice, .aside").count()).toBe(1);
+  });
+
+  test("a read-only key is offered no launch and no kill", async () => {
+    await using tab = await open({ keys: [ALL, READ_ONLY] });
+    const { page } = tab;
+    const run = await tab.hub.runScript("echo up; exec sleep 600");
+    await tab.enter(READ_ONLY.key, `#/runs/${run.run_id}`);
+    await page.getByText("up", { exact: true }).waitFor();
+    expect(await page.getByRole("button", { name: "Kill" }).count()).toBe(0);
+
+    await page.goto(`${tab.url}/console#/launch/hello`);
+    await page.getByText("This key cannot launch: it does not have the scope pipelines:write.").waitFor();
+    await page.getByLabel("Arguments").press("Enter");
+    expect(await page.getByRole("button", { name: /Launch|Dry run/ }).count()).toBe(0);
+    await page.goto(`${tab.url}/console#/runs`);
+    await page.locator(`a[href="#/runs/${run.run_id}"]`).waitFor();
+    expect(await page.getByRole("link", { name: "Launch …" }).count()).toBe(0);
+    expect((await tab.hub.get("/api/v1/pipelines/runs")).json.runs).toEqual([]);
   });
 
   test("the console of a Hub without keys opens without a key and shows dev mode", async () => {
@@ -89,6 +113,28 @@ export function accessTests(open: Open): void {
     await tab.page.getByRole("button", { name: "Retry now" }).click();
     await tab.page.getByText("The host cannot be reached.").waitFor({ state: "detached" });
   });
+
+  test.for(["#/launch/hello", "#/scripts", "#/runs/RUN"])(
+    "the page %s, opened during an outage, reports it once and appears by itself when the Hub answers again",
+    async (place) => {
+      await using tab = await open();
+      const { page } = tab;
+      const run = await tab.hub.runScript("echo seen");
+      await tab.hub.ended(run);
+      await tab.enter(ALL.key);
+      await page.locator(`a[href="#/runs/${run.run_id}"]`).waitFor();
+      await page.route("**/api/v1/**", (route) => route.abort());
+      await page.getByText("The Hub does not answer.").waitFor();
+      await page.goto(`${tab.url}/console${place.replace("RUN", run.run_id)}`);
+      await page.waitForTimeout(1_500);
+      expect(await page.getByText(/does not answer/).count()).toBe(1);
+      expect(await page.getByRole("alert").count()).toBe(0);
+
+      await page.unroute("**/api/v1/**");
+      await page.locator(".cards a, .files a, .line").first().waitFor();
+      await page.getByText("The Hub does not answer.").waitFor({ state: "detached" });
+    },
+  );
 
   test("the console reports a Hub that does not answer at the start, with its address", async () => {
     await using tab = await open();

@@ -107,6 +107,22 @@ export function launchingTests(open: Open): void {
     expect(await tab.page.getByLabel("Arguments").inputValue()).toBe("'unbalanced");
   });
 
+  test("a refusal of a launch scrolls to its message and focuses it, however small the window", async () => {
+    await using tab = await open({ context: { viewport: { width: 700, height: 330 } } });
+    await tab.enter(ALL.key, "#/launch/hello");
+    await tab.page.route("**/api/v1/pipelines/runs", (route) =>
+      route.fulfill({ status: 429, json: { code: "too_many_runs", detail: "The host is full" } }),
+    );
+    await tab.page.getByLabel("Arguments").press("Enter");
+
+    const notice = tab.page.getByRole("alert");
+    await notice.getByText("The host is full").waitFor();
+    await expect.poll(() => tab.page.evaluate("document.activeElement.className")).toBe("notice problem");
+    const { y, height } = (await notice.boundingBox())!;
+    expect(y).toBeGreaterThanOrEqual(0);
+    expect(y + height).toBeLessThanOrEqual(331);
+  });
+
   test("the console asks before a kill, naming the run, and then ends all its processes", async () => {
     await using tab = await open();
     const run = await tab.hub.runScript("echo up; sleep 600 & exec sleep 601");
