@@ -1,7 +1,7 @@
 import { styleText } from "node:util";
 
 import type { RunRecord } from "../../host-agent/protocol/run.ts";
-import { neverStarted } from "../client/run-facts.ts";
+import { launchWords, neverStarted } from "../client/run-facts.ts";
 import { runDuration } from "../client/units.ts";
 import { printable } from "./printable.ts";
 
@@ -29,9 +29,8 @@ export function whatRan({ spec }: RunRecord): string {
 }
 
 /** The parameters and arguments that it was launched with, as far as they are short; "" for none. */
-export function whatWith({ spec }: RunRecord): string {
-  const params = "params" in spec ? Object.entries(spec.params ?? {}) : [];
-  const words = [...params.map(([name, value]) => `${name}=${value}`), spec.args].join(" ").trim();
+export function whatWith(run: RunRecord): string {
+  const words = launchWords(run);
   const shown = Array.from(words).slice(0, MAX_WORDS_LENGTH).join("");
   return printable(shown.length < words.length ? `${shown}…` : words);
 }

@@ -113,6 +113,10 @@ async function keepFresh(feed: RunsFeed, signal: AbortSignal): Promise<void> {
 function Page({ api, feed }: { api: Api; feed: RunsFeed }) {
   const { path, query } = usePlace();
   const [section = "runs", item] = path;
+  // What had the focus may have left with the last page: without this the keyboard would start at the top again.
+  useEffect(() => {
+    if (document.activeElement === document.body) document.getElementById("main")?.focus();
+  }, [section, item]);
   if (section === "runs" && item !== undefined)
     return <RunPage key={item} api={api} feed={feed} runId={item} />;
   if (section === "runs") return <RunsPage api={api} feed={feed} query={query} />;

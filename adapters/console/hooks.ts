@@ -15,6 +15,19 @@ export function useNow(everyMs = 1_000): number {
   return now;
 }
 
+const NARROW = matchMedia("(max-width: 640px)");
+
+/** Whether the page is as narrow as a phone; the limit is that of style.css. */
+export function useIsNarrow(): boolean {
+  const [isNarrow, setNarrow] = useState(NARROW.matches);
+  useEffect(() => {
+    const look = () => setNarrow(NARROW.matches);
+    NARROW.addEventListener("change", look);
+    return () => NARROW.removeEventListener("change", look);
+  }, []);
+  return isNarrow;
+}
+
 /** Sets the title of the browser's tab. */
 export function useTitle(title: string): void {
   useEffect(() => {

@@ -114,8 +114,9 @@ export function LaunchForm(props: LaunchFormProps) {
         help={
           <>
             {argsHelp && <span class="args-help">{spelledOut(argsHelp)}</span>}
-            Split into words as a shell does, with quotes, but never evaluated: <code>;</code> <code>|</code>{" "}
-            <code>$</code> <code>*</code> are ordinary characters.
+            Optional, for example <code>--limit 5000 --name 'two words'</code>. Split into words as a shell
+            does, with quotes, but never evaluated: <code>;</code> <code>|</code> <code>$</code>{" "}
+            <code>*</code> are ordinary characters.
           </>
         }
         control={(attributes) => (
@@ -125,7 +126,6 @@ export function LaunchForm(props: LaunchFormProps) {
             value={args}
             spellcheck={false}
             autocomplete="off"
-            placeholder="--limit 5000 --name 'two words'"
             onInput={({ currentTarget }) => change(() => setArgs(currentTarget.value))}
           />
         )}

@@ -9,7 +9,7 @@ import { runDuration } from "../client/units.ts";
 import { type Api, isOutage, useMayWrite } from "./api.ts";
 import { Fact } from "./fact.tsx";
 import { fullTime, nameOf } from "./format.ts";
-import { copyText, seen, useNow, useTitle } from "./hooks.ts";
+import { copyText, seen, useIsNarrow, useNow, useTitle } from "./hooks.ts";
 import { KillDialog } from "./kill-dialog.tsx";
 import { href } from "./location.ts";
 import { LogView } from "./log-view.tsx";
@@ -24,6 +24,7 @@ const POLL_MS = 2_000;
 export function RunPage({ api, feed, runId }: { api: Api; feed: RunsFeed; runId: string }) {
   const { run, error, setRun, retry } = useRun(api, feed, runId);
   const [isAsking, setAsking] = useState(false);
+  const isNarrow = useIsNarrow();
   const mayKill = useMayWrite(run?.source ?? "pipeline");
   useTitle(run ? `${run.status}: ${nameOf(run)}` : "Run");
 
@@ -68,7 +69,10 @@ export function RunPage({ api, feed, runId }: { api: Api; feed: RunsFeed; runId:
       </div>
       <p class="reason">{spelledOut(run.status_reason)}</p>
       {error && <PollFailure error={error} onRetry={retry} />}
-      <Facts run={run} />
+      <details class="facts-box" open={!isNarrow}>
+        <summary>Details</summary>
+        <Facts run={run} />
+      </details>
       <LogView api={api} run={run} />
       {isAsking && (
         <KillDialog

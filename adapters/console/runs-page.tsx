@@ -105,7 +105,7 @@ export function RunsPage({ api, feed, query }: RunsPageProps) {
               {!mustReadOn && view.hasMore && ", scroll down for older runs"}
             </p>
           </section>
-          <Timeline feed={feed} />
+          <Timeline feed={filteredFeed} wanted={{ status, source, words }} />
         </div>
       )}
     </main>
