@@ -103,7 +103,7 @@ function addLaunching({ command, act, words }: CommandLine): void {
     );
 
   command("cat", "show a script's source", "hub cat /home/mark/scripts/my_job.sh")
-    .argument(`<${SCRIPT}>`, "a script of `hub scripts`")
+    .argument(`<${SCRIPT}>`, "a script of `hub scripts`: its path, or the end of it")
     .action(
       act(async (context, path: string) =>
         (await import("./commands/cat-script.ts")).catScript(context, path),
@@ -116,7 +116,7 @@ function addLaunching({ command, act, words }: CommandLine): void {
     "hub script /home/mark/scripts/my_job.sh -f -- --mode full",
     true,
   )
-    .argument(`<${SCRIPT}>`, "a script of `hub scripts`")
+    .argument(`<${SCRIPT}>`, "a script of `hub scripts`: its path, or the end of it")
     .usage("[options] <path> [-- args...]")
     .action(
       act(async (context, path: string, flags: LaunchFlags) => {

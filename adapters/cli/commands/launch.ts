@@ -5,23 +5,25 @@ import { HubError } from "../../client/hub-error.ts";
 import { withRetries } from "../../client/retry.ts";
 import type { Api } from "../api.ts";
 import type { Context } from "../context.ts";
-import { EXIT, usageError } from "../exit.ts";
+import { CliError, EXIT, usageError } from "../exit.ts";
 import { factLines } from "../facts.ts";
 import { interruptible } from "../interruption.ts";
 import { inFlags, launchBody, type LaunchFlags, type LaunchRequest } from "../launch-options.ts";
 import { readParams } from "../params.ts";
 import { printable } from "../printable.ts";
+import { findScript } from "../scripts.ts";
 import { awaitRun, followRun } from "../watch-run.ts";
 
 /** Launches once, however often the request is repeated, then follows or waits if the flags ask for it. Returns the exit code. */
-export async function launch(context: Context, request: LaunchRequest): Promise<number> {
-  const { flags } = request;
+export async function launch(context: Context, typed: LaunchRequest): Promise<number> {
+  const { flags } = typed;
   if (flags.follow && flags.wait) throw usageError("-f already waits for the end: remove --wait");
   if (flags.dryRun && (flags.follow || flags.wait)) {
     throw usageError("--dry-run starts nothing to wait for: remove -f and --wait");
   }
   const key = checkedKey(flags.key ?? `hub-${crypto.randomUUID()}`);
   const api = await context.api();
+  const request = await withScriptPath(context, api, typed);
   const body = await bodyOf(context, api, request);
   if (flags.dryRun) return preview(context, api, request, body);
   let attempts = 0;
@@ -49,9 +51,26 @@ export async function launch(context: Context, request: LaunchRequest): Promise<
   const isReplayed = attempts === 1 && launched.isReplayed;
   const { run } = launched;
   await reportLaunched(context, run, flags, isReplayed);
-  if (flags.follow) return followRun(context, api, run, { after: 0, raw: flags.raw === true });
-  if (flags.wait) return awaitRun(context, api, run);
-  return EXIT.ok;
+  if (!flags.follow && !flags.wait) return EXIT.ok;
+  const watched = flags.follow
+    ? followRun(context, api, run, { after: 0, raw: flags.raw === true })
+    : awaitRun(context, api, run);
+  return watched.catch((error: unknown) => {
+    if (!(error instanceof HubError)) throw error;
+    // What failed is the look at the run, so the message must not read as if the launch had been refused.
+    const message = `${run.run_id} was started and continues, but it cannot be followed: ${error.message}`;
+    throw error.code === "insufficient_scope"
+      ? new CliError(message, EXIT.unknown, error)
+      : new HubError(message, { ...error.facts, cause: error });
+  });
+}
+
+/** The request with the path of the script that was named. */
+async function withScriptPath(context: Context, api: Api, request: LaunchRequest): Promise<LaunchRequest> {
+  const { spec } = request;
+  if (!("path" in spec)) return request;
+  const path = await withRetries(() => findScript(api, spec.path), context.retries("read"));
+  return { ...request, spec: { path } };
 }
 
 async function bodyOf(context: Context, api: Api, request: LaunchRequest): Promise<object> {

@@ -1,5 +1,5 @@
 import { execFile } from "node:child_process";
-import { readFile, writeFile } from "node:fs/promises";
+import { mkdir, readFile, writeFile } from "node:fs/promises";
 import { fileURLToPath } from "node:url";
 import { promisify } from "node:util";
 
@@ -65,6 +65,30 @@ describe("hub", () => {
     expect(list.stdout).toContain(`${path}  `);
     expect(source.stdout).toBe('#!/bin/bash\necho "one $1"\n');
     expect(ran).toMatchObject({ code: 0, stdout: "one $HOME; *\n" });
+  });
+
+  test("hub finds a script by its name or the end of its path, and never guesses between two", async () => {
+    await using hub = await startHub();
+    await mkdir(`${hub.root}/a`);
+    await mkdir(`${hub.root}/b`);
+    const one = await hub.script("a/job.sh", "echo one");
+    await hub.script("b/job.sh", "echo two");
+    await hub.script("b/my-only.sh", "echo only");
+
+    const [only, cat, ambiguous, none, part] = await Promise.all([
+      cli(hub, ["script", "my-only.sh", "-f"]),
+      cli(hub, ["cat", "a/job.sh"]),
+      cli(hub, ["script", "job.sh"]),
+      cli(hub, ["script", "nope.sh"]),
+      cli(hub, ["script", "only.sh"]),
+    ]);
+
+    expect(only).toMatchObject({ code: 0, stdout: "only\n" });
+    expect(cat.stdout).toBe("#!/bin/bash\necho one\n");
+    expect(ambiguous).toMatchObject({ code: 64, stderr: expect.stringContaining(`ambiguous: ${one}, `) });
+    expect(none).toMatchObject({ code: 69, stderr: expect.stringContaining("ends with /nope.sh") });
+    expect(part.code).toBe(69);
+    expect((await hub.get("/api/v1/scripts/runs")).json.runs).toHaveLength(1);
   });
 
   test("hub runs lists both surfaces, newest first, and hub show finds a run by the beginning of its id", async () => {

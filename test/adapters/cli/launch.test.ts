@@ -1,7 +1,7 @@
 import { describe, expect, test } from "vitest";
 
 import type { RunRecord } from "../../../host-agent/protocol/run.ts";
-import { type Hub, startHub } from "../../support/hub.ts";
+import { ALL, type Hub, startHub } from "../../support/hub.ts";
 import { cli, faulty, startCli, PATIENTLY } from "./cli.ts";
 
 const NASTY = [
@@ -123,6 +123,21 @@ describe("hub run", () => {
       expect(found).toEqual(says === "none" ? [] : [says]);
       expect(last.includes("--key")).toBe(says === "may have started");
       expect((await runsOf(hub)).length).toBe(faults[0] === "lose" ? 1 : 0);
+    },
+  );
+
+  test.for(["-f", "--wait"])(
+    "hub run %s with a key that may not read reports the run as started, and its end as unknown",
+    async (flag) => {
+      const key = { name: "w", key: "sk_test_w_0123456789abcdef", scopes: ["pipelines:write" as const] };
+      await using hub = await startHub({ keys: [key, ALL] });
+
+      const ran = await cli(hub, ["run", "hello", flag], { env: { HUB_KEY: key.key } });
+
+      const [run] = await runsOf(hub);
+      expect(ran).toMatchObject({ code: 70, stdout: "" });
+      expect(ran.stderr).toContain(`${run!.run_id} was started and continues, but it cannot be followed`);
+      expect(ran.stderr).toContain("pipelines:read");
     },
   );
 

@@ -90,6 +90,28 @@ describe("on a terminal", () => {
     expect(stripVTControlCharacters(lines[4]!)).toMatch(/^recipe_2 {2}漢字\S+.*… {2,3}descr\S*.*…$/);
   });
 
+  test.for([120, 80, 50, 40, 30])(
+    "hub runs on a terminal of %i columns has one line for each run, with the whole id and status",
+    async (columns) => {
+      await using hub = await startHub();
+      const run = await hub.runScript("exit 3");
+      await hub.post("/api/v1/pipelines/runs", {
+        recipe_id: "hello",
+        args: "with ".repeat(20),
+        label: "quartz",
+      });
+      await hub.ended(run);
+
+      const terminal = await onTerminal(hub, ["runs"], { columns });
+      expect(await terminal.ended).toBe(0);
+      const lines = stripVTControlCharacters(terminal.screen()).trimEnd().split("\r\n");
+
+      expect(lines).toHaveLength(3);
+      for (const line of lines) expect(line.length).toBeLessThanOrEqual(columns);
+      expect(lines[2]).toMatch(new RegExp(`^${run.run_id} {2}failed {2,}.`));
+    },
+  );
+
   test("hub runs --watch redraws the list until Ctrl-C", async () => {
     await using hub = await startHub();
     const run = await hub.runScript("sleep 300");
