@@ -50,7 +50,8 @@ export function createApp(given: Deps) {
   const deps: Deps = { ...given, agent: publicAgent(given.agent) };
   const router = Router<IRequestStrict, [Exchange]>();
   addRoutes(router, deps);
-  addDocument(router);
+  addDocument(router, deps);
+  addRoot(router, deps);
   addPages(router, deps);
   addRefusals(router);
 
@@ -107,11 +108,18 @@ function limitOf(perMinute: number | undefined, { now }: Deps): RateLimit | unde
   return perMinute === undefined ? undefined : rateLimit(perMinute, now);
 }
 
-function addDocument(router: AppRouter): void {
+function addDocument(router: AppRouter, { publicUrl }: Deps): void {
   // Made on the first request for it: it takes more memory than everything else.
   let document: object | undefined;
-  const serveDocument = () => ({ status: 200, json: (document ??= openapi(routes)) });
+  const serveDocument = () => ({ status: 200, json: (document ??= openapi(routes, publicUrl)) });
   router.get(DOCUMENT_PATH, serveDocument).head(DOCUMENT_PATH, serveDocument);
+}
+
+/** The bare address leads people to the console: relative to it, as a proxy may have put a path in front of it. */
+function addRoot(router: AppRouter, { publicUrl }: Deps): void {
+  const location = publicUrl === undefined ? "console" : `${publicUrl}/console`;
+  const redirect = () => ({ status: 302, headers: { location } });
+  router.get("/", redirect).head("/", redirect);
 }
 
 function addPages(router: AppRouter, deps: Deps): void {

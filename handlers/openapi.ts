@@ -58,8 +58,8 @@ Every error is \`application/problem+json\` (RFC 9457). Branch on \`code\`, show
 
 type Responses = RouteConfig["responses"];
 
-/** The OpenAPI 3.1 document of the routes, as plain JSON. */
-export function openapi(routes: readonly Route[]) {
+/** The OpenAPI 3.1 document of the routes, as plain JSON. `publicUrl` is the address that clients use, if it is known. */
+export function openapi(routes: readonly Route[], publicUrl = "/") {
   const registry = new OpenAPIRegistry();
   registry.registerComponent("securitySchemes", "bearer", {
     type: "http",
@@ -76,7 +76,7 @@ export function openapi(routes: readonly Route[]) {
         description: INTRODUCTION,
         license: { name: "MIT", identifier: "MIT" },
       },
-      servers: [{ url: "/", description: "The Hub that serves this document" }],
+      servers: [{ url: publicUrl, description: "The Hub that serves this document" }],
       tags: [
         { name: "Pipelines", description: "The curated recipes shipped with the Hub." },
         { name: "Scripts", description: "`.sh` files inside the operator's script roots." },

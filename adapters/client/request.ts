@@ -15,7 +15,7 @@ export interface Call {
 }
 
 export interface HubOptions {
-  /** The Hub's address without a slash at its end; "" in a page that the Hub serves. */
+  /** The Hub's address without a slash at its end. */
   url: string;
   key?: string | undefined;
   /** Part of every request, such as a cache mode. */

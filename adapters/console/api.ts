@@ -1,6 +1,7 @@
 import { type HubClient, hubClient } from "../client/hub-client.ts";
 import { HubError } from "../client/hub-error.ts";
 import type { Source } from "../../host-agent/protocol/run.ts";
+import { BASE } from "./base.ts";
 import { createStore, useStore } from "./store.ts";
 
 export type Api = HubClient;
@@ -36,7 +37,7 @@ const OF_A_PAGE: RequestInit = {
  */
 export function createApi(key: string | undefined, onRefused: (detail: string) => void): Api {
   return hubClient({
-    url: "",
+    url: BASE,
     key,
     init: OF_A_PAGE,
     onAnswer({ headers, url }) {
@@ -55,7 +56,7 @@ export function createApi(key: string | undefined, onRefused: (detail: string) =
 
 /** Whether the Hub needs a key, asked without one. Throws HubError. */
 export async function needsKey(): Promise<boolean> {
-  const { mode } = await hubClient({ url: "", init: OF_A_PAGE }).health();
+  const { mode } = await hubClient({ url: BASE, init: OF_A_PAGE }).health();
   return mode !== "dev";
 }
 

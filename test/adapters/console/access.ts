@@ -1,6 +1,8 @@
 import { writeFile } from "node:fs/promises";
+import { createServer, request } from "node:http";
+import type { AddressInfo } from "node:net";
 
-import { expect, test } from "vitest";
+import { expect, onTestFinished, test } from "vitest";
 
 import { ALL, type Hub, OTHER, type TestKey } from "../../support/hub.ts";
 import type { Open } from "./suite.ts";
@@ -147,6 +149,32 @@ export function accessTests(open: Open): void {
     await tab.page.getByLabel("API key").waitFor();
   });
 
+  test("the console and the API reference work behind a proxy that puts a path in front of them", async () => {
+    await using tab = await open();
+    const { page } = tab;
+    const proxied = await underPath(tab.hub, "/hub/");
+    onTestFinished(proxied.close);
+    page.removeAllListeners("request");
+    await page.goto(`${proxied.url}/hub/console#/launch/hello`);
+    await page.getByLabel("API key").fill(ALL.key);
+    await page.getByRole("button", { name: "Open" }).click();
+    await page.getByRole("button", { name: "Launch", exact: true }).click();
+    await page.getByLabel("Status of the run").getByText("completed").waitFor();
+
+    await page.getByRole("link", { name: "API" }).click();
+    const operation = page.locator("#operations-Pipelines-listRecipes");
+    await operation.locator(".opblock-summary-control").click();
+    await operation.getByRole("button", { name: "Execute" }).click();
+    await operation
+      .locator(".live-responses-table")
+      .getByText("Says hello to its arguments")
+      .first()
+      .waitFor();
+    await page.goto(`${proxied.url}/hub/`);
+    await page.getByRole("navigation", { name: "Console" }).waitFor();
+    expect(proxied.outside()).toEqual([]);
+  });
+
   test("a link to an unknown run, or to an invalid run id, is reported", async () => {
     await using tab = await open();
     await tab.enter(ALL.key, "#/runs/run_000000000000");
@@ -194,4 +222,35 @@ export function interruptionTests(open: Open, replaceKeys: ReplaceKeys): void {
     expect(await tab.page.locator(".line").allTextContents()).toEqual(["one", "two"]);
     await tab.page.getByText("The Hub does not answer.").waitFor({ state: "detached" });
   });
+}
+
+/** A proxy that serves the Hub under a path, and remembers what was requested outside of it. */
+async function underPath(hub: Hub, path: string) {
+  const outside: string[] = [];
+  const server = createServer((incoming, outgoing) => {
+    const target = incoming.url!.startsWith(path) ? `/${incoming.url!.slice(path.length)}` : undefined;
+    if (target === undefined) {
+      outside.push(incoming.url!);
+      outgoing.writeHead(404).end();
+      return;
+    }
+    const { method, headers } = incoming;
+    const forwarded = request(new URL(target, hub.url), { method, headers }, (answer) => {
+      outgoing.writeHead(answer.statusCode!, answer.headers);
+      answer.pipe(outgoing);
+    });
+    forwarded.on("error", () => outgoing.destroy());
+    outgoing.on("close", () => forwarded.destroy());
+    incoming.pipe(forwarded);
+  });
+  await new Promise<void>((resolve) => server.listen(0, "127.0.0.1", resolve));
+  const { port } = server.address() as AddressInfo;
+  return {
+    url: `http://127.0.0.1:${port}`,
+    outside: () => outside.filter((url) => url !== "/favicon.ico"),
+    close() {
+      server.closeAllConnections();
+      server.close();
+    },
+  };
 }
