@@ -37,7 +37,7 @@ export function createContext({
     /** The API of the Hub that this command uses. */
     async api(): Promise<Api> {
       const { hubApi } = await import("./api.ts");
-      return hubApi(await chooseHost(env, options.host));
+      return hubApi(await chooseHost(env, options.host), env);
     },
     retries(purpose: keyof typeof RETRY_SECONDS, signal?: AbortSignal): RetryOptions {
       return { seconds: options.retry ?? RETRY_SECONDS[purpose], signal, warn: output.warn };

@@ -45,7 +45,9 @@ export function statusText(status: string, stream: NodeJS.WriteStream): string {
 
 /** How a run ended, in a sentence. */
 export function outcome(run: RunRecord): string {
-  const code = run.exit_code === null ? "" : ` with exit code ${run.exit_code}`;
+  // Most reasons name the code: it is not said twice.
+  const isSaid = run.exit_code === null || new RegExp(`\\bcode ${run.exit_code}\\b`).test(run.status_reason);
+  const code = isSaid ? "" : ` with exit code ${run.exit_code}`;
   if (neverStarted(run)) return `${run.run_id} was never started: ${printable(run.status_reason)}`;
   return `${run.run_id} ${printable(run.status)}${code} after ${runDuration(run, Date.now())}: ${printable(run.status_reason)}`;
 }

@@ -5,6 +5,7 @@ import type { RunRecord } from "../../host-agent/protocol/run.ts";
 import { HubError } from "../client/hub-error.ts";
 import { pause } from "../client/pause.ts";
 import { pauseBeforePoll } from "../client/retry.ts";
+import { neverStarted } from "../client/run-facts.ts";
 import { runDuration } from "../client/units.ts";
 import { type Api, isOutage, useMayWrite } from "./api.ts";
 import { Fact } from "./fact.tsx";
@@ -91,7 +92,8 @@ export function RunPage({ api, feed, runId }: { api: Api; feed: RunsFeed; runId:
 
 function Facts({ run }: { run: RunRecord }) {
   const now = useNow();
-  const exit = run.exit_code === null ? "unknown" : String(run.exit_code);
+  const noCode = neverStarted(run) ? "none" : "unknown";
+  const exit = run.exit_code === null ? noCode : String(run.exit_code);
   return (
     <dl class="facts">
       <Fact name="Command" width="full">

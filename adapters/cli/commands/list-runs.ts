@@ -32,6 +32,7 @@ export async function showRuns(context: Context, flags: RunsFlags): Promise<numb
     const { runs, refused } = await withRetries(() => listRuns(api, flags), context.retries("read"));
     if (refused !== undefined) context.output.warn(refused);
     if (context.json) await context.output.json({ runs });
+    else if (runs.length === 0) context.output.note("No runs.");
     else await context.output.write(await table(context, runs));
     return EXIT.ok;
   }

@@ -63,6 +63,7 @@ export async function showHosts({ hostsPath, output, json }: Context): Promise<n
     default: name === file.default,
   }));
   if (json) await output.json({ hosts });
+  else if (hosts.length === 0) output.note("No Hub is stored. Store one with `hub login`");
   else {
     const rows = hosts.map((host) => [
       printable(host.name),
@@ -76,7 +77,7 @@ export async function showHosts({ hostsPath, output, json }: Context): Promise<n
 
 /** Checks the key. One without the scope for this list is valid too. */
 async function probe(context: Context, host: { url: string; key: string }): Promise<void> {
-  const api = hubApi(host);
+  const api = hubApi(host, context.env);
   await withRetries(() => api.listRecipes(), context.retries("read")).catch((error: unknown) => {
     if (isProblem(error, "insufficient_scope")) return;
     throw error;

@@ -23,6 +23,7 @@ function expectSentence({ stderr }: Finished): void {
 describe("a mistake in the command line of hub", () => {
   test.for([
     { args: ["rnus"], says: "Did you mean run" },
+    { args: ["exit"], says: "unknown command 'exit'. List the commands with `hub --help`\n" },
     { args: ["runs", "--status", "done"], says: "Allowed choices" },
     { args: ["runs", "--limit", "0"], says: "whole number" },
     { args: ["runs", "--limit", "1e3"], says: "whole number" },
@@ -48,7 +49,7 @@ describe("a mistake in the command line of hub", () => {
     expectSentence(reported);
   });
 
-  test.for(["hub.example.com", "ftp://hub", "http://", "https://user:pw@hub", "http://hub/?key=x"])(
+  test.for(["hub example.com", "ftp://hub", "http://", "https://user:pw@hub", "http://hub/?key=x"])(
     "hub with HUB_URL=%s prints one sentence and exits with 64",
     async (url) => {
       const reported = await cli(url, ["runs"]);

@@ -1,5 +1,5 @@
 import { execFile } from "node:child_process";
-import { mkdir, readFile, writeFile } from "node:fs/promises";
+import { copyFile, mkdir, readFile, symlink, writeFile } from "node:fs/promises";
 import { fileURLToPath } from "node:url";
 import { promisify } from "node:util";
 
@@ -7,6 +7,7 @@ import { describe, expect, test } from "vitest";
 
 import type { RunRecord } from "../../../host-agent/protocol/run.ts";
 import { startHub } from "../../support/hub.ts";
+import { tempDir } from "../../support/temp-dir.ts";
 import { cli, clientEnv } from "./cli.ts";
 
 const RUN_ID = /run_[0-9a-f]{12}/;
@@ -215,6 +216,24 @@ describe("hub", () => {
     expect((await npx("--version")).stdout).toBe(`${version}\n`);
     expect((await hub.get("/openapi.json")).json.info.version).toBe(version);
     expect((await npx("run", "hello")).stderr).toContain("follow it: hub logs run_");
+  });
+
+  test("./hub of a clone starts the clone's hub from any folder, also by a link", async () => {
+    const wrapper = fileURLToPath(new URL("../../../hub", import.meta.url));
+    const folder = tempDir();
+    await symlink(wrapper, `${folder}/linked`);
+    for (const path of [wrapper, `${folder}/linked`]) {
+      const { stdout } = await promisify(execFile)(path, ["--version"], {
+        cwd: "/",
+        env: { PATH: "/usr/bin:/bin" },
+      });
+      expect(stdout).toMatch(/^\d+\.\d+\.\d+\n$/);
+    }
+    await copyFile(wrapper, `${folder}/hub`);
+    await expect(promisify(execFile)(`${folder}/hub`)).rejects.toMatchObject({
+      code: 69,
+      stderr: `hub: run \`npm ci\` in ${folder} first\n`,
+    });
   });
 
   test("hub open prints the console's address without the key", async () => {

@@ -36,7 +36,7 @@ describe("on a terminal", () => {
 
     expect(await terminal.ended).toBe(0);
     expect(terminal.screen()).toContain(`${ESC}[?25h`);
-    expect(terminal.screen()).toContain(`${run.run_id} completed with exit code 0`);
+    expect(terminal.screen()).toContain(`${run.run_id} completed after `);
   });
 
   test("hub logs on a terminal shows control characters as text and colours as colours, and --raw prints the bytes", async () => {

@@ -105,10 +105,15 @@ export function accessTests(open: Open): void {
       route.fulfill({
         status: 503,
         contentType: "application/problem+json",
-        json: { code: "agent_unavailable", detail: "The host-agent does not answer." },
+        json: {
+          code: "agent_unavailable",
+          detail: "The host cannot be reached. Its runs continue. Try again",
+        },
       }),
     );
-    await tab.page.getByText("The host cannot be reached.").waitFor();
+    await tab.page
+      .getByText("The host cannot be reached. Its runs continue. Retrying …", { exact: true })
+      .waitFor();
     await link.waitFor();
 
     await tab.page.unroute("**/api/v1/**");
