@@ -29,6 +29,8 @@ export function launchingTests(open: Open): void {
     );
     await tab.enter(ALL.key, "#/launch");
     await tab.page.getByRole("link", { name: /Gated/ }).click();
+    // An example in the field itself would look like a default.
+    expect(await tab.page.getByLabel("Arguments").getAttribute("placeholder")).toBeNull();
     await tab.page.getByLabel("Arguments").fill("--limit 5 'two words' $HOME ;id");
     await tab.page.getByRole("button", { name: "Launch" }).click();
 
