@@ -79,7 +79,7 @@ try {
   if (!hasFormer) process.exitCode = EX_CANTCREAT;
 }
 
-/** The page's HTML, and its files under names that are made of their content. */
+/** The page's HTML, and its files under names that are made of their content. All addresses are relative: a proxy may serve them under a path. */
 async function buildPage({ name, folder, script, style, options }: Page): Promise<BuiltPage> {
   const { outputFiles = [] } = await build({
     entryPoints: { [name]: join(folder, script), [`${name}-style`]: join(folder, style) },
@@ -105,7 +105,7 @@ async function buildPage({ name, folder, script, style, options }: Page): Promis
   const names = [...files.keys()];
   let html = await readFile(join(folder, "index.html"), "utf8");
   for (const extension of ["js", "css", "svg"]) {
-    html = html.replace(`{{${extension}}}`, `/assets/${names.find((file) => file.endsWith(extension))}`);
+    html = html.replace(`{{${extension}}}`, `assets/${names.find((file) => file.endsWith(extension))}`);
   }
   return { name, html: Buffer.from(html), files };
 }

@@ -4,7 +4,7 @@
 import { type IRequestStrict, Router } from "itty-router";
 
 import { ApiProblem } from "../host-agent/protocol/problem.ts";
-import type { Digest } from "./auth.ts";
+import { type Digest, scopesHeader } from "./auth.ts";
 import { cached } from "./cached.ts";
 import type { Deps } from "./deps.ts";
 import { auditRefusal, type Exchange, logExchange } from "./exchange.ts";
@@ -56,6 +56,7 @@ export function createApp(given: Deps) {
   const router = Router<IRequestStrict, [Exchange]>();
   addRoutes(router, deps);
   addDocuments(router, deps);
+  addRoot(router, deps);
   addPages(router, deps);
   addRefusals(router);
 
@@ -77,7 +78,9 @@ export function createApp(given: Deps) {
       const requestId = requestIdOf(request);
       const exchange: Exchange = { request, requestId, address };
       const reply = await answer(exchange);
-      if (exchange.principal?.dev) reply.headers = { ...reply.headers, "hub-auth": "dev" };
+      const { principal } = exchange;
+      if (principal?.dev) reply.headers = { ...reply.headers, "hub-auth": "dev" };
+      else if (principal) reply.headers = { ...reply.headers, ...scopesHeader(principal) };
       auditRefusal(exchange, deps);
       logExchange(exchange, reply.status, performance.now() - started, deps);
       return toResponse(reply, { requestId, method: request.method });
@@ -110,12 +113,12 @@ function limitOf(perMinute: number | undefined, { now }: Deps): RateLimit | unde
   return perMinute === undefined ? undefined : rateLimit(perMinute, now);
 }
 
-function addDocuments(router: AppRouter, { digest }: Deps): void {
+function addDocuments(router: AppRouter, { digest, publicUrl }: Deps): void {
   for (const [path, documentOf] of Object.entries(DOCUMENTS)) {
     // Made on the first request for it: it takes more memory than everything else.
     let made: Promise<{ bytes: Uint8Array; etag: string }> | undefined;
     const serveDocument = async (_request: IRequestStrict, { request }: Exchange) => {
-      const { bytes, etag } = await (made ??= documentFile(documentOf(routes), digest));
+      const { bytes, etag } = await (made ??= documentFile(documentOf(routes, publicUrl), digest));
       return cached(request.headers, bytes, {
         etag,
         "cache-control": "no-cache",
@@ -129,6 +132,13 @@ function addDocuments(router: AppRouter, { digest }: Deps): void {
 async function documentFile(document: object, digest: Digest) {
   const text = JSON.stringify(document);
   return { bytes: new TextEncoder().encode(text), etag: `"${(await digest(text)).slice(0, 32)}"` };
+}
+
+/** The bare address leads people to the console: relative to it, as a proxy may have put a path in front of it. */
+function addRoot(router: AppRouter, { publicUrl }: Deps): void {
+  const location = publicUrl === undefined ? "console" : `${publicUrl}/console`;
+  const redirect = () => ({ status: 302, headers: { location } });
+  router.get("/", redirect).head("/", redirect);
 }
 
 function addPages(router: AppRouter, deps: Deps): void {

@@ -34,6 +34,8 @@ export type KeyRing = (
 export interface Principal {
   name: string;
   dev: boolean;
+  /** What its key may do; undefined without one. */
+  scopes?: readonly string[];
 }
 
 /** SHA-256 in hex. */
@@ -76,11 +78,19 @@ export async function authorize(
       "insufficient_scope",
       `The API key ${entry.name} does not have the scope ${scope}. Ask the operator for a key that has it`,
       {
-        headers: { "www-authenticate": `Bearer realm="hub", error="insufficient_scope", scope="${scope}"` },
+        headers: {
+          ...scopesHeader(entry),
+          "www-authenticate": `Bearer realm="hub", error="insufficient_scope", scope="${scope}"`,
+        },
       },
     );
   }
-  return { name: entry.name, dev: false };
+  return { name: entry.name, dev: false, scopes: entry.scopes };
+}
+
+/** Reports to a client what its key may do, so that it offers nothing else. */
+export function scopesHeader({ scopes }: { scopes?: readonly string[] }): Record<string, string> {
+  return scopes === undefined ? {} : { "hub-scopes": scopes.join(" ") };
 }
 
 const INVALID = `, error="invalid_token"`;

@@ -9,6 +9,8 @@ export interface Deps {
   agent: Agent;
   kv: KV;
   keys(): KeyRing | Promise<KeyRing>;
+  /** The address that clients use, without a slash at its end; undefined for that of each request, without a path prefix. */
+  publicUrl?: string | undefined;
   /** SHA-256 in hex. */
   digest: Digest;
   /** The most requests a minute for each key; undefined for no limit. */

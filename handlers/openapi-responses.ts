@@ -17,6 +17,10 @@ const HEADERS = {
     description: "`dev` on a Hub without API keys.",
     schema: { type: "string", enum: ["dev"] as string[] },
   },
+  "Hub-Scopes": {
+    description: "What the API key of the request may do, separated by spaces.",
+    schema: { type: "string" },
+  },
   "Preference-Applied": {
     description: "`wait=N` when the answer waited for the run's end, for N seconds at most.",
     schema: { type: "string" },
@@ -32,7 +36,7 @@ const HEADERS = {
   },
 } as const;
 
-const COMMON = ["X-Request-Id", "Hub-Auth"] as const;
+const COMMON = ["X-Request-Id", "Hub-Auth", "Hub-Scopes"] as const;
 const OF_FAILURES: Record<number, keyof typeof HEADERS> = {
   401: "WWW-Authenticate",
   403: "WWW-Authenticate",

@@ -14,30 +14,35 @@ import { WEBHOOKS } from "./openapi-webhooks.ts";
 import { Problem } from "./problem.ts";
 import type { Route } from "./route.ts";
 
-/** The OpenAPI 3.1 document of the routes, as plain JSON. */
-export function openapi(routes: readonly Route[]): object {
+/** The OpenAPI 3.1 document of the routes, as plain JSON. `publicUrl` is the address that clients use, if it is known. */
+export function openapi(routes: readonly Route[], publicUrl = "/"): object {
   const license = { name: "MIT", identifier: "MIT" };
   return new OpenApiGeneratorV31(definitionsOf(routes), SORTED).generateDocument({
     ...HEAD,
+    servers: servers(publicUrl),
     openapi: "3.1.0",
     info: { ...HEAD.info, license },
   });
 }
 
 /** The same in OpenAPI 3.0, for tools that do not read 3.1 yet. */
-export function openapi30(routes: readonly Route[]): object {
+export function openapi30(routes: readonly Route[], publicUrl = "/"): object {
   return new OpenApiGeneratorV3(definitionsOf(routes), SORTED).generateDocument({
     ...HEAD,
+    servers: servers(publicUrl),
     openapi: "3.0.3",
     info: { ...HEAD.info, license: { name: "MIT", url: "https://spdx.org/licenses/MIT.html" } },
   });
+}
+
+function servers(url: string) {
+  return [{ url, description: "The Hub that serves this document" }];
 }
 
 const SORTED = { sortComponents: "alphabetically" } as const;
 /** What both versions have. */
 const HEAD = {
   info: { title: TITLE, version: VERSION, description: INTRODUCTION },
-  servers: [{ url: "/", description: "The Hub that serves this document" }],
   // Of the whole document, so that Postman gives it to the collection, where a key is set once.
   security: [{ bearer: [] }],
   tags: [

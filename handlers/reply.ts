@@ -32,7 +32,8 @@ export function toResponse(
     "x-request-id": requestId,
   };
   const { status } = reply;
-  const body = reply.bytes ?? JSON.stringify(reply.json);
+  // With a newline, so that a shell's prompt begins on its own line.
+  const body = reply.bytes ?? (reply.json === undefined ? undefined : `${JSON.stringify(reply.json)}\n`);
   // A 304 has no body.
   if (body === undefined) return new Response(null, { status, headers });
   if (method !== "HEAD") return new Response(body as string | Uint8Array<ArrayBuffer>, { status, headers });

@@ -1,3 +1,4 @@
+import { joinArgv } from "../../host-agent/protocol/argv.ts";
 import type { RetryOptions } from "../client/retry.ts";
 import type { Api } from "./api.ts";
 import { chooseHost, type Env, hostsPath } from "./hosts.ts";
@@ -36,14 +37,14 @@ export function createContext({
     /** The API of the Hub that this command uses. */
     async api(): Promise<Api> {
       const { hubApi } = await import("./api.ts");
-      return hubApi(await chooseHost(env, options.host));
+      return hubApi(await chooseHost(env, options.host), env);
     },
     retries(purpose: keyof typeof RETRY_SECONDS, signal?: AbortSignal): RetryOptions {
       return { seconds: options.retry ?? RETRY_SECONDS[purpose], signal, warn: output.warn };
     },
     /** A command line that reaches the same Hub as this one. */
     commandLine(words: string): string {
-      return options.host === undefined ? `hub ${words}` : `hub --host ${options.host} ${words}`;
+      return options.host === undefined ? `hub ${words}` : `hub --host ${joinArgv([options.host])} ${words}`;
     },
   };
 }

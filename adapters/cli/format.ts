@@ -1,6 +1,7 @@
 import { styleText } from "node:util";
 
 import type { RunRecord } from "../../host-agent/protocol/run.ts";
+import { launchWords, neverStarted } from "../client/run-facts.ts";
 import { runDuration } from "../client/units.ts";
 import { printable } from "./printable.ts";
 
@@ -28,9 +29,8 @@ export function whatRan({ spec }: RunRecord): string {
 }
 
 /** The parameters and arguments that it was launched with, as far as they are short; "" for none. */
-export function whatWith({ spec }: RunRecord): string {
-  const params = "params" in spec ? Object.entries(spec.params ?? {}) : [];
-  const words = [...params.map(([name, value]) => `${name}=${value}`), spec.args].join(" ").trim();
+export function whatWith(run: RunRecord): string {
+  const words = launchWords(run);
   const shown = Array.from(words).slice(0, MAX_WORDS_LENGTH).join("");
   return printable(shown.length < words.length ? `${shown}…` : words);
 }
@@ -45,7 +45,10 @@ export function statusText(status: string, stream: NodeJS.WriteStream): string {
 
 /** How a run ended, in a sentence. */
 export function outcome(run: RunRecord): string {
-  const code = run.exit_code === null ? "" : ` with exit code ${run.exit_code}`;
+  // Most reasons name the code: it is not said twice.
+  const isSaid = run.exit_code === null || new RegExp(`\\bcode ${run.exit_code}\\b`).test(run.status_reason);
+  const code = isSaid ? "" : ` with exit code ${run.exit_code}`;
+  if (neverStarted(run)) return `${run.run_id} was never started: ${printable(run.status_reason)}`;
   return `${run.run_id} ${printable(run.status)}${code} after ${runDuration(run, Date.now())}: ${printable(run.status_reason)}`;
 }
 

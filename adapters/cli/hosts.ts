@@ -110,7 +110,7 @@ export async function writeHosts(path: string, file: HostsFile): Promise<void> {
 
 /** An address in the form that is stored. Throws a usage error that names `origin`. */
 export function checkUrl(text: string, origin: string): string {
-  const url = URL.parse(text);
+  const url = URL.parse(withScheme(text));
   if (!url || !/^https?:$/.test(url.protocol) || url.hostname === "") {
     throw usageError(
       `${origin} must be an address such as https://hub.example.com, but it is ${JSON.stringify(text)}`,
@@ -120,6 +120,18 @@ export function checkUrl(text: string, origin: string): string {
     throw usageError(`${origin} must be an address only, without user, query or fragment`);
   }
   return (url.origin + url.pathname).replace(/(?:\/api\/v1)?\/*$/, "");
+}
+
+/** `hub.example.com:8443` is meant as https, and a port of this machine, which has no certificate, as http. */
+function withScheme(text: string): string {
+  if (!/^(?:\[[0-9a-f:]+\]|[a-z0-9.-]+)(?::\d{1,5})?(?:\/|$)/i.test(text)) return text;
+  const isLocal = isLoopback(URL.parse(`http://${text}`)?.hostname ?? "");
+  return `${isLocal ? "http" : "https"}://${text}`;
+}
+
+/** True for a host name of a URL that only this machine can reach: not for `localhost.example.com`. */
+export function isLoopback(hostname: string): boolean {
+  return /^(?:localhost|\[::1\]|127(?:\.\d{1,3}){3})$/.test(hostname);
 }
 
 /** Throws a usage error for a key that a header cannot carry. */

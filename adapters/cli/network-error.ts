@@ -12,20 +12,22 @@ const REASONS: Record<string, NetworkFailure> = {
   UND_ERR_SOCKET: { reason: "the connection was closed", transient: true },
   EPIPE: { reason: "the connection was closed", transient: true },
   ETIMEDOUT: { reason: "timeout", transient: true },
-  UND_ERR_CONNECT_TIMEOUT: { reason: "timeout", transient: true },
+  UND_ERR_CONNECT_TIMEOUT: { reason: "timeout", transient: true, isUnsent: true },
   UND_ERR_HEADERS_TIMEOUT: { reason: "timeout", transient: true },
   UND_ERR_BODY_TIMEOUT: { reason: "timeout", transient: true },
   EHOSTUNREACH: { reason: "no route to this host", transient: true, isUnsent: true },
   ENETUNREACH: { reason: "the network is unreachable", transient: true, isUnsent: true },
   EAI_AGAIN: { reason: "DNS lookup failed temporarily", transient: true, isUnsent: true },
-  ENOTFOUND: { reason: "this host name does not exist", transient: false },
+  ENOTFOUND: { reason: "this host name does not exist", transient: false, isUnsent: true },
   ERR_SSL_WRONG_VERSION_NUMBER: {
     reason: "the server does not use TLS. Try http:// instead of https://",
     transient: false,
+    isUnsent: true,
   },
   ERR_SSL_PACKET_LENGTH_TOO_LONG: {
     reason: "the server does not use TLS. Try http:// instead of https://",
     transient: false,
+    isUnsent: true,
   },
 };
 
@@ -37,14 +39,14 @@ export function networkFailure(error: unknown): NetworkFailure | undefined {
   if (!(error instanceof Error)) return undefined;
   if (error.name === "TimeoutError") return { reason: "timeout", transient: true };
   if (error.cause instanceof Error && error.cause.message === "bad port") {
-    return { reason: "HTTP clients block this port", transient: false };
+    return { reason: "HTTP clients block this port", transient: false, isUnsent: true };
   }
   for (const code of codes(error)) {
     const known = REASONS[code];
     if (known) return known;
     if (CERTIFICATE.test(code)) {
       const reason = `the TLS certificate is not trusted (${code}). For your own CA, set NODE_EXTRA_CA_CERTS to its file`;
-      return { reason, transient: false };
+      return { reason, transient: false, isUnsent: true };
     }
     if (code.startsWith("ERR_SSL_")) return { reason: `TLS failed (${code})`, transient: false };
     if (code.startsWith("HPE_"))

@@ -1,7 +1,7 @@
 import { once } from "node:events";
 
 import { EXIT } from "./exit.ts";
-import { printable, safeJson } from "./printable.ts";
+import { printable, printableLines, safeJson } from "./printable.ts";
 
 export type Output = ReturnType<typeof openOutput>;
 
@@ -33,7 +33,7 @@ export function openOutput({ stdout, stderr }: Pick<NodeJS.Process, "stdout" | "
     },
     /** Information next to the result, on stderr. */
     note(line: string): void {
-      stderr.write(`${line}\n`);
+      stderr.write(`${printableLines(line)}\n`);
     },
     json: (value: unknown) => write(`${safeJson(value, 2)}\n`),
     /** One value of a stream, as one line of JSON. */

@@ -103,7 +103,7 @@ function addLaunching({ command, act, words }: CommandLine): void {
     );
 
   command("cat", "show a script's source", "hub cat /home/mark/scripts/my_job.sh")
-    .argument(`<${SCRIPT}>`, "a script of `hub scripts`")
+    .argument(`<${SCRIPT}>`, "a script of `hub scripts`: its path, or the end of it")
     .action(
       act(async (context, path: string) =>
         (await import("./commands/cat-script.ts")).catScript(context, path),
@@ -116,7 +116,7 @@ function addLaunching({ command, act, words }: CommandLine): void {
     "hub script /home/mark/scripts/my_job.sh -f -- --mode full",
     true,
   )
-    .argument(`<${SCRIPT}>`, "a script of `hub scripts`")
+    .argument(`<${SCRIPT}>`, "a script of `hub scripts`: its path, or the end of it")
     .usage("[options] <path> [-- args...]")
     .action(
       act(async (context, path: string, flags: LaunchFlags) => {
@@ -236,9 +236,16 @@ Example:
 
 /** The parser's sentence; for a word that may belong to the job it adds where such words go. */
 function mistake(text: string, takesWords: boolean): string {
-  const said = text.replace(/^error: /, "").trim();
+  const said = withoutWildGuess(text.replace(/^error: /, "").trim());
   const isForeign = takesWords && /^(?:unknown option|too many arguments)/.test(said);
   return isForeign ? `${said.replace(/\.$/, "")}; arguments of the job go after --` : said;
+}
+
+/** A suggestion that does not begin as the typed word does is a wrong one, such as `wait` for `exit`. */
+function withoutWildGuess(said: string): string {
+  const [, typed, guesses] = /^unknown command '(.)[^]*\(Did you mean (?:one of )?(.+)\?\)$/.exec(said) ?? [];
+  if (typed === undefined || guesses!.split(", ").some((guess) => guess.startsWith(typed))) return said;
+  return `${said.slice(0, said.indexOf("\n"))}. List the commands with \`hub --help\``;
 }
 
 function wholeNumber(min: number, max: number) {

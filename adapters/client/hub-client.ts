@@ -6,9 +6,10 @@ import type { LaunchPreview } from "../../host-agent/protocol/launch.ts";
 import type { RecipeList } from "../../host-agent/protocol/recipe.ts";
 import type { KillOrder, RunList, RunRecord, Source } from "../../host-agent/protocol/run.ts";
 import type { ScriptContent, ScriptList } from "../../host-agent/protocol/script.ts";
-import { readObject } from "./answers.ts";
+import { describeAnswer, notAHub, readObject } from "./answers.ts";
 import { type LogBytes, type LogQuery, readLogBytes } from "./log-bytes.ts";
 import { type Call, hubRequests, type HubOptions } from "./request.ts";
+import { faultyFields } from "./run-shape.ts";
 
 /** What a run is found by. */
 export type RunKey = Pick<RunRecord, "source" | "run_id">;
@@ -24,6 +25,8 @@ export interface RunQuery {
 /** What the clients read of the Hub's health. */
 export interface Health {
   mode: "dev" | "enforced" | "unavailable";
+  /** What is wrong, for the operator. */
+  problems?: string[];
 }
 
 export type HubClient = ReturnType<typeof hubClient>;
@@ -62,6 +65,11 @@ export function hubClient(options: HubOptions) {
     );
   }
 
+  /** A request that is answered with a run's record. */
+  function record(method: string, path: string, call: Call = {}): Promise<RunRecord> {
+    return send(method, path, call, async (response) => readRun(response, await response.text()));
+  }
+
   return {
     /** The Hub's health, also when it is degraded; needs no key. */
     health: (bounds?: Bounds): Promise<Health> =>
@@ -78,18 +86,22 @@ export function hubClient(options: HubOptions) {
 
     /** A page of one surface's runs, newest first. */
     listRuns: (source: Source, query: RunQuery): Promise<RunList> =>
-      json("GET", runsPath(source), ["runs"], { query: { ...query } }),
+      send("GET", runsPath(source), { query: { ...query } }, async (response) => {
+        const list = readObject<RunList>(response, await response.text(), ["runs"]);
+        for (const run of list.runs) checkRun(response, run);
+        return list;
+      }),
 
     /** The record of a run; with `waitSeconds` when the run has ended, or after that time. */
     getRun: (run: RunKey, bounds: Bounds = {}): Promise<RunRecord> =>
-      json("GET", runPath(run), RUN_FIELDS, {
+      record("GET", runPath(run), {
         ...bounds,
         ...(bounds.waitSeconds !== undefined && { headers: { prefer: `wait=${bounds.waitSeconds}` } }),
       }),
 
     /** Stops a run. Safe to repeat. */
     killRun: (run: RunKey, order: Partial<KillOrder>): Promise<RunRecord> =>
-      json("POST", `${runPath(run)}/kill`, RUN_FIELDS, { body: order }),
+      record("POST", `${runPath(run)}/kill`, { body: order }),
 
     /** Launches once for each Idempotency-Key, however often it is sent; without a key once for each request. */
     launch: (source: Source, order: object, key?: string, signal?: AbortSignal): Promise<Launched> =>
@@ -98,7 +110,7 @@ export function hubClient(options: HubOptions) {
         runsPath(source),
         { body: order, ...(key !== undefined && { headers: { "idempotency-key": key } }), signal },
         async (response) => ({
-          run: readObject<RunRecord>(response, await response.text(), RUN_FIELDS),
+          run: readRun(response, await response.text()),
           isReplayed: response.headers.get("idempotent-replayed") === "true",
         }),
       ),
@@ -130,6 +142,22 @@ export interface Launched {
   run: RunRecord;
   /** The answer repeats that of an earlier launch with the same key. */
   isReplayed: boolean;
+}
+
+function readRun(response: Response, text: string): RunRecord {
+  const run = readObject<RunRecord>(response, text, RUN_FIELDS);
+  checkRun(response, run);
+  return run;
+}
+
+/** Throws a HubError of kind `not-a-hub` for a record that cannot be the Hub's. */
+function checkRun(response: Response, run: RunRecord): void {
+  const faults = faultyFields(run);
+  if (faults === "") return;
+  throw notAHub(
+    response,
+    `${describeAnswer(response)}: its ${faults} cannot be a Hub's, or this client is older`,
+  );
 }
 
 function runsPath(source: Source): string {

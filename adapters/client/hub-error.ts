@@ -54,6 +54,14 @@ export class HubError extends Error {
     return this.facts.code;
   }
 
+  /**
+   * True when the request may have had its effect: its answer was lost, or a server failed while it handled it. False for
+   * what never reached a server, and for a redirect or refusal (3xx, 4xx), which the Hub and proxies send instead of acting.
+   */
+  get mayHaveActed(): boolean {
+    return this.facts.isUnsent !== true && !(this.status >= 300 && this.status < 500);
+  }
+
   /** True when the same request may succeed later. */
   get transient(): boolean {
     return this.facts.transient === true;

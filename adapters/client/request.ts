@@ -15,14 +15,14 @@ export interface Call {
 }
 
 export interface HubOptions {
-  /** The Hub's address without a slash at its end; "" in a page that the Hub serves. */
+  /** The Hub's address without a slash at its end. */
   url: string;
   key?: string | undefined;
   /** Part of every request, such as a cache mode. */
   init?: RequestInit;
   headers?: Record<string, string>;
   /** Called with each answer other than a failure. */
-  onAnswer?(): void;
+  onAnswer?(response: Response): void;
   /** Called with each failure, before it is thrown; what it returns is thrown. */
   onFailure?(error: HubError): Error;
 }
@@ -61,7 +61,7 @@ export function hubRequests({ url, key, init, headers, onAnswer, onFailure }: Hu
       });
       if (!(call.reads?.(response.status) ?? response.ok)) throw await failureOf(response);
       const value = await read(response);
-      onAnswer?.();
+      onAnswer?.(response);
       return value;
     } catch (error) {
       if (signal?.aborted && !(error instanceof HubError)) throw error;

@@ -26,6 +26,9 @@ export async function renderTable(
   let cells = rows;
   if (width !== undefined) {
     shrink(widths, width - GAP * (head.length - 1));
+    // A last column of which nothing readable is left would only break the line.
+    const taken = sum(widths) + GAP * (head.length - 1);
+    if (taken > width) widths[widths.length - 1] = Math.max(1, widths.at(-1)! - (taken - width));
     // Loaded for terminals only: a table in a pipe is never cut.
     const { default: cliTruncate } = await import("cli-truncate");
     cells = rows.map((row) => row.map((cell, i) => cliTruncate(cell, widths[i]!)));

@@ -2,6 +2,7 @@ import { useEffect, useMemo, useState } from "preact/hooks";
 
 import { pause } from "../client/pause.ts";
 import { type Api, createApi, needsKey } from "./api.ts";
+import { BASE } from "./base.ts";
 import { ConnectionBar } from "./connection-bar.tsx";
 import { seen } from "./hooks.ts";
 import { KeyForm } from "./key-form.tsx";
@@ -57,8 +58,8 @@ export function App() {
       {gate.is === "hub-away" && (
         <Notice kind="problem" title="The Hub does not answer">
           <p>
-            Nothing answers at <code>{location.origin}</code>. Check that the Hub is running and that this
-            machine can reach it.
+            Nothing answers at <code>{BASE}</code>. Check that the Hub is running and that this machine can
+            reach it.
           </p>
           <button type="button" onClick={() => setGate({ is: "asking" })}>
             Retry
@@ -113,6 +114,10 @@ async function keepFresh(feed: RunsFeed, signal: AbortSignal): Promise<void> {
 function Page({ api, feed }: { api: Api; feed: RunsFeed }) {
   const { path, query } = usePlace();
   const [section = "runs", item] = path;
+  // What had the focus may have left with the last page: without this the keyboard would start at the top again.
+  useEffect(() => {
+    if (document.activeElement === document.body) document.getElementById("main")?.focus();
+  }, [section, item]);
   if (section === "runs" && item !== undefined)
     return <RunPage key={item} api={api} feed={feed} runId={item} />;
   if (section === "runs") return <RunsPage api={api} feed={feed} query={query} />;
@@ -142,7 +147,7 @@ function Header({ isDev, onLeave }: { isDev: boolean; onLeave(): void }) {
         {link("runs", "Runs")}
         {link("launch", "Launch")}
         {link("scripts", "Scripts")}
-        <a href="/docs">API</a>
+        <a href="docs">API</a>
       </nav>
       {isDev ? (
         <span class="dev" title="This Hub has no API keys: everyone who can reach it can launch">

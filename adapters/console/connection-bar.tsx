@@ -1,5 +1,6 @@
 import { connection } from "./api.ts";
 import { useStore } from "./store.ts";
+import { spelledOut } from "./visible-text.ts";
 
 /** Shown while requests fail: what cannot be reached, what that means and what to do. */
 export function ConnectionBar({ onRetry }: { onRetry(): void }) {
@@ -8,16 +9,18 @@ export function ConnectionBar({ onRetry }: { onRetry(): void }) {
     <div class="connection" role="status">
       {state.is !== "fine" && (
         <p>
-          {state.is === "hub-away" ? (
-            <>
-              <strong>The Hub does not answer.</strong> This page may be out of date; runs continue. Retrying
-              …
-            </>
-          ) : (
-            <>
-              <strong>The host cannot be reached.</strong> {state.detail} Runs continue. Retrying …
-            </>
-          )}
+          <span>
+            {state.is === "hub-away" ? (
+              <>
+                <strong>The Hub does not answer.</strong> This page may be out of date; runs continue.
+              </>
+            ) : (
+              <>
+                <strong>{state.title}</strong> {restOf(state)}
+              </>
+            )}{" "}
+            Retrying …
+          </span>
           <button type="button" onClick={onRetry}>
             Retry now
           </button>
@@ -25,4 +28,10 @@ export function ConnectionBar({ onRetry }: { onRetry(): void }) {
       )}
     </div>
   );
+}
+
+/** What the API's sentence adds to the title; this page tries again by itself. */
+function restOf({ title, detail }: { title: string; detail: string }): string {
+  const rest = `${detail}.`.replace(/ Try again\.$/, "");
+  return spelledOut(rest.startsWith(title) ? rest.slice(title.length) : rest);
 }

@@ -1,5 +1,8 @@
 import { useEffect, useRef, useState } from "preact/hooks";
 
+import { pause } from "../client/pause.ts";
+import { pauseBeforePoll } from "../client/retry.ts";
+
 /** The time in epoch milliseconds, updated every `everyMs` while the page is visible. */
 export function useNow(everyMs = 1_000): number {
   const [now, setNow] = useState(Date.now);
@@ -12,6 +15,19 @@ export function useNow(everyMs = 1_000): number {
   return now;
 }
 
+const NARROW = matchMedia("(max-width: 640px)");
+
+/** Whether the page is as narrow as a phone; the limit is that of style.css. */
+export function useIsNarrow(): boolean {
+  const [isNarrow, setNarrow] = useState(NARROW.matches);
+  useEffect(() => {
+    const look = () => setNarrow(NARROW.matches);
+    NARROW.addEventListener("change", look);
+    return () => NARROW.removeEventListener("change", look);
+  }, []);
+  return isNarrow;
+}
+
 /** Sets the title of the browser's tab. */
 export function useTitle(title: string): void {
   useEffect(() => {
@@ -19,24 +35,51 @@ export function useTitle(title: string): void {
   }, [title]);
 }
 
-/** Loads when it appears and when `key` changes; `again` loads once more. */
+/**
+ * Loads when it appears and when `key` changes, and again after a failure that may pass; `again` loads once more. While that
+ * is under way the last value stays.
+ */
 export function useLoaded<T>(load: () => Promise<T>, key: string) {
   const [state, setState] = useState<{ key?: string; value?: T; error?: Error }>({});
   const [attempt, setAttempt] = useState(0);
   const latest = useRef(load);
   latest.current = load;
   useEffect(() => {
-    let isCurrent = true;
-    latest.current().then(
-      (value) => isCurrent && setState({ key, value }),
-      (error: unknown) => isCurrent && setState({ key, error: error as Error }),
+    const stop = new AbortController();
+    void loadUntilKnown(
+      () => latest.current(),
+      stop.signal,
+      (loaded) =>
+        setState((old) => ({
+          ...(old.key === key && "error" in loaded && { value: old.value }),
+          ...loaded,
+          key,
+        })),
     );
-    return () => {
-      isCurrent = false;
-    };
+    return () => stop.abort();
   }, [key, attempt]);
   const { value, error } = state.key === key ? state : {};
   return { value, error, again: () => setAttempt((n) => n + 1) };
+}
+
+/** Calls `load` until it succeeds or fails for good, and passes on each outcome. */
+async function loadUntilKnown<T>(
+  load: () => Promise<T>,
+  signal: AbortSignal,
+  onOutcome: (outcome: { value: T } | { error: Error }) => void,
+): Promise<void> {
+  while (!signal.aborted) {
+    try {
+      const value = await load();
+      if (!signal.aborted) onOutcome({ value });
+      return;
+    } catch (error) {
+      if (signal.aborted) return;
+      onOutcome({ error: error as Error });
+      await pause(pauseBeforePoll(error), signal);
+      await seen(signal);
+    }
+  }
 }
 
 /** Resolves when the page is visible, or `signal` aborts: a hidden tab does not poll. */

@@ -4,7 +4,7 @@ import type { LaunchPreview } from "../../host-agent/protocol/launch.ts";
 import type { Param } from "../../host-agent/protocol/recipe.ts";
 import type { Source } from "../../host-agent/protocol/run.ts";
 import { HubError } from "../client/hub-error.ts";
-import type { Api } from "./api.ts";
+import { type Api, useMayWrite } from "./api.ts";
 import { Field } from "./field.tsx";
 import { Preview } from "./launch-preview.tsx";
 import { go, href } from "./location.ts";
@@ -29,8 +29,8 @@ interface LaunchFormProps {
 const NO_PARAMS: readonly Param[] = [];
 
 /**
- * Launches a recipe or a script, or shows what a launch would start. One form makes one run: until the launch has
- * succeeded or a field has changed, every attempt sends the same Idempotency-Key.
+ * Launches a recipe or a script, or shows what a launch would start. One form makes one run: after an attempt that may
+ * have started it, every attempt sends the same Idempotency-Key until the launch has succeeded or a field has changed.
  */
 export function LaunchForm(props: LaunchFormProps) {
   const { api, feed, source, target, argsHelp, terminal = false, params = NO_PARAMS } = props;
@@ -42,9 +42,16 @@ export function LaunchForm(props: LaunchFormProps) {
   const [error, setError] = useState<Error>();
   const [preview, setPreview] = useState<LaunchPreview>();
   const idempotencyKey = useRef<string | undefined>(undefined);
+  /** An attempt with the present key may have started the run. */
+  const isOpen = useRef(false);
+  const mayLaunch = useMayWrite(source);
   const form = useRef<HTMLFormElement>(null);
   useEffect(() => {
-    if (error) form.current?.querySelector<HTMLElement>("[aria-invalid=true]")?.focus();
+    if (!error) return;
+    const fault = form.current!.querySelector<HTMLElement>("[aria-invalid=true]");
+    const notice = form.current!.querySelector<HTMLElement>(".notice");
+    notice?.scrollIntoView({ block: "nearest" });
+    (fault ?? notice)?.focus();
   }, [error]);
 
   const forget = () => {
@@ -53,12 +60,13 @@ export function LaunchForm(props: LaunchFormProps) {
   };
   const change = (set: () => void) => {
     idempotencyKey.current = undefined;
+    isOpen.current = false;
     forget();
     set();
   };
   const submit = async (event: SubmitEvent) => {
     event.preventDefault();
-    if (sending) return;
+    if (sending || !mayLaunch) return;
     const isDry = (event.submitter as HTMLButtonElement | null)?.value === "preview";
     setSending(isDry ? "preview" : "launch");
     forget();
@@ -78,6 +86,10 @@ export function LaunchForm(props: LaunchFormProps) {
       feed.add(run);
       go(href(["runs", run.run_id]));
     } catch (failure) {
+      const mayHaveStarted = !(failure instanceof HubError) || failure.mayHaveActed;
+      if (!isDry && mayHaveStarted) isOpen.current = true;
+      // Nothing was started with this key: the next attempt is another launch.
+      if (!isOpen.current) idempotencyKey.current = undefined;
       setError(failure as Error);
     } finally {
       setSending(undefined);
@@ -86,7 +98,7 @@ export function LaunchForm(props: LaunchFormProps) {
 
   const faultOf = (path: string) =>
     error instanceof HubError ? error.facts.errors?.find((one) => one.path === path)?.message : undefined;
-  const launchText = idempotencyKey.current === undefined ? "Launch" : "Retry (starts at most one run)";
+  const launchText = isOpen.current ? "Retry (starts at most one run)" : "Launch";
   return (
     <form ref={form} class="launch-form" onSubmit={submit}>
       <ParamFields
@@ -102,8 +114,9 @@ export function LaunchForm(props: LaunchFormProps) {
         help={
           <>
             {argsHelp && <span class="args-help">{spelledOut(argsHelp)}</span>}
-            Split into words as a shell does, with quotes, but never evaluated: <code>;</code> <code>|</code>{" "}
-            <code>$</code> <code>*</code> are ordinary characters.
+            Optional, for example <code>--limit 5000 --name 'two words'</code>. Split into words as a shell
+            does, with quotes, but never evaluated: <code>;</code> <code>|</code> <code>$</code>{" "}
+            <code>*</code> are ordinary characters.
           </>
         }
         control={(attributes) => (
@@ -113,7 +126,6 @@ export function LaunchForm(props: LaunchFormProps) {
             value={args}
             spellcheck={false}
             autocomplete="off"
-            placeholder="--limit 5000 --name 'two words'"
             onInput={({ currentTarget }) => change(() => setArgs(currentTarget.value))}
           />
         )}
@@ -141,15 +153,21 @@ export function LaunchForm(props: LaunchFormProps) {
         In a terminal: lines appear at once, and programs may print colours
       </label>
       {error && <Failure error={error} />}
-      <div class="actions">
-        {/* `disabled` would take the focus away from the button that was pressed. */}
-        <button type="submit" class="primary" aria-disabled={sending !== undefined}>
-          {sending === "launch" ? "Launching …" : launchText}
-        </button>
-        <button type="submit" value="preview" aria-disabled={sending !== undefined}>
-          Dry run
-        </button>
-      </div>
+      {mayLaunch ? (
+        <div class="actions">
+          {/* `disabled` would take the focus away from the button that was pressed. */}
+          <button type="submit" class="primary" aria-disabled={sending !== undefined}>
+            {sending === "launch" ? "Launching …" : launchText}
+          </button>
+          <button type="submit" value="preview" aria-disabled={sending !== undefined}>
+            Dry run
+          </button>
+        </div>
+      ) : (
+        <p class="aside">
+          This key cannot launch: it does not have the scope <code>{source}s:write</code>.
+        </p>
+      )}
       {preview && <Preview preview={preview} />}
     </form>
   );

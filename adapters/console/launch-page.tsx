@@ -1,12 +1,13 @@
 import { useMemo, useState } from "preact/hooks";
 
 import type { Recipe } from "../../host-agent/protocol/recipe.ts";
+import { readCatalogue } from "../client/catalogue.ts";
 import { duration } from "../client/units.ts";
-import type { Api } from "./api.ts";
+import { type Api, isOutage } from "./api.ts";
 import { useLoaded, useTitle } from "./hooks.ts";
 import { LaunchForm } from "./launch-form.tsx";
 import { href } from "./location.ts";
-import { Failure, Notice } from "./notice.tsx";
+import { Notice, PollFailure } from "./notice.tsx";
 import type { RunsFeed } from "./runs-feed.ts";
 import { spelledOut } from "./visible-text.ts";
 
@@ -21,7 +22,7 @@ export function LaunchPage({
   recipeId: string | undefined;
 }) {
   useTitle("Launch");
-  const { value, error, again } = useLoaded(() => api.listRecipes(), "recipes");
+  const { value, error, again } = useLoaded(() => readCatalogue(api), "recipes");
   const [words, setWords] = useState("");
   const found = useMemo(() => {
     const wanted = words.toLowerCase();
@@ -44,9 +45,17 @@ export function LaunchPage({
             onInput={({ currentTarget }) => setWords(currentTarget.value)}
           />
         </div>
-        {error && <Failure error={error} onRetry={again} />}
-        {!value && !error && <p class="loading">Reading the recipes …</p>}
-        {value?.recipes.length === 0 && (
+        {error && <PollFailure error={error} onRetry={again} />}
+        {!value && (!error || isOutage(error)) && <p class="loading">Reading the recipes …</p>}
+        {value && value.problems.length > 0 && (
+          <Notice kind="problem" title="The list of recipes is broken">
+            {value.problems.map((problem) => (
+              <p key={problem}>The Hub reports: {spelledOut(problem)}.</p>
+            ))}
+            <p>Ask the operator of the Hub.</p>
+          </Notice>
+        )}
+        {value?.recipes.length === 0 && value.problems.length === 0 && (
           <Notice kind="empty" title="No recipes">
             <p>
               The operator adds recipes to the recipes file. <a href={href(["scripts"])}>Scripts</a> can be

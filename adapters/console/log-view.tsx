@@ -1,15 +1,17 @@
 import { useEffect, useLayoutEffect, useMemo, useRef, useState } from "preact/hooks";
 
 import type { RunRecord } from "../../host-agent/protocol/run.ts";
-import type { Api } from "./api.ts";
+import { neverStarted } from "../client/run-facts.ts";
+import { type Api, isOutage } from "./api.ts";
 import { nameOf } from "./format.ts";
 import { useStored } from "./hooks.ts";
 import { useKeepPlace } from "./keep-place.ts";
 import { LogBar } from "./log-bar.tsx";
 import { LogLines } from "./log-lines.tsx";
 import { logReader } from "./log-reader.ts";
-import { Failure } from "./notice.tsx";
+import { PollFailure } from "./notice.tsx";
 import { useStore } from "./store.ts";
+import { spelledOut } from "./visible-text.ts";
 
 /** A run's log of any size: follows it while it grows, and shows any place of it. */
 export function LogView({ api, run }: { api: Api; run: RunRecord }) {
@@ -64,7 +66,7 @@ export function LogView({ api, run }: { api: Api; run: RunRecord }) {
         onWrap={() => setWraps(!wraps)}
         onTop={() => void toTop()}
       />
-      {state.error && <Failure error={state.error} onRetry={reader.retry} />}
+      {state.error && <PollFailure error={state.error} onRetry={reader.retry} />}
       {state.note && (
         <p class="aside" role="status">
           {state.note}
@@ -81,13 +83,15 @@ export function LogView({ api, run }: { api: Api; run: RunRecord }) {
         onWheel={(event) => event.deltaY < 0 && reader.stopFollowing()}
       >
         <LogLines lines={window.lines} words={marked.words} current={marked.byte} />
-        {window.lines.length === 0 && !state.error && (
+        {window.lines.length === 0 && (!state.error || isOutage(state.error)) && (
           <p class="loading">
             {!state.isRead
               ? "Reading the log …"
-              : state.isComplete
-                ? "The run printed nothing."
-                : "No output yet."}
+              : neverStarted(run)
+                ? `The run was never started, so it has no log. ${spelledOut(run.status_reason)}`
+                : state.isComplete
+                  ? "The run printed nothing."
+                  : "No output yet."}
           </p>
         )}
         {state.isComplete && isWhole && window.lines.length > 0 && (

@@ -1,6 +1,7 @@
 import type { ComponentChildren } from "preact";
 
 import { HubError } from "../client/hub-error.ts";
+import { isOutage } from "./api.ts";
 
 interface NoticeProps {
   kind: "empty" | "problem";
@@ -11,7 +12,7 @@ interface NoticeProps {
 /** An unusual state: what it is, and what to do. */
 export function Notice({ kind, title, children }: NoticeProps) {
   return (
-    <section class={`notice ${kind}`} role={kind === "problem" ? "alert" : "status"}>
+    <section class={`notice ${kind}`} role={kind === "problem" ? "alert" : "status"} tabIndex={-1}>
       <h2>{title}</h2>
       {children}
     </section>
@@ -32,6 +33,11 @@ export function Failure({ error, onRetry }: { error: Error; onRetry?: (() => voi
       )}
     </Notice>
   );
+}
+
+/** The failure of a request that the page repeats by itself: nothing while the connection bar reports it. */
+export function PollFailure({ error, onRetry }: { error: Error; onRetry(): void }) {
+  return isOutage(error) ? null : <Failure error={error} onRetry={onRetry} />;
 }
 
 function explain(error: Error): { title: string; advice?: string } {

@@ -5,15 +5,16 @@ import type { RunRecord } from "../../host-agent/protocol/run.ts";
 import { HubError } from "../client/hub-error.ts";
 import { pause } from "../client/pause.ts";
 import { pauseBeforePoll } from "../client/retry.ts";
+import { neverStarted } from "../client/run-facts.ts";
 import { runDuration } from "../client/units.ts";
-import type { Api } from "./api.ts";
+import { type Api, isOutage, useMayWrite } from "./api.ts";
 import { Fact } from "./fact.tsx";
 import { fullTime, nameOf } from "./format.ts";
-import { copyText, seen, useNow, useTitle } from "./hooks.ts";
+import { copyText, seen, useIsNarrow, useNow, useTitle } from "./hooks.ts";
 import { KillDialog } from "./kill-dialog.tsx";
 import { href } from "./location.ts";
 import { LogView } from "./log-view.tsx";
-import { Failure, Notice } from "./notice.tsx";
+import { Notice, PollFailure } from "./notice.tsx";
 import type { RunsFeed } from "./runs-feed.ts";
 import { StatusMark } from "./status-mark.tsx";
 import { spelledOut } from "./visible-text.ts";
@@ -24,6 +25,8 @@ const POLL_MS = 2_000;
 export function RunPage({ api, feed, runId }: { api: Api; feed: RunsFeed; runId: string }) {
   const { run, error, setRun, retry } = useRun(api, feed, runId);
   const [isAsking, setAsking] = useState(false);
+  const isNarrow = useIsNarrow();
+  const mayKill = useMayWrite(run?.source ?? "pipeline");
   useTitle(run ? `${run.status}: ${nameOf(run)}` : "Run");
 
   if (!RUN_ID.test(runId)) {
@@ -39,7 +42,8 @@ export function RunPage({ api, feed, runId }: { api: Api; feed: RunsFeed; runId:
   if (!run) {
     return (
       <main id="main" class="page" tabIndex={-1}>
-        {error ? <Failure error={error} onRetry={retry} /> : <p class="loading">Reading {runId} …</p>}
+        {error && <PollFailure error={error} onRetry={retry} />}
+        {(!error || isOutage(error)) && <p class="loading">Reading {runId} …</p>}
         <a href={href(["runs"])}>All runs</a>
       </main>
     );
@@ -58,15 +62,18 @@ export function RunPage({ api, feed, runId }: { api: Api; feed: RunsFeed; runId:
         </span>
         <span class="grow" />
         <CopyButton text={location.href} name="Copy link" />
-        {run.ended_at === null && (
+        {run.ended_at === null && mayKill && (
           <button type="button" class="danger" onClick={() => setAsking(true)}>
             Kill …
           </button>
         )}
       </div>
       <p class="reason">{spelledOut(run.status_reason)}</p>
-      {error && <Failure error={error} onRetry={retry} />}
-      <Facts run={run} />
+      {error && <PollFailure error={error} onRetry={retry} />}
+      <details class="facts-box" open={!isNarrow}>
+        <summary>Details</summary>
+        <Facts run={run} />
+      </details>
       <LogView api={api} run={run} />
       {isAsking && (
         <KillDialog
@@ -85,7 +92,8 @@ export function RunPage({ api, feed, runId }: { api: Api; feed: RunsFeed; runId:
 
 function Facts({ run }: { run: RunRecord }) {
   const now = useNow();
-  const exit = run.exit_code === null ? "unknown" : String(run.exit_code);
+  const noCode = neverStarted(run) ? "none" : "unknown";
+  const exit = run.exit_code === null ? noCode : String(run.exit_code);
   return (
     <dl class="facts">
       <Fact name="Command" width="full">

@@ -1,8 +1,9 @@
 import type { RunRecord } from "../../host-agent/protocol/run.ts";
+import { launchWords } from "../client/run-facts.ts";
 import { runDuration } from "../client/units.ts";
 import { fullTime, nameOf, shortTime } from "./format.ts";
 import { useNow } from "./hooks.ts";
-import { href } from "./location.ts";
+import { go, href } from "./location.ts";
 import { StatusMark } from "./status-mark.tsx";
 import { VirtualList } from "./virtual-list.tsx";
 import { spelledOut } from "./visible-text.ts";
@@ -47,18 +48,23 @@ export function RunTable({ runs, onNearEnd }: { runs: RunRecord[]; onNearEnd(): 
 }
 
 function RunRow({ run, index, now }: { run: RunRecord; index: number; now: number }) {
-  const args = run.spec.args;
+  const words = launchWords(run);
+  const place = href(["runs", run.run_id]);
+  // The whole row leads to its run, but a link over it would keep its text from being selected.
+  const open = ({ target }: Event) => {
+    if (!(target as Element).closest("a") && String(getSelection()) === "") go(place);
+  };
   return (
-    <div role="row" aria-rowindex={index + 2} class="run-row">
+    <div role="row" aria-rowindex={index + 2} class="run-row" onClick={open}>
       <span role="cell">
         <StatusMark run={run} />
       </span>
       <span role="cell" class="name">
-        <a href={href(["runs", run.run_id])} title={spelledOut(run.cmd)}>
+        <a href={place} title={spelledOut(run.cmd)}>
           <bdi>{spelledOut(nameOf(run))}</bdi>
         </a>
         {run.label !== null && <bdi class="label">{spelledOut(run.label)}</bdi>}
-        {args !== "" && <code>{spelledOut(args)}</code>}
+        {words !== "" && <code>{spelledOut(words)}</code>}
       </span>
       <span role="cell" class="surface">
         {run.source}

@@ -3,7 +3,7 @@ import { useEffect, useMemo, useState } from "preact/hooks";
 import { SOURCES, STATUSES } from "../../host-agent/protocol/limits.ts";
 import type { RunStatus } from "../../host-agent/protocol/run.ts";
 import { pause } from "../client/pause.ts";
-import type { Api } from "./api.ts";
+import { type Api, useMayWrite } from "./api.ts";
 import { count } from "./format.ts";
 import { seen, useTitle } from "./hooks.ts";
 import { go, href } from "./location.ts";
@@ -30,6 +30,8 @@ export function RunsPage({ api, feed, query }: RunsPageProps) {
   const status = STATUSES.find((one) => one === query.get("status"));
   const source = SOURCES.find((one) => one === query.get("surface"));
   const [words, setWords] = useState(query.get("q") ?? "");
+  const mayLaunchRecipes = useMayWrite("pipeline");
+  const mayLaunch = useMayWrite("script") || mayLaunchRecipes;
   const everything = useStore(feed.view);
   const filteredFeed = useFilteredFeed(api, feed, status);
   const view = useStore(filteredFeed.view);
@@ -63,15 +65,18 @@ export function RunsPage({ api, feed, query }: RunsPageProps) {
           }}
           onChange={change}
         />
-        <a class="button primary" href={href(["launch"])}>
-          Launch …
-        </a>
+        {mayLaunch && (
+          <a class="button primary" href={href(["launch"])}>
+            Launch …
+          </a>
+        )}
       </div>
-      {denied.map(([one, detail]) => (
-        <p key={one} class="aside" role="status">
-          {one === "pipeline" ? "Pipelines" : "Scripts"} are not shown: {detail}.
-        </p>
-      ))}
+      {!isBlind &&
+        denied.map(([one, detail]) => (
+          <p key={one} class="aside" role="status">
+            {one === "pipeline" ? "Pipelines" : "Scripts"} are not shown: {detail}.
+          </p>
+        ))}
       {isBlind ? (
         <Notice kind="problem" title="This key cannot read runs">
           <p>
@@ -91,21 +96,23 @@ export function RunsPage({ api, feed, query }: RunsPageProps) {
               />
             )}
             {found.length === 0 && !view.isLoaded && <p class="loading">Reading the runs …</p>}
-            {found.length === 0 && view.isLoaded && !mustReadOn && <NoRuns isNarrowed={isNarrowed} />}
+            {found.length === 0 && view.isLoaded && !mustReadOn && (
+              <NoRuns isNarrowed={isNarrowed} mayLaunch={mayLaunch} />
+            )}
             <p class="list-foot" role="status">
               {count(found.length, "run")}
               {mustReadOn && ` found in ${view.runs.length.toLocaleString()} so far; reading older runs …`}
               {!mustReadOn && view.hasMore && ", scroll down for older runs"}
             </p>
           </section>
-          <Timeline feed={feed} />
+          <Timeline feed={filteredFeed} wanted={{ status, source, words }} />
         </div>
       )}
     </main>
   );
 }
 
-function NoRuns({ isNarrowed }: { isNarrowed: boolean }) {
+function NoRuns({ isNarrowed, mayLaunch }: { isNarrowed: boolean; mayLaunch: boolean }) {
   if (isNarrowed) {
     return (
       <Notice kind="empty" title="No run matches">
@@ -117,10 +124,12 @@ function NoRuns({ isNarrowed }: { isNarrowed: boolean }) {
   }
   return (
     <Notice kind="empty" title="Nothing has been launched yet">
-      <p>
-        <a href={href(["launch"])}>Launch a recipe</a> or <a href={href(["scripts"])}>a script</a>. It will
-        appear here.
-      </p>
+      {mayLaunch && (
+        <p>
+          <a href={href(["launch"])}>Launch a recipe</a> or <a href={href(["scripts"])}>a script</a>. It will
+          appear here.
+        </p>
+      )}
     </Notice>
   );
 }

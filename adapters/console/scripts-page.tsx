@@ -2,12 +2,12 @@ import { useMemo, useState } from "preact/hooks";
 
 import type { ScriptContent, ScriptEntry } from "../../host-agent/protocol/script.ts";
 import { byteCount } from "../client/units.ts";
-import type { Api } from "./api.ts";
+import { type Api, isOutage } from "./api.ts";
 import { fullTime } from "./format.ts";
 import { useLoaded, useTitle } from "./hooks.ts";
 import { LaunchForm } from "./launch-form.tsx";
 import { href } from "./location.ts";
-import { Failure, Notice } from "./notice.tsx";
+import { Notice, PollFailure } from "./notice.tsx";
 import type { RunsFeed } from "./runs-feed.ts";
 import { VirtualList } from "./virtual-list.tsx";
 import { spelledOut } from "./visible-text.ts";
@@ -32,8 +32,8 @@ export function ScriptsPage({ api, feed, path }: { api: Api; feed: RunsFeed; pat
             onInput={({ currentTarget }) => setWords(currentTarget.value)}
           />
         </div>
-        {error && <Failure error={error} onRetry={again} />}
-        {!value && !error && <p class="loading">Reading the scripts …</p>}
+        {error && <PollFailure error={error} onRetry={again} />}
+        {!value && (!error || isOutage(error)) && <p class="loading">Reading the scripts …</p>}
         {value?.scripts.length === 0 && (
           <Notice kind="empty" title="No scripts">
             <p>
@@ -90,13 +90,10 @@ function ChosenScript({ api, feed, path }: { api: Api; feed: RunsFeed; path: str
       <p>
         <code>{spelledOut(path)}</code>
       </p>
-      {error ? (
-        <Failure error={error} onRetry={again} />
-      ) : (
-        <LaunchForm api={api} feed={feed} source="script" target={{ path }} />
-      )}
+      {error && <PollFailure error={error} onRetry={again} />}
+      {(!error || isOutage(error)) && <LaunchForm api={api} feed={feed} source="script" target={{ path }} />}
       {value && <Source content={value} />}
-      {!value && !error && <p class="loading">Reading the source …</p>}
+      {!value && (!error || isOutage(error)) && <p class="loading">Reading the source …</p>}
     </>
   );
 }

@@ -1,4 +1,5 @@
 import type { RunRecord } from "../../host-agent/protocol/run.ts";
+import { nameOf } from "./format.ts";
 
 /** A run in the plot, in pixels from the left edge of the plot. */
 export interface Bar {
@@ -10,6 +11,8 @@ export interface Bar {
 
 /** The runs of one recipe or script. */
 export interface Group {
+  key: string;
+  /** A script whose name is not unique is called by its path. */
   name: string;
   lanes: number;
   bars: Bar[];
@@ -25,28 +28,27 @@ interface Plot {
   to: number;
   /** Pixels. */
   width: number;
-  nameOf(run: RunRecord): string;
 }
 
 /**
- * Puts runs, newest first, into rows by name and lanes by time. Runs that
+ * Puts runs, newest first, into rows by recipe or script and lanes by time. Runs that
  * would overlap are put in separate lanes, up to MAX_LANES; a run that
  * covers the same pixels as another one with its status is not drawn.
  */
-export function layOut(runs: RunRecord[], { from, to, width, nameOf }: Plot): Group[] {
-  const byName = new Map<string, RunRecord[]>();
-  for (const run of runs) {
-    const known = byName.get(nameOf(run));
-    if (known) known.push(run);
-    else byName.set(nameOf(run), [run]);
-  }
-  const named = [...byName];
-  const shown = named.slice(0, MAX_GROUPS);
-  const rest = named.slice(MAX_GROUPS).flatMap(([, list]) => list);
-  if (rest.length > 0) shown.push([`${named.length - MAX_GROUPS} others`, rest]);
+export function layOut(runs: RunRecord[], { from, to, width }: Plot): Group[] {
+  const byTarget = Map.groupBy(runs, targetOf);
+  const names = [...byTarget.values()].map(([run]) => nameOf(run!));
+  const all = [...byTarget].map(([key, list], i) => {
+    const { spec } = list[0]!;
+    const isUnique = names.indexOf(names[i]!) === names.lastIndexOf(names[i]!);
+    return { key, name: isUnique || !("path" in spec) ? names[i]! : spec.path, list };
+  });
+  const shown = all.slice(0, MAX_GROUPS);
+  const rest = all.slice(MAX_GROUPS).flatMap(({ list }) => list);
+  if (rest.length > 0) shown.push({ key: "", name: `${all.length - MAX_GROUPS} others`, list: rest });
 
   const scale = width / (to - from);
-  return shown.map(([name, list]) => {
+  return shown.map(({ key, name, list }) => {
     const laneEnds: number[] = [];
     const taken = new Set<string>();
     const bars: Bar[] = [];
@@ -61,8 +63,41 @@ export function layOut(runs: RunRecord[], { from, to, width, nameOf }: Plot): Gr
       taken.add(pixels);
       bars.push({ run, x, width: end - x, lane });
     }
-    return { name, lanes: laneEnds.length, bars };
+    return { key, name, lanes: laneEnds.length, bars };
   });
+}
+
+/** What was launched: two folders may have scripts of one name. */
+function targetOf({ source, spec }: RunRecord): string {
+  return `${source} ${"recipe_id" in spec ? spec.recipe_id : spec.path}`;
+}
+
+/** A tick in pixels, with the middle of its label; undefined where that would touch the next label. */
+export interface PlacedTick {
+  at: number;
+  label: string;
+  x: number;
+  labelX: number | undefined;
+}
+
+/** About the width of a character of a label, in pixels, and the least gap between two labels. */
+const CHARACTER_WIDTH = 6.2;
+const LABEL_GAP = 6;
+
+/** The ticks of a plot, each label inside it and clear of the others; where two collide, the later one stays. */
+export function placeTicks({ from, to, width }: Plot): PlacedTick[] {
+  let free = width;
+  return ticksOf(from, to)
+    .toReversed()
+    .map(({ at, label }) => {
+      const x = ((at - from) / (to - from)) * width;
+      const half = (label.length * CHARACTER_WIDTH) / 2;
+      const middle = Math.max(half, Math.min(x, width - half));
+      if (middle + half > free) return { at, label, x, labelX: undefined };
+      free = middle - half - LABEL_GAP;
+      return { at, label, x, labelX: middle };
+    })
+    .toReversed();
 }
 
 const STEPS_SECONDS = [600, 900, 3_600, 7_200, 14_400, 21_600, 86_400];

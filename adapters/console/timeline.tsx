@@ -6,9 +6,10 @@ import { runDuration } from "../client/units.ts";
 import { count, nameOf, shortTime } from "./format.ts";
 import { useNow } from "./hooks.ts";
 import { go, href } from "./location.ts";
+import { filterRuns, type Wanted } from "./run-filters.tsx";
 import type { RunsFeed } from "./runs-feed.ts";
 import { useStore } from "./store.ts";
-import { type Bar, layOut, ticksOf } from "./timeline-layout.ts";
+import { layOut, placeTicks } from "./timeline-layout.ts";
 import { spelledOut } from "./visible-text.ts";
 
 const SPANS = [1, 6, 24, 168] as const;
@@ -21,8 +22,8 @@ const LABEL_HEIGHT = 17;
 const GROUP_GAP = 9;
 const AXIS_HEIGHT = 22;
 
-/** When each run of the last hours started, how long it took and how it ended, with a row for each recipe or script. */
-export function Timeline({ feed }: { feed: RunsFeed }) {
+/** When each run of the last hours that is wanted started, how long it took and how it ended, with a row for each recipe or script. */
+export function Timeline({ feed, wanted }: { feed: RunsFeed; wanted: Wanted }) {
   const { runs, hasMore, isLoaded } = useStore(feed.view);
   const [hours, setHours] = useState<number>(6);
   const now = useNow(2_000);
@@ -34,11 +35,20 @@ export function Timeline({ feed }: { feed: RunsFeed }) {
     if (needsMore) void feed.loadMore().catch(() => {});
   }, [needsMore, runs]);
 
+  const { status, source, words } = wanted;
   const shown = useMemo(
-    () => runs.slice(0, MAX_RUNS).filter((run) => (run.ended_at ?? Infinity) >= from),
-    [runs, from],
+    () => filterRuns([runs.slice(0, MAX_RUNS)], wanted).filter((run) => (run.ended_at ?? Infinity) >= from),
+    [runs, from, status, source, words],
   );
-  const [hovered, setHovered] = useState<Bar>();
+  const [pointed, setPointed] = useState<RunRecord>();
+  const [isFocused, setFocused] = useState(false);
+  const move = (event: KeyboardEvent) => {
+    const next = nextRun(shown, pointed, event.key);
+    if (event.key === "Enter" && pointed) go(href(["runs", pointed.run_id]));
+    else if (next) setPointed(next);
+    else return;
+    event.preventDefault();
+  };
 
   return (
     <section class="timeline" aria-label="Timeline">
@@ -52,27 +62,32 @@ export function Timeline({ feed }: { feed: RunsFeed }) {
           ))}
         </div>
       </div>
-      <p class="timeline-note" aria-hidden="true">
-        {hovered ? describe(hovered.run, now) : count(shown.length, "run")}
-        {!hovered &&
+      <p class="timeline-note" aria-live={isFocused ? "polite" : "off"}>
+        {pointed ? describe(pointed, now) : count(shown.length, "run")}
+        {!pointed &&
           runs.length >= MAX_RUNS &&
           hasMore &&
           `, at most the newest ${MAX_RUNS.toLocaleString()}`}
       </p>
-      <div class="plot" ref={box}>
-        <Plot
-          label={`Timeline of the last ${SPAN_NAMES[hours]}: ${summary(shown)}. The list contains the same runs.`}
-          runs={shown}
-          from={from}
-          to={now / 1000}
-          width={width}
-          onHover={setHovered}
-        />
+      <div
+        class="plot"
+        ref={box}
+        role="application"
+        tabIndex={0}
+        aria-label={`Timeline of the last ${SPAN_NAMES[hours]}: ${summary(shown)}. Left and right choose a run, Enter opens it.`}
+        onKeyDown={move}
+        onFocus={() => setFocused(true)}
+        onBlur={() => {
+          setFocused(false);
+          setPointed(undefined);
+        }}
+      >
+        <Plot runs={shown} pointed={pointed} from={from} to={now / 1000} width={width} onPoint={setPointed} />
       </div>
       <ul class="legend" aria-hidden="true">
-        {STATUSES.map((status) => (
-          <li key={status} class={status}>
-            {status}
+        {STATUSES.map((one) => (
+          <li key={one} class={one}>
+            {one}
           </li>
         ))}
       </ul>
@@ -80,56 +95,68 @@ export function Timeline({ feed }: { feed: RunsFeed }) {
   );
 }
 
+/** Which run a key leads to from the present one; `runs` are newest first. */
+function nextRun(runs: RunRecord[], present: RunRecord | undefined, key: string): RunRecord | undefined {
+  const at = runs.findIndex(({ run_id }) => run_id === present?.run_id);
+  if (key === "ArrowLeft") return runs[at + 1];
+  if (key === "ArrowRight") return at < 0 ? runs[0] : runs[at - 1];
+  if (key === "Home") return runs.at(-1);
+  return key === "End" ? runs[0] : undefined;
+}
+
 interface PlotProps {
-  label: string;
   /** Newest first. */
   runs: RunRecord[];
+  /** The run that the pointer or the keyboard is at. */
+  pointed: RunRecord | undefined;
   /** Epoch seconds. */
   from: number;
   to: number;
   /** Pixels. */
   width: number;
-  onHover(bar: Bar | undefined): void;
+  onPoint(run: RunRecord | undefined): void;
 }
 
-/** The bars of the runs between two moments, with a row for each name. */
-function Plot({ label, runs, from, to, width, onHover }: PlotProps) {
-  const groups = layOut(runs, { from, to, width, nameOf });
+/** The bars of the runs between two moments, with a row for each recipe or script. */
+function Plot({ runs, pointed, from, to, width, onPoint }: PlotProps) {
+  const ticks = placeTicks({ from, to, width });
   let y = AXIS_HEIGHT;
-  const placed = groups.map((group) => {
+  const placed = layOut(runs, { from, to, width }).map((group) => {
     const top = y;
     y += LABEL_HEIGHT + group.lanes * LANE_HEIGHT + GROUP_GAP;
-    return { ...group, top };
+    return { ...group, top, lanesAt: top + LABEL_HEIGHT };
   });
-  const height = Math.max(y, 120);
   return (
-    <svg role="img" aria-label={label} width={width} height={height} onMouseLeave={() => onHover(undefined)}>
-      {ticksOf(from, to).map(({ at, label: time }) => {
-        const x = Math.round(((at - from) / (to - from)) * width) + 0.5;
-        return (
-          <g key={at} class="tick">
-            <line x1={x} x2={x} y1={AXIS_HEIGHT - 4} y2={height} />
-            <text x={x} y={12} text-anchor={x < 20 ? "start" : x > width - 20 ? "end" : "middle"}>
-              {time}
+    <svg width={width} height={Math.max(y, 120)} aria-hidden="true" onMouseLeave={() => onPoint(undefined)}>
+      {ticks.map(({ at, x, labelX, label }) => (
+        <g key={at} class="tick">
+          <line x1={x} x2={x} y1={AXIS_HEIGHT - 6} y2={AXIS_HEIGHT} />
+          {labelX !== undefined && (
+            <text x={labelX} y={12} text-anchor="middle">
+              {label}
             </text>
-          </g>
-        );
-      })}
-      {placed.map(({ name, top, bars }) => (
-        <g key={name}>
+          )}
+        </g>
+      ))}
+      {placed.map(({ key, name, lanes, top, lanesAt, bars }) => (
+        <g key={key}>
+          {/* Between the names only: a line through a name makes it hard to read. */}
+          {ticks.map(({ at, x }) => (
+            <line key={at} class="grid" x1={x} x2={x} y1={lanesAt} y2={lanesAt + lanes * LANE_HEIGHT} />
+          ))}
           <text class="group" x={2} y={top + 12}>
             {shorten(spelledOut(name), width)}
           </text>
           {bars.map((bar) => (
             <rect
               key={bar.run.run_id}
-              class={`bar ${bar.run.status}`}
+              class={`bar ${bar.run.status}${bar.run.run_id === pointed?.run_id ? " pointed" : ""}`}
               x={bar.x}
-              y={top + LABEL_HEIGHT + bar.lane * LANE_HEIGHT}
+              y={lanesAt + bar.lane * LANE_HEIGHT}
               width={bar.width}
               height={LANE_HEIGHT - 2}
               rx={1.5}
-              onMouseEnter={() => onHover(bar)}
+              onMouseEnter={() => onPoint(bar.run)}
               onClick={() => go(href(["runs", bar.run.run_id]))}
             />
           ))}
@@ -154,7 +181,8 @@ function summary(runs: RunRecord[]): string {
 
 function shorten(text: string, width: number): string {
   const most = Math.max(8, Math.floor(width / 7));
-  return text.length > most ? `${text.slice(0, most - 1)}…` : text;
+  // The end of a path says more than its beginning.
+  return text.length > most ? `…${text.slice(1 - most)}` : text;
 }
 
 function useWidth() {

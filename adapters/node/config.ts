@@ -3,6 +3,7 @@ import { resolve } from "node:path";
 
 import * as z from "zod";
 
+import { parsePublicUrl, PUBLIC_URL_RULE } from "../../handlers/public-url.ts";
 import {
   type AgentConfig,
   AgentName,
@@ -33,6 +34,11 @@ const NodeEnv = KeysEnv.extend({
   HUB_KV: z
     .string()
     .regex(/^(?:memory:|sqlite:.+)$/, "must be memory: or sqlite:PATH")
+    .optional(),
+  HUB_PUBLIC_URL: z
+    .string()
+    .transform(parsePublicUrl)
+    .refine((url) => url !== undefined, PUBLIC_URL_RULE)
     .optional(),
   HUB_ALLOW_OPEN: z.enum(["0", "1"], "must be 0 or 1").optional(),
   HUB_HOSTS: z
@@ -74,6 +80,8 @@ export interface NodeConfig {
   keysFile: string;
   /** The SQLite file of the KV; undefined for a KV in memory. */
   kvFile: string | undefined;
+  /** The address that clients use; undefined when no proxy changes it. */
+  publicUrl: string | undefined;
   /** Other hosts may reach the Hub in dev mode. */
   allowOpen: boolean;
   /** Names by which clients may address the Hub in dev mode, in lower case. */
@@ -100,6 +108,7 @@ export function readNodeConfig(env: Env): NodeConfig {
     port: values.HUB_PORT,
     keysFile: readKeysFilePath(env),
     kvFile: kv === "memory:" ? undefined : resolve(kv.slice("sqlite:".length)),
+    publicUrl: values.HUB_PUBLIC_URL,
     allowOpen: values.HUB_ALLOW_OPEN === "1",
     hosts: values.HUB_HOSTS ?? [],
     trustedProxies: values.HUB_TRUSTED_PROXIES ?? [],

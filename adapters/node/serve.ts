@@ -87,6 +87,7 @@ export async function serveNode(
     kv,
     keys,
     digest: sha256,
+    publicUrl: config.publicUrl,
     requestsPerMinute: config.ratePerKey,
     failuresPerMinute: config.failedAuthPerMinute,
     audit: (event) => {

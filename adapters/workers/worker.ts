@@ -6,6 +6,7 @@ import { agentClient } from "../../handlers/agent-client.ts";
 import { type Fetch, httpTransport } from "../../handlers/agent-transport.ts";
 import { createApp } from "../../handlers/app.ts";
 import { rememberHealth } from "../../handlers/remember-health.ts";
+import { parsePublicUrl, PUBLIC_URL_RULE } from "../../handlers/public-url.ts";
 import { bindingAssets } from "./assets-workers.ts";
 import { PrivateKey, requestSigner } from "../../host-agent/protocol/signature.ts";
 import { type LogEntry, logLine } from "../../host-agent/system/log-line.ts";
@@ -22,6 +23,7 @@ export interface WorkerEnv {
   HUB_AGENT_URL?: string;
   HUB_AGENT_KEY?: string;
   HUB_AGENT_NAME?: string;
+  HUB_PUBLIC_URL?: string;
   HUB_DEV_MODE?: string;
   HUB_RATE_PER_KEY?: string;
   HUB_FAILED_AUTH_PER_MINUTE?: string;
@@ -44,6 +46,11 @@ const Variables = z.object({
     return z.NEVER;
   }),
   HUB_AGENT_NAME: z.string().min(1).default("host-agent"),
+  HUB_PUBLIC_URL: z
+    .string()
+    .transform(parsePublicUrl)
+    .refine((url) => url !== undefined, PUBLIC_URL_RULE)
+    .optional(),
   HUB_DEV_MODE: z.enum(["0", "1"]).default("0"),
   HUB_RATE_PER_KEY: PerMinute.optional(),
   HUB_FAILED_AUTH_PER_MINUTE: PerMinute.default(DEFAULT_FAILURES_PER_MINUTE),
@@ -90,6 +97,7 @@ async function createWorkerApp(env: WorkerEnv): Promise<App> {
       onError: (error) => log({ level: "error", event: "keys_unusable", error: String(error) }),
     }),
     digest: sha256,
+    publicUrl: parsed.data.HUB_PUBLIC_URL,
     requestsPerMinute: HUB_RATE_PER_KEY || undefined,
     failuresPerMinute: HUB_FAILED_AUTH_PER_MINUTE || undefined,
     // The agent records changes. A refusal has a line in the request log in any case.
@@ -103,17 +111,27 @@ async function createWorkerApp(env: WorkerEnv): Promise<App> {
 /** `faults` name each wrong variable, but not its value: one of them is a secret. */
 function misconfigured(faults: readonly string[]): App {
   return {
-    async fetch() {
-      log({ level: "error", event: "misconfigured", faults });
+    async fetch(request) {
+      const requestId = crypto.randomUUID();
+      log({ level: "error", event: "misconfigured", faults, request_id: requestId });
       return Response.json(
         {
           type: "urn:serveraihub:problem:internal",
           title: "Something went wrong on our side",
           status: 500,
           detail: "This edge has wrong settings. Its log names them",
+          instance: new URL(request.url).pathname,
           code: "internal",
+          request_id: requestId,
         },
-        { status: 500, headers: { "content-type": "application/problem+json", "cache-control": "no-store" } },
+        {
+          status: 500,
+          headers: {
+            "content-type": "application/problem+json",
+            "cache-control": "no-store",
+            "x-request-id": requestId,
+          },
+        },
       );
     },
   };

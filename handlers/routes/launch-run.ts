@@ -107,7 +107,7 @@ async function reply({ run, from }: Launched, input: Context, deps: Deps): Promi
   return {
     status: 201,
     headers: {
-      location: `${SURFACES[run.source].base}/${run.run_id}`,
+      location: `${deps.publicUrl ?? ""}${SURFACES[run.source].base}/${run.run_id}`,
       ...(from !== "launch" && { "idempotent-replayed": "true" }),
       ...(isStale && { "hub-stale": "true" }),
       ...(waited && preferenceApplied(waitSeconds)),

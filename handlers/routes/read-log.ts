@@ -20,7 +20,7 @@ export const readLog = (source: Source) =>
     tag: SURFACES[source].tag,
     summary: "Read a page of the log",
     description:
-      "The log by byte offset: start with `after=0` and pass the `offset` of each answer as the next `after`. Add `wait=30` to get the answer as soon as there are new bytes.",
+      "The log by byte offset: start with `after=0` and pass the `offset` of each answer as the next `after`. Add `wait=30` to get the answer as soon as there are new bytes. The log of a run that was never started is empty; its `status_reason` says why.",
     scope: SURFACES[source].read,
     request: { params: RunParams, query: ReadLogQuery },
     response: {

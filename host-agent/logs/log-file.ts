@@ -53,9 +53,7 @@ export async function readPage(
   const fileSize = log.size;
   const mark = limit !== undefined && fileSize > limit ? logEndMark(limit) : undefined;
   const size = mark ? limit! + mark.length : fileSize;
-  if (after > size) {
-    throw new ApiProblem("offset_beyond_end", `after: ${after} is beyond the log's ${size} bytes`, { size });
-  }
+  if (after > size) throw beyondEnd(after, size);
   // A few bytes more than asked for, to know the character at the cut.
   const wanted = Math.min(maxBytes + MAX_CHARACTER_BYTES - 1, size - after);
   const buffer = Buffer.allocUnsafe(wanted);
@@ -71,6 +69,16 @@ export async function readPage(
   const { length } = bytes;
   if (isComplete && after + length >= size && (end === 0 || length <= maxBytes)) end = length;
   return { bytes: bytes.subarray(0, end), offset: after + end, size, isCut: mark !== undefined };
+}
+
+/** The page of a log that never existed, because its run was never started. Throws `offset_beyond_end`. */
+export function emptyPage(after: number): LogPage {
+  if (after > 0) throw beyondEnd(after, 0);
+  return { bytes: new Uint8Array(), offset: 0, size: 0, isCut: false };
+}
+
+function beyondEnd(after: number, size: number): ApiProblem {
+  return new ApiProblem("offset_beyond_end", `after: ${after} is beyond the log's ${size} bytes`, { size });
 }
 
 interface PageRequest {

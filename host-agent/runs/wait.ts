@@ -1,7 +1,8 @@
 import type { Executor } from "../executor/executor.ts";
-import { readPage } from "../logs/log-file.ts";
+import { emptyPage, readPage } from "../logs/log-file.ts";
 import type { LogQuery, WaitQuery } from "../protocol/agent.ts";
 import type { RunRecord, Source } from "../protocol/run.ts";
+import type { Run } from "../store/run.ts";
 import type { RunStore } from "../store/run-store.ts";
 import { sleep } from "../system/sleep.ts";
 import type { FindRun } from "./find.ts";
@@ -44,6 +45,7 @@ export function createWaits({ store, executor, find, requests }: WaitDeps) {
       using change = logPath === undefined ? undefined : executor.watch(runId, [logPath], signal);
       const run = await find(source, runId);
       const growing = run.endedAt === undefined;
+      if (neverHadLog(run)) return emptyPage(after);
       const page = await readPage(run.logPath, { after, maxBytes, growing, limit: run.logLimit });
       const left = waitUntil - performance.now();
       if (page.bytes.length > 0 || !growing || left <= 0 || signal.aborted) return page;
@@ -64,4 +66,9 @@ export function createWaits({ store, executor, find, requests }: WaitDeps) {
     readLog: async (source: Source, runId: string, query: LogQuery) =>
       requests.hold(query.waitSeconds, query.keyName, () => readLog(source, runId, query)),
   };
+}
+
+/** Nothing was started, so no log was created: that is different from a log that was removed. */
+function neverHadLog({ status, process, logFile }: Run): boolean {
+  return status === "failed" && process === undefined && logFile === undefined;
 }

@@ -5,52 +5,72 @@ import { HubError } from "../../client/hub-error.ts";
 import { withRetries } from "../../client/retry.ts";
 import type { Api } from "../api.ts";
 import type { Context } from "../context.ts";
-import { EXIT, usageError } from "../exit.ts";
+import { CliError, EXIT, usageError } from "../exit.ts";
 import { factLines } from "../facts.ts";
 import { interruptible } from "../interruption.ts";
 import { inFlags, launchBody, type LaunchFlags, type LaunchRequest } from "../launch-options.ts";
 import { readParams } from "../params.ts";
 import { printable } from "../printable.ts";
+import { findScript } from "../scripts.ts";
 import { awaitRun, followRun } from "../watch-run.ts";
 
 /** Launches once, however often the request is repeated, then follows or waits if the flags ask for it. Returns the exit code. */
-export async function launch(context: Context, request: LaunchRequest): Promise<number> {
-  const { flags } = request;
+export async function launch(context: Context, typed: LaunchRequest): Promise<number> {
+  const { flags } = typed;
   if (flags.follow && flags.wait) throw usageError("-f already waits for the end: remove --wait");
   if (flags.dryRun && (flags.follow || flags.wait)) {
     throw usageError("--dry-run starts nothing to wait for: remove -f and --wait");
   }
   const key = checkedKey(flags.key ?? `hub-${crypto.randomUUID()}`);
   const api = await context.api();
+  const request = await withScriptPath(context, api, typed);
   const body = await bodyOf(context, api, request);
   if (flags.dryRun) return preview(context, api, request, body);
   let attempts = 0;
-  /** Attempts that a server may have received. */
-  let sent = 0;
+  /** Attempts that may have started the run. */
+  let open = 0;
   const attempt = async (signal: AbortSignal) => {
     attempts++;
-    sent++;
+    open++;
     return api.launch(request.source, body, key, signal).catch((error: unknown) => {
-      if (error instanceof HubError && error.facts.isUnsent) sent--;
+      if (error instanceof HubError && !error.mayHaveActed) open--;
       throw error;
     });
   };
-  const whatNow = () => (sent > 0 ? howToRepeat(key) : "Nothing was started");
+  const whatNow = () => (open > 0 ? howToRepeat(key) : "Nothing was started");
   const launched = await interruptible(
     (signal) => withRetries(() => attempt(signal), context.retries("launch", signal)),
     () => `interrupted during the launch. ${whatNow()}`,
   ).catch((error: unknown) => {
-    if (!(error instanceof HubError && error.transient)) throw inTermsOfFlags(error, request, context);
-    const { advice } = error.facts;
-    throw new HubError(`${error.message}. ${whatNow()}`, { ...error.facts, advice, cause: error });
+    const failure = inTermsOfFlags(error, request, context);
+    // The sentence of a refusal says it all.
+    if (!(failure instanceof HubError) || (open === 0 && !failure.transient)) throw failure;
+    throw new HubError(`${failure.message}. ${whatNow()}`, { ...failure.facts, cause: error });
   });
   // After a retry, the earlier launch may be one of this command's own attempts.
   const isReplayed = attempts === 1 && launched.isReplayed;
   const { run } = launched;
   await reportLaunched(context, run, flags, isReplayed);
-  if (flags.follow) return followRun(context, api, run, { after: 0, raw: flags.raw === true });
-  if (flags.wait) return awaitRun(context, api, run);
-  return EXIT.ok;
+  if (!flags.follow && !flags.wait) return EXIT.ok;
+  const watched = flags.follow
+    ? followRun(context, api, run, { after: 0, raw: flags.raw === true })
+    : awaitRun(context, api, run);
+  return watched.catch((error: unknown) => {
+    if (!(error instanceof HubError)) throw error;
+    // What failed is the look at the run, so the message must not read as if the launch had been refused.
+    const message = `${run.run_id} was started and continues, but it cannot be followed: ${error.message}`;
+    throw error.code === "insufficient_scope"
+      ? new CliError(message, EXIT.unknown, error)
+      : new HubError(message, { ...error.facts, cause: error });
+  });
+}
+
+/** The request with the path of the script that was named. */
+async function withScriptPath(context: Context, api: Api, request: LaunchRequest): Promise<LaunchRequest> {
+  const { spec } = request;
+  if (!("path" in spec)) return request;
+  const path = await withRetries(() => findScript(api, spec.path), context.retries("read"));
+  return { ...request, spec: { path } };
 }
 
 async function bodyOf(context: Context, api: Api, request: LaunchRequest): Promise<object> {
@@ -78,21 +98,23 @@ async function preview(context: Context, api: Api, request: LaunchRequest, body:
 
 function previewCard(found: LaunchPreview): string {
   const { limits } = found;
-  return factLines([
-    ["starts", found.would_start ? "yes" : `no: ${printable(found.reason ?? "")}`],
-    ["command", printable(joinArgv(found.argv))],
-    ["folder", printable(found.cwd)],
-    ["log", printable(found.log_path_pattern)],
-    ["environ", found.environment.map(printable).join(" ")],
-    ["terminal", found.terminal ? "yes" : "no"],
-    ["time", limits.timeout_seconds === null ? "no limit" : `at most ${limits.timeout_seconds}s`],
+  return factLines(
     [
-      "runs",
-      limits.max_running === null ? undefined : `${limits.running} of ${limits.max_running} of this recipe`,
-    ],
-    ["host runs", `${limits.host_running} of ${limits.host_max_running}`],
-    ["sha256", found.spec_sha256 ?? undefined],
-  ]);
+      ["starts", found.would_start ? "yes" : `no: ${found.reason ?? ""}`],
+      ["command", joinArgv(found.argv)],
+      ["folder", found.cwd],
+      ["log", found.log_path_pattern],
+      ["environ", found.environment.join(" ")],
+      ["terminal", found.terminal ? "yes" : "no"],
+      ["time", limits.timeout_seconds === null ? "no limit" : `at most ${limits.timeout_seconds}s`],
+      [
+        "runs",
+        limits.max_running === null ? undefined : `${limits.running} of ${limits.max_running} of this recipe`,
+      ],
+      ["host runs", `${limits.host_running} of ${limits.host_max_running}`],
+      ["sha256", found.spec_sha256 ?? undefined],
+    ].map(([name, value]) => [name!, value && printable(value)]),
+  );
 }
 
 /** The API's messages name parts of the request; a user of the command line needs the flags. */

@@ -1,23 +1,25 @@
 import type { Param, Recipe } from "../../../host-agent/protocol/recipe.ts";
+import { readCatalogue } from "../../client/catalogue.ts";
 import { withRetries } from "../../client/retry.ts";
 import { renderTable } from "../../client/table.ts";
 import type { Context } from "../context.ts";
 import { EXIT } from "../exit.ts";
 import { printable } from "../printable.ts";
 
-/** Lists the recipes. Returns the exit code. */
+/** Lists the recipes, and reports what is wrong with the operator's list. Returns the exit code. */
 export async function showRecipes({ api: openApi, output, json, retries }: Context): Promise<number> {
   const api = await openApi();
-  const list = await withRetries(() => api.listRecipes(), retries("read"));
+  const { problems, ...list } = await withRetries(() => readCatalogue(api), retries("read"));
+  for (const problem of problems) output.warn(`the Hub reports: ${problem}. Ask its operator`);
   if (json) await output.json(list);
-  else {
+  else if (list.recipes.length > 0) {
     const rows = list.recipes.map(({ recipe_id, title, description }) =>
       [recipe_id, title, description].map(printable),
     );
     await output.write(await renderTable(["RECIPE", "TITLE", "DESCRIPTION"], rows, output.width));
     for (const recipe of list.recipes) await output.write(launchHelp(recipe));
-  }
-  return EXIT.ok;
+  } else if (problems.length === 0) output.note("This Hub has no recipes.");
+  return list.recipes.length === 0 && problems.length > 0 ? EXIT.unavailable : EXIT.ok;
 }
 
 /** What a launch of a recipe takes; "" if the recipe does not describe it. An older server sends neither field. */

@@ -1,5 +1,7 @@
 import { setTimeout as sleep } from "node:timers/promises";
 
+import stringWidth from "string-width";
+
 import type { RunRecord, Source } from "../../../host-agent/protocol/run.ts";
 import { withRetries } from "../../client/retry.ts";
 import { runDuration } from "../../client/units.ts";
@@ -30,6 +32,7 @@ export async function showRuns(context: Context, flags: RunsFlags): Promise<numb
     const { runs, refused } = await withRetries(() => listRuns(api, flags), context.retries("read"));
     if (refused !== undefined) context.output.warn(refused);
     if (context.json) await context.output.json({ runs });
+    else if (runs.length === 0) context.output.note("No runs.");
     else await context.output.write(await table(context, runs));
     return EXIT.ok;
   }
@@ -63,18 +66,36 @@ async function watch(context: Context, api: Api, flags: RunsFlags, signal: Abort
   }
 }
 
+/** The least width of WHAT, in columns, before another column is left out for it. */
+const LEAST_WHAT = 14;
+/** Which columns a narrow terminal goes without, the first one first. */
+const DISPENSABLE = ["KEY", "LABEL", "STARTED", "TIME"];
+const GAP = 2;
+
+/** A row keeps to one line: on a narrow terminal columns are left out, and no word but those of WHAT is cut. */
 function table({ output }: Context, runs: readonly RunRecord[]): Promise<string> {
-  // Only if a run has one: on a narrow terminal the other columns need the width.
-  const hasLabels = runs.some(({ label }) => label);
-  const head = ["RUN", "STATUS", "STARTED", "TIME", "KEY", ...(hasLabels ? ["LABEL"] : []), "WHAT"];
-  const rows = runs.map((run) => [
-    run.run_id,
-    statusText(run.status, output.stdout),
-    localTime(run.started_at),
-    runDuration(run, Date.now()),
-    printable(run.key_name),
-    ...(hasLabels ? [printable(run.label ?? "")] : []),
-    `${whatRan(run)} ${whatWith(run)}`.trim(),
-  ]);
-  return renderTable(head, rows, output.width);
+  const columns: [title: string, cell: (run: RunRecord) => string][] = [
+    ["RUN", ({ run_id }) => run_id],
+    ["STATUS", ({ status }) => statusText(status, output.stdout)],
+    ["STARTED", ({ started_at }) => localTime(started_at)],
+    ["TIME", (run) => runDuration(run, Date.now())],
+    ["KEY", ({ key_name }) => printable(key_name)],
+    // Only if a run has one: the other columns need the width.
+    ...(runs.some(({ label }) => label)
+      ? [["LABEL", ({ label }: RunRecord) => printable(label ?? "")] as [string, (run: RunRecord) => string]]
+      : []),
+    ["WHAT", (run) => `${whatRan(run)} ${whatWith(run)}`.trim()],
+  ];
+  const widthOf = ([title, cell]: (typeof columns)[number]) =>
+    Math.max(title.length, ...runs.map((run) => stringWidth(cell(run)))) + GAP;
+  let shown = columns;
+  const isTooWide = () =>
+    output.width !== undefined &&
+    shown.slice(0, -1).reduce((sum, column) => sum + widthOf(column), LEAST_WHAT) > output.width;
+  for (const title of DISPENSABLE) if (isTooWide()) shown = shown.filter(([other]) => other !== title);
+  return renderTable(
+    shown.map(([title]) => title),
+    runs.map((run) => shown.map(([, cell]) => cell(run))),
+    output.width,
+  );
 }

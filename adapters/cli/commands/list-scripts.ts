@@ -14,10 +14,12 @@ export async function showScripts(
   const api = await openApi();
   const list = await withRetries(() => api.listScripts(path), retries("read"));
   if (json) await output.json(list);
+  else if (list.scripts.length === 0)
+    output.note(path === undefined ? "This Hub has no scripts." : "This folder has no scripts.");
   else {
     const rows = list.scripts.map((script) => [
       printable(script.path),
-      byteCount(script.size),
+      printable(byteCount(script.size)),
       localTime(script.modified_at),
     ]);
     await output.write(await renderTable(["PATH", "SIZE", "MODIFIED"], rows, output.width));

@@ -8,7 +8,7 @@ import { renderTable } from "../../client/table.ts";
 import { hubApi } from "../api.ts";
 import type { Context } from "../context.ts";
 import { CliError, EXIT, usageError } from "../exit.ts";
-import { checkKey, checkUrl, ownHost, readHosts, writeHosts } from "../hosts.ts";
+import { checkKey, checkUrl, isLoopback, ownHost, readHosts, writeHosts } from "../hosts.ts";
 import { printable } from "../printable.ts";
 
 /**
@@ -32,7 +32,7 @@ export async function login(context: Context, url: string | undefined): Promise<
   if (context.json) await output.json({ host: name, url: host.url });
   else
     await output.write(`Stored ${printable(name)} (${host.url}) in ${hostsPath}; it is now the default.\n`);
-  if (host.url.startsWith("http://") && !/^(?:localhost|127\.|\[::1\])/.test(new URL(host.url).hostname)) {
+  if (host.url.startsWith("http://") && !isLoopback(new URL(host.url).hostname)) {
     output.warn("this address is not encrypted: others on the network can read the key. Use https://");
   }
   return EXIT.ok;
@@ -63,6 +63,7 @@ export async function showHosts({ hostsPath, output, json }: Context): Promise<n
     default: name === file.default,
   }));
   if (json) await output.json({ hosts });
+  else if (hosts.length === 0) output.note("No Hub is stored. Store one with `hub login`");
   else {
     const rows = hosts.map((host) => [
       printable(host.name),
@@ -76,7 +77,7 @@ export async function showHosts({ hostsPath, output, json }: Context): Promise<n
 
 /** Checks the key. One without the scope for this list is valid too. */
 async function probe(context: Context, host: { url: string; key: string }): Promise<void> {
-  const api = hubApi(host);
+  const api = hubApi(host, context.env);
   await withRetries(() => api.listRecipes(), context.retries("read")).catch((error: unknown) => {
     if (isProblem(error, "insufficient_scope")) return;
     throw error;

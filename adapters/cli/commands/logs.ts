@@ -1,7 +1,9 @@
 import { withRetries } from "../../client/retry.ts";
 import { logPages, type LogQuery, tailOffset } from "../../client/log-bytes.ts";
+import { neverStarted } from "../../client/run-facts.ts";
 import type { Context } from "../context.ts";
 import { EXIT, usageError } from "../exit.ts";
+import { outcome } from "../format.ts";
 import { openLogOutput } from "../log-output.ts";
 import { findRun } from "../runs.ts";
 import { followRun } from "../watch-run.ts";
@@ -33,5 +35,6 @@ export async function showLogs(context: Context, text: string, flags: LogsFlags)
   const log = openLogOutput(context, run, raw);
   for await (const page of logPages(read, after)) await log.write(page);
   await log.end();
+  if (neverStarted(run)) context.output.warn(outcome(run));
   return EXIT.ok;
 }

@@ -23,7 +23,7 @@ function card({ output }: Context, run: RunRecord): string {
     ["status", statusText(run.status, output.stdout)],
     ["reason", printable(run.status_reason)],
     ["exit code", run.exit_code === null ? null : String(run.exit_code)],
-    ["signal", run.signal],
+    ["signal", run.signal && printable(run.signal)],
     ["label", run.label ? printable(run.label) : null],
     ["command", printable(run.cmd)],
     ["started", localTime(run.started_at)],
@@ -31,7 +31,7 @@ function card({ output }: Context, run: RunRecord): string {
     ["time", runDuration(run, Date.now())],
     ["surface", `${run.source}s`],
     ["key", printable(run.key_name)],
-    ["pid", run.pid],
+    ["pid", run.pid && printable(run.pid)],
     ["log", printable(run.log_path)],
   ]);
 }

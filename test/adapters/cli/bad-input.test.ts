@@ -12,6 +12,7 @@ import { runRecord } from "../../support/runs.ts";
 
 const NOWHERE = "http://127.0.0.1:1";
 const RUN = "run_000000000000";
+const EVIL = "\u001b]0;owned\u0007\u001b[2J\u009b1m";
 
 /** One sentence for a person, without a stack trace or file names. */
 function expectSentence({ stderr }: Finished): void {
@@ -22,6 +23,7 @@ function expectSentence({ stderr }: Finished): void {
 describe("a mistake in the command line of hub", () => {
   test.for([
     { args: ["rnus"], says: "Did you mean run" },
+    { args: ["exit"], says: "unknown command 'exit'. List the commands with `hub --help`\n" },
     { args: ["runs", "--status", "done"], says: "Allowed choices" },
     { args: ["runs", "--limit", "0"], says: "whole number" },
     { args: ["runs", "--limit", "1e3"], says: "whole number" },
@@ -47,7 +49,7 @@ describe("a mistake in the command line of hub", () => {
     expectSentence(reported);
   });
 
-  test.for(["hub.example.com", "ftp://hub", "http://", "https://user:pw@hub", "http://hub/?key=x"])(
+  test.for(["hub example.com", "ftp://hub", "http://", "https://user:pw@hub", "http://hub/?key=x"])(
     "hub with HUB_URL=%s prints one sentence and exits with 64",
     async (url) => {
       const reported = await cli(url, ["runs"]);
@@ -113,6 +115,92 @@ describe("a server that is not a Hub", () => {
       expect(reported.stderr).toContain(says);
       expectSentence(reported);
     }
+  });
+
+  test.for(["run_id", "source", "started_at", "ended_at", "exit_code", "status", "spec"])(
+    "hub takes no text for a record's %s, so that no command line of another server is offered for copying",
+    async (field) => {
+      const record = { ...runRecord({ run_id: RUN, source: "pipeline" }), [field]: { [EVIL]: EVIL } };
+      const url = await serve((request, response) => {
+        request.resume();
+        response.end(JSON.stringify(request.url!.includes("?") ? { runs: [record] } : record));
+      });
+
+      for (const args of [["show", RUN], ["runs"], ["kill", RUN], ["run", "hello"]]) {
+        const reported = await cli(url, [...args, "--retry", "0"]);
+        expect([args[0], reported.code, reported.stdout]).toEqual([args[0], 69, ""]);
+        expect(reported.stderr).toContain(field);
+        expect(reported.stderr).not.toContain("\u001b");
+      }
+    },
+  );
+
+  test("hub shows escapes of a terminal as text in every field of every answer", async () => {
+    const evil = `x${EVIL}`;
+    const record = runRecord({
+      run_id: RUN,
+      source: "pipeline",
+      spec: { recipe_id: evil, args: evil, params: { [evil]: evil } },
+      ...Object.fromEntries(
+        [
+          "pid",
+          "cmd",
+          "log_path",
+          "status",
+          "status_reason",
+          "signal",
+          "label",
+          "key_name",
+          "spec_sha256",
+        ].map((field) => [field, evil]),
+      ),
+    });
+    const ended = { ...record, ended_at: record.started_at, exit_code: 3 };
+    const limits = { timeout_seconds: evil, running: evil, max_running: evil, host_running: evil };
+    const answers: Record<string, object> = {
+      recipes: {
+        recipes: [{ recipe_id: evil, title: evil, description: evil, args_help: evil, params: [] }],
+      },
+      scripts: { scripts: [{ path: evil, size: evil, modified_at: evil }], truncated: true },
+      show: record,
+      kill: record,
+      wait: ended,
+      runs: { runs: [record], next_cursor: null },
+      script: record,
+      run: {
+        dry_run: true,
+        would_start: false,
+        reason: evil,
+        cmd: evil,
+        argv: [evil],
+        cwd: evil,
+        log_path_pattern: evil,
+        environment: [evil],
+        spec_sha256: evil,
+        limits: { ...limits, host_max_running: evil },
+      },
+    };
+    const shown = await Promise.all(
+      Object.entries(answers).map(async ([command, answer]) => {
+        const url = await serve((request, response) => {
+          request.resume();
+          response.end(JSON.stringify(answer));
+        });
+        const words = { run: ["x", "--dry-run"], script: ["/x.sh"], show: [RUN], kill: [RUN], wait: [RUN] };
+        return cli(url, [command, ...(words[command as keyof typeof words] ?? []), "--retry", "0"]);
+      }),
+    );
+
+    for (const { code, stdout, stderr } of shown) {
+      expect((stdout + stderr).split(/\r?\n/).map((line) => line.replaceAll(/\p{Cc}/gu, "!"))).toEqual(
+        (stdout + stderr).split("\n"),
+      );
+      expect([0, 3, 69, 70]).toContain(code);
+    }
+    const silent = Object.keys(answers).filter(
+      (_, i) => !(shown[i]!.stdout + shown[i]!.stderr).includes("^["),
+    );
+    expect(silent, "a kill under way names nothing but the run").toEqual(["kill"]);
   });
 
   test("hub reports a log without offsets in one sentence and exits with 69", async () => {

@@ -1,5 +1,5 @@
 import { execFile } from "node:child_process";
-import { readFile } from "node:fs/promises";
+import { copyFile, mkdir, readFile, symlink, writeFile } from "node:fs/promises";
 import { fileURLToPath } from "node:url";
 import { promisify } from "node:util";
 
@@ -7,6 +7,7 @@ import { describe, expect, test } from "vitest";
 
 import type { RunRecord } from "../../../host-agent/protocol/run.ts";
 import { startHub } from "../../support/hub.ts";
+import { tempDir } from "../../support/temp-dir.ts";
 import { cli, clientEnv } from "./cli.ts";
 
 const RUN_ID = /run_[0-9a-f]{12}/;
@@ -21,6 +22,21 @@ describe("hub", () => {
     expect(table).toMatchObject({ code: 0, stderr: "" });
     expect(table.stdout).toBe("RECIPE  TITLE  DESCRIPTION\nhello   Hello  Says hello to its arguments\n");
     expect(JSON.parse(json.stdout)).toEqual((await hub.get("/api/v1/pipelines/recipes")).json);
+  });
+
+  test("hub recipes reports a broken recipes file, and an empty one as empty", async () => {
+    await using hub = await startHub();
+    await writeFile(hub.recipesFile, "{ broken");
+    const kept = await cli(hub, ["recipes"]);
+    await hub.restart();
+    const broken = await cli(hub, ["recipes"]);
+    await writeFile(hub.recipesFile, '{"recipes": []}');
+    const empty = await cli(hub, ["recipes"]);
+
+    const says = expect.stringMatching(/^hub: the Hub reports: .*recipes file is missing or malformed/);
+    expect(kept).toEqual({ code: 0, stdout: expect.stringContaining("hello"), stderr: says });
+    expect(broken).toEqual({ code: 69, stdout: "", stderr: says });
+    expect(empty).toEqual({ code: 0, stdout: "", stderr: "This Hub has no recipes.\n" });
   });
 
   test("hub run prints only the run's id on stdout, and on stderr how to follow it", async () => {
@@ -50,6 +66,30 @@ describe("hub", () => {
     expect(list.stdout).toContain(`${path}  `);
     expect(source.stdout).toBe('#!/bin/bash\necho "one $1"\n');
     expect(ran).toMatchObject({ code: 0, stdout: "one $HOME; *\n" });
+  });
+
+  test("hub finds a script by its name or the end of its path, and never guesses between two", async () => {
+    await using hub = await startHub();
+    await mkdir(`${hub.root}/a`);
+    await mkdir(`${hub.root}/b`);
+    const one = await hub.script("a/job.sh", "echo one");
+    await hub.script("b/job.sh", "echo two");
+    await hub.script("b/my-only.sh", "echo only");
+
+    const [only, cat, ambiguous, none, part] = await Promise.all([
+      cli(hub, ["script", "my-only.sh", "-f"]),
+      cli(hub, ["cat", "a/job.sh"]),
+      cli(hub, ["script", "job.sh"]),
+      cli(hub, ["script", "nope.sh"]),
+      cli(hub, ["script", "only.sh"]),
+    ]);
+
+    expect(only).toMatchObject({ code: 0, stdout: "only\n" });
+    expect(cat.stdout).toBe("#!/bin/bash\necho one\n");
+    expect(ambiguous).toMatchObject({ code: 64, stderr: expect.stringContaining(`ambiguous: ${one}, `) });
+    expect(none).toMatchObject({ code: 69, stderr: expect.stringContaining("ends with /nope.sh") });
+    expect(part.code).toBe(69);
+    expect((await hub.get("/api/v1/scripts/runs")).json.runs).toHaveLength(1);
   });
 
   test("hub runs lists both surfaces, newest first, and hub show finds a run by the beginning of its id", async () => {
@@ -144,6 +184,26 @@ describe("hub", () => {
     expect(far.stdout.split("\n", 1)).toEqual(["10003"]);
   });
 
+  test("hub logs reports why a run was never started, in place of a log that was never written", async () => {
+    const broken = { recipe_id: "broken", title: "B", description: "", command: ["no-such-program"] };
+    await using hub = await startHub({ recipes: [broken] });
+    await hub.post("/api/v1/pipelines/runs", { recipe_id: "broken" });
+    const { run_id } = (await hub.get("/api/v1/pipelines/runs")).json.runs[0];
+
+    const [all, tail, followed] = await Promise.all([
+      cli(hub, ["logs", run_id]),
+      cli(hub, ["logs", run_id, "--tail", "5"]),
+      cli(hub, ["logs", run_id, "-f"]),
+    ]);
+
+    const why = expect.stringMatching(new RegExp(`^hub: ${run_id} was never started: .*no-such-program`));
+    expect([all, tail]).toEqual([
+      { code: 0, stdout: "", stderr: why },
+      { code: 0, stdout: "", stderr: why },
+    ]);
+    expect(followed).toEqual({ code: 70, stdout: "", stderr: why });
+  });
+
   test("npx in a clone starts hub with the clone's own Node, and hub names itself hub", async () => {
     await using hub = await startHub();
     const npx = (...words: string[]) =>
@@ -156,6 +216,24 @@ describe("hub", () => {
     expect((await npx("--version")).stdout).toBe(`${version}\n`);
     expect((await hub.get("/openapi.json")).json.info.version).toBe(version);
     expect((await npx("run", "hello")).stderr).toContain("follow it: hub logs run_");
+  });
+
+  test("./hub of a clone starts the clone's hub from any folder, also by a link", async () => {
+    const wrapper = fileURLToPath(new URL("../../../hub", import.meta.url));
+    const folder = tempDir();
+    await symlink(wrapper, `${folder}/linked`);
+    for (const path of [wrapper, `${folder}/linked`]) {
+      const { stdout } = await promisify(execFile)(path, ["--version"], {
+        cwd: "/",
+        env: { PATH: "/usr/bin:/bin" },
+      });
+      expect(stdout).toMatch(/^\d+\.\d+\.\d+\n$/);
+    }
+    await copyFile(wrapper, `${folder}/hub`);
+    await expect(promisify(execFile)(`${folder}/hub`)).rejects.toMatchObject({
+      code: 69,
+      stderr: `hub: run \`npm ci\` in ${folder} first\n`,
+    });
   });
 
   test("hub open prints the console's address without the key", async () => {

@@ -1,7 +1,7 @@
 import { describe, expect, test } from "vitest";
 
 import type { RunRecord } from "../../../host-agent/protocol/run.ts";
-import { type Hub, startHub } from "../../support/hub.ts";
+import { ALL, type Hub, startHub } from "../../support/hub.ts";
 import { cli, faulty, startCli, PATIENTLY } from "./cli.ts";
 
 const NASTY = [
@@ -32,6 +32,12 @@ const NASTY = [
   "%s",
   "\u001b[31m",
 ];
+
+const FAULTS = {
+  lose: "lose",
+  busy: { status: 429, headers: { "retry-after": "600" }, body: '{"code":"too_many_runs","detail":"Full"}' },
+  denied: { status: 403, body: '{"code":"insufficient_scope","detail":"No"}' },
+} as const;
 
 async function runsOf(hub: Hub): Promise<RunRecord[]> {
   return (await hub.get("/api/v1/pipelines/runs?limit=100")).json.runs as RunRecord[];
@@ -90,13 +96,50 @@ describe("hub run", () => {
 
   test("hub run does not begin a pause longer than the time for retries, and prints the key to repeat the launch with", async () => {
     await using hub = await startHub();
-    const url = await faulty(hub, () => ({ status: 429, headers: { "retry-after": "600" } }));
+    const url = await faulty(hub, () => ({ status: 503, headers: { "retry-after": "600" } }));
 
     const ran = await cli(url, ["run", "hello", "--key", "it's mine"]);
 
     expect(ran).toMatchObject({ code: 69, stdout: "" });
     expect(ran.stderr).toContain(String.raw`--key 'it'\''s mine'`);
   });
+
+  test.for([
+    [["busy"], "Nothing was started"],
+    [["lose", "busy"], "may have started"],
+    [["lose", "denied"], "may have started"],
+    [["denied"], "none"],
+  ] as const)(
+    "hub says that a run may have started only if an answer was lost: after %j it says %j",
+    async ([faults, says]) => {
+      await using hub = await startHub();
+      const url = await faulty(hub, (_request, count) => FAULTS[faults[count] ?? "busy"]);
+
+      const ran = await cli(url, ["run", "hello", "--retry", "3"]);
+
+      expect(ran).toMatchObject({ code: 69, stdout: "" });
+      const last = ran.stderr.trimEnd().split("\n").at(-1)!;
+      const found = ["Nothing was started", "may have started"].filter((words) => last.includes(words));
+      expect(found).toEqual(says === "none" ? [] : [says]);
+      expect(last.includes("--key")).toBe(says === "may have started");
+      expect((await runsOf(hub)).length).toBe(faults[0] === "lose" ? 1 : 0);
+    },
+  );
+
+  test.for(["-f", "--wait"])(
+    "hub run %s with a key that may not read reports the run as started, and its end as unknown",
+    async (flag) => {
+      const key = { name: "w", key: "sk_test_w_0123456789abcdef", scopes: ["pipelines:write" as const] };
+      await using hub = await startHub({ keys: [key, ALL] });
+
+      const ran = await cli(hub, ["run", "hello", flag], { env: { HUB_KEY: key.key } });
+
+      const [run] = await runsOf(hub);
+      expect(ran).toMatchObject({ code: 70, stdout: "" });
+      expect(ran.stderr).toContain(`${run!.run_id} was started and continues, but it cannot be followed`);
+      expect(ran.stderr).toContain("pipelines:read");
+    },
+  );
 
   test("the same --key starts one run, and hub reports another body with it as refused", async () => {
     await using hub = await startHub();

@@ -4,6 +4,7 @@ import { join } from "node:path";
 
 import { describe, expect, onTestFinished, test } from "vitest";
 
+import { checkUrl, isLoopback } from "../../../adapters/cli/hosts.ts";
 import { ALL, OTHER, startHub } from "../../support/hub.ts";
 import { cli, serve } from "./cli.ts";
 import { onTerminal } from "./terminal.ts";
@@ -77,7 +78,7 @@ describe("hub login", () => {
     await cli(hub, ["recipes"], { env: { ...env, HUB_URL: elsewhere } });
     const own = await cli(hub, ["recipes"], { env: { ...env, HUB_URL: `${hub.url}/` } });
 
-    expect(seen).toEqual([undefined]);
+    expect(new Set(seen)).toEqual(new Set([undefined]));
     expect(own.code).toBe(0);
   });
 
@@ -90,6 +91,38 @@ describe("hub login", () => {
     const open = await cli(hub, ["recipes"], { env });
 
     expect(open).toMatchObject({ code: 64, stderr: expect.stringContaining("chmod 600") });
+  });
+
+  test.for([
+    ["http://localhost:1", true],
+    ["http://127.0.0.2:1", true],
+    ["http://127.1:1", true],
+    ["http://[::1]:1", true],
+    ["http://localhost.evil.example", false],
+    ["http://127.evil.example", false],
+    ["http://evil.example", false],
+  ] as const)("%s is loopback, so a key in plain text stays on this machine: %s", ([url, isLocal]) => {
+    expect(isLoopback(new URL(url).hostname)).toBe(isLocal);
+  });
+
+  test.for([
+    ["127.0.0.1:8787", "http://127.0.0.1:8787"],
+    ["localhost:8787/hub/", "http://localhost:8787/hub"],
+    ["[::1]:8787", "http://[::1]:8787"],
+    ["hub.example.com", "https://hub.example.com"],
+    ["hub.example.com:8443/api/v1/", "https://hub.example.com:8443"],
+    ["http://hub.example.com", "http://hub.example.com"],
+  ] as const)("the address %s means %s", ([typed, meant]) => {
+    expect(checkUrl(typed, "HUB_URL")).toBe(meant);
+  });
+
+  test("hub hosts without a stored Hub prints a sentence and no table", async () => {
+    const { env } = await freshConfig();
+    expect(await cli("", ["hosts"], { env })).toEqual({
+      code: 0,
+      stdout: "",
+      stderr: "No Hub is stored. Store one with `hub login`\n",
+    });
   });
 
   test("hub login asks for the key on a terminal without showing it", async () => {

@@ -36,7 +36,7 @@ describe("on a terminal", () => {
 
     expect(await terminal.ended).toBe(0);
     expect(terminal.screen()).toContain(`${ESC}[?25h`);
-    expect(terminal.screen()).toContain(`${run.run_id} completed with exit code 0`);
+    expect(terminal.screen()).toContain(`${run.run_id} completed after `);
   });
 
   test("hub logs on a terminal shows control characters as text and colours as colours, and --raw prints the bytes", async () => {
@@ -89,6 +89,28 @@ describe("on a terminal", () => {
     expect(terminal.screen()).not.toContain(`${ESC}[2J`);
     expect(stripVTControlCharacters(lines[4]!)).toMatch(/^recipe_2 {2}漢字\S+.*… {2,3}descr\S*.*…$/);
   });
+
+  test.for([120, 80, 50, 40, 30])(
+    "hub runs on a terminal of %i columns has one line for each run, with the whole id and status",
+    async (columns) => {
+      await using hub = await startHub();
+      const run = await hub.runScript("exit 3");
+      await hub.post("/api/v1/pipelines/runs", {
+        recipe_id: "hello",
+        args: "with ".repeat(20),
+        label: "quartz",
+      });
+      await hub.ended(run);
+
+      const terminal = await onTerminal(hub, ["runs"], { columns });
+      expect(await terminal.ended).toBe(0);
+      const lines = stripVTControlCharacters(terminal.screen()).trimEnd().split("\r\n");
+
+      expect(lines).toHaveLength(3);
+      for (const line of lines) expect(line.length).toBeLessThanOrEqual(columns);
+      expect(lines[2]).toMatch(new RegExp(`^${run.run_id} {2}failed {2,}.`));
+    },
+  );
 
   test("hub runs --watch redraws the list until Ctrl-C", async () => {
     await using hub = await startHub();

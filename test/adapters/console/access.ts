@@ -1,6 +1,8 @@
 import { writeFile } from "node:fs/promises";
+import { createServer, request } from "node:http";
+import type { AddressInfo } from "node:net";
 
-import { expect, test } from "vitest";
+import { expect, onTestFinished, test } from "vitest";
 
 import { ALL, type Hub, OTHER, type TestKey } from "../../support/hub.ts";
 import type { Open } from "./suite.ts";
@@ -9,6 +11,11 @@ const SCRIPTS_ONLY: TestKey = {
   name: "scripts-only",
   key: "sk_test_scripts_only_0123",
   scopes: ["scripts:read"],
+};
+const READ_ONLY: TestKey = {
+  name: "read-only",
+  key: "sk_test_read_only_0123456",
+  scopes: ["pipelines:read", "scripts:read"],
 };
 const WRITE_ONLY: TestKey = {
   name: "write-only",
@@ -58,6 +65,25 @@ export function accessTests(open: Open): void {
     await tab.page.getByLabel("API key").fill(WRITE_ONLY.key);
     await tab.page.getByRole("button", { name: "Open" }).click();
     await tab.page.getByText("This key cannot read runs").waitFor();
+    expect(await tab.page.locator(".notice, .aside").count()).toBe(1);
+  });
+
+  test("a read-only key is offered no launch and no kill", async () => {
+    await using tab = await open({ keys: [ALL, READ_ONLY] });
+    const { page } = tab;
+    const run = await tab.hub.runScript("echo up; exec sleep 600");
+    await tab.enter(READ_ONLY.key, `#/runs/${run.run_id}`);
+    await page.getByText("up", { exact: true }).waitFor();
+    expect(await page.getByRole("button", { name: "Kill" }).count()).toBe(0);
+
+    await page.goto(`${tab.url}/console#/launch/hello`);
+    await page.getByText("This key cannot launch: it does not have the scope pipelines:write.").waitFor();
+    await page.getByLabel("Arguments").press("Enter");
+    expect(await page.getByRole("button", { name: /Launch|Dry run/ }).count()).toBe(0);
+    await page.goto(`${tab.url}/console#/runs`);
+    await page.locator(`a[href="#/runs/${run.run_id}"]`).waitFor();
+    expect(await page.getByRole("link", { name: "Launch …" }).count()).toBe(0);
+    expect((await tab.hub.get("/api/v1/pipelines/runs")).json.runs).toEqual([]);
   });
 
   test("the console of a Hub without keys opens without a key and shows dev mode", async () => {
@@ -79,16 +105,43 @@ export function accessTests(open: Open): void {
       route.fulfill({
         status: 503,
         contentType: "application/problem+json",
-        json: { code: "agent_unavailable", detail: "The host-agent does not answer." },
+        json: {
+          code: "agent_unavailable",
+          detail: "The host cannot be reached. Its runs continue. Try again",
+        },
       }),
     );
-    await tab.page.getByText("The host cannot be reached.").waitFor();
+    await tab.page
+      .getByText("The host cannot be reached. Its runs continue. Retrying …", { exact: true })
+      .waitFor();
     await link.waitFor();
 
     await tab.page.unroute("**/api/v1/**");
     await tab.page.getByRole("button", { name: "Retry now" }).click();
     await tab.page.getByText("The host cannot be reached.").waitFor({ state: "detached" });
   });
+
+  test.for(["#/launch/hello", "#/scripts", "#/runs/RUN"])(
+    "the page %s, opened during an outage, reports it once and appears by itself when the Hub answers again",
+    async (place) => {
+      await using tab = await open();
+      const { page } = tab;
+      const run = await tab.hub.runScript("echo seen");
+      await tab.hub.ended(run);
+      await tab.enter(ALL.key);
+      await page.locator(`a[href="#/runs/${run.run_id}"]`).waitFor();
+      await page.route("**/api/v1/**", (route) => route.abort());
+      await page.getByText("The Hub does not answer.").waitFor();
+      await page.goto(`${tab.url}/console${place.replace("RUN", run.run_id)}`);
+      await page.waitForTimeout(1_500);
+      expect(await page.getByText(/does not answer/).count()).toBe(1);
+      expect(await page.getByRole("alert").count()).toBe(0);
+
+      await page.unroute("**/api/v1/**");
+      await page.locator(".cards a, .files a, .line").first().waitFor();
+      await page.getByText("The Hub does not answer.").waitFor({ state: "detached" });
+    },
+  );
 
   test("the console reports a Hub that does not answer at the start, with its address", async () => {
     await using tab = await open();
@@ -99,6 +152,32 @@ export function accessTests(open: Open): void {
     await tab.page.unroute("**/healthz");
     await tab.page.getByRole("button", { name: "Retry", exact: true }).click();
     await tab.page.getByLabel("API key").waitFor();
+  });
+
+  test("the console and the API reference work behind a proxy that puts a path in front of them", async () => {
+    await using tab = await open();
+    const { page } = tab;
+    const proxied = await underPath(tab.hub, "/hub/");
+    onTestFinished(proxied.close);
+    page.removeAllListeners("request");
+    await page.goto(`${proxied.url}/hub/console#/launch/hello`);
+    await page.getByLabel("API key").fill(ALL.key);
+    await page.getByRole("button", { name: "Open" }).click();
+    await page.getByRole("button", { name: "Launch", exact: true }).click();
+    await page.getByLabel("Status of the run").getByText("completed").waitFor();
+
+    await page.getByRole("link", { name: "API" }).click();
+    const operation = page.locator("#operations-Pipelines-listRecipes");
+    await operation.locator(".opblock-summary-control").click();
+    await operation.getByRole("button", { name: "Execute" }).click();
+    await operation
+      .locator(".live-responses-table")
+      .getByText("Says hello to its arguments")
+      .first()
+      .waitFor();
+    await page.goto(`${proxied.url}/hub/`);
+    await page.getByRole("navigation", { name: "Console" }).waitFor();
+    expect(proxied.outside()).toEqual([]);
   });
 
   test("a link to an unknown run, or to an invalid run id, is reported", async () => {
@@ -148,4 +227,35 @@ export function interruptionTests(open: Open, replaceKeys: ReplaceKeys): void {
     expect(await tab.page.locator(".line").allTextContents()).toEqual(["one", "two"]);
     await tab.page.getByText("The Hub does not answer.").waitFor({ state: "detached" });
   });
+}
+
+/** A proxy that serves the Hub under a path, and remembers what was requested outside of it. */
+async function underPath(hub: Hub, path: string) {
+  const outside: string[] = [];
+  const server = createServer((incoming, outgoing) => {
+    const target = incoming.url!.startsWith(path) ? `/${incoming.url!.slice(path.length)}` : undefined;
+    if (target === undefined) {
+      outside.push(incoming.url!);
+      outgoing.writeHead(404).end();
+      return;
+    }
+    const { method, headers } = incoming;
+    const forwarded = request(new URL(target, hub.url), { method, headers }, (answer) => {
+      outgoing.writeHead(answer.statusCode!, answer.headers);
+      answer.pipe(outgoing);
+    });
+    forwarded.on("error", () => outgoing.destroy());
+    outgoing.on("close", () => forwarded.destroy());
+    incoming.pipe(forwarded);
+  });
+  await new Promise<void>((resolve) => server.listen(0, "127.0.0.1", resolve));
+  const { port } = server.address() as AddressInfo;
+  return {
+    url: `http://127.0.0.1:${port}`,
+    outside: () => outside.filter((url) => url !== "/favicon.ico"),
+    close() {
+      server.closeAllConnections();
+      server.close();
+    },
+  };
 }

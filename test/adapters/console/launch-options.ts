@@ -67,6 +67,8 @@ export function launchOptionsTests(open: Open): void {
     await page.getByLabel("Status of the run").getByText("completed").waitFor();
     const { json } = await tab.hub.get("/api/v1/pipelines/runs");
     expect(json.runs).toHaveLength(1);
+    await page.getByRole("link", { name: "All runs" }).click();
+    await page.locator(".run-row code", { hasText: "suite=nightly limit=5000" }).waitFor();
     expect(json.runs[0].spec).toEqual({
       recipe_id: "score",
       args: "more words",

@@ -29,6 +29,8 @@ export function launchingTests(open: Open): void {
     );
     await tab.enter(ALL.key, "#/launch");
     await tab.page.getByRole("link", { name: /Gated/ }).click();
+    // An example in the field itself would look like a default.
+    expect(await tab.page.getByLabel("Arguments").getAttribute("placeholder")).toBeNull();
     await tab.page.getByLabel("Arguments").fill("--limit 5 'two words' $HOME ;id");
     await tab.page.getByRole("button", { name: "Launch" }).click();
 
@@ -80,6 +82,21 @@ export function launchingTests(open: Open): void {
     expect(json.runs).toHaveLength(1);
   });
 
+  test("the console shows a broken recipes file as broken, and an empty one as empty", async () => {
+    await using tab = await open();
+    await writeFile(tab.hub.recipesFile, "{ broken");
+    await tab.hub.restart();
+    await tab.enter(ALL.key, "#/launch");
+    await tab.page.getByText("The list of recipes is broken").waitFor();
+    await tab.page.getByText(/The Hub reports: .*recipes file is missing or malformed/).waitFor();
+    expect(await tab.page.getByText("No recipes").count()).toBe(0);
+
+    await writeFile(tab.hub.recipesFile, '{"recipes": []}');
+    await tab.page.reload();
+    await tab.page.getByText("No recipes").waitFor();
+    expect(await tab.page.getByText("is broken").count()).toBe(0);
+  });
+
   test("the launch form shows what the API refuses, and keeps what was typed", async () => {
     await using tab = await open();
     await tab.enter(ALL.key, "#/launch/hello");
@@ -87,7 +104,25 @@ export function launchingTests(open: Open): void {
     await tab.page.getByRole("button", { name: "Launch" }).click();
 
     await tab.page.getByText("The Hub refused the request").waitFor();
+    // Nothing was started, so the button does not offer to repeat a launch.
+    await tab.page.getByRole("button", { name: "Launch", exact: true }).waitFor();
     expect(await tab.page.getByLabel("Arguments").inputValue()).toBe("'unbalanced");
+  });
+
+  test("a refusal of a launch scrolls to its message and focuses it, however small the window", async () => {
+    await using tab = await open({ context: { viewport: { width: 700, height: 330 } } });
+    await tab.enter(ALL.key, "#/launch/hello");
+    await tab.page.route("**/api/v1/pipelines/runs", (route) =>
+      route.fulfill({ status: 429, json: { code: "too_many_runs", detail: "The host is full" } }),
+    );
+    await tab.page.getByLabel("Arguments").press("Enter");
+
+    const notice = tab.page.getByRole("alert");
+    await notice.getByText("The host is full").waitFor();
+    await expect.poll(() => tab.page.evaluate("document.activeElement.className")).toBe("notice problem");
+    const { y, height } = (await notice.boundingBox())!;
+    expect(y).toBeGreaterThanOrEqual(0);
+    expect(y + height).toBeLessThanOrEqual(331);
   });
 
   test("the console asks before a kill, naming the run, and then ends all its processes", async () => {

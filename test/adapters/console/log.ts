@@ -35,6 +35,18 @@ printf '10%%\r20%%\r\n'
     expect(await tab.page.locator(".log-lines :is(img, script, a)").count()).toBe(0);
   });
 
+  test("the console shows why a run was never started where its log would be", async () => {
+    const broken = { recipe_id: "broken", title: "B", description: "", command: ["no-such-program"] };
+    await using tab = await open({ recipes: [broken] });
+    await tab.hub.post("/api/v1/pipelines/runs", { recipe_id: "broken" });
+    const { run_id } = (await tab.hub.get("/api/v1/pipelines/runs")).json.runs[0];
+    await tab.enter(ALL.key, `#/runs/${run_id}`);
+
+    const log = tab.page.getByLabel("Log of broken");
+    await log.getByText(/never started, so it has no log. .*no-such-program/).waitFor();
+    expect(await tab.page.getByRole("alert").count()).toBe(0);
+  });
+
   test("the console shows a log line of 10 MB in pieces", async () => {
     await using tab = await open();
     const run = await tab.hub.runScript(`head -c ${10 * MB} /dev/zero | tr '\\0' x; echo; echo after`);

@@ -5,7 +5,7 @@ import { describe, expect, test } from "vitest";
 import { type Deploy, startHub } from "../../support/hub.ts";
 
 const MAX_CONSOLE_BYTES = 150_000;
-const ASSET = /\/assets\/[\w.-]+/g;
+const ASSET = /(?<=")assets\/[\w.-]+/g;
 
 /** The pages and their files as they go over the wire. */
 export function pagesTests(deploy: Deploy): void {
@@ -34,7 +34,7 @@ export function pagesTests(deploy: Deploy): void {
         const html = new TextDecoder().decode(page.bytes);
         expect(html).not.toMatch(/https?:|<script>|<style| style=| on\w+=/);
         for (const file of html.match(ASSET)!) {
-          const answer = await hub.get(file, { key: null });
+          const answer = await hub.get(`/${file}`, { key: null });
           expect([file, answer.status]).toEqual([file, 200]);
           expect(answer.headers.get("cache-control")).toBe("public, max-age=31536000, immutable");
           expect(answer.headers.get("x-content-type-options")).toBe("nosniff");
@@ -53,6 +53,13 @@ export function pagesTests(deploy: Deploy): void {
       const head = await hub.ask("HEAD", "/console", { headers: { "if-none-match": etag } });
       expect([head.status, head.bytes.length, head.headers.get("etag")]).toEqual([304, 0, etag]);
       expect((await hub.get("/console", { headers: { "if-none-match": '"other"' } })).status).toBe(200);
+    });
+
+    test("the bare address leads to the console", async () => {
+      await using hub = await startHub({ deploy });
+      const answer = await fetch(`${hub.url}/`, { redirect: "manual" });
+      expect([answer.status, answer.headers.get("location")]).toEqual([302, "console"]);
+      expect((await fetch(`${hub.url}/`)).url).toBe(`${hub.url}/console`);
     });
 
     test("HEAD answers as GET without a body, and another method is answered with the allowed ones", async () => {
@@ -94,7 +101,7 @@ export function pagesTests(deploy: Deploy): void {
       let weight = page.bytes.length;
       for (const file of new TextDecoder().decode(page.bytes).match(ASSET)!) {
         // fetch has removed the compression, so the files are compressed again to measure them.
-        weight += brotliCompressSync((await hub.get(file)).bytes).length;
+        weight += brotliCompressSync((await hub.get(`/${file}`)).bytes).length;
       }
       expect(weight).toBeLessThan(MAX_CONSOLE_BYTES);
     });
@@ -107,9 +114,9 @@ export function compressionTests(deploy: Deploy): void {
     await using hub = await startHub({ deploy });
     const page = await hub.get("/console");
     for (const file of new TextDecoder().decode(page.bytes).match(ASSET)!) {
-      const answer = await hub.get(file, { headers: { "accept-encoding": "br" } });
+      const answer = await hub.get(`/${file}`, { headers: { "accept-encoding": "br" } });
       expect(answer.headers.get("content-encoding")).toBe("br");
-      const plain = await hub.get(file, { headers: { "accept-encoding": "identity" } });
+      const plain = await hub.get(`/${file}`, { headers: { "accept-encoding": "identity" } });
       expect(plain.headers.get("content-encoding")).toBeNull();
       expect(plain.bytes).toEqual(answer.bytes);
       expect(plain.headers.get("etag")).not.toBe(answer.headers.get("etag"));

@@ -21,10 +21,14 @@ export function referenceTests(open: Open): void {
       args: "--limit 5000",
     });
     expect(await operation.getByPlaceholder("Idempotency-Key").inputValue()).toBe("");
+    expect(await operation.getByPlaceholder("Prefer").inputValue()).toBe("");
     await operation.locator("textarea").fill('{"recipe_id": "hello", "args": "docs"}');
     await operation.getByRole("button", { name: "Execute" }).click();
     await operation.locator(".live-responses-table").getByText("201", { exact: true }).first().waitFor();
 
+    const command = (await operation.locator(".curl-command").textContent())!;
+    expect(command).toContain("Bearer YOUR_API_KEY");
+    expect(command).not.toContain(ALL.key);
     const { json } = await tab.hub.get("/api/v1/pipelines/runs");
     expect(json.runs).toMatchObject([{ spec: { recipe_id: "hello", args: "docs" }, key_name: ALL.name }]);
     await tab.hub.ended(json.runs[0]);
@@ -45,5 +49,26 @@ export function referenceTests(open: Open): void {
       .getByText("Says hello to its arguments")
       .first()
       .waitFor();
+  });
+
+  test("the forms of the API reference name the recipe, script and runs of this Hub", async () => {
+    await using tab = await open();
+    const { page } = tab;
+    const run = await tab.hub.runScript("echo seen");
+    await tab.hub.ended(run);
+    await tab.enter(ALL.key);
+    await page.getByRole("link", { name: "API" }).click();
+    const launch = page.locator("#operations-Pipelines-launchPipeline");
+    await launch.locator(".opblock-summary-control").click();
+    expect(JSON.parse(await launch.locator("textarea").inputValue())).toEqual({
+      recipe_id: "hello",
+      args: "",
+    });
+
+    const get = page.locator("#operations-Scripts-getScriptRun");
+    await get.locator(".opblock-summary-control").click();
+    expect(await get.getByPlaceholder("run_id").inputValue()).toBe(run.run_id);
+    await get.getByRole("button", { name: "Execute" }).click();
+    await get.locator(".live-responses-table").getByText("The command exited with code 0.").first().waitFor();
   });
 }

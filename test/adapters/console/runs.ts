@@ -35,10 +35,10 @@ export function runsTests(open: Open): void {
     await tab.page.keyboard.press("Escape");
     await tab.page.getByLabel("Status", { exact: true }).selectOption("");
     await tab.page.getByLabel("Search the runs").fill("other-corp hello");
-    await tab.page.getByText("1 run", { exact: true }).waitFor();
+    await tab.page.locator(".list-foot", { hasText: /^1 run$/ }).waitFor();
     expect(new URL(tab.page.url()).hash).toBe("#/runs?q=other-corp+hello");
     await tab.page.reload();
-    await tab.page.getByText("1 run", { exact: true }).waitFor();
+    await tab.page.locator(".list-foot", { hasText: /^1 run$/ }).waitFor();
   });
 
   test("the timeline shows when each run was, and links to it", async () => {
@@ -66,6 +66,46 @@ export function runsTests(open: Open): void {
     await failed.click();
     await tab.page.getByRole("heading", { name: "nightly" }).waitFor();
     expect(new URL(tab.page.url()).hash).toBe("#/runs/run_00000000000b");
+  });
+
+  test("the timeline shows what the list is narrowed to, and the keyboard reaches its runs", async () => {
+    await using tab = await open();
+    const { page } = tab;
+    const startedAt = Date.now() - 3_600_000;
+    const base = { source: "script", seconds: 600, status: "completed" } as const;
+    await insertRuns(tab.hub, [
+      { ...base, runId: "run_00000000000a", name: "a/job.sh", startedAt },
+      { ...base, runId: "run_00000000000b", name: "b/job.sh", startedAt: startedAt + 60_000 },
+      {
+        ...base,
+        runId: "run_00000000000c",
+        name: "other.sh",
+        startedAt: startedAt + 120_000,
+        status: "failed",
+      },
+    ]);
+    await tab.enter(ALL.key);
+    const bars = page.locator(".plot .bar");
+    await bars.nth(2).waitFor();
+    expect(await page.locator(".plot .group").count()).toBe(3);
+
+    await page.getByLabel("Search the runs").fill("job");
+    await bars.nth(2).waitFor({ state: "detached" });
+    expect(await bars.count()).toBe(2);
+    await page.getByLabel("Search the runs").fill("");
+    await page.getByLabel("Status", { exact: true }).selectOption("failed");
+    await page.getByText("1 run", { exact: true }).first().waitFor();
+    await bars.nth(1).waitFor({ state: "detached" });
+    await page.getByLabel("Status", { exact: true }).selectOption("");
+    await bars.nth(2).waitFor();
+
+    await page.getByRole("application", { name: "Timeline" }).focus();
+    await page.keyboard.press("End");
+    await page.keyboard.press("ArrowLeft");
+    await page.locator(".timeline-note", { hasText: "job.sh: completed" }).waitFor();
+    await page.keyboard.press("Enter");
+    await page.getByRole("heading", { name: "job.sh" }).waitFor();
+    expect(new URL(page.url()).hash).toBe("#/runs/run_00000000000b");
   });
 
   test("a list of 10,000 runs can be scrolled to the oldest and searched, with few rows in the document", async () => {
@@ -107,10 +147,12 @@ export function runsTests(open: Open): void {
     await tab.page.getByRole("link", { name: "sync_corpus" }).first().waitFor();
     await tab.page.keyboard.press("/");
     await tab.page.keyboard.type(run.run_id);
-    await tab.page.getByText("1 run", { exact: true }).waitFor();
+    await tab.page.locator(".list-foot", { hasText: /^1 run$/ }).waitFor();
     await tab.page.locator(".run-rows").focus();
     await tab.page.keyboard.press("ArrowDown");
     await tab.page.keyboard.press("Enter");
+    await tab.page.getByRole("button", { name: "Kill …" }).waitFor();
+    expect(await tab.page.evaluate("document.activeElement.id"), "the focus is not lost").toBe("main");
     await tab.page.getByRole("button", { name: "Kill …" }).focus();
     await tab.page.keyboard.press("Enter");
     await tab.page.getByRole("dialog").waitFor();
@@ -165,6 +207,42 @@ export function runsTests(open: Open): void {
       await page.emulateMedia({ colorScheme: scheme });
       await page.screenshot({ path: `docs/screenshots/${name}.png` });
     }
+  });
+
+  test("a row of the list can be clicked anywhere, and its text can be selected", async () => {
+    await using tab = await open();
+    const { page } = tab;
+    await insertRuns(tab.hub, someRuns());
+    await tab.enter(ALL.key);
+    const key = page.locator(".run-row:not(.head) .key").first();
+    await key.waitFor();
+    const { x, y, height } = (await key.boundingBox())!;
+    await page.mouse.move(x + 1, y + height / 2);
+    await page.mouse.down();
+    await page.mouse.move(x + 55, y + height / 2);
+    await page.mouse.up();
+    expect(await page.evaluate("String(getSelection()).length")).toBeGreaterThan(3);
+    expect(new URL(page.url()).hash).toBe("#/runs");
+
+    await page.locator(".run-row:not(.head) .surface").first().click();
+    await page.getByText("All runs").or(page.getByLabel("Status of the run")).first().waitFor();
+    expect(new URL(page.url()).hash).toMatch(/^#\/runs\/run_/);
+  });
+
+  test("a phone shows when each run started, and the log without scrolling past the details", async () => {
+    await using tab = await open({ context: { viewport: { width: 360, height: 740 }, hasTouch: true } });
+    const { page } = tab;
+    const run = await tab.hub.runScript("echo here");
+    await tab.hub.ended(run);
+    await tab.enter(ALL.key);
+    await page.locator(".run-row:not(.head) .when").first().waitFor();
+
+    await page.goto(`${tab.url}/console#/runs/${run.run_id}`);
+    const line = page.getByText("here", { exact: true });
+    await line.waitFor();
+    expect((await line.boundingBox())!.y).toBeLessThan(500);
+    await page.getByText("Details").click();
+    await page.getByText("Launched by").waitFor();
   });
 
   test("every page of the console fits the width of a phone", async () => {

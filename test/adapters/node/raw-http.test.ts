@@ -233,5 +233,5 @@ function chunked(size: string): string {
 }
 
 function statuses(answers: string): unknown[] {
-  return [...answers.matchAll(/(?:^|\})HTTP\/1\.1 (\d+)/g)].map(([, status]) => status);
+  return [...answers.matchAll(/(?:^|\}\n?)HTTP\/1\.1 (\d+)/g)].map(([, status]) => status);
 }

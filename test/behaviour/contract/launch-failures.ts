@@ -84,6 +84,15 @@ export function launchFailuresContract(deploy: Deploy): void {
             status_reason: expect.stringContaining(reason),
           });
           expect(failed.ended_at).not.toBeNull();
+          const log = await hub.get(`${PIPELINES}/${failed.run_id}/logs`);
+          expect([log.status, log.json]).toEqual([
+            200,
+            { run_id: failed.run_id, offset: 0, size: 0, chunk: "", more: false },
+          ]);
+          expect((await hub.get(`${PIPELINES}/${failed.run_id}/logs?after=1`)).json).toMatchObject({
+            code: "offset_beyond_end",
+            size: 0,
+          });
 
           const repaired = {
             recipe_id,
