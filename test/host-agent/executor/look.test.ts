@@ -52,7 +52,14 @@ async function startProcess(runId: string, { detached = false } = {}): Promise<P
   return until(() => identify(child.pid!));
 }
 
-const ENDED = { state: "ended", exitCode: undefined, at: undefined, rebooted: false, commandStarted: true };
+const ENDED = {
+  state: "ended",
+  exitCode: undefined,
+  unreadable: undefined,
+  at: undefined,
+  rebooted: false,
+  commandStarted: true,
+};
 
 test("a run is running while its very wrapper is alive and no exit code is written", async () => {
   const run = runWith();
@@ -64,7 +71,7 @@ test("a run is running while its very wrapper is alive and no exit code is writt
     { bootId: "another boot" },
     { bootId: undefined },
   ]) {
-    const { state } = run.look({ process: { ...wrapper, ...changed } });
+    const { state } = await run.look({ process: { ...wrapper, ...changed } });
     expect(state, JSON.stringify(changed)).toBe("ended");
   }
 });
@@ -81,7 +88,7 @@ test("an exit code of a run that was signalled ends it only once its whole tree 
   expect(await run.look({ wholeTree: true })).toEqual({ state: "lingering" });
   expect(await run.look({ wholeTree: false })).toMatchObject({ state: "ended", exitCode: 143 });
   process.kill(member.pid, "SIGKILL");
-  await until(() => (run.look({ wholeTree: true }).state === "ended" ? true : undefined));
+  await until(async () => ((await run.look({ wholeTree: true })).state === "ended" ? true : undefined));
 });
 
 test("a run without wrapper and exit code is orphaned while anything of it is alive, and then ended", async () => {
@@ -89,7 +96,7 @@ test("a run without wrapper and exit code is orphaned while anything of it is al
   const member = await startProcess(run.runId);
   expect(await run.look()).toEqual({ state: "orphaned" });
   process.kill(member.pid, "SIGKILL");
-  await until(() => (run.look().state === "ended" ? true : undefined));
+  await until(async () => ((await run.look()).state === "ended" ? true : undefined));
   expect(await run.look()).toEqual(ENDED);
 });
 
@@ -111,28 +118,30 @@ test("the members of the group of a wrapper that is a zombie belong to its run, 
   });
   const wrapper = { pid, startTime: zombie.startTime, bootId: HERE };
   expect(await run.look({ process: wrapper })).toEqual({ state: "orphaned" });
-  expect(run.look({ process: { ...wrapper, startTime: "1" } }), "of another process").toEqual(ENDED);
+  expect(await run.look({ process: { ...wrapper, startTime: "1" } }), "of another process").toEqual(ENDED);
 });
 
-test("a run that ended in another boot of the host reports that the host was restarted", () => {
+test("a run that ended in another boot of the host reports that the host was restarted", async () => {
   const { look } = runWith();
-  expect(look({ process: { ...GONE, bootId: "another boot" } })).toEqual({ ...ENDED, rebooted: true });
-  expect(look({ process: { ...GONE, bootId: undefined } })).toEqual(ENDED);
-  const launchedElsewhere = look({ process: undefined, launchedIn: "another boot" });
+  expect(await look({ process: { ...GONE, bootId: "another boot" } })).toEqual({ ...ENDED, rebooted: true });
+  expect(await look({ process: { ...GONE, bootId: undefined } })).toEqual(ENDED);
+  const launchedElsewhere = await look({ process: undefined, launchedIn: "another boot" });
   expect(launchedElsewhere, "its process was never recorded").toEqual({ ...ENDED, rebooted: true });
 });
 
-test("only an untouched folder of this boot proves that the command never started", () => {
+test("only an untouched folder of this boot proves that the command never started", async () => {
   const untouched = { ...ENDED, commandStarted: false };
-  expect(runWith({ started: null }).look()).toEqual(untouched);
-  expect(runWith({ started: "" }).look()).toEqual(untouched);
-  expect(runWith({ started: "" }).look({ process: undefined }), "no process recorded").toEqual(untouched);
-  expect(runWith({ started: "1\n" }).look()).toEqual(ENDED);
+  expect(await runWith({ started: null }).look()).toEqual(untouched);
+  expect(await runWith({ started: "" }).look()).toEqual(untouched);
+  expect(await runWith({ started: "" }).look({ process: undefined }), "no process recorded").toEqual(
+    untouched,
+  );
+  expect(await runWith({ started: "1\n" }).look()).toEqual(ENDED);
   const elsewhere = { ...GONE, bootId: "another boot" };
-  expect(runWith({ started: "" }).look({ process: elsewhere })).toEqual({ ...ENDED, rebooted: true });
+  expect(await runWith({ started: "" }).look({ process: elsewhere })).toEqual({ ...ENDED, rebooted: true });
   const gone = runWith({ started: "" });
   rmSync(gone.folder.path, { recursive: true });
-  expect(gone.look(), "the folder was removed").toEqual(ENDED);
+  expect(await gone.look(), "the folder was removed").toEqual(ENDED);
 });
 
 test("a run that cannot be looked at for lack of descriptors is unavailable, and not ended", () => {

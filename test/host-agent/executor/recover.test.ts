@@ -12,8 +12,8 @@ import { until } from "../../support/hub.ts";
 
 const RUN_ID = "run_00000000cafe";
 const HERE = currentBootId();
-/** A pid that no process has: the largest that Linux gives is 4,194,304. */
-const NO_PID = 4_194_305;
+/** A pid that no process has: the largest that Linux gives is 4,194,303. What is larger than this one counts as no pid. */
+const NO_PID = 4_194_304;
 
 /** The folder of a run; `started` is what its wrapper has written, undefined for no claim. */
 function folderWith(started: string | undefined): RunFolder {
@@ -35,9 +35,9 @@ async function startMember(runId = RUN_ID) {
 
 test("a run that nobody has claimed is claimed for good: it never starts, also when another agent asks again", async () => {
   const folder = folderWith(undefined);
-  expect(await recoverRun(RUN_ID, HERE, { folder: folder, passes: processPasses() })).toBe("never_started");
+  expect(await recoverRun(RUN_ID, HERE, { folder, passes: processPasses() })).toBe("never_started");
   expect(readStarted(folder)).toBe("agent");
-  expect(await recoverRun(RUN_ID, HERE, { folder: folder, passes: processPasses() })).toBe("never_started");
+  expect(await recoverRun(RUN_ID, HERE, { folder, passes: processPasses() })).toBe("never_started");
 });
 
 test("a wrapper that has claimed its run and not yet written its pid is waited for, and adopted", async () => {
@@ -45,7 +45,7 @@ test("a wrapper that has claimed its run and not yet written its pid is waited f
   // Found by its pid only: a process in the middle of execve(2) shows no environment.
   const wrapper = await startMember("run_of_nobody0");
   setTimeout(() => writeFileSync(folder.started, `${wrapper.pid}\n`), 150);
-  expect(await recoverRun(RUN_ID, HERE, { folder: folder, passes: processPasses() })).toMatchObject({
+  expect(await recoverRun(RUN_ID, HERE, { folder, passes: processPasses() })).toMatchObject({
     process: { pid: wrapper.pid },
   });
 });
@@ -53,7 +53,7 @@ test("a wrapper that has claimed its run and not yet written its pid is waited f
 test("a wrapper that is alive is adopted with its start time and boot", async () => {
   const wrapper = await startMember();
   const folder = folderWith(`${wrapper.pid}\n`);
-  expect(await recoverRun(RUN_ID, HERE, { folder: folder, passes: processPasses() })).toEqual({
+  expect(await recoverRun(RUN_ID, HERE, { folder, passes: processPasses() })).toEqual({
     runId: RUN_ID,
     launchedIn: HERE,
     process: wrapper,
@@ -63,7 +63,10 @@ test("a wrapper that is alive is adopted with its start time and boot", async ()
 test("a process that has the pid of a wrapper by now is never taken for the run", async () => {
   const other = await startMember("run_00000000beef");
   for (const pid of [other.pid, NO_PID]) {
-    expect(await recoverRun(RUN_ID, HERE, folderWith(`${pid}\n`)), String(pid)).toEqual({
+    expect(
+      await recoverRun(RUN_ID, HERE, { folder: folderWith(`${pid}\n`), passes: processPasses() }),
+      String(pid),
+    ).toEqual({
       runId: RUN_ID,
       launchedIn: HERE,
       process: { pid, startTime: undefined, bootId: undefined },
@@ -74,13 +77,18 @@ test("a process that has the pid of a wrapper by now is never taken for the run"
 test("a run whose wrapper wrote no pid is adopted by a process that has its id", async () => {
   const member = await startMember();
   for (const torn of ["", "12"]) {
-    expect(await recoverRun(RUN_ID, HERE, folderWith(torn)), torn).toMatchObject({ process: member });
+    expect(
+      await recoverRun(RUN_ID, HERE, { folder: folderWith(torn), passes: processPasses() }),
+      torn,
+    ).toMatchObject({ process: member });
   }
 });
 
 test("a claim without a pid and without a process proves that nothing started, but torn bytes do not", async () => {
-  expect(await recoverRun(RUN_ID, HERE, folderWith(""))).toBe("never_started");
-  expect(await recoverRun(RUN_ID, HERE, folderWith("torn"))).toEqual({
+  expect(await recoverRun(RUN_ID, HERE, { folder: folderWith(""), passes: processPasses() })).toBe(
+    "never_started",
+  );
+  expect(await recoverRun(RUN_ID, HERE, { folder: folderWith("torn"), passes: processPasses() })).toEqual({
     runId: RUN_ID,
     launchedIn: HERE,
     process: undefined,
@@ -91,10 +99,7 @@ test("a run of another boot is never claimed, whatever its folder says: it may h
   const member = await startMember();
   for (const started of [undefined, "", `${member.pid}\n`]) {
     const folder = folderWith(started);
-    expect(
-      await recoverRun(RUN_ID, "another boot", { folder: folder, passes: processPasses() }),
-      started,
-    ).toEqual({
+    expect(await recoverRun(RUN_ID, "another boot", { folder, passes: processPasses() }), started).toEqual({
       runId: RUN_ID,
       launchedIn: "another boot",
       process: undefined,

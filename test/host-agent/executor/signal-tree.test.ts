@@ -12,7 +12,7 @@ import { commandLine, processesOf } from "../../../host-agent/executor/process-t
 import { processPasses } from "../../../host-agent/executor/process-passes.ts";
 import { sendSignal } from "../../../host-agent/executor/send-signal.ts";
 import { leaderOf, treeSignals } from "../../../host-agent/executor/signal-tree.ts";
-import { createRunFolder, readExitCode, runFolder } from "../../../host-agent/executor/run-folder.ts";
+import { createRunFolder, readExit, runFolder } from "../../../host-agent/executor/run-folder.ts";
 import { tempDir } from "../../support/temp-dir.ts";
 import { until } from "../../support/hub.ts";
 
@@ -102,7 +102,7 @@ test("SIGKILL spares the wrapper, which writes the exit code of the command", as
   const wrapperEnded = once(run.wrapper, "exit");
   expect(await signals.signal(run.handle, "SIGKILL")).toBe("sent");
   await wrapperEnded;
-  expect(readExitCode(run.folder)).toBe(137);
+  expect(readExit(run.folder)?.code).toBe(137);
   await until(() => processesOf(run.handle.runId).length === 0 || undefined);
 });
 

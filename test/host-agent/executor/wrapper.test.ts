@@ -17,7 +17,7 @@ import { expect, onTestFinished, test } from "vitest";
 import { readStat } from "../../../host-agent/executor/process-identity.ts";
 import {
   createRunFolder,
-  readExitCode,
+  readExit,
   readStarted,
   type RunFolder,
   runFolder,
@@ -60,13 +60,13 @@ test("the exit code has its space on the disk before the command starts, and is 
   const folder = newFolder();
   const before = statSync(folder.exit);
   expect(before.size).toBeGreaterThanOrEqual("255\n".length);
-  expect(readExitCode(folder)).toBeUndefined();
+  expect(readExit(folder)).toBeUndefined();
   for (const code of [0, 7, 255]) {
     rmSync(folder.started, { force: true });
     writeFileSync(folder.exit, " ".repeat(before.size), { flag: "r+" });
     const { wrapper } = startWrapper(folder, sh(`exit ${code}`));
     expect(await once(wrapper, "exit")).toEqual([code, null]);
-    expect(readExitCode(folder)).toBe(code);
+    expect(readExit(folder)?.code).toBe(code);
     const after = statSync(folder.exit);
     expect([after.ino, after.size], "the same file, neither longer nor cut").toEqual([
       before.ino,
@@ -82,7 +82,7 @@ test("a wrapper that finds its run claimed starts nothing", async () => {
   expect(await once(wrapper, "exit")).toEqual([75, null]);
   expect(readFileSync(log, "utf8")).toBe("");
   expect(readStarted(folder)).toBe("agent");
-  expect(readExitCode(folder)).toBeUndefined();
+  expect(readExit(folder)).toBeUndefined();
 });
 
 test("a wrapper has written its pid when its command starts, and stays its parent", async () => {
@@ -111,7 +111,7 @@ test("a wrapper outlives the signals to its run, and its command gets their defa
     // oxlint-disable-next-line no-await-in-loop -- one signal at a time
     const [code] = (await exit) as [number];
     expect(code, signal).toBeGreaterThan(128);
-    expect(readExitCode(folder), signal).toBe(code);
+    expect(readExit(folder)?.code, signal).toBe(code);
     expect(readStat(command)).toBeUndefined();
   }
 });

@@ -8,7 +8,7 @@ export interface ScriptedExecutor extends Executor {
   /** The looks that were made. */
   looks: Look[];
   /** What `recover` finds; it may do something before it answers. */
-  onRecover(runId: string): Promise<"never_started" | Handle>;
+  onRecover(runId: string): Promise<"never_started" | "unreadable" | Handle>;
 }
 
 /** Starts nothing by itself: `changes` are the methods that a test replaces. */
@@ -18,7 +18,7 @@ export function scriptedExecutor(stateDir: string, changes: Partial<Executor> = 
     seen: new Map(),
     looks: [],
     onRecover: async () => "never_started",
-    look(looks) {
+    async look(looks) {
       scripted.looks.push(...looks);
       return looks.map(({ handle }) => scripted.seen.get(handle.runId) ?? { state: "running" });
     },
@@ -31,5 +31,13 @@ export function scriptedExecutor(stateDir: string, changes: Partial<Executor> = 
 /** A run that ended with this exit code, or without one. */
 export function endedWith(exitCode: number | undefined, changes: Partial<Ended> = {}): Ended {
   const at = exitCode === undefined ? undefined : 5_000;
-  return { state: "ended", exitCode, at, rebooted: false, commandStarted: true, ...changes };
+  return {
+    state: "ended",
+    exitCode,
+    unreadable: undefined,
+    at,
+    rebooted: false,
+    commandStarted: true,
+    ...changes,
+  };
 }

@@ -27,7 +27,7 @@ function world() {
   const signals: string[] = [];
   const state = { answer: "sent" as "sent" | "refused" | "gone", isHeld: false, onHold() {}, onSignal() {} };
   const executor = scriptedExecutor(tempDir(), {
-    signal({ runId }, signal) {
+    async signal({ runId }, signal) {
       expect(state.isHeld, "only one agent sends at a time").toBe(true);
       signals.push(`${signal} ${runId === run.runId}`);
       state.onSignal();
@@ -38,11 +38,11 @@ function world() {
     store,
     executor,
     signalLock: {
-      hold(work) {
+      async hold(work) {
         state.isHeld = true;
         state.onHold();
         try {
-          return work();
+          return await work();
         } finally {
           state.isHeld = false;
         }
@@ -61,9 +61,9 @@ function world() {
   return { store, carryOut, run, now, signals, state };
 }
 
-test("a kill is sent once, recorded as sent, and makes the run killed while its processes end", () => {
+test("a kill is sent once, recorded as sent, and makes the run killed while its processes end", async () => {
   const { carryOut, run, now, signals } = world();
-  const { run: killed, decision } = carryOut(run, KILL);
+  const { run: killed, decision } = await carryOut(run, KILL);
   expect(decision).toEqual({ do: "record", stop: STOP });
   expect(killed).toEqual({
     ...run,
@@ -72,14 +72,14 @@ test("a kill is sent once, recorded as sent, and makes the run killed while its 
     stop: { ...STOP, sent: true },
   });
   expect(now()).toEqual(killed);
-  expect(carryOut(killed, KILL)).toEqual({ run: killed, decision: { do: "nothing" } });
+  expect(await carryOut(killed, KILL)).toEqual({ run: killed, decision: { do: "nothing" } });
   expect(signals).toEqual(["SIGTERM true"]);
 });
 
-test("a kill that reaches a process of another user says that this one goes on", () => {
+test("a kill that reaches a process of another user says that this one goes on", async () => {
   const { carryOut, run, state } = world();
   state.answer = "refused";
-  expect(carryOut(run, KILL).run).toMatchObject({
+  expect((await carryOut(run, KILL)).run).toMatchObject({
     status: "killed",
     stop: { sent: true },
     statusReason:
@@ -87,10 +87,10 @@ test("a kill that reaches a process of another user says that this one goes on",
   });
 });
 
-test("a signal that reached nothing is not recorded as sent: the run's end tells what became of it", () => {
+test("a signal that reached nothing is not recorded as sent: the run's end tells what became of it", async () => {
   const { carryOut, run, now, state } = world();
   state.answer = "gone";
-  expect(carryOut(run, KILL).run).toEqual({ ...run, stop: STOP });
+  expect((await carryOut(run, KILL)).run).toEqual({ ...run, stop: STOP });
   expect(now()).toEqual({ ...run, stop: STOP });
 });
 
@@ -100,9 +100,9 @@ test.for([
     "log_limit",
     "Over the limit of its log: the host-agent sent SIGTERM; not all of its processes have ended yet.",
   ],
-] as const)("the limit %s is named, and does not make the run killed", ([cause, statusReason]) => {
+] as const)("the limit %s is named, and does not make the run killed", async ([cause, statusReason]) => {
   const { carryOut, run, signals } = world();
-  expect(carryOut(run, round(cause)).run).toMatchObject({
+  expect((await carryOut(run, round(cause))).run).toMatchObject({
     status: "running",
     statusReason,
     stop: { cause, sent: true },
@@ -110,38 +110,41 @@ test.for([
   expect(signals).toEqual(["SIGTERM true"]);
 });
 
-test("a stop that was recorded by an agent that died is sent by the next round", () => {
+test("a stop that was recorded by an agent that died is sent by the next round", async () => {
   const { store, carryOut, run, signals } = world();
   const ordered = store.change(run, { stop: { ...STOP, signal: "SIGINT" } })!;
-  expect(carryOut(ordered, round())).toMatchObject({ run: { status: "killed" }, decision: { do: "send" } });
+  expect(await carryOut(ordered, round())).toMatchObject({
+    run: { status: "killed" },
+    decision: { do: "send" },
+  });
   expect(signals).toEqual(["SIGINT true"]);
 });
 
-test("a signal that another agent has sent while this one waited for the lock is not sent again, except for SIGKILL", () => {
+test("a signal that another agent has sent while this one waited for the lock is not sent again, except for SIGKILL", async () => {
   for (const [signal, sent] of [
     ["SIGTERM", []],
     ["SIGKILL", ["SIGKILL true"]],
   ] as const) {
     const { store, carryOut, run, now, signals, state } = world();
     state.onHold = () => void store.change(now(), { stop: { ...now().stop!, sent: true } });
-    carryOut(run, { ...KILL, signal });
+    await carryOut(run, { ...KILL, signal });
     expect(signals).toEqual(sent);
   }
 });
 
-test("a run that has ended, or lost its stop, while an agent waited for the lock gets no signal", () => {
+test("a run that has ended, or lost its stop, while an agent waited for the lock gets no signal", async () => {
   for (const change of [{ status: "completed", endedAt: NOW.at } as const, { stop: undefined }]) {
     const { store, carryOut, run, now, signals, state } = world();
     state.onHold = () => void store.change(now(), change);
-    expect(carryOut(run, KILL).run).toEqual(now());
+    expect((await carryOut(run, KILL)).run).toEqual(now());
     expect(signals).toEqual([]);
   }
 });
 
-test("a grace period that is ordered while the signal is sent is kept, and a run that ends then stays ended", () => {
+test("a grace period that is ordered while the signal is sent is kept, and a run that ends then stays ended", async () => {
   const { store, carryOut, run, now, state } = world();
   state.onSignal = () => void store.change(now(), { stop: { ...now().stop!, deadline: NOW } });
-  expect(carryOut(run, KILL).run).toMatchObject({
+  expect((await carryOut(run, KILL)).run).toMatchObject({
     status: "killed",
     stop: { ...STOP, sent: true, deadline: NOW },
   });
@@ -149,25 +152,25 @@ test("a grace period that is ordered while the signal is sent is kept, and a run
   const other = world();
   const ended = { status: "completed", statusReason: "done", endedAt: NOW.at } as const;
   other.state.onSignal = () => void other.store.change(other.now(), ended);
-  expect(other.carryOut(other.run, KILL).run).toMatchObject(ended);
+  expect((await other.carryOut(other.run, KILL)).run).toMatchObject(ended);
   expect(other.now()).toMatchObject(ended);
 });
 
-test("a kill of a run that has changed since it was read is decided again, by the run as it is", () => {
+test("a kill of a run that has changed since it was read is decided again, by the run as it is", async () => {
   const { store, carryOut, run, now, signals } = world();
   store.change(run, { stop: { ...STOP, signal: "SIGINT", keyName: "first", sent: true }, status: "killed" });
-  expect(carryOut(run, KILL)).toEqual({ run: now(), decision: { do: "nothing" } });
+  expect(await carryOut(run, KILL)).toEqual({ run: now(), decision: { do: "nothing" } });
   store.change(now(), { status: "failed", endedAt: NOW.at });
-  expect(carryOut(run, KILL).decision).toEqual({ do: "refuse", why: "ended" });
+  expect((await carryOut(run, KILL)).decision).toEqual({ do: "refuse", why: "ended" });
   store.remove(run.runId);
-  expect(carryOut(run, KILL)).toEqual({ run, decision: { do: "nothing" } });
+  expect(await carryOut(run, KILL)).toEqual({ run, decision: { do: "nothing" } });
   expect(signals).toEqual([]);
 });
 
-test("the end of a grace period is recorded before SIGKILL, which the caller sends", () => {
+test("the end of a grace period is recorded before SIGKILL, which the caller sends", async () => {
   const { store, carryOut, run, now, signals } = world();
   const waiting = store.change(run, { stop: { ...STOP, sent: true, deadline: NOW } })!;
-  const { run: forced, decision } = carryOut(waiting, round());
+  const { run: forced, decision } = await carryOut(waiting, round());
   expect(decision).toMatchObject({ do: "force" });
   expect(forced).toMatchObject({ stop: { escalated: true, sent: true } });
   expect(now()).toEqual(forced);

@@ -145,7 +145,7 @@ test("a limit that two agents notice sends one signal", async () => {
   expect((await hub.log(run)).match(/^term$/gm)).toEqual(["term"]);
 });
 
-test("a stop is on the disk before its signal is sent, so that an agent that dies in between forgets no kill", () => {
+test("a stop is on the disk before its signal is sent, so that an agent that dies in between forgets no kill", async () => {
   const stateDir = tempDir();
   const path = join(stateDir, "runs.db");
   const [store, afterCrash] = [openRunStore(path), openRunStore(path)];
@@ -163,12 +163,12 @@ test("a stop is on the disk before its signal is sent, so that an agent that die
   const carryOut = createStops({
     store,
     // The process is this one: it gets no signal.
-    executor: { ...executor, signal: () => (seen.push(afterCrash.get(run.runId)?.stop), "sent") },
+    executor: { ...executor, signal: async () => (seen.push(afterCrash.get(run.runId)?.stop), "sent") },
     signalLock,
   });
 
   const stop = { cause: "kill", signal: "SIGTERM", keyName: "k", deadline: undefined, escalated: false };
-  carryOut(running, { type: "kill", signal: "SIGTERM", keyName: "k", deadline: undefined });
+  await carryOut(running, { type: "kill", signal: "SIGTERM", keyName: "k", deadline: undefined });
   expect(seen).toEqual([{ ...stop, sent: false }]);
   expect(afterCrash.get(run.runId)).toMatchObject({ stop: { ...stop, sent: true }, status: "killed" });
 });
