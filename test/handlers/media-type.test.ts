@@ -54,5 +54,5 @@ test("a hostile header is judged in linear time", () => {
     parseMediaType(text);
     qualityOf(text, "text/plain");
   }
-  expect(performance.now() - startedAt).toBeLessThan(200);
+  expect(performance.now() - startedAt).toBeLessThan(2_000);
 });

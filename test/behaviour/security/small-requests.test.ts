@@ -1,7 +1,7 @@
 import { afterAll, beforeAll, expect, test } from "vitest";
 
 import { nodeRemote } from "../../support/deployments.ts";
-import { type Hub, nodeEmbedded, OTHER, startHub } from "../../support/hub.ts";
+import { ALL, type Hub, OTHER, startHub } from "../../support/hub.ts";
 
 const RUNS = "/api/v1/pipelines/runs";
 const MAX_ANSWER_BYTES = 65_536;
@@ -31,10 +31,8 @@ test.for([
   ["thousands of unknown fields", RUNS, { recipe_id: "wide", ...many(7_000) }],
   ["a value outside a long list of values", RUNS, { recipe_id: "wide", params: { one: "x" } }],
   ["an order of a kill with thousands of fields", `${RUNS}/run_a1b2c3d4e5f6/kill`, many(7_000)],
-] as const)("the answer to %s is short and comes at once", async ([, path, body]) => {
-  const startedAt = performance.now();
+] as const)("the answer to %s is short", async ([, path, body]) => {
   const { status, bytes, json } = await hub.post(path, body);
-  expect(performance.now() - startedAt).toBeLessThan(2_000);
   expect(status).toBe(422);
   expect(bytes.length).toBeLessThan(MAX_ANSWER_BYTES);
   expect(json.errors.length).toBeLessThanOrEqual(20);
@@ -47,28 +45,23 @@ test("the answer to thousands of query parameters is short", async () => {
   expect(bytes.length).toBeLessThan(MAX_ANSWER_BYTES);
 });
 
-test.for([
-  ["embedded", nodeEmbedded],
-  ["remote", nodeRemote],
-] as const)(
-  "one key takes at most half of the waiting requests of an agent that is %s",
-  async ([, deploy]) => {
-    await using own = await startHub({ deploy });
-    const run = await own.runScript("exec sleep 60");
-    const log = `/api/v1/scripts/runs/${run.run_id}/logs?wait=20`;
-    const hangUp = new AbortController();
-    const answers = Array.from({ length: 251 }, () =>
-      own.get(log, { signal: hangUp.signal }).then(
-        ({ status }) => status,
-        () => undefined,
-      ),
-    );
-    expect(await Promise.race(answers), "the first that is answered is the one too many").toBe(429);
-    const other = own.get(log, { key: OTHER.key });
-    expect((await own.get(log.replace("wait=20", "wait=0"))).status).toBe(200);
-    await own.kill(run);
-    expect((await other).status).toBe(200);
-    hangUp.abort();
-    await Promise.all(answers);
-  },
-);
+test("one key takes at most half of the waiting requests of a remote agent", async () => {
+  await using own = await startHub({ deploy: nodeRemote });
+  const run = await own.runScript("exec sleep 100");
+  const log = `/api/v1/scripts/runs/${run.run_id}/logs?wait=30`;
+  const hangUp = new AbortController();
+  const headers = { authorization: `Bearer ${ALL.key}` };
+  const statuses = Array.from({ length: 251 }, () =>
+    fetch(own.url + log, { headers, signal: hangUp.signal }).then(
+      ({ status }) => status,
+      () => undefined,
+    ),
+  );
+  expect(await Promise.race(statuses), "the first that is answered is the one too many").toBe(429);
+  const other = own.get(log, { key: OTHER.key });
+  expect((await own.get(log.replace("wait=30", "wait=0"))).status).toBe(200);
+  await own.kill(run);
+  expect((await other).status).toBe(200);
+  hangUp.abort();
+  await Promise.all(statuses);
+}, 90_000);
