@@ -170,7 +170,7 @@ describe("a launch", () => {
       throw new ApiProblem("launch_failed", "no such program");
     };
     await expect(launch()).rejects.toMatchObject({ code: "launch_failed" });
-    const [failed] = store.list({ source: "script", limit: 1 });
+    const [failed] = store.list({ source: "script", limit: 1 }).runs;
     expect(failed).toMatchObject({
       status: "failed",
       statusReason: "no such program.",
@@ -220,7 +220,7 @@ describe("a launch", () => {
       message: "The host could not start it now; nothing was started",
       extras: { retryAfterSeconds: 1, cause: expect.any(StartUnknown) },
     });
-    const [failed] = store.list({ source: "script", limit: 1 });
+    const [failed] = store.list({ source: "script", limit: 1 }).runs;
     expect(failed).toMatchObject({ status: "failed", launchToken: undefined });
     expect(launches.isUnderWay(failed!.runId)).toBe(false);
   });
@@ -231,7 +231,7 @@ describe("a launch", () => {
       throw new TypeError("a fault of ours");
     };
     await expect(launch()).rejects.toThrow("a fault of ours");
-    const [run] = store.list({ source: "script", limit: 1 });
+    const [run] = store.list({ source: "script", limit: 1 }).runs;
     expect(run).toMatchObject({ status: "launching", launchToken: "t" });
     expect(launches.isUnderWay(run!.runId)).toBe(false);
   });
@@ -241,7 +241,7 @@ describe("a launch", () => {
     state.onStart = async () => writeFileSync(path, "#!/bin/sh\nchanged\n");
     const message = "The script was changed while it was being started; it was stopped";
     await expect(launch()).rejects.toMatchObject({ code: "launch_failed", message });
-    const [run] = store.list({ source: "script", limit: 1 });
+    const [run] = store.list({ source: "script", limit: 1 }).runs;
     expect(calls).toEqual([`start ${run!.runId}`, `kill ${run!.runId} 7`]);
     expect(run).toMatchObject({ status: "failed", statusReason: `${message}.`, launchToken: undefined });
   });
@@ -272,14 +272,14 @@ describe("a launch", () => {
     state.onStart = async () => {
       // It is under way as soon as the turn that recorded it is over.
       await new Promise(setImmediate);
-      const [run] = store.list({ source: "script", limit: 1 });
+      const [run] = store.list({ source: "script", limit: 1 }).runs;
       expect(launches.isUnderWay(run!.runId)).toBe(true);
       over.push(launches.over(run!.runId));
       throw new ApiProblem("launch_failed", "x");
     };
     await expect(launch()).rejects.toThrow("x");
     await expect(over[0]).resolves.toBeUndefined();
-    const [run] = store.list({ source: "script", limit: 1 });
+    const [run] = store.list({ source: "script", limit: 1 }).runs;
     expect(launches.over(run!.runId)).toBeUndefined();
   });
 });
