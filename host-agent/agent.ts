@@ -60,7 +60,7 @@ export async function startAgent(
   const recipes = openRecipes(config.recipesFile, log, (outcome, recipes_sha256) =>
     audit.record({ event: "recipes", outcome, recipes_sha256 }),
   );
-  const scripts = openScripts(config.scriptRoots);
+  const scripts = openScripts(config.scriptRoots, config.leftOut);
   const callbacks = createCallbacks({
     ...config.callbacks,
     store: store.callbacks,

@@ -5,6 +5,7 @@ import { fileURLToPath } from "node:url";
 import * as z from "zod";
 
 import { type CallbackHost, parseCallbackHost } from "./callbacks/callback-rules.ts";
+import type { LeftOut } from "./catalogue/left-out.ts";
 import { ConfigError } from "./system/config-error.ts";
 import { statsOf } from "./system/file-version.ts";
 import type { ListenAddress } from "./system/http-listener.ts";
@@ -57,6 +58,8 @@ const AgentEnv = z.object({
 export interface AgentConfig {
   stateDir: string;
   scriptRoots: string[];
+  /** What is not launched although it is in a root. The default roots are a home, which holds more than scripts. */
+  leftOut?: LeftOut | undefined;
   recipesFile: string;
   maxRunning: number;
   /** The limit of a log in bytes; undefined for no limit. */
@@ -89,8 +92,9 @@ export type Env = Readonly<Record<string, string | undefined>>;
 /** Reads the agent's settings. Throws ConfigError. */
 export function readAgentConfig(env: Env): AgentConfig {
   const values = parseEnv(AgentEnv, env);
-  const home = homedir();
+  const home = homeOf(env);
   const stateHome = values.XDG_STATE_HOME || join(home, ".local", "state");
+  const stateDir = resolve(values.HUB_STATE_DIR ?? join(stateHome, "serveraihub"));
   const roots = values.HUB_SCRIPT_ROOTS ?? `${home}:${join(home, "serveraihub", "scripts")}`;
   const scriptRoots = roots.split(":").filter((root) => root !== "");
   const relative = scriptRoots.find((root) => !root.startsWith("/"));
@@ -102,8 +106,12 @@ export function readAgentConfig(env: Env): AgentConfig {
     throw new ConfigError(`HUB_SCRIPT_ROOTS: ${JSON.stringify(file)} is a file; name the folder it is in`);
   }
   return {
-    stateDir: resolve(values.HUB_STATE_DIR ?? join(stateHome, "serveraihub")),
+    stateDir,
     scriptRoots,
+    leftOut:
+      values.HUB_SCRIPT_ROOTS === undefined
+        ? { hidden: true, paths: [stateDir, configFolder(env)] }
+        : undefined,
     recipesFile: resolve(values.HUB_RECIPES_FILE ?? SHIPPED_RECIPES),
     maxRunning: values.HUB_MAX_RUNNING,
     maxLogBytes: values.HUB_MAX_LOG_BYTES || undefined,
@@ -116,6 +124,15 @@ export function readAgentConfig(env: Env): AgentConfig {
       secret: readCallbackSecret(env, values.HUB_CALLBACK_HOSTS),
     },
   };
+}
+
+function homeOf(env: Env): string {
+  return env["HOME"] || homedir();
+}
+
+/** The folder in which this user's own configuration of the Hub is. */
+export function configFolder(env: Env): string {
+  return resolve(env["XDG_CONFIG_HOME"] || join(homeOf(env), ".config"), "serveraihub");
 }
 
 /** 24 to 64 bytes in base64, as in Standard Webhooks. No error message contains any of it. */

@@ -12,6 +12,7 @@ import { currentBootId, hasEnded, readStat } from "./executor/process-identity.t
 import { hasEnvironmentEntry, RUN_ID_VARIABLE } from "./executor/process-tree.ts";
 
 export type { CatalogueRecipe } from "./catalogue/recipes.ts";
+export { isWithin, leftOutTest, NOTHING_LEFT_OUT } from "./catalogue/left-out.ts";
 export { processesOf } from "./executor/process-tree.ts";
 export { openRunUser } from "./executor/run-user.ts";
 export { missingForTerminal } from "./executor/terminal-mode.ts";

@@ -1,5 +1,5 @@
 import { readFileSync } from "node:fs";
-import { resolve } from "node:path";
+import { dirname, resolve } from "node:path";
 
 import * as z from "zod";
 
@@ -13,11 +13,10 @@ import {
 } from "../../host-agent/config.ts";
 import { ConfigError } from "../../host-agent/system/config-error.ts";
 import { PrivateKey } from "../../host-agent/protocol/signature.ts";
-
-const DEFAULT_KEYS_FILE = "/app/config/enterprise_keys.json";
+import { defaultKeysFile } from "./keys-path.ts";
 
 const KeysEnv = z.object({
-  HUB_KEYS_FILE: z.string().min(1, "must not be empty").default(DEFAULT_KEYS_FILE),
+  HUB_KEYS_FILE: z.string().min(1, "must not be empty").optional(),
 });
 
 const NodeEnv = KeysEnv.extend({
@@ -72,12 +71,13 @@ export interface NodeConfig {
 /** Reads the Node adapter's settings. Throws ConfigError. */
 export function readNodeConfig(env: Env): NodeConfig {
   const values = parseEnv(NodeEnv, env);
-  const agent = readAgentConfig(env);
+  const keysFile = readKeysFilePath(env);
+  const agent = leaveOutKeys(readAgentConfig(env), keysFile);
   const kv = values.HUB_KV ?? `sqlite:${agent.stateDir}/kv.db`;
   return {
     host: values.HUB_HOST,
     port: values.HUB_PORT,
-    keysFile: readKeysFilePath(env),
+    keysFile,
     kvFile: kv === "memory:" ? undefined : resolve(kv.slice("sqlite:".length)),
     allowOpen: values.HUB_ALLOW_OPEN === "1",
     ratePerKey: values.HUB_RATE_PER_KEY || undefined,
@@ -145,5 +145,16 @@ function isInlineKey(value: string): boolean {
 
 /** The path of the server's keys file. Throws ConfigError. */
 export function readKeysFilePath(env: Env): string {
-  return resolve(parseEnv(KeysEnv, env).HUB_KEYS_FILE);
+  return resolve(parseEnv(KeysEnv, env).HUB_KEYS_FILE ?? defaultKeysFile(env));
+}
+
+/** The folder of the keys file is not launched from, where something is left out; a root with the file in it loses the file only. */
+function leaveOutKeys(agent: AgentConfig, keysFile: string): AgentConfig {
+  if (agent.leftOut === undefined) return agent;
+  const folder = dirname(keysFile);
+  const holdsRoot = agent.scriptRoots.some((root) =>
+    `${root}/`.startsWith(folder === "/" ? "/" : `${folder}/`),
+  );
+  const paths = [...agent.leftOut.paths, holdsRoot ? keysFile : folder];
+  return { ...agent, leftOut: { ...agent.leftOut, paths } };
 }

@@ -21,6 +21,7 @@ import { embeddedAgent } from "./embedded-agent.ts";
 import { close, httpServer, listen } from "./http-server.ts";
 import { openKeysFile } from "./keys-file.ts";
 import { sha256 } from "../../host-agent/system/sha256.ts";
+import { createKeyCommand } from "./keys-path.ts";
 import { keysSeen } from "./keys-seen.ts";
 import { memoryKV } from "./kv-memory.ts";
 import { sqliteKV } from "./kv-sqlite.ts";
@@ -106,17 +107,17 @@ export async function serveNode(
   return {
     url,
     mode,
-    warnings: ringWarnings(ring, now()),
+    warnings: ringWarnings(ring, config.keysFile, now()),
     recipesProblem: agent.recipesProblem,
     countAlive: agent.countAlive,
     stop: () => owned.disposeAsync(),
   };
 }
 
-function openToAll({ host }: NodeConfig): ConfigError {
+function openToAll({ host, keysFile }: NodeConfig): ConfigError {
   return new ConfigError(
     `HUB_HOST: without API keys the Hub is open to everyone who can reach it, and ${host} is not loopback. ` +
-      `Create a key with \`npm run keys -- create\`, or set HUB_ALLOW_OPEN=1 to allow that`,
+      `Create a key: ${createKeyCommand(keysFile)} - or set HUB_ALLOW_OPEN=1 to allow that`,
   );
 }
 
@@ -142,7 +143,7 @@ export function cannotListen(
   return new ConfigError(`HUB_HOST, HUB_PORT: cannot listen on ${host} port ${port}: ${reason}`);
 }
 
-function ringWarnings(ring: KeyRing, now: number): string[] {
+function ringWarnings(ring: KeyRing, keysFile: string, now: number): string[] {
   if (ring.mode === "dev" && process.getuid?.() === 0) {
     return ["this runs as root without API keys: every user of this machine can launch as root"];
   }
@@ -151,7 +152,7 @@ function ringWarnings(ring: KeyRing, now: number): string[] {
     ({ expiresAt = Number.POSITIVE_INFINITY }) => expiresAt <= now,
   );
   return isOver
-    ? ["all API keys have expired: every request is refused. Create a key with `npm run keys -- create`"]
+    ? [`all API keys have expired: every request is refused. Create a key: ${createKeyCommand(keysFile)}`]
     : [];
 }
 

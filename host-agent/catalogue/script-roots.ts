@@ -1,7 +1,8 @@
 import { lstatSync, realpathSync } from "node:fs";
-import { dirname, isAbsolute, sep } from "node:path";
+import { dirname, isAbsolute } from "node:path";
 
 import { ApiProblem } from "../protocol/problem.ts";
+import { isWithin, type LeftOut, leftOutTest, NOTHING_LEFT_OUT } from "./left-out.ts";
 
 /** The script roots, and the test whether a path is inside one. */
 export interface ScriptRoots {
@@ -14,14 +15,14 @@ export interface ScriptRoots {
 }
 
 /** Whether something outside the roots exists cannot be learned from what `confine` throws: it is always `path_forbidden`. */
-export function scriptRoots(roots: readonly string[]): ScriptRoots {
+export function scriptRoots(roots: readonly string[], leftOut: LeftOut = NOTHING_LEFT_OUT): ScriptRoots {
   const real = () => roots.map(realPathOf).filter((root) => root !== undefined);
   return {
     real,
-    inside: () => isInsideOf(real()),
+    inside: () => isInsideOf(real(), leftOut),
     confine(path) {
       if (!isAbsolute(path)) throw forbidden("must be an absolute path of a script inside the script roots");
-      const inside = isInsideOf(real());
+      const inside = isInsideOf(real(), leftOut);
       const found = realPathOf(path);
       if (found !== undefined) {
         if (!inside(found)) throw forbidden();
@@ -47,9 +48,9 @@ export function realPathOf(path: string): string | undefined {
   }
 }
 
-function isInsideOf(roots: readonly string[]): (real: string) => boolean {
-  return (real) =>
-    roots.some((root) => real === root || real.startsWith(root.endsWith(sep) ? root : root + sep));
+function isInsideOf(roots: readonly string[], leftOut: LeftOut): (real: string) => boolean {
+  const isLeftOut = leftOutTest(roots, leftOut);
+  return (real) => roots.some((root) => isWithin(real, root)) && !isLeftOut(real);
 }
 
 /** True when nothing exists at `path`, and the folder that it would be in is inside. */

@@ -8,6 +8,7 @@ import { isUnableToLook } from "../system/exhaustion.ts";
 import { type OpenFile, openFile } from "../system/open-file.ts";
 import { ApiProblem } from "../protocol/problem.ts";
 import type { ScriptContent, ScriptEntry, ScriptList } from "../protocol/script.ts";
+import type { LeftOut } from "./left-out.ts";
 import { forbidden, realPathOf, scriptRoots } from "./script-roots.ts";
 
 /** A script that a launch may run: its real path, and a digest of its bytes at the time of approval. */
@@ -35,8 +36,8 @@ export type Scripts = ReturnType<typeof openScripts>;
  * The `.sh` files inside the roots, and nothing else of the host. Whether
  * something outside them exists cannot be learned: it is always `path_forbidden`.
  */
-export function openScripts(roots: readonly string[]) {
-  const root = scriptRoots(roots);
+export function openScripts(roots: readonly string[], leftOut?: LeftOut) {
+  const root = scriptRoots(roots, leftOut);
 
   function confineScript(path: string): string {
     if (!path.endsWith(".sh")) throw forbidden("must end in .sh, as all scripts do");

@@ -4,6 +4,7 @@ import { dirname } from "node:path";
 import { expiryTime, type KeyFileEntry, parseKeys } from "../../../handlers/keys.ts";
 import { isLoopback } from "../../../handlers/loopback.ts";
 import { sha256 } from "../../../host-agent/system/sha256.ts";
+import { createKeyCommand } from "../../node/keys-path.ts";
 import { modeOf, statOf, strangersAt } from "../files.ts";
 import { type Check, fail, type Finding, messageOf, pass, type Patient, warn } from "../finding.ts";
 
@@ -22,8 +23,8 @@ export const keys: Check = {
   },
 };
 
-function withoutKeys(fault: string, { node }: Patient): Finding {
-  const advice = "Create a key: npm run keys -- create --name NAME --scopes A,B";
+function withoutKeys(fault: string, { node, keysFile }: Patient): Finding {
+  const advice = `Create a key: ${createKeyCommand(keysFile)}`;
   if (node && !isLoopback(node.host)) {
     return node.allowOpen
       ? warn(`${fault}, and HUB_ALLOW_OPEN=1: everyone who can reach ${node.host} may launch.`, advice)
