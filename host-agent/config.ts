@@ -16,7 +16,8 @@ export const Digits = z
   .regex(/^\d{1,9}$/, "must be a whole number, 0 or more")
   .transform(Number);
 
-const SHIPPED_RECIPES = fileURLToPath(new URL("recipes/recipes.json", import.meta.url));
+/** The catalogue of the samples. */
+export const SHIPPED_RECIPES = fileURLToPath(new URL("recipes/recipes.json", import.meta.url));
 
 const AgentEnv = z.object({
   HUB_STATE_DIR: z.string().min(1, "must not be empty").optional(),

@@ -2,7 +2,7 @@ import { once } from "node:events";
 import { createServer } from "node:net";
 
 import { type Check, fail, messageOf, pass, warn } from "../finding.ts";
-import { isHub } from "../hub-calls.ts";
+import { modeOfHub, originOf } from "../../client/mode-of-hub.ts";
 
 /** The address of the API: free, or in use by a Hub. */
 export const port: Check = {
@@ -17,7 +17,7 @@ export const port: Check = {
       await once(probe, "listening");
       return [pass(`${address} is free.`)];
     } catch (error) {
-      if ((error as NodeJS.ErrnoException).code === "EADDRINUSE" && (await isHub(loopbackOf(address)))) {
+      if ((error as NodeJS.ErrnoException).code === "EADDRINUSE" && (await modeOfHub(originOf(node)))) {
         return [pass(`${address} is served by a Hub.`)];
       }
       return [
@@ -31,8 +31,3 @@ export const port: Check = {
     }
   },
 };
-
-/** A server that listens on all addresses answers on loopback, too. */
-function loopbackOf(address: string): string {
-  return `http://${address.replace(/^0\.0\.0\.0|^\[::\]/, "127.0.0.1")}`;
-}
