@@ -11,6 +11,7 @@ import { ConfigError } from "../../host-agent/system/config-error.ts";
 import { agentPair } from "./agent-pair.ts";
 import { readKeysFilePath } from "../node/config.ts";
 import { editKeys, KeysError, readKeys } from "./editing.ts";
+import { serviceAfterChange } from "./service-after-change.ts";
 import { sha256 } from "../../host-agent/system/sha256.ts";
 
 const HELP = `Usage: npm run keys -- <command> [options]
@@ -57,7 +58,8 @@ async function run(args: string[]): Promise<void> {
   switch (command) {
     case "create":
       refuse(operands, { last });
-      return create(file, { name, scopes, expires, plain });
+      create(file, { name, scopes, expires, plain });
+      return console.error(await serviceAfterChange(process.env, file));
     case "list":
       refuse(operands, { name, scopes, expires, plain, last });
       return list(file);
@@ -128,8 +130,7 @@ function create(file: string, { name, scopes, expires, plain }: Wanted): void {
     return { ...document, keys: [...document.keys, entry] };
   });
   // Only the key goes to stdout, so that a pipe gets nothing else.
-  console.error(`The key ${entry.name} is in ${file}. Requests without one of its keys are refused from this moment.
-It is not shown again:`);
+  console.error(`The key ${entry.name} is in ${file}. It is not shown again:`);
   console.log(key);
 }
 
@@ -145,7 +146,9 @@ function checkEntry(entry: object): KeyFileEntry {
 async function list(file: string): Promise<void> {
   const { keys } = readKeys(file);
   if (keys.length === 0) {
-    console.error(`${file} has no keys: the Hub is in dev mode and serves everyone who can reach it`);
+    console.error(
+      `${file} has no keys: a Hub with this file is in dev mode and serves everyone who can reach it`,
+    );
     return;
   }
   const rows = keys.map((entry) => [
@@ -175,6 +178,6 @@ function revoke(file: string, name: string, last: boolean): void {
     left = keys.length;
     return { ...document, keys };
   });
-  const open = ". It was the last key: the Hub is open now to everyone who can reach it";
-  console.error(`The key ${name} is revoked${left === 0 ? open : ""}`);
+  const open = ". It was the last key: a Hub with this file is open now to everyone who can reach it";
+  console.error(`The key ${name} is removed from ${file}${left === 0 ? open : ""}`);
 }

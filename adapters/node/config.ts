@@ -19,7 +19,7 @@ const KeysEnv = z.object({
   HUB_KEYS_FILE: z.string().min(1, "must not be empty").optional(),
 });
 
-const NodeEnv = KeysEnv.extend({
+const AddressEnv = z.object({
   HUB_HOST: z.string().min(1, "must not be empty").default("127.0.0.1"),
   HUB_PORT: z
     .string()
@@ -27,6 +27,11 @@ const NodeEnv = KeysEnv.extend({
     .transform(Number)
     .pipe(z.int().max(65_535, "must be a port number"))
     .default(8787),
+});
+
+const NodeEnv = z.object({
+  ...KeysEnv.shape,
+  ...AddressEnv.shape,
   HUB_KV: z
     .string()
     .regex(/^(?:memory:|sqlite:.+)$/, "must be memory: or sqlite:PATH")
@@ -141,6 +146,12 @@ export function agentKeyFile({ HUB_AGENT_KEY: value }: Env): { HUB_AGENT_KEY?: s
 
 function isInlineKey(value: string): boolean {
   return value.trimStart().startsWith("{");
+}
+
+/** Where the server listens. Throws ConfigError. */
+export function readAddress(env: Env): Pick<NodeConfig, "host" | "port"> {
+  const { HUB_HOST: host, HUB_PORT: port } = parseEnv(AddressEnv, env);
+  return { host, port };
 }
 
 /** The path of the server's keys file. Throws ConfigError. */
