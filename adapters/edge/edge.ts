@@ -8,7 +8,7 @@ import { join } from "node:path";
 
 import { parseKeysFile } from "../../handlers/keys.ts";
 import { prepareStateDir } from "../../host-agent/state-dir.ts";
-import { readDoorConfig } from "../../host-agent/config.ts";
+import { readDoorConfig, SHIPPED_RECIPES } from "../../host-agent/config.ts";
 import { ConfigError } from "../../host-agent/system/config-error.ts";
 import { close, listen } from "../../host-agent/system/http-listener.ts";
 import { PrivateKey } from "../../host-agent/protocol/signature.ts";
@@ -42,7 +42,10 @@ await runService(async (log) => {
     onLog: (line) => process.stderr.write(line),
   });
   opened.defer(edge.stop);
-  const text = banner(edge, agent, await seedKeys(edge));
+  const text = banner(edge, agent, {
+    key: await seedKeys(edge),
+    samples: door.agent.recipesFile === SHIPPED_RECIPES,
+  });
   const owned = opened.move();
   return {
     banner: text,
@@ -96,16 +99,27 @@ function devKeys(): string {
   return JSON.stringify({ keys: [{ name: "edge-dev", key, scopes: ["*"] }] });
 }
 
-function banner(edge: Workerd, agent: ServingAgent, key: string | undefined): string {
+function banner(
+  edge: Workerd,
+  agent: ServingAgent,
+  { key, samples }: { key: string | undefined; samples: boolean },
+): string {
+  // With another catalogue it is not known here what can be launched.
+  const [call, more] = samples
+    ? [
+        "-X POST ",
+        `/runs \\
+    -H "Content-Type: application/json" \\
+    -d '{"recipe_id": "build_all_extra_features", "args": "--limit 20"}' \\`,
+      ]
+    : ["", "/recipes \\"];
   return `Enterprise API v1 at the edge: the Worker in workerd, in front of a signed host-agent
   address   ${edge.url}
   console   ${edge.url}/console
   agent     ${agent.url}, trusts ${agent.keyIds.join(", ")}
 
 Try first:
-  curl -X POST ${edge.url}/api/v1/pipelines/runs \\
-    -H "Authorization: Bearer ${key ?? "$HUB_KEY"}" \\
-    -H "Content-Type: application/json" \\
-    -d '{"recipe_id": "build_all_extra_features", "args": "--limit 20"}'
+  curl ${call}${edge.url}/api/v1/pipelines${more}
+    -H "Authorization: Bearer ${key ?? "$HUB_KEY"}"
 `;
 }

@@ -9,7 +9,7 @@ import type { KeyRing } from "../../handlers/auth.ts";
 import { isLoopback } from "../../handlers/loopback.ts";
 import { type Agent, startAgent } from "../../host-agent/agent.ts";
 import type { RecordEvent } from "../../host-agent/audit/audit-log.ts";
-import { type AgentConfig, type Env } from "../../host-agent/config.ts";
+import { type AgentConfig, type Env, SHIPPED_RECIPES } from "../../host-agent/config.ts";
 import { ConfigError } from "../../host-agent/system/config-error.ts";
 import type { Log } from "../../host-agent/system/log-line.ts";
 import { makeFolder } from "../../host-agent/system/make-folder.ts";
@@ -18,6 +18,7 @@ import { requestSigner } from "../../host-agent/protocol/signature.ts";
 import type { NodeConfig, RemoteAgentConfig } from "./config.ts";
 import { folderAssets, PAGES_FOLDER } from "./assets-folder.ts";
 import { embeddedAgent } from "./embedded-agent.ts";
+import { firstRecipe, type FirstRecipe } from "./first-recipe.ts";
 import { close, httpServer, listen } from "./http-server.ts";
 import { openKeysFile } from "./keys-file.ts";
 import { sha256 } from "../../host-agent/system/sha256.ts";
@@ -35,6 +36,8 @@ export interface Serving {
   warnings: string[];
   /** What is wrong with the embedded agent's recipes file now, as a sentence; undefined when nothing is. */
   recipesProblem(): Promise<string | undefined>;
+  /** A recipe to try first; undefined when none can be launched without parameters, or the agent is remote. */
+  firstRecipe(): Promise<FirstRecipe | undefined>;
   /** How many runs of the embedded agent are alive, after a look at each; undefined with a remote agent. */
   countAlive(): Promise<number | undefined>;
   /** Refuses new requests and finishes those in progress. The runs continue. */
@@ -109,6 +112,7 @@ export async function serveNode(
     mode,
     warnings: ringWarnings(ring, config.keysFile, now()),
     recipesProblem: agent.recipesProblem,
+    firstRecipe: agent.firstRecipe,
     countAlive: agent.countAlive,
     stop: () => owned.disposeAsync(),
   };
@@ -157,7 +161,7 @@ function ringWarnings(ring: KeyRing, keysFile: string, now: number): string[] {
 }
 
 /** An agent, embedded or remote, as the adapter uses it. */
-interface HeldAgent extends Pick<Serving, "countAlive" | "recipesProblem"> {
+interface HeldAgent extends Pick<Serving, "countAlive" | "recipesProblem" | "firstRecipe"> {
   operations: Operations;
   /** Undefined for an agent in another process. */
   audit: Agent["audit"] | undefined;
@@ -169,12 +173,18 @@ const NO_HOST = "http://host-agent";
 
 async function embedAgent(config: AgentConfig, env: Env, log: Log, now: () => number): Promise<HeldAgent> {
   const { operations, close: closeAgent, ...agent } = await startAgent(config, env, log, now);
-  return { ...agent, operations: embeddedAgent(operations), close: closeAgent };
+  const samples = config.recipesFile === SHIPPED_RECIPES;
+  return {
+    ...agent,
+    operations: embeddedAgent(operations),
+    firstRecipe: async () => firstRecipe((await operations.listRecipes()).recipes, samples),
+    close: closeAgent,
+  };
 }
 
 async function reachAgent(config: RemoteAgentConfig): Promise<HeldAgent> {
   const operations = agentClient(httpTransport(await remoteAgent(config)));
-  const notOurs = { audit: undefined, recipesProblem: unknown, countAlive: unknown };
+  const notOurs = { audit: undefined, recipesProblem: unknown, firstRecipe: unknown, countAlive: unknown };
   return { operations, ...notOurs, close: async () => {} };
 }
 
