@@ -1,4 +1,3 @@
-import { homedir } from "node:os";
 import { join, resolve } from "node:path";
 import { fileURLToPath } from "node:url";
 
@@ -8,6 +7,7 @@ import { type CallbackHost, parseCallbackHost } from "./callbacks/callback-rules
 import type { LeftOut } from "./catalogue/left-out.ts";
 import { ConfigError } from "./system/config-error.ts";
 import { statsOf } from "./system/file-version.ts";
+import { ownHome } from "./system/own-user.ts";
 import type { ListenAddress } from "./system/http-listener.ts";
 
 /** A whole number written in digits. */
@@ -96,7 +96,7 @@ export function readAgentConfig(env: Env): AgentConfig {
   const home = homeOf(env);
   const stateHome = values.XDG_STATE_HOME || join(home, ".local", "state");
   const stateDir = resolve(values.HUB_STATE_DIR ?? join(stateHome, "serveraihub"));
-  const roots = values.HUB_SCRIPT_ROOTS ?? `${home}:${join(home, "serveraihub", "scripts")}`;
+  const roots = values.HUB_SCRIPT_ROOTS ?? defaultRoots(home);
   const scriptRoots = roots.split(":").filter((root) => root !== "");
   const relative = scriptRoots.find((root) => !root.startsWith("/"));
   if (relative !== undefined) {
@@ -128,7 +128,12 @@ export function readAgentConfig(env: Env): AgentConfig {
 }
 
 function homeOf(env: Env): string {
-  return env["HOME"] || homedir();
+  return env["HOME"] || ownHome();
+}
+
+/** None for a user whose home is `/`, as it is in a container for a user without an entry in passwd: every script of the host would be in it. */
+function defaultRoots(home: string): string {
+  return resolve(home) === "/" ? "" : `${home}:${join(home, "serveraihub", "scripts")}`;
 }
 
 /** The folder in which this user's own configuration of the Hub is. */

@@ -1,7 +1,7 @@
-import { homedir } from "node:os";
 import { styleText } from "node:util";
 
 import { noRecipes } from "../../host-agent/catalogue/recipes.ts";
+import { ownHome } from "../../host-agent/system/own-user.ts";
 import type { NodeConfig } from "./config.ts";
 import type { FirstRecipe } from "./first-recipe.ts";
 import type { Serving } from "./serve.ts";
@@ -95,7 +95,7 @@ function parts({ agent, remoteAgent }: NodeConfig, recipesProblem: string | unde
   }
   return [
     ["agent", "embedded in this process"],
-    ["scripts", agent.scriptRoots.join(", ") || "none (HUB_SCRIPT_ROOTS is empty)"],
+    ["scripts", agent.scriptRoots.join(", ") || "none (set HUB_SCRIPT_ROOTS)"],
     ["recipes", agent.recipesFile, recipesProblem === undefined ? "" : noRecipes(recipesProblem)],
     ["state", agent.stateDir],
   ];
@@ -115,6 +115,6 @@ function firstCommand({ url, mode }: Serving, recipe: FirstRecipe | undefined): 
 
 /** A path with `~` for the home folder. */
 function fromHome(path: string): string {
-  const home = homedir();
+  const home = ownHome();
   return path === home || path.startsWith(`${home}/`) ? `~${path.slice(home.length)}` : path;
 }

@@ -1,18 +1,10 @@
-import { type UserInfo, userInfo } from "node:os";
-
+import { ownUser } from "../system/own-user.ts";
 import { RUN_ID_VARIABLE } from "./process-tree.ts";
 import type { RunUser } from "./run-as.ts";
 
 const FALLBACK_PATH = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin";
 /** Of the agent's own environment a run sees these, and nothing else. */
 const INHERITED = /^(PATH|HOME|TZ|LANG|LC_[A-Z]+)$/;
-
-let ownInfo: UserInfo<string> | undefined;
-
-/** The user of this process, who never changes while we live. Asking takes a file descriptor, which a launch may lack. */
-function ownUser(): UserInfo<string> {
-  return (ownInfo ??= userInfo());
-}
 
 /**
  * The environment of a run, built and not inherited. `recipeEnv` may set
