@@ -25,25 +25,27 @@ await runService(async (log) => {
   await using opened = new AsyncDisposableStack();
   const config = readNodeConfig(process.env);
   const door = readDoorConfig({ HUB_AGENT_LISTEN: "127.0.0.1:0", ...process.env });
-  const { startWorkerd } = await import("./workerd.ts").catch(withoutPackages);
+  const { keysBeforeStart, startWorkerd } = await import("./workerd.ts").catch(withoutPackages);
   await tryListening(config);
   prepareStateDir(door.agent.stateDir);
   const agentKey = await agentKeyOf(door.agent.stateDir, door.trustFile);
   const agent = await serveAgent(door, process.env, log);
   opened.defer(agent.stop);
+  const kvFolder = join(door.agent.stateDir, "edge-kv");
+  const keys = await keysBeforeStart(kvFolder, devKeys);
   const edge = await startWorkerd({
     host: config.host,
     port: config.port,
     agentUrl: agent.url,
     agentKey,
     agentName: door.name,
-    kvFolder: join(door.agent.stateDir, "edge-kv"),
+    kvFolder,
     devMode: false,
     onLog: (line) => process.stderr.write(line),
   });
   opened.defer(edge.stop);
   const text = banner(edge, agent, {
-    key: await seedKeys(edge),
+    key: parseKeysFile(keys).keys.find((entry) => entry.key !== undefined)?.key,
     samples: door.agent.recipesFile === SHIPPED_RECIPES,
   });
   const owned = opened.move();
@@ -83,17 +85,10 @@ async function agentKeyOf(stateDir: string, trustFile: string): Promise<PrivateK
 }
 
 /**
- * Puts a first key into a KV without keys. Returns a key that is stored in plain, to
- * show it. Each edge has its own: with a public key any page in a browser on this
- * machine could launch, once its name resolves to this machine.
+ * A keys file for a first try, with a key that is stored in plain, to show it. Each edge has its own: with a
+ * public key any page in a browser on this machine could launch, once its name resolves to this machine. A real
+ * edge has keys of `npm run keys -- create`.
  */
-async function seedKeys(edge: Workerd): Promise<string | undefined> {
-  const text = (await edge.getKeys()) ?? devKeys();
-  await edge.putKeys(text);
-  return parseKeysFile(text).keys.find((entry) => entry.key !== undefined)?.key;
-}
-
-/** A keys file for a first try. A real edge has keys of `npm run keys -- create`. */
 function devKeys(): string {
   const key = `sk_edge_${randomBytes(24).toString("hex")}`;
   return JSON.stringify({ keys: [{ name: "edge-dev", key, scopes: ["*"] }] });
