@@ -12,6 +12,7 @@ import {
   readAgentConfig,
 } from "../../host-agent/config.ts";
 import { ConfigError } from "../../host-agent/system/config-error.ts";
+import { isLoopback } from "../../handlers/loopback.ts";
 import { PrivateKey } from "../../host-agent/protocol/signature.ts";
 import { defaultKeysFile } from "./keys-path.ts";
 
@@ -41,6 +42,7 @@ const NodeEnv = z.object({
     .string()
     .refine(isAgentUrl, "must be http://host:port, https://host:port or unix:/path")
     .optional(),
+  HUB_AGENT_ALLOW_HTTP: z.enum(["0", "1"], "must be 0 or 1").optional(),
   HUB_AGENT_NAME: AgentName,
   HUB_FAILED_AUTH_PER_MINUTE: Digits.default(10),
   HUB_RATE_PER_KEY: Digits.optional(),
@@ -78,6 +80,7 @@ export function readNodeConfig(env: Env): NodeConfig {
   const values = parseEnv(NodeEnv, env);
   const keysFile = readKeysFilePath(env);
   const agent = leaveOutKeys(readAgentConfig(env), keysFile);
+  refusePlainHttp(values);
   const kv = values.HUB_KV ?? `sqlite:${agent.stateDir}/kv.db`;
   return {
     host: values.HUB_HOST,
@@ -99,6 +102,19 @@ export function readNodeConfig(env: Env): NodeConfig {
             key: readAgentKey(env["HUB_AGENT_KEY"]),
           },
   };
+}
+
+/** The edge signs what it sends, but nothing signs what an agent answers: over plain http anyone on the way can forge it. */
+function refusePlainHttp({
+  HUB_AGENT_URL: url,
+  HUB_AGENT_ALLOW_HTTP: allowed,
+}: Pick<z.output<typeof NodeEnv>, "HUB_AGENT_URL" | "HUB_AGENT_ALLOW_HTTP">): void {
+  if (url === undefined || allowed === "1" || !/^http:/i.test(url) || isLoopback(new URL(url).hostname))
+    return;
+  throw new ConfigError(
+    `HUB_AGENT_URL: ${url} is plain http to another host, whose answers anyone on the way can read and change. ` +
+      "Use https, a unix: socket or a tunnel that ends on loopback, or set HUB_AGENT_ALLOW_HTTP=1 for a network that nobody else is in",
+  );
 }
 
 /** An origin: a URL with a path, a query or a password would have no meaning here. */

@@ -5,6 +5,7 @@ import * as z from "zod";
 import { agentClient } from "../../handlers/agent-client.ts";
 import { type Fetch, httpTransport } from "../../handlers/agent-transport.ts";
 import { createApp } from "../../handlers/app.ts";
+import { isLoopback } from "../../handlers/loopback.ts";
 import { bindingAssets } from "./assets-workers.ts";
 import { PrivateKey, requestSigner } from "../../host-agent/protocol/signature.ts";
 import { type LogEntry, logLine } from "../../host-agent/system/log-line.ts";
@@ -21,6 +22,7 @@ export interface WorkerEnv {
   HUB_AGENT_URL?: string;
   HUB_AGENT_KEY?: string;
   HUB_AGENT_NAME?: string;
+  HUB_AGENT_ALLOW_HTTP?: string;
   HUB_DEV_MODE?: string;
   HUB_RATE_PER_KEY?: string;
   HUB_FAILED_AUTH_PER_MINUTE?: string;
@@ -43,6 +45,7 @@ const Variables = z.object({
     return z.NEVER;
   }),
   HUB_AGENT_NAME: z.string().min(1).default("host-agent"),
+  HUB_AGENT_ALLOW_HTTP: z.enum(["0", "1"]).default("0"),
   HUB_DEV_MODE: z.enum(["0", "1"]).default("0"),
   HUB_RATE_PER_KEY: PerMinute.optional(),
   HUB_FAILED_AUTH_PER_MINUTE: PerMinute.default(DEFAULT_FAILURES_PER_MINUTE),
@@ -61,6 +64,12 @@ export default {
   },
 };
 
+/** Nothing signs what an agent answers: over plain http anyone on the way can forge it. */
+function isPlainHttpElsewhere(url: string): boolean {
+  const { protocol, hostname } = new URL(url);
+  return protocol === "http:" && !isLoopback(hostname);
+}
+
 async function createWorkerApp(env: WorkerEnv): Promise<App> {
   const parsed = Variables.safeParse(env);
   if (!parsed.success) {
@@ -69,6 +78,10 @@ async function createWorkerApp(env: WorkerEnv): Promise<App> {
   const { HUB_AGENT_URL, HUB_AGENT_KEY, HUB_AGENT_NAME, HUB_DEV_MODE } = parsed.data;
   const { HUB_RATE_PER_KEY, HUB_FAILED_AUTH_PER_MINUTE } = parsed.data;
   const { HUB_AGENT: service } = env;
+  // A VPC service is private whatever the address says.
+  if (!service && parsed.data.HUB_AGENT_ALLOW_HTTP === "0" && isPlainHttpElsewhere(HUB_AGENT_URL)) {
+    return misconfigured(["HUB_AGENT_URL: plain http to another host; use https or bind a VPC service"]);
+  }
   const sign = await requestSigner(HUB_AGENT_KEY, HUB_AGENT_NAME).catch(() => undefined);
   if (sign === undefined) {
     return misconfigured(["HUB_AGENT_KEY: is not a private Ed25519 JWK: its parts do not belong together"]);

@@ -17,7 +17,7 @@ const UID = 54_321;
 const ADAPTERS = fileURLToPath(new URL("../../adapters", import.meta.url));
 
 /** Runs a program of the product as that user. */
-function run(program: string, args: string[], env: Record<string, string>) {
+function runAs(program: string, args: string[], env: Record<string, string>) {
   const options = {
     uid: UID,
     gid: UID,
@@ -51,14 +51,14 @@ describe("a user without an entry in passwd", needs(CAN_BE_NOBODY, WHY_NOT_NOBOD
       HUB_KEYS_FILE: join(dir, "keys.json"),
       HUB_PORT: "0",
     };
-    const { stdout, stderr } = run("doctor/doctor.ts", ["--checks-only", "--json"], env);
+    const { stdout, stderr } = runAs("doctor/doctor.ts", ["--checks-only", "--json"], env);
     expect(stderr).toBe("");
     const { results } = JSON.parse(stdout) as { results: { status: string }[] };
     expect(results.filter(({ status }) => status === "fail")).toEqual([]);
   });
 
   test("can call hub without HOME: it ends with a sentence and no stack trace", () => {
-    const { stderr, status } = run("cli/bin.js", ["recipes"], { HUB_URL: "http://127.0.0.1:1" });
+    const { stderr, status } = runAs("cli/bin.js", ["recipes"], { HUB_URL: "http://127.0.0.1:1" });
     expect(stderr).toContain("hub: ");
     expect(stderr).not.toMatch(/^ +at /m);
     expect(status).toBe(69);

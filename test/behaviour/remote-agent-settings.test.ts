@@ -81,6 +81,10 @@ describe("the settings of the edge for a remote agent", () => {
       [{ HUB_AGENT_URL: "agent:8788", HUB_AGENT_KEY: "{}" }, /^HUB_AGENT_URL: must be http/],
       [{ HUB_AGENT_URL: "http://host/path", HUB_AGENT_KEY: "{}" }, /^HUB_AGENT_URL: must be http/],
       [{ HUB_AGENT_URL: "unix:agent.sock", HUB_AGENT_KEY: "{}" }, /^HUB_AGENT_URL: must be http/],
+      [
+        { HUB_AGENT_URL: "http://10.0.0.7:8788", HUB_AGENT_KEY: "{}" },
+        /^HUB_AGENT_URL: .* is plain http to another/,
+      ],
       [url, /^HUB_AGENT_KEY: must be the private key/],
       [{ ...url, HUB_AGENT_KEY: join(dir, "none") }, /^HUB_AGENT_KEY: .* cannot be read: ENOENT$/],
       [{ ...url, HUB_AGENT_KEY: JSON.stringify(key).slice(0, -2) }, /^HUB_AGENT_KEY: its value is not JSON$/],
@@ -96,6 +100,24 @@ describe("the settings of the edge for a remote agent", () => {
     }
     expect(readNodeConfig({ ...url, HUB_AGENT_KEY: JSON.stringify(key) }).remoteAgent).toMatchObject({ key });
   });
+});
+
+test("plain http to a remote agent is for loopback, unless HUB_AGENT_ALLOW_HTTP allows a private network", async () => {
+  const key = { HUB_AGENT_KEY: JSON.stringify(await makeAgentKey()) };
+  const urlOf = (env: Record<string, string>) => readNodeConfig({ ...key, ...env }).remoteAgent?.url;
+
+  for (const url of [
+    "http://127.0.0.1:8788",
+    "http://[::1]:8788",
+    "http://localhost:8788",
+    "https://10.0.0.7",
+  ]) {
+    expect(urlOf({ HUB_AGENT_URL: url })).toBe(url);
+  }
+  expect(() => urlOf({ HUB_AGENT_URL: "http://localhost.example:8788" })).toThrow(/plain http/);
+  expect(urlOf({ HUB_AGENT_URL: "http://10.0.0.7:8788", HUB_AGENT_ALLOW_HTTP: "1" })).toBe(
+    "http://10.0.0.7:8788",
+  );
 });
 
 describe("agent-pair", () => {

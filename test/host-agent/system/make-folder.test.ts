@@ -20,7 +20,7 @@ const MAY_MOUNT = spawnSync("unshare", ["--mount", "mount", "-t", "tmpfs", "none
 function preparing(stateDir: string, before: string[], options: { uid?: number; gid?: number } = {}): string {
   const program = `import { prepareStateDir } from ${JSON.stringify(STATE_DIR_TS)}; prepareStateDir(${JSON.stringify(stateDir)});`;
   const [command, ...args] = [...before, process.execPath, "--input-type=module", "--eval", program];
-  return spawnSync(command!, args, { encoding: "utf8", ...options }).stderr;
+  return spawnSync(command, args, { encoding: "utf8", ...options }).stderr;
 }
 
 test(
