@@ -9,6 +9,7 @@ import { ConfigError } from "./system/config-error.ts";
 import { statsOf } from "./system/file-version.ts";
 import { ownHome } from "./system/own-user.ts";
 import type { ListenAddress } from "./system/http-listener.ts";
+import { passedSockets } from "./system/passed-sockets.ts";
 
 /** A whole number written in digits. */
 export const Digits = z
@@ -177,10 +178,13 @@ const DoorEnv = z.object({
 export function readDoorConfig(env: Env): DoorConfig {
   const agent = readAgentConfig(env);
   const values = parseEnv(DoorEnv, env);
+  const [passed, ...more] = passedSockets(env);
+  if (more.length > 0)
+    throw new ConfigError("LISTEN_FDS: the agent serves one socket; its .socket unit has several");
   return {
     agent,
     name: values.HUB_AGENT_NAME,
-    listen: parseListen(values.HUB_AGENT_LISTEN),
+    listen: passed === undefined ? parseListen(values.HUB_AGENT_LISTEN) : { fd: passed },
     trustFile: resolve(values.HUB_AGENT_TRUST ?? join(agent.stateDir, "trusted_keys.json")),
   };
 }

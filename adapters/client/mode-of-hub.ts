@@ -11,8 +11,12 @@ export async function modeOfHub(origin: string): Promise<Health["mode"] | undefi
   );
 }
 
-/** The address at which this machine reaches a server that listens on `host`: one on all addresses also answers on loopback. */
-export function originOf({ host, port }: { host: string; port: number }): string {
+/**
+ * The address at which this machine reaches a server that listens on `host`: one on all addresses also answers on
+ * loopback. Undefined for a Unix socket, which fetch cannot reach.
+ */
+export function originOf({ host, port }: { host: string; port: number }): string | undefined {
+  if (host.startsWith("unix:")) return undefined;
   const reached = host === "0.0.0.0" || host === "::" ? "127.0.0.1" : host;
   return `http://${reached.includes(":") ? `[${reached}]` : reached}:${port}`;
 }

@@ -18,12 +18,14 @@ import { settingWarnings } from "../../host-agent/setting-warnings.ts";
 import { makeAgentKey, trustKey } from "../keys/agent-pair.ts";
 import { type NodeConfig, readNodeConfig } from "../node/config.ts";
 import type { Workerd } from "./workerd.ts";
-import { cannotListen } from "../node/serve.ts";
+import { cannotListen } from "../node/listen-on.ts";
 
 await runService(async (log) => {
   // What has been opened is closed in reverse order: when a later step fails, and in stop().
   await using opened = new AsyncDisposableStack();
   const config = readNodeConfig(process.env);
+  if (config.host.startsWith("unix:"))
+    throw new ConfigError("HUB_HOST: workerd listens on a host and port only");
   const door = readDoorConfig({ HUB_AGENT_LISTEN: "127.0.0.1:0", ...process.env });
   const { keysBeforeStart, startWorkerd } = await import("./workerd.ts").catch(withoutPackages);
   await tryListening(config);
@@ -99,7 +101,7 @@ function banner(
   agent: ServingAgent,
   { key, samples }: { key: string | undefined; samples: boolean },
 ): string {
-  // With another catalogue it is not known here what can be launched.
+  // The recipes of another catalogue may need parameters.
   const [call, more] = samples
     ? [
         "-X POST ",

@@ -10,6 +10,7 @@ import type { Serving } from "./serve.ts";
 type Stream = NodeJS.WriteStream;
 
 const TITLE = "Enterprise API v1";
+const UNIX = "unix:";
 const SUBTITLE = "Pipelines & Scripts";
 
 /**
@@ -75,6 +76,8 @@ function terminalBanner(
 type Fact = readonly [name: string, value: string, alarm?: string];
 
 function addresses({ url }: Serving): Fact[] {
+  // The pages have the address of the proxy in front.
+  if (url.startsWith(UNIX)) return [["address", url]];
   return [
     ["address", url],
     ["console", `${url}/console`],
@@ -103,12 +106,15 @@ function parts({ agent, remoteAgent }: NodeConfig, recipesProblem: string | unde
 
 /** A command that works with this catalogue: a launch, or where nothing can be launched without parameters, the list of recipes. */
 function firstCommand({ url, mode }: Serving, recipe: FirstRecipe | undefined): string {
+  const [curl, origin] = url.startsWith(UNIX)
+    ? [`curl --unix-socket ${url.slice(UNIX.length)}`, "http://localhost"]
+    : ["curl", url];
   const key = mode === "dev" ? "" : ` \\\n    -H "Authorization: Bearer $HUB_KEY"`;
-  if (recipe === undefined) return `curl ${url}/api/v1/pipelines/recipes${key}`;
+  if (recipe === undefined) return `${curl} ${origin}/api/v1/pipelines/recipes${key}`;
   const { recipe_id, args } = recipe;
   const body =
     args === undefined ? `{"recipe_id": "${recipe_id}"}` : `{"recipe_id": "${recipe_id}", "args": "${args}"}`;
-  return `curl -X POST ${url}/api/v1/pipelines/runs${key} \\
+  return `${curl} -X POST ${origin}/api/v1/pipelines/runs${key} \\
     -H "Content-Type: application/json" \\
     -d '${body}'`;
 }

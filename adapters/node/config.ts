@@ -12,16 +12,23 @@ import {
   readAgentConfig,
 } from "../../host-agent/config.ts";
 import { ConfigError } from "../../host-agent/system/config-error.ts";
+import { passedSockets } from "../../host-agent/system/passed-sockets.ts";
 import { isLoopback } from "../../handlers/loopback.ts";
 import { PrivateKey } from "../../host-agent/protocol/signature.ts";
 import { defaultKeysFile } from "./keys-path.ts";
+
+const DEFAULT_HOST = "127.0.0.1";
 
 const KeysEnv = z.object({
   HUB_KEYS_FILE: z.string().min(1, "must not be empty").optional(),
 });
 
 const AddressEnv = z.object({
-  HUB_HOST: z.string().min(1, "must not be empty").default("127.0.0.1"),
+  HUB_HOST: z
+    .string()
+    .min(1, "must not be empty")
+    .refine((host) => !host.startsWith("unix:") || host.startsWith("unix:/"), "must be a host or unix:/path")
+    .default(DEFAULT_HOST),
   HUB_PORT: z
     .string()
     .regex(/^\d{1,5}$/, "must be a port number")
@@ -58,8 +65,13 @@ export interface RemoteAgentConfig {
 
 /** The settings of the Node adapter. All paths are absolute. */
 export interface NodeConfig {
+  /** A host, or `unix:/path`. */
   host: string;
   port: number;
+  /** Also listen on ::1, so that no other program receives what is sent to `localhost`. */
+  alsoOnIpv6: boolean;
+  /** Descriptors of sockets that systemd has bound; with any, `host` and `port` are not used. */
+  sockets: readonly number[];
   keysFile: string;
   /** The SQLite file of the KV; undefined for a KV in memory. */
   kvFile: string | undefined;
@@ -85,6 +97,8 @@ export function readNodeConfig(env: Env): NodeConfig {
   return {
     host: values.HUB_HOST,
     port: values.HUB_PORT,
+    alsoOnIpv6: env["HUB_HOST"] === undefined,
+    sockets: passedSockets(env),
     keysFile,
     kvFile: kv === "memory:" ? undefined : resolve(kv.slice("sqlite:".length)),
     allowOpen: values.HUB_ALLOW_OPEN === "1",

@@ -6,7 +6,7 @@ import { getRequestListener } from "@hono/node-server";
 import { boundedServer, type HttpBounds, ofReaders } from "../../host-agent/system/http-listener.ts";
 import { refusal, refusalOf, repeatedHeader, sendRefusal, writeRefusal } from "./refusal.ts";
 
-export { close, listen } from "../../host-agent/system/http-listener.ts";
+export { addressOf, close, listen, listenAlso } from "../../host-agent/system/http-listener.ts";
 
 const BOUNDS: HttpBounds = {
   headersTimeoutMs: 10_000,

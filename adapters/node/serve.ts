@@ -1,5 +1,4 @@
 import { existsSync } from "node:fs";
-import type { Server } from "node:http";
 import { dirname } from "node:path";
 
 import { agentClient } from "../../handlers/agent-client.ts";
@@ -19,8 +18,9 @@ import type { NodeConfig, RemoteAgentConfig } from "./config.ts";
 import { folderAssets, PAGES_FOLDER } from "./assets-folder.ts";
 import { embeddedAgent } from "./embedded-agent.ts";
 import { firstRecipe, type FirstRecipe } from "./first-recipe.ts";
-import { close, httpServer, listen } from "./http-server.ts";
+import { close, httpServer } from "./http-server.ts";
 import { openKeysFile } from "./keys-file.ts";
+import { listenOn } from "./listen-on.ts";
 import { sha256 } from "../../host-agent/system/sha256.ts";
 import { createKeyCommand } from "./keys-path.ts";
 import { keysSeen } from "./keys-seen.ts";
@@ -101,11 +101,11 @@ export async function serveNode(
     stopping: stopping.signal,
   });
   const server = httpServer(app.fetch);
-  const url = await listenOn(server, config);
   opened.defer(async () => {
     stopping.abort();
     await close(server, STOP_GRACE_MS);
   });
+  const url = await listenOn(server, config);
   const owned = opened.move();
   return {
     url,
@@ -118,33 +118,12 @@ export async function serveNode(
   };
 }
 
-function openToAll({ host, keysFile }: NodeConfig): ConfigError {
+function openToAll({ host, sockets, keysFile }: NodeConfig): ConfigError {
+  const place = sockets.length > 0 ? "a socket of systemd" : host;
   return new ConfigError(
-    `HUB_HOST: without API keys the Hub is open to everyone who can reach it, and ${host} is not loopback. ` +
+    `HUB_HOST: without API keys the Hub is open to everyone who can reach it, and ${place} is not loopback. ` +
       `Create a key: ${createKeyCommand(keysFile)} - or set HUB_ALLOW_OPEN=1 to allow that`,
   );
-}
-
-async function listenOn(server: Server, { host, port }: NodeConfig): Promise<string> {
-  try {
-    const actualPort = await listen(server, { host, port });
-    return `http://${host.includes(":") ? `[${host}]` : host}:${actualPort}`;
-  } catch (error) {
-    throw cannotListen({ host, port }, error as NodeJS.ErrnoException);
-  }
-}
-
-/** Why the server cannot listen on HUB_HOST and HUB_PORT, and what to do. */
-export function cannotListen(
-  { host, port }: Pick<NodeConfig, "host" | "port">,
-  { code, message }: NodeJS.ErrnoException,
-): ConfigError {
-  const reasons: Record<string, string> = {
-    EADDRINUSE: "it is in use, perhaps by another Hub. Set HUB_PORT to another port",
-    EACCES: "ports below 1024 need root. Set HUB_PORT to another port",
-  };
-  const reason = reasons[code ?? ""] ?? message;
-  return new ConfigError(`HUB_HOST, HUB_PORT: cannot listen on ${host} port ${port}: ${reason}`);
 }
 
 function ringWarnings(ring: KeyRing, keysFile: string, now: number): string[] {
@@ -203,7 +182,7 @@ export async function remoteAgent({ url, name, key }: RemoteAgentConfig): Promis
 
 /** The keys of the file. Dev mode serves only this machine, unless HUB_ALLOW_OPEN allows more. */
 async function guardedKeys(
-  { keysFile, host, allowOpen }: NodeConfig,
+  { keysFile, host, sockets, allowOpen }: NodeConfig,
   log: Log,
   record: (event: { event: string; outcome: string; mode: string }) => void,
 ): Promise<() => Promise<KeyRing>> {
@@ -212,7 +191,8 @@ async function guardedKeys(
     throw new ConfigError(`HUB_KEYS_FILE: ${error.message}`);
   });
   if (allowOpen) return keys;
-  const dev: KeyRing = isLoopback(host) ? { mode: "dev", localOnly: true } : CLOSED;
+  // A proxy with clients everywhere may be in front of a socket that is not a port.
+  const dev: KeyRing = isLoopback(host) && sockets.length === 0 ? { mode: "dev", localOnly: true } : CLOSED;
   return async () => {
     const ring = await keys();
     return ring.mode === "dev" ? dev : ring;

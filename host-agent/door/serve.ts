@@ -3,7 +3,14 @@ import { dirname, join } from "node:path";
 
 import type { Agent as Operations } from "../protocol/agent.ts";
 import { ConfigError } from "../system/config-error.ts";
-import { close, httpServer, type HttpBounds, listen, type ListenAddress } from "../system/http-listener.ts";
+import {
+  addressOf,
+  close,
+  httpServer,
+  type HttpBounds,
+  listen,
+  type ListenAddress,
+} from "../system/http-listener.ts";
 import type { Log } from "../system/log-line.ts";
 import { makeFolder } from "../system/make-folder.ts";
 import { createDoor } from "./door.ts";
@@ -107,11 +114,9 @@ async function listenOn(server: Server, address: ListenAddress): Promise<string>
   try {
     if ("path" in address) {
       makeFolder(dirname(address.path));
-      await listen(server, address);
-      return `unix:${address.path}`;
     }
-    const port = await listen(server, address);
-    return `http://${address.host.includes(":") ? `[${address.host}]` : address.host}:${port}`;
+    await listen(server, address);
+    return addressOf(server);
   } catch (error) {
     throw new ConfigError(`HUB_AGENT_LISTEN: cannot listen: ${(error as Error).message}`);
   }

@@ -71,6 +71,20 @@ test("each of the doctor's trials fails when the product breaks its promise", as
   }
 });
 
+test.for([
+  ["warns", {}, ["warn"]],
+  ["does not warn on a Unix socket", { HUB_HOST: "unix:/run/hub/hub.sock" }, []],
+  ["does not warn on a port of root's", { HUB_PORT: "443" }, []],
+] as const)(
+  "the doctor %s, where jobs of the service's user can take its port",
+  async ([, more, expected]) => {
+    const { env } = await install();
+    const results = await findings({ ...env, ...more });
+    const warnings = results.filter(({ says }) => says.includes("listen on its port"));
+    expect(warnings.map(({ status }) => status)).toEqual(expected);
+  },
+);
+
 test("the doctor warns about / as a script root", async () => {
   const { env } = await install();
   const results = await findings({ ...env, HUB_SCRIPT_ROOTS: "/" });
