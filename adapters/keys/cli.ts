@@ -21,7 +21,9 @@ const HELP = `Usage: npm run keys -- <command> [options]
          [--plain]                  Store the key itself
   list                              Show the names, scopes and dates of the keys
   revoke NAME [--last]              Remove a key. --last also removes the last one, which turns on dev mode
-  agent-pair                        Create a key pair for an edge that calls a host-agent (HUB_AGENT_TRUST)
+  agent-pair                        Create a key pair for an edge that calls a host-agent (HUB_AGENT_TRUST). The private
+                                    key alone goes to stdout
+         [--out FILE]               Write the private key to a new file, mode 0600, instead
 
   --file PATH                       The keys file. Default: HUB_KEYS_FILE, or the server's default
   --help                            Show this
@@ -54,22 +56,26 @@ async function run(args: string[]): Promise<void> {
   const [command, ...operands] = positionals;
   if (values.help) return console.log(HELP);
   const file = values.file === undefined ? readKeysFilePath(process.env) : resolve(values.file);
-  const { name, scopes, expires, plain = false, last = false } = values;
+  const { name, scopes, expires, plain = false, last = false, out } = values;
   switch (command) {
     case "create":
-      refuse(operands, { last });
+      refuse(operands, { last, out });
       create(file, { name, scopes, expires, plain });
       return console.error(await serviceAfterChange(process.env, file));
     case "list":
-      refuse(operands, { name, scopes, expires, plain, last });
+      refuse(operands, { name, scopes, expires, plain, last, out });
       return list(file);
     case "revoke":
-      refuse(operands.slice(1), { name, scopes, expires, plain });
+      refuse(operands.slice(1), { name, scopes, expires, plain, out });
       if (operands[0] === undefined) throw new UsageError("revoke: the name of the key is missing");
       return revoke(file, operands[0], last);
     case "agent-pair":
       refuse(operands, { name, scopes, expires, plain, last, file: values.file });
-      return agentPair(process.env, console.log);
+      return agentPair(process.env, {
+        key: console.log,
+        note: console.error,
+        file: out === undefined ? undefined : resolve(out),
+      });
     default:
       throw new UsageError(
         command === undefined ? "A command is missing" : `Unknown command ${JSON.stringify(command)}`,
@@ -89,6 +95,7 @@ function parseCommandLine(args: string[]) {
         plain: { type: "boolean" },
         last: { type: "boolean" },
         file: { type: "string" },
+        out: { type: "string" },
         help: { type: "boolean", short: "h" },
       },
     });

@@ -121,14 +121,17 @@ test("plain http to a remote agent is for loopback, unless HUB_AGENT_ALLOW_HTTP 
 });
 
 describe("agent-pair", () => {
-  test("trusts a new key in addition to the old ones, and prints its private key", async () => {
+  test("trusts a new key in addition to the old ones, and prints its private key alone", async () => {
     const dir = tempDir();
     const env = { ...agentEnv(dir), HUB_AGENT_TRUST: join(dir, "new", "trusted.json") };
     const printed: string[] = [];
-    await agentPair(env, (line) => printed.push(line));
-    await agentPair(env, (line) => printed.push(line));
+    const notes: string[] = [];
+    const output = { key: (line: string) => printed.push(line), note: (line: string) => notes.push(line) };
+    await agentPair(env, output);
+    await agentPair(env, output);
 
-    const keys = printed.map((text) => PrivateKey.parse(JSON.parse(/^\{.*\}$/m.exec(text)![0])));
+    const keys = printed.map((line) => PrivateKey.parse(JSON.parse(line)));
+    for (const { d } of keys) expect(notes.join()).not.toContain(d);
     const text = readFileSync(env.HUB_AGENT_TRUST, "utf8");
     const trusted = JSON.parse(text) as { keys: PrivateKey[] };
 
@@ -136,8 +139,24 @@ describe("agent-pair", () => {
     expect(text).not.toContain('"d"');
     expect(statSync(env.HUB_AGENT_TRUST).mode & 0o777).toBe(0o600);
     writeFileSync(env.HUB_AGENT_TRUST, "{broken");
-    await expect(agentPair(env, () => {})).rejects.toThrow(env.HUB_AGENT_TRUST);
+    await expect(agentPair(env, output)).rejects.toThrow(env.HUB_AGENT_TRUST);
     expect(readFileSync(env.HUB_AGENT_TRUST, "utf8")).toBe("{broken");
+  });
+
+  test("writes the private key to a new file for its owner only, and trusts no key that nobody has", async () => {
+    const dir = tempDir();
+    const env = { ...agentEnv(dir), HUB_AGENT_TRUST: join(dir, "trusted.json") };
+    const file = join(dir, "agent_key.json");
+    const output = { key: () => expect.unreachable("the key is printed"), note: () => {}, file };
+    await agentPair(env, output);
+
+    const { d: _secret, ...publicKey } = PrivateKey.parse(JSON.parse(readFileSync(file, "utf8")));
+    expect(statSync(file).mode & 0o777).toBe(0o600);
+    const trusted = readFileSync(env.HUB_AGENT_TRUST, "utf8");
+    expect(JSON.parse(trusted).keys).toEqual([publicKey]);
+    // Not over the key of another edge.
+    await expect(agentPair(env, output)).rejects.toThrow(`--out: ${file} cannot be created: EEXIST`);
+    expect(readFileSync(env.HUB_AGENT_TRUST, "utf8")).toBe(trusted);
   });
 });
 
