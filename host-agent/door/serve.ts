@@ -87,7 +87,16 @@ export async function serveAtDoor<A extends GuardedAgent>(
   agent = started;
   const { recordRefusal } = started.audit;
   const nonces = cleanup.adopt(openNonceMemory(join(stateDir, "door.mark")), (each) => each.close());
+  const server = httpServer(
+    (request) => door(request),
+    BOUNDS,
+    () => new Response(null, { status: 400 }),
+  );
+  const url = await listenOn(server, address);
+  cleanup.defer(() => close(server, STOP_GRACE_MS));
+  cleanup.defer(() => started.stopWaiting());
   const door = createDoor({
+    answersLivez: isOfThisMachine(url),
     agent: createServer(started.operations, log),
     name,
     trusted,
@@ -100,14 +109,14 @@ export async function serveAtDoor<A extends GuardedAgent>(
     },
     now: Date.now,
   });
-  const server = httpServer(door, BOUNDS, () => new Response(null, { status: 400 }));
-  const url = await listenOn(server, address);
-  cleanup.defer(() => close(server, STOP_GRACE_MS));
-  cleanup.defer(() => started.stopWaiting());
   const keyIds = [...(await trusted()).keys()];
   // From here on `stop` cleans up.
   const open = cleanup.move();
   return { agent: started, door: { url, keyIds, stop: () => open.disposeAsync() } };
+}
+
+function isOfThisMachine(url: string): boolean {
+  return url.startsWith("unix:") || /^http:\/\/(?:127\.[\d.]+|\[::1\]):/.test(url);
 }
 
 async function listenOn(server: Server, address: ListenAddress): Promise<string> {
