@@ -5,7 +5,7 @@ import { type IRequestStrict, Router } from "itty-router";
 
 import { ApiProblem } from "../host-agent/protocol/problem.ts";
 import type { Deps } from "./deps.ts";
-import { auditRefusal, type Exchange, logExchange } from "./exchange.ts";
+import { auditRefusal, type Exchange, logExchange, runIdIn } from "./exchange.ts";
 import { openapi } from "./openapi.ts";
 import { PAGE_PATHS, servePage } from "./pages.ts";
 import { problemReply } from "./problem.ts";
@@ -71,6 +71,7 @@ export function createApp(given: Deps) {
       const requestId = requestIdOf(request);
       const exchange: Exchange = { request, requestId, address };
       const reply = await answer(exchange);
+      exchange.runId ??= runIdIn((reply.json as { run_id?: unknown } | undefined)?.run_id);
       if (exchange.principal?.dev) reply.headers = { ...reply.headers, "hub-auth": "dev" };
       auditRefusal(exchange, deps);
       logExchange(exchange, reply.status, performance.now() - started, deps);
@@ -90,6 +91,7 @@ function addRoutes(router: AppRouter, deps: Deps): void {
   for (const route of routes) {
     const serveRoute = ({ params }: IRequestStrict, exchange: Exchange) => {
       exchange.route = route.path;
+      exchange.runId = runIdIn(params["run_id"]);
       const { request, requestId, address } = exchange;
       return serve(route, { request, requestId, address, params }, deps, limits, (principal) => {
         exchange.principal = principal;

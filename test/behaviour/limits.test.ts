@@ -1,5 +1,5 @@
 import { existsSync, lstatSync } from "node:fs";
-import { copyFile, readFile, rename, stat, symlink, writeFile } from "node:fs/promises";
+import { copyFile, readdir, readFile, rename, stat, symlink, writeFile } from "node:fs/promises";
 import { join } from "node:path";
 import { DatabaseSync } from "node:sqlite";
 
@@ -197,6 +197,8 @@ describe("retention", () => {
     await until(async () => (await hub.get(url(old))).status === 404 || undefined);
 
     expect(existsSync(old.log_path)).toBe(false);
+    const indexed = await readdir(join(hub.stateDir, "logs", "by-run"));
+    expect(indexed.toSorted()).toEqual([alive, young].map(({ run_id }) => `${run_id}.log`).toSorted());
     expect(existsSync(folder(hub, old))).toBe(false);
     expect((await hub.get(`${url(old)}/logs`)).json).toMatchObject({ code: "run_not_found" });
     expect(await hub.log(young)).toBe("young\n");

@@ -20,7 +20,7 @@ import { tempDir } from "../../support/temp-dir.ts";
 
 const NODE_TS = fileURLToPath(new URL("../../../adapters/node/node.ts", import.meta.url));
 const HAS_IPV6 = await listening({ host: "::1", port: 0 }).then(
-  (server) => server.close().listening === false,
+  (server) => !server.close().listening,
   () => false,
 );
 const KEY = { authorization: `Bearer ${ALL.key}` };
