@@ -24,7 +24,14 @@ test("by default no script is launched from a hidden folder of the home, also no
 
   expect((await scripts.list()).scripts.map(({ path }) => path)).toEqual([join(home, "jobs/a.sh")]);
   await expect(scripts.approve(join(home, "jobs/a.sh"))).resolves.toMatchObject({ name: "a" });
-  for (const path of [".config/tool/b.sh", "tool/b.sh", "jobs/.old/c.sh", ".profile.sh", ".config/none.sh"]) {
+  for (const path of [
+    ".config/tool/b.sh",
+    "tool/b.sh",
+    "jobs/.old/c.sh",
+    ".profile.sh",
+    ".config/none.sh",
+    "tool/none.sh",
+  ]) {
     await expect(scripts.approve(join(home, path)), path).rejects.toMatchObject({ code: "path_forbidden" });
   }
 });
