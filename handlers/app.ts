@@ -7,7 +7,7 @@ import { ApiProblem } from "../host-agent/protocol/problem.ts";
 import { type Digest, scopesHeader } from "./auth.ts";
 import { cached } from "./cached.ts";
 import type { Deps } from "./deps.ts";
-import { auditRefusal, type Exchange, logExchange } from "./exchange.ts";
+import { auditRefusal, type Exchange, logExchange, runIdIn } from "./exchange.ts";
 import { openapi, openapi30 } from "./openapi.ts";
 import { PAGE_PATHS, servePage } from "./pages.ts";
 import { problemReply } from "./problem.ts";
@@ -78,6 +78,7 @@ export function createApp(given: Deps) {
       const requestId = requestIdOf(request);
       const exchange: Exchange = { request, requestId, address };
       const reply = await answer(exchange);
+      exchange.runId ??= runIdIn((reply.json as { run_id?: unknown } | undefined)?.run_id);
       const { principal } = exchange;
       if (principal?.dev) reply.headers = { ...reply.headers, "hub-auth": "dev" };
       else if (principal) reply.headers = { ...reply.headers, ...scopesHeader(principal) };
@@ -99,6 +100,7 @@ function addRoutes(router: AppRouter, deps: Deps): void {
   for (const route of routes) {
     const serveRoute = ({ params }: IRequestStrict, exchange: Exchange) => {
       exchange.route = route.path;
+      exchange.runId = runIdIn(params["run_id"]);
       const { request, requestId, address } = exchange;
       return serve(route, { request, requestId, address, params }, deps, limits, (principal) => {
         exchange.principal = principal;

@@ -2,6 +2,8 @@ import { join } from "node:path";
 
 import { type AuditLog, openAuditLog } from "./audit/audit-log.ts";
 import { auditOperations } from "./audit/audit-operations.ts";
+import { indexLogs } from "./index-logs.ts";
+import { openLogIndex } from "./logs/log-index.ts";
 import { createCallbacks } from "./callbacks/callbacks.ts";
 import { type AgentConfig, type Env } from "./config.ts";
 import { ConfigError } from "./system/config-error.ts";
@@ -60,7 +62,7 @@ export async function startAgent(
   const recipes = openRecipes(config.recipesFile, log, (outcome, recipes_sha256) =>
     audit.record({ event: "recipes", outcome, recipes_sha256 }),
   );
-  const scripts = openScripts(config.scriptRoots);
+  const scripts = openScripts(config.scriptRoots, config.leftOut);
   const callbacks = createCallbacks({
     ...config.callbacks,
     store: store.callbacks,
@@ -68,6 +70,7 @@ export async function startAgent(
     log,
     now,
   });
+  const logIndex = openLogIndex(join(config.stateDir, "logs", "by-run"));
   const executor = localExecutor({ stateDir: config.stateDir, env, runUser });
   const signalLock = openAdvisoryLock(join(config.stateDir, "signals.lock"));
   const runs = createRuns({
@@ -83,8 +86,10 @@ export async function startAgent(
     maxLogBytes: config.maxLogBytes,
     stopAtLogLimit: config.logLimitAction === "stop",
     keepRunsDays: config.keepRunsDays,
-    onPruned: ({ runId, keyName }) =>
-      audit.record({ event: "prune", outcome: "forgotten", run_id: runId, key_name: keyName }),
+    onPruned: ({ runId, keyName }) => {
+      logIndex.remove(runId);
+      audit.record({ event: "prune", outcome: "forgotten", run_id: runId, key_name: keyName });
+    },
     checkCallbackUrl: callbacks.rules.check,
     now,
     clock: hostClock(now),
@@ -102,13 +107,16 @@ export async function startAgent(
   }
   return {
     operations: auditOperations(
-      createOperations({
-        runs,
-        recipes,
-        scripts,
-        auditProblem: audit.problem,
-        stateProblem: runs.stateProblem,
-      }),
+      indexLogs(
+        createOperations({
+          runs,
+          recipes,
+          scripts,
+          auditProblem: audit.problem,
+          stateProblem: runs.stateProblem,
+        }),
+        logIndex,
+      ),
       audit.record,
     ),
     audit,

@@ -1,13 +1,15 @@
-import { homedir } from "node:os";
 import { join, resolve } from "node:path";
 import { fileURLToPath } from "node:url";
 
 import * as z from "zod";
 
 import { type CallbackHost, parseCallbackHost } from "./callbacks/callback-rules.ts";
+import type { LeftOut } from "./catalogue/left-out.ts";
 import { ConfigError } from "./system/config-error.ts";
 import { statsOf } from "./system/file-version.ts";
+import { ownHome } from "./system/own-user.ts";
 import type { ListenAddress } from "./system/http-listener.ts";
+import { passedSockets } from "./system/passed-sockets.ts";
 
 /** A whole number written in digits. */
 export const Digits = z
@@ -15,7 +17,8 @@ export const Digits = z
   .regex(/^\d{1,9}$/, "must be a whole number, 0 or more")
   .transform(Number);
 
-const SHIPPED_RECIPES = fileURLToPath(new URL("recipes/recipes.json", import.meta.url));
+/** The catalogue of the samples. */
+export const SHIPPED_RECIPES = fileURLToPath(new URL("recipes/recipes.json", import.meta.url));
 
 const AgentEnv = z.object({
   HUB_STATE_DIR: z.string().min(1, "must not be empty").optional(),
@@ -61,6 +64,8 @@ const AgentEnv = z.object({
 export interface AgentConfig {
   stateDir: string;
   scriptRoots: string[];
+  /** What is not launched although it is in a root. The default roots are a home, which holds more than scripts. */
+  leftOut?: LeftOut | undefined;
   recipesFile: string;
   maxRunning: number;
   /** The limit of a log in bytes; undefined for no limit. */
@@ -93,9 +98,10 @@ export type Env = Readonly<Record<string, string | undefined>>;
 /** Reads the agent's settings. Throws ConfigError. */
 export function readAgentConfig(env: Env): AgentConfig {
   const values = parseEnv(AgentEnv, env);
-  const home = homedir();
+  const home = homeOf(env);
   const stateHome = values.XDG_STATE_HOME || join(home, ".local", "state");
-  const roots = values.HUB_SCRIPT_ROOTS ?? `${home}:${join(home, "serveraihub", "scripts")}`;
+  const stateDir = resolve(values.HUB_STATE_DIR ?? join(stateHome, "serveraihub"));
+  const roots = values.HUB_SCRIPT_ROOTS ?? defaultRoots(home);
   const scriptRoots = roots.split(":").filter((root) => root !== "");
   const relative = scriptRoots.find((root) => !root.startsWith("/"));
   if (relative !== undefined) {
@@ -106,8 +112,12 @@ export function readAgentConfig(env: Env): AgentConfig {
     throw new ConfigError(`HUB_SCRIPT_ROOTS: ${JSON.stringify(file)} is a file; name the folder it is in`);
   }
   return {
-    stateDir: resolve(values.HUB_STATE_DIR ?? join(stateHome, "serveraihub")),
+    stateDir,
     scriptRoots,
+    leftOut:
+      values.HUB_SCRIPT_ROOTS === undefined
+        ? { hidden: true, paths: [stateDir, configFolder(env)] }
+        : undefined,
     recipesFile: resolve(values.HUB_RECIPES_FILE ?? SHIPPED_RECIPES),
     maxRunning: values.HUB_MAX_RUNNING,
     maxLogBytes: values.HUB_MAX_LOG_BYTES || undefined,
@@ -120,6 +130,20 @@ export function readAgentConfig(env: Env): AgentConfig {
       secrets: readCallbackSecrets(env, values.HUB_CALLBACK_HOSTS),
     },
   };
+}
+
+function homeOf(env: Env): string {
+  return env["HOME"] || ownHome();
+}
+
+/** None for a user whose home is `/`, as it is in a container for a user without an entry in passwd: every script of the host would be in it. */
+function defaultRoots(home: string): string {
+  return resolve(home) === "/" ? "" : `${home}:${join(home, "serveraihub", "scripts")}`;
+}
+
+/** The folder in which this user's own configuration of the Hub is. */
+export function configFolder(env: Env): string {
+  return resolve(env["XDG_CONFIG_HOME"] || join(homeOf(env), ".config"), "serveraihub");
 }
 
 /** 24 to 64 bytes in base64, as in Standard Webhooks. No error message contains any of it. */
@@ -169,10 +193,13 @@ const DoorEnv = z.object({
 export function readDoorConfig(env: Env): DoorConfig {
   const agent = readAgentConfig(env);
   const values = parseEnv(DoorEnv, env);
+  const [passed, ...more] = passedSockets(env);
+  if (more.length > 0)
+    throw new ConfigError("LISTEN_FDS: the agent serves one socket; its .socket unit has several");
   return {
     agent,
     name: values.HUB_AGENT_NAME,
-    listen: parseListen(values.HUB_AGENT_LISTEN),
+    listen: passed === undefined ? parseListen(values.HUB_AGENT_LISTEN) : { fd: passed },
     trustFile: resolve(values.HUB_AGENT_TRUST ?? join(agent.stateDir, "trusted_keys.json")),
   };
 }

@@ -11,6 +11,7 @@ import { buildEnvironment } from "./executor/environment.ts";
 import { currentBootId, hasEnded, readStat } from "./executor/process-identity.ts";
 import { hasEnvironmentEntry, RUN_ID_VARIABLE } from "./executor/process-tree.ts";
 
+export { isWithin, leftOutTest, NOTHING_LEFT_OUT } from "./catalogue/left-out.ts";
 export type { CatalogueRecipe } from "./catalogue/recipes-file.ts";
 export { processesOf } from "./executor/process-tree.ts";
 export { openRunUser } from "./executor/run-user.ts";

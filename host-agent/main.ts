@@ -23,7 +23,7 @@ function banner(
   address   ${url}
   name      ${name}
   trusts    ${keyIds.join(", ")} (${trustFile})
-  scripts   ${agent.scriptRoots.join(", ") || "none (HUB_SCRIPT_ROOTS is empty)"}
+  scripts   ${agent.scriptRoots.join(", ") || "none (set HUB_SCRIPT_ROOTS)"}
   recipes   ${agent.recipesFile}${recipesProblem === undefined ? "" : recipesAlarm(recipesProblem)}
   state     ${agent.stateDir}
 `;

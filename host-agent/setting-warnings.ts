@@ -5,6 +5,7 @@ import { statsOf } from "./system/file-version.ts";
 
 /** All settings that the programs of the Hub read from their environment. */
 const SETTINGS = [
+  "HUB_AGENT_ALLOW_HTTP",
   "HUB_AGENT_KEY",
   "HUB_AGENT_LISTEN",
   "HUB_AGENT_NAME",

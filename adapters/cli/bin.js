@@ -12,8 +12,16 @@ if (major < 24 || (major === 24 && minor < 16)) {
   process.exitCode = 69;
 } else {
   // Compiling is a third of the start. The cache is in the user's own folder: other users can write to /tmp.
-  module.enableCompileCache(
-    join(process.env.XDG_CACHE_HOME || join(homedir(), ".cache"), "serveraihub", "cli"),
-  );
+  const cache = cacheFolder();
+  if (cache !== undefined) module.enableCompileCache(join(cache, "serveraihub", "cli"));
   await import("./main.ts");
+}
+
+/** Undefined for a user without a home folder: the start then takes a little longer. */
+function cacheFolder() {
+  try {
+    return process.env.XDG_CACHE_HOME || join(homedir(), ".cache");
+  } catch {
+    return undefined;
+  }
 }

@@ -53,10 +53,19 @@ export async function chooseHost(env: Env, name: string | undefined): Promise<Ho
 /** The hosts file, in the user's configuration folder. */
 export function hostsPath(env: Env): string {
   return join(
-    env["XDG_CONFIG_HOME"] || join(env["HOME"] || homedir(), ".config"),
+    env["XDG_CONFIG_HOME"] || join(env["HOME"] || ownHome(), ".config"),
     "serveraihub",
     "hosts.json",
   );
+}
+
+/** The user's home folder; `/`, as in a shell, for a user without one. */
+function ownHome(): string {
+  try {
+    return homedir();
+  } catch {
+    return "/";
+  }
 }
 
 /** The stored host of this name, if there is one. */

@@ -84,7 +84,7 @@ function addLaunching({ command, act, words }: CommandLine): void {
     act(async (context) => (await import("./commands/list-recipes.ts")).showRecipes(context)),
   );
 
-  const run = command("run", "launch a recipe", "hub run build_all_extra_features -f -- --limit 5000", true)
+  const run = command("run", "launch a recipe", "hub run RECIPE -f -- --limit 5000", true)
     .argument(`<${RECIPE}>`, "a recipe of `hub recipes`")
     .usage("[options] <recipe> [-- args...]")
     .action(
@@ -230,8 +230,9 @@ Exit codes:
   with -f, --wait and wait: the run's own (143 killed, 70 unknown, 1 if only the log shows a failure)
   64 wrong usage, 69 the Hub refused or cannot be reached, 130 interrupted (the run continues)
 
-Example:
-  $ hub run build_all_extra_features -f -- --limit 5000
+Examples:
+  $ hub recipes
+  $ hub run RECIPE -f -- --limit 5000
 `;
 
 /** The parser's sentence; for a word that may belong to the job it adds where such words go. */

@@ -3,7 +3,6 @@ import { hubClient } from "../client/hub-client.ts";
 import { HubError } from "../client/hub-error.ts";
 
 const ANSWER_TIMEOUT_SECONDS = 5;
-const HEALTH_TIMEOUT_SECONDS = 2;
 
 /** The answer to a launch: the run, or the refusal's text. */
 export interface LaunchAnswer {
@@ -65,13 +64,4 @@ export function hubCalls(url: () => string, apiKey: string) {
       return { chunk: new TextDecoder().decode(bytes), offset, more };
     },
   };
-}
-
-/** True when a Hub answers at this origin. */
-export async function isHub(origin: string): Promise<boolean> {
-  const hub = hubClient({ url: origin, headers: { connection: "close" } });
-  return hub.health({ timeoutSeconds: HEALTH_TIMEOUT_SECONDS }).then(
-    () => true,
-    () => false,
-  );
 }

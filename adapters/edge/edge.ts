@@ -8,7 +8,7 @@ import { join } from "node:path";
 
 import { parseKeysFile } from "../../handlers/keys.ts";
 import { prepareStateDir } from "../../host-agent/state-dir.ts";
-import { readDoorConfig } from "../../host-agent/config.ts";
+import { readDoorConfig, SHIPPED_RECIPES } from "../../host-agent/config.ts";
 import { ConfigError } from "../../host-agent/system/config-error.ts";
 import { close, listen } from "../../host-agent/system/http-listener.ts";
 import { PrivateKey } from "../../host-agent/protocol/signature.ts";
@@ -18,31 +18,38 @@ import { settingWarnings } from "../../host-agent/setting-warnings.ts";
 import { makeAgentKey, trustKey } from "../keys/agent-pair.ts";
 import { type NodeConfig, readNodeConfig } from "../node/config.ts";
 import type { Workerd } from "./workerd.ts";
-import { cannotListen } from "../node/serve.ts";
+import { cannotListen } from "../node/listen-on.ts";
 
 await runService(async (log) => {
   // What has been opened is closed in reverse order: when a later step fails, and in stop().
   await using opened = new AsyncDisposableStack();
   const config = readNodeConfig(process.env);
+  if (config.host.startsWith("unix:"))
+    throw new ConfigError("HUB_HOST: workerd listens on a host and port only");
   const door = readDoorConfig({ HUB_AGENT_LISTEN: "127.0.0.1:0", ...process.env });
-  const { startWorkerd } = await import("./workerd.ts").catch(withoutPackages);
+  const { keysBeforeStart, startWorkerd } = await import("./workerd.ts").catch(withoutPackages);
   await tryListening(config);
   prepareStateDir(door.agent.stateDir);
   const agentKey = await agentKeyOf(door.agent.stateDir, door.trustFile);
   const agent = await serveAgent(door, process.env, log);
   opened.defer(agent.stop);
+  const kvFolder = join(door.agent.stateDir, "edge-kv");
+  const keys = await keysBeforeStart(kvFolder, devKeys);
   const edge = await startWorkerd({
     host: config.host,
     port: config.port,
     agentUrl: agent.url,
     agentKey,
     agentName: door.name,
-    kvFolder: join(door.agent.stateDir, "edge-kv"),
+    kvFolder,
     devMode: false,
     onLog: (line) => process.stderr.write(line),
   });
   opened.defer(edge.stop);
-  const text = banner(edge, agent, await seedKeys(edge));
+  const text = banner(edge, agent, {
+    key: parseKeysFile(keys).keys.find((entry) => entry.key !== undefined)?.key,
+    samples: door.agent.recipesFile === SHIPPED_RECIPES,
+  });
   const owned = opened.move();
   return {
     banner: text,
@@ -80,32 +87,36 @@ async function agentKeyOf(stateDir: string, trustFile: string): Promise<PrivateK
 }
 
 /**
- * Puts a first key into a KV without keys. Returns a key that is stored in plain, to
- * show it. Each edge has its own: with a public key any page in a browser on this
- * machine could launch, once its name resolves to this machine.
+ * A keys file for a first try, with a key that is stored in plain, to show it. Each edge has its own: with a
+ * public key any page in a browser on this machine could launch, once its name resolves to this machine. A real
+ * edge has keys of `npm run keys -- create`.
  */
-async function seedKeys(edge: Workerd): Promise<string | undefined> {
-  const text = (await edge.getKeys()) ?? devKeys();
-  await edge.putKeys(text);
-  return parseKeysFile(text).keys.find((entry) => entry.key !== undefined)?.key;
-}
-
-/** A keys file for a first try. A real edge has keys of `npm run keys -- create`. */
 function devKeys(): string {
   const key = `sk_edge_${randomBytes(24).toString("hex")}`;
   return JSON.stringify({ keys: [{ name: "edge-dev", key, scopes: ["*"] }] });
 }
 
-function banner(edge: Workerd, agent: ServingAgent, key: string | undefined): string {
+function banner(
+  edge: Workerd,
+  agent: ServingAgent,
+  { key, samples }: { key: string | undefined; samples: boolean },
+): string {
+  // The recipes of another catalogue may need parameters.
+  const [call, more] = samples
+    ? [
+        "-X POST ",
+        `/runs \\
+    -H "Content-Type: application/json" \\
+    -d '{"recipe_id": "build_all_extra_features", "args": "--limit 20"}' \\`,
+      ]
+    : ["", "/recipes \\"];
   return `Enterprise API v1 at the edge: the Worker in workerd, in front of a signed host-agent
   address   ${edge.url}
   console   ${edge.url}/console
   agent     ${agent.url}, trusts ${agent.keyIds.join(", ")}
 
 Try first:
-  curl -X POST ${edge.url}/api/v1/pipelines/runs \\
-    -H "Authorization: Bearer ${key ?? "$HUB_KEY"}" \\
-    -H "Content-Type: application/json" \\
-    -d '{"recipe_id": "build_all_extra_features", "args": "--limit 20"}'
+  curl ${call}${edge.url}/api/v1/pipelines${more}
+    -H "Authorization: Bearer ${key ?? "$HUB_KEY"}"
 `;
 }

@@ -38,8 +38,6 @@ export interface WorkerdOptions extends WorkerSettings {
 /** The Worker in a real workerd on this machine, with its own KV. */
 export interface Workerd {
   url: string;
-  /** The JSON of the keys file in KV; null when KV has none. */
-  getKeys(): Promise<string | null>;
   putKeys(text: string): Promise<void>;
   stop(): Promise<void>;
 }
@@ -62,10 +60,33 @@ export async function startWorkerd(options: WorkerdOptions): Promise<Workerd> {
   const kv = await workerd.getKVNamespace(KV);
   return {
     url: url.origin,
-    getKeys: () => kv.get(KEYS_KV_KEY, "text"),
     putKeys: (text) => kv.put(KEYS_KV_KEY, text),
     stop: () => workerd.dispose(),
   };
+}
+
+/**
+ * The keys in the KV of this folder, and `first` put into it where it has none. Before the Worker listens: it
+ * remembers for a while that there were no keys.
+ */
+export async function keysBeforeStart(kvFolder: string, first: () => string): Promise<string> {
+  const store = new Miniflare({
+    modules: true,
+    script: "export default { fetch: () => new Response(null, { status: 503 }) }",
+    host: "127.0.0.1",
+    port: 0,
+    cf: false,
+    kvNamespaces: { [KV]: KV },
+    kvPersist: kvFolder,
+  });
+  try {
+    const kv = await store.getKVNamespace(KV);
+    const text = (await kv.get(KEYS_KV_KEY, "text")) ?? first();
+    await kv.put(KEYS_KV_KEY, text);
+    return text;
+  } finally {
+    await store.dispose();
+  }
 }
 
 /** The bundled Worker with its bindings; `kvId` distinguishes its KV from those of others in the same workerd. */

@@ -1,4 +1,4 @@
-import { readFileSync } from "node:fs";
+import { readFileSync, rmSync, writeFileSync } from "node:fs";
 
 import { type Env, readDoorConfig } from "../../host-agent/config.ts";
 import { ConfigError } from "../../host-agent/system/config-error.ts";
@@ -6,26 +6,57 @@ import { PrivateKey, type PublicKey } from "../../host-agent/protocol/signature.
 import { parseTrustFile, type TrustFile } from "../../host-agent/door/trusted-keys.ts";
 import { FileError, replaceFile } from "./replace-file.ts";
 
+/** Where a new private key goes, and what is said about it. */
+export interface PairOutput {
+  /** Receives the private key as one line of JSON, and nothing else. */
+  key(line: string): void;
+  /** Receives what to do next, for a person. */
+  note(text: string): void;
+  /** A file that does not exist yet, which receives the key instead, with mode 0600. */
+  file?: string | undefined;
+}
+
 /**
  * `npm run keys -- agent-pair`: creates a key pair, adds its public half to the
- * agent's trust file (HUB_AGENT_TRUST), and prints the private half, which is
- * stored nowhere. The keys that were trusted before stay trusted, so that no edge
- * loses access. Throws ConfigError when the file is malformed.
+ * agent's trust file (HUB_AGENT_TRUST), and writes the private half to the output.
+ * The keys that were trusted before stay trusted, so that no edge loses access.
+ * Throws ConfigError when the trust file is malformed or the file of the output cannot be created.
  */
-export async function agentPair(env: Env, print: (line: string) => void): Promise<void> {
+export async function agentPair(env: Env, output: PairOutput): Promise<void> {
   const { trustFile } = readDoorConfig(env);
   const key = await makeAgentKey();
   const { d: _secret, ...publicKey } = key;
-  const kids = trustKey(trustFile, publicKey);
-  print(`${trustFile} now trusts ${kids.join(", ")}.
-A running agent uses it without a restart. This is the private key ${key.kid}. It is not shown again:
-
-${JSON.stringify(key)}
-
-Give it to the edge:
+  const text = JSON.stringify(key);
+  // Before it is trusted: a key that nobody has must not be.
+  if (output.file !== undefined) writePrivately(output.file, `${text}\n`);
+  const kids = trustOrRemove(trustFile, publicKey, output.file);
+  const place = output.file === undefined ? "It is not shown again:" : `It is in ${output.file}.`;
+  output.note(`${trustFile} now trusts ${kids.join(", ")}.
+A running agent uses it without a restart. Give the private key ${key.kid} to the edge:
   a Worker           npx wrangler secret put HUB_AGENT_KEY      (paste it)
   the Node adapter   HUB_AGENT_KEY=<it, or the path of a file with it, mode 0600>
-When every edge uses it, remove the older keys from ${trustFile}.`);
+When every edge uses it, remove the older keys from ${trustFile}.
+${place}`);
+  if (output.file === undefined) output.key(text);
+}
+
+function trustOrRemove(trustFile: string, key: PublicKey, file: string | undefined): string[] {
+  try {
+    return trustKey(trustFile, key);
+  } catch (error) {
+    if (file !== undefined) rmSync(file, { force: true });
+    throw error;
+  }
+}
+
+function writePrivately(path: string, text: string): void {
+  try {
+    writeFileSync(path, text, { flag: "wx", mode: 0o600, flush: true });
+  } catch (error) {
+    throw new ConfigError(
+      `--out: ${path} cannot be created: ${(error as NodeJS.ErrnoException).code}. Name a file that does not exist yet. No key was made`,
+    );
+  }
 }
 
 /** A new Ed25519 key pair as a private JWK, named after the day it was made. */

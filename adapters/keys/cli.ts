@@ -11,6 +11,7 @@ import { ConfigError } from "../../host-agent/system/config-error.ts";
 import { agentPair } from "./agent-pair.ts";
 import { readKeysFilePath } from "../node/config.ts";
 import { editKeys, KeysError, readKeys } from "./editing.ts";
+import { serviceAfterChange } from "./service-after-change.ts";
 import { sha256 } from "../../host-agent/system/sha256.ts";
 
 const HELP = `Usage: npm run keys -- <command> [options]
@@ -20,7 +21,9 @@ const HELP = `Usage: npm run keys -- <command> [options]
          [--plain]                  Store the key itself
   list                              Show the names, scopes and dates of the keys
   revoke NAME [--last]              Remove a key. --last also removes the last one, which turns on dev mode
-  agent-pair                        Create a key pair for an edge that calls a host-agent (HUB_AGENT_TRUST)
+  agent-pair                        Create a key pair for an edge that calls a host-agent (HUB_AGENT_TRUST). The private
+                                    key alone goes to stdout
+         [--out FILE]               Write the private key to a new file, mode 0600, instead
 
   --file PATH                       The keys file. Default: HUB_KEYS_FILE, or the server's default
   --help                            Show this
@@ -53,21 +56,26 @@ async function run(args: string[]): Promise<void> {
   const [command, ...operands] = positionals;
   if (values.help) return console.log(HELP);
   const file = values.file === undefined ? readKeysFilePath(process.env) : resolve(values.file);
-  const { name, scopes, expires, plain = false, last = false } = values;
+  const { name, scopes, expires, plain = false, last = false, out } = values;
   switch (command) {
     case "create":
-      refuse(operands, { last });
-      return create(file, { name, scopes, expires, plain });
+      refuse(operands, { last, out });
+      create(file, { name, scopes, expires, plain });
+      return console.error(await serviceAfterChange(process.env, file));
     case "list":
-      refuse(operands, { name, scopes, expires, plain, last });
+      refuse(operands, { name, scopes, expires, plain, last, out });
       return list(file);
     case "revoke":
-      refuse(operands.slice(1), { name, scopes, expires, plain });
+      refuse(operands.slice(1), { name, scopes, expires, plain, out });
       if (operands[0] === undefined) throw new UsageError("revoke: the name of the key is missing");
       return revoke(file, operands[0], last);
     case "agent-pair":
       refuse(operands, { name, scopes, expires, plain, last, file: values.file });
-      return agentPair(process.env, console.log);
+      return agentPair(process.env, {
+        key: console.log,
+        note: console.error,
+        file: out === undefined ? undefined : resolve(out),
+      });
     default:
       throw new UsageError(
         command === undefined ? "A command is missing" : `Unknown command ${JSON.stringify(command)}`,
@@ -87,6 +95,7 @@ function parseCommandLine(args: string[]) {
         plain: { type: "boolean" },
         last: { type: "boolean" },
         file: { type: "string" },
+        out: { type: "string" },
         help: { type: "boolean", short: "h" },
       },
     });
@@ -128,8 +137,7 @@ function create(file: string, { name, scopes, expires, plain }: Wanted): void {
     return { ...document, keys: [...document.keys, entry] };
   });
   // Only the key goes to stdout, so that a pipe gets nothing else.
-  console.error(`The key ${entry.name} is in ${file}. Requests without one of its keys are refused from this moment.
-It is not shown again:`);
+  console.error(`The key ${entry.name} is in ${file}. It is not shown again:`);
   console.log(key);
 }
 
@@ -145,7 +153,9 @@ function checkEntry(entry: object): KeyFileEntry {
 async function list(file: string): Promise<void> {
   const { keys } = readKeys(file);
   if (keys.length === 0) {
-    console.error(`${file} has no keys: the Hub is in dev mode and serves everyone who can reach it`);
+    console.error(
+      `${file} has no keys: a Hub with this file is in dev mode and serves everyone who can reach it`,
+    );
     return;
   }
   const rows = keys.map((entry) => [
@@ -175,6 +185,6 @@ function revoke(file: string, name: string, last: boolean): void {
     left = keys.length;
     return { ...document, keys };
   });
-  const open = ". It was the last key: the Hub is open now to everyone who can reach it";
-  console.error(`The key ${name} is revoked${left === 0 ? open : ""}`);
+  const open = ". It was the last key: a Hub with this file is open now to everyone who can reach it";
+  console.error(`The key ${name} is removed from ${file}${left === 0 ? open : ""}`);
 }

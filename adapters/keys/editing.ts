@@ -2,6 +2,7 @@ import { readFileSync } from "node:fs";
 
 import { type KeyFileEntry, parseKeysFile } from "../../handlers/keys.ts";
 import { withoutByteOrderMark } from "../../host-agent/protocol/byte-order-mark.ts";
+import { createKeyCommand, ownKeysFile } from "../node/keys-path.ts";
 import { FileError, replaceFile } from "./replace-file.ts";
 
 /** The keys file cannot be changed: the message says why, and never contains a key. */
@@ -45,7 +46,7 @@ export function editKeys(path: string, change: (document: KeysDocument) => KeysD
     if (!(error instanceof FileError)) throw error;
     const code = (error.cause as NodeJS.ErrnoException | undefined)?.code ?? "";
     const advice = NOT_ALLOWED.has(code)
-      ? ". Set HUB_KEYS_FILE, for this command and for the server, to a file that you may write, outside the script roots"
+      ? `. Use a file that you may write: ${createKeyCommand(ownKeysFile(process.env))} - and start the server with HUB_KEYS_FILE set to it`
       : "";
     throw new KeysError(`${error.message}${advice}`);
   }

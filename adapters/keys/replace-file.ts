@@ -2,7 +2,6 @@ import {
   closeSync,
   fchownSync,
   fsyncSync,
-  mkdirSync,
   openSync,
   realpathSync,
   renameSync,
@@ -12,6 +11,8 @@ import {
 } from "node:fs";
 import { basename, dirname, join } from "node:path";
 import { DatabaseSync } from "node:sqlite";
+
+import { makeFolder } from "../../host-agent/system/make-folder.ts";
 
 /** A file cannot be replaced: the message says why, and contains no part of its text. */
 export class FileError extends Error {
@@ -30,7 +31,7 @@ const SQLITE_BUSY = 5;
  */
 export function replaceFile(path: string, change: (path: string) => string): void {
   const folder = dirname(path);
-  attempt(`${folder} cannot be created`, () => mkdirSync(folder, { recursive: true, mode: 0o700 }));
+  attempt(`${folder} cannot be created`, () => makeFolder(folder));
   // A link stays a link: its target is replaced.
   const target = realpathOf(path);
   using held = lock(path, siblingOf(target, "lock"));
@@ -43,7 +44,8 @@ function attempt(failure: string, work: () => void): void {
   try {
     work();
   } catch (error) {
-    throw new FileError(`${failure}: ${(error as NodeJS.ErrnoException).code}`, { cause: error });
+    const { code, message } = error as NodeJS.ErrnoException;
+    throw new FileError(`${failure}: ${code ?? message}`, { cause: error });
   }
 }
 

@@ -1,14 +1,16 @@
-import { homedir } from "node:os";
 import { styleText } from "node:util";
 
 import { recipesAlarm, type RecipesProblem } from "../../host-agent/catalogue/recipes.ts";
+import { ownHome } from "../../host-agent/system/own-user.ts";
 import type { NodeConfig } from "./config.ts";
+import type { FirstRecipe } from "./first-recipe.ts";
 import type { Serving } from "./serve.ts";
 
 /** Where the banner is written. Only a terminal that supports colours gets them. */
 type Stream = NodeJS.WriteStream;
 
 const TITLE = "Enterprise API v1";
+const UNIX = "unix:";
 const SUBTITLE = "Pipelines & Scripts";
 
 /**
@@ -18,23 +20,33 @@ const SUBTITLE = "Pipelines & Scripts";
  */
 export async function banner(config: NodeConfig, serving: Serving, stream: Stream): Promise<string> {
   const facts = parts(config, await serving.recipesProblem());
-  return stream.isTTY ? terminalBanner(config, serving, facts, stream) : plainBanner(config, serving, facts);
+  const first = firstCommand(serving, await serving.firstRecipe());
+  return stream.isTTY
+    ? terminalBanner(config, serving, { facts, first }, stream)
+    : plainBanner(config, serving, { facts, first });
 }
 
-function plainBanner(config: NodeConfig, serving: Serving, facts: readonly Fact[]): string {
+/** What of a banner is looked up. */
+interface Parts {
+  facts: readonly Fact[];
+  /** The lines of a first command. */
+  first: string;
+}
+
+function plainBanner(config: NodeConfig, serving: Serving, { facts, first }: Parts): string {
   const all: Fact[] = [...addresses(serving), ["mode", modeOf(config, serving)], ...facts];
   return `${TITLE} - ${SUBTITLE}
 ${all.map(([name, value, alarm = ""]) => `  ${name.padEnd(10)}${value}${alarm}`).join("\n")}
 
 Try first:
-  ${firstCommand(serving)}
+  ${first}
 `;
 }
 
 function terminalBanner(
   config: NodeConfig,
   serving: Serving,
-  facts: readonly Fact[],
+  { facts, first }: Parts,
   stream: Stream,
 ): string {
   const style = (format: Parameters<typeof styleText>[0], text: string) =>
@@ -53,9 +65,7 @@ function terminalBanner(
     ),
     "",
     `  Open the console, or try first:`,
-    ...firstCommand(serving)
-      .split("\n")
-      .map((line) => `  ${line}`),
+    ...first.split("\n").map((line) => `  ${line}`),
     "",
     `  ${style("dim", "Ctrl-C stops the service. Runs continue.")}`,
     "",
@@ -66,6 +76,8 @@ function terminalBanner(
 type Fact = readonly [name: string, value: string, alarm?: string];
 
 function addresses({ url }: Serving): Fact[] {
+  // The pages have the address of the proxy in front.
+  if (url.startsWith(UNIX)) return [["address", url]];
   return [
     ["address", url],
     ["console", `${url}/console`],
@@ -86,21 +98,29 @@ function parts({ agent, remoteAgent }: NodeConfig, recipesProblem: RecipesProble
   }
   return [
     ["agent", "embedded in this process"],
-    ["scripts", agent.scriptRoots.join(", ") || "none (HUB_SCRIPT_ROOTS is empty)"],
+    ["scripts", agent.scriptRoots.join(", ") || "none (set HUB_SCRIPT_ROOTS)"],
     ["recipes", agent.recipesFile, recipesProblem === undefined ? "" : recipesAlarm(recipesProblem)],
     ["state", agent.stateDir],
   ];
 }
 
-function firstCommand({ url, mode }: Serving): string {
+/** A command that works with this catalogue: a launch, or where nothing can be launched without parameters, the list of recipes. */
+function firstCommand({ url, mode }: Serving, recipe: FirstRecipe | undefined): string {
+  const [curl, origin] = url.startsWith(UNIX)
+    ? [`curl --unix-socket ${url.slice(UNIX.length)}`, "http://localhost"]
+    : ["curl", url];
   const key = mode === "dev" ? "" : ` \\\n    -H "Authorization: Bearer $HUB_KEY"`;
-  return `curl -X POST ${url}/api/v1/pipelines/runs${key} \\
+  if (recipe === undefined) return `${curl} ${origin}/api/v1/pipelines/recipes${key}`;
+  const { recipe_id, args } = recipe;
+  const body =
+    args === undefined ? `{"recipe_id": "${recipe_id}"}` : `{"recipe_id": "${recipe_id}", "args": "${args}"}`;
+  return `${curl} -X POST ${origin}/api/v1/pipelines/runs${key} \\
     -H "Content-Type: application/json" \\
-    -d '{"recipe_id": "build_all_extra_features", "args": "--limit 20"}'`;
+    -d '${body}'`;
 }
 
 /** A path with `~` for the home folder. */
 function fromHome(path: string): string {
-  const home = homedir();
+  const home = ownHome();
   return path === home || path.startsWith(`${home}/`) ? `~${path.slice(home.length)}` : path;
 }

@@ -1,5 +1,5 @@
 import { readFileSync } from "node:fs";
-import { resolve } from "node:path";
+import { dirname, resolve } from "node:path";
 
 import * as z from "zod";
 
@@ -15,22 +15,34 @@ import {
 import { type AddressRange, parseRange } from "./client-address.ts";
 import { ConfigError } from "../../host-agent/system/config-error.ts";
 import { withoutByteOrderMark } from "../../host-agent/protocol/byte-order-mark.ts";
+import { passedSockets } from "../../host-agent/system/passed-sockets.ts";
+import { isLoopback } from "../../handlers/loopback.ts";
 import { PrivateKey } from "../../host-agent/protocol/signature.ts";
+import { defaultKeysFile } from "./keys-path.ts";
 
-const DEFAULT_KEYS_FILE = "/app/config/enterprise_keys.json";
+const DEFAULT_HOST = "127.0.0.1";
 
 const KeysEnv = z.object({
-  HUB_KEYS_FILE: z.string().min(1, "must not be empty").default(DEFAULT_KEYS_FILE),
+  HUB_KEYS_FILE: z.string().min(1, "must not be empty").optional(),
 });
 
-const NodeEnv = KeysEnv.extend({
-  HUB_HOST: z.string().min(1, "must not be empty").default("127.0.0.1"),
+const AddressEnv = z.object({
+  HUB_HOST: z
+    .string()
+    .min(1, "must not be empty")
+    .refine((host) => !host.startsWith("unix:") || host.startsWith("unix:/"), "must be a host or unix:/path")
+    .default(DEFAULT_HOST),
   HUB_PORT: z
     .string()
     .regex(/^\d{1,5}$/, "must be a port number")
     .transform(Number)
     .pipe(z.int().max(65_535, "must be a port number"))
     .default(8787),
+});
+
+const NodeEnv = z.object({
+  ...KeysEnv.shape,
+  ...AddressEnv.shape,
   HUB_KV: z
     .string()
     .regex(/^(?:memory:|sqlite:.+)$/, "must be memory: or sqlite:PATH")
@@ -60,6 +72,7 @@ const NodeEnv = KeysEnv.extend({
     .string()
     .refine(isAgentUrl, "must be http://host:port, https://host:port or unix:/path")
     .optional(),
+  HUB_AGENT_ALLOW_HTTP: z.enum(["0", "1"], "must be 0 or 1").optional(),
   HUB_AGENT_NAME: AgentName,
   HUB_FAILED_AUTH_PER_MINUTE: Digits.default(10),
   HUB_RATE_PER_KEY: Digits.optional(),
@@ -75,8 +88,13 @@ export interface RemoteAgentConfig {
 
 /** The settings of the Node adapter. All paths are absolute. */
 export interface NodeConfig {
+  /** A host, or `unix:/path`. */
   host: string;
   port: number;
+  /** Also listen on ::1, so that no other program receives what is sent to `localhost`. */
+  alsoOnIpv6: boolean;
+  /** Descriptors of sockets that systemd has bound; with any, `host` and `port` are not used. */
+  sockets: readonly number[];
   keysFile: string;
   /** The SQLite file of the KV; undefined for a KV in memory. */
   kvFile: string | undefined;
@@ -101,12 +119,16 @@ export interface NodeConfig {
 /** Reads the Node adapter's settings. Throws ConfigError. */
 export function readNodeConfig(env: Env): NodeConfig {
   const values = parseEnv(NodeEnv, env);
-  const agent = readAgentConfig(env);
+  const keysFile = readKeysFilePath(env);
+  const agent = leaveOutKeys(readAgentConfig(env), keysFile);
+  refusePlainHttp(values);
   const kv = values.HUB_KV ?? `sqlite:${agent.stateDir}/kv.db`;
   return {
     host: values.HUB_HOST,
     port: values.HUB_PORT,
-    keysFile: readKeysFilePath(env),
+    alsoOnIpv6: env["HUB_HOST"] === undefined,
+    sockets: passedSockets(env),
+    keysFile,
     kvFile: kv === "memory:" ? undefined : resolve(kv.slice("sqlite:".length)),
     publicUrl: values.HUB_PUBLIC_URL,
     allowOpen: values.HUB_ALLOW_OPEN === "1",
@@ -130,6 +152,19 @@ export function readNodeConfig(env: Env): NodeConfig {
 
 function isHostName(name: string): boolean {
   return URL.parse(`http://${name}`)?.hostname === name;
+}
+
+/** The edge signs what it sends, but nothing signs what an agent answers: over plain http anyone on the way can forge it. */
+function refusePlainHttp({
+  HUB_AGENT_URL: url,
+  HUB_AGENT_ALLOW_HTTP: allowed,
+}: Pick<z.output<typeof NodeEnv>, "HUB_AGENT_URL" | "HUB_AGENT_ALLOW_HTTP">): void {
+  if (url === undefined || allowed === "1" || !/^http:/i.test(url) || isLoopback(new URL(url).hostname))
+    return;
+  throw new ConfigError(
+    `HUB_AGENT_URL: ${url} is plain http to another host, whose answers anyone on the way can read and change. ` +
+      "Use https, a unix: socket or a tunnel that ends on loopback, or set HUB_AGENT_ALLOW_HTTP=1 for a network that nobody else is in",
+  );
 }
 
 /** An origin: a URL with a path, a query or a password would have no meaning here. */
@@ -179,7 +214,24 @@ function isInlineKey(value: string): boolean {
   return value.trimStart().startsWith("{");
 }
 
+/** Where the server listens. Throws ConfigError. */
+export function readAddress(env: Env): Pick<NodeConfig, "host" | "port"> {
+  const { HUB_HOST: host, HUB_PORT: port } = parseEnv(AddressEnv, env);
+  return { host, port };
+}
+
 /** The path of the server's keys file. Throws ConfigError. */
 export function readKeysFilePath(env: Env): string {
-  return resolve(parseEnv(KeysEnv, env).HUB_KEYS_FILE);
+  return resolve(parseEnv(KeysEnv, env).HUB_KEYS_FILE ?? defaultKeysFile(env));
+}
+
+/** The folder of the keys file is not launched from, where something is left out; a root with the file in it loses the file only. */
+function leaveOutKeys(agent: AgentConfig, keysFile: string): AgentConfig {
+  if (agent.leftOut === undefined) return agent;
+  const folder = dirname(keysFile);
+  const holdsRoot = agent.scriptRoots.some((root) =>
+    `${root}/`.startsWith(folder === "/" ? "/" : `${folder}/`),
+  );
+  const paths = [...agent.leftOut.paths, holdsRoot ? keysFile : folder];
+  return { ...agent, leftOut: { ...agent.leftOut, paths } };
 }

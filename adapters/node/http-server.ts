@@ -8,7 +8,7 @@ import { boundedServer, type HttpBounds, ofReaders } from "../../host-agent/syst
 import { type AddressRange, clientAddress } from "./client-address.ts";
 import { refusal, refusalOf, repeatedHeader, sendRefusal, writeRefusal } from "./refusal.ts";
 
-export { close, listen } from "../../host-agent/system/http-listener.ts";
+export { addressOf, close, listen, listenAlso } from "../../host-agent/system/http-listener.ts";
 
 const BOUNDS: HttpBounds = {
   headersTimeoutMs: 10_000,

@@ -1,7 +1,8 @@
-import { existsSync, mkdirSync, rmSync, writeFileSync } from "node:fs";
+import { existsSync, rmSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
 
 import { ConfigError } from "../../host-agent/system/config-error.ts";
+import { makeFolder } from "../../host-agent/system/make-folder.ts";
 
 /**
  * Remembers in the state folder, over restarts, that this Hub has had API keys: a
@@ -23,7 +24,7 @@ export function keysSeen(stateDir: string) {
     note(mode: string): void {
       if (mode === "dev") rmSync(mark, { force: true });
       if (mode !== "enforced" || existsSync(mark)) return;
-      mkdirSync(stateDir, { recursive: true, mode: 0o700 });
+      makeFolder(stateDir);
       writeFileSync(mark, "", { mode: 0o600 });
     },
   };

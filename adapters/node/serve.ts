@@ -1,5 +1,4 @@
 import { existsSync } from "node:fs";
-import type { Server } from "node:http";
 import { hostname } from "node:os";
 import { dirname } from "node:path";
 
@@ -12,7 +11,7 @@ import { rememberHealth } from "../../handlers/remember-health.ts";
 import { type Agent, startAgent } from "../../host-agent/agent.ts";
 import type { RecipesProblem } from "../../host-agent/catalogue/recipes.ts";
 import type { RecordEvent } from "../../host-agent/audit/audit-log.ts";
-import { type AgentConfig, type Env } from "../../host-agent/config.ts";
+import { type AgentConfig, type Env, SHIPPED_RECIPES } from "../../host-agent/config.ts";
 import { ConfigError } from "../../host-agent/system/config-error.ts";
 import type { Log } from "../../host-agent/system/log-line.ts";
 import { makeFolder } from "../../host-agent/system/make-folder.ts";
@@ -21,9 +20,12 @@ import { requestSigner } from "../../host-agent/protocol/signature.ts";
 import type { NodeConfig, RemoteAgentConfig } from "./config.ts";
 import { folderAssets, PAGES_FOLDER } from "./assets-folder.ts";
 import { embeddedAgent } from "./embedded-agent.ts";
-import { close, httpServer, listen } from "./http-server.ts";
+import { firstRecipe, type FirstRecipe } from "./first-recipe.ts";
+import { close, httpServer } from "./http-server.ts";
 import { openKeysFile } from "./keys-file.ts";
+import { listenOn } from "./listen-on.ts";
 import { sha256 } from "../../host-agent/system/sha256.ts";
+import { createKeyCommand } from "./keys-path.ts";
 import { keysSeen } from "./keys-seen.ts";
 import { memoryKV } from "./kv-memory.ts";
 import { sqliteKV } from "./kv-sqlite.ts";
@@ -37,6 +39,8 @@ export interface Serving {
   warnings: string[];
   /** What is wrong with the embedded agent's recipes file now, undefined when nothing is. */
   recipesProblem(): Promise<RecipesProblem | undefined>;
+  /** A recipe to try first; undefined when none can be launched without parameters, or the agent is remote. */
+  firstRecipe(): Promise<FirstRecipe | undefined>;
   /** How many runs of the embedded agent are alive, after a look at each; undefined with a remote agent. */
   countAlive(): Promise<number | undefined>;
   /** Refuses new requests and finishes those in progress. The runs continue. */
@@ -101,52 +105,32 @@ export async function serveNode(
     stopping: stopping.signal,
   });
   const server = httpServer(app.fetch, config.trustedProxies);
-  const url = await listenOn(server, config);
   opened.defer(async () => {
     stopping.abort();
     await close(server, STOP_GRACE_MS);
   });
+  const url = await listenOn(server, config);
   const owned = opened.move();
   return {
     url,
     mode,
-    warnings: ringWarnings(ring, now()),
+    warnings: ringWarnings(ring, config.keysFile, now()),
     recipesProblem: agent.recipesProblem,
+    firstRecipe: agent.firstRecipe,
     countAlive: agent.countAlive,
     stop: () => owned.disposeAsync(),
   };
 }
 
-function openToAll({ host }: NodeConfig): ConfigError {
+function openToAll({ host, sockets, keysFile }: NodeConfig): ConfigError {
+  const place = sockets.length > 0 ? "a socket of systemd" : host;
   return new ConfigError(
-    `HUB_HOST: without API keys the Hub is open to everyone who can reach it, and ${host} is not loopback. ` +
-      `Create a key with \`npm run keys -- create\`, or set HUB_ALLOW_OPEN=1 to allow that`,
+    `HUB_HOST: without API keys the Hub is open to everyone who can reach it, and ${place} is not loopback. ` +
+      `Create a key: ${createKeyCommand(keysFile)} - or set HUB_ALLOW_OPEN=1 to allow that`,
   );
 }
 
-async function listenOn(server: Server, { host, port }: NodeConfig): Promise<string> {
-  try {
-    const actualPort = await listen(server, { host, port });
-    return `http://${host.includes(":") ? `[${host}]` : host}:${actualPort}`;
-  } catch (error) {
-    throw cannotListen({ host, port }, error as NodeJS.ErrnoException);
-  }
-}
-
-/** Why the server cannot listen on HUB_HOST and HUB_PORT, and what to do. */
-export function cannotListen(
-  { host, port }: Pick<NodeConfig, "host" | "port">,
-  { code, message }: NodeJS.ErrnoException,
-): ConfigError {
-  const reasons: Record<string, string> = {
-    EADDRINUSE: "it is in use, perhaps by another Hub. Set HUB_PORT to another port",
-    EACCES: "ports below 1024 need root. Set HUB_PORT to another port",
-  };
-  const reason = reasons[code ?? ""] ?? message;
-  return new ConfigError(`HUB_HOST, HUB_PORT: cannot listen on ${host} port ${port}: ${reason}`);
-}
-
-function ringWarnings(ring: KeyRing, now: number): string[] {
+function ringWarnings(ring: KeyRing, keysFile: string, now: number): string[] {
   if (ring.mode === "dev" && process.getuid?.() === 0) {
     return ["this runs as root without API keys: every user of this machine can launch as root"];
   }
@@ -155,12 +139,12 @@ function ringWarnings(ring: KeyRing, now: number): string[] {
     ({ expiresAt = Number.POSITIVE_INFINITY }) => expiresAt <= now,
   );
   return isOver
-    ? ["all API keys have expired: every request is refused. Create a key with `npm run keys -- create`"]
+    ? [`all API keys have expired: every request is refused. Create a key: ${createKeyCommand(keysFile)}`]
     : [];
 }
 
 /** An agent, embedded or remote, as the adapter uses it. */
-interface HeldAgent extends Pick<Serving, "countAlive" | "recipesProblem"> {
+interface HeldAgent extends Pick<Serving, "countAlive" | "recipesProblem" | "firstRecipe"> {
   operations: Operations;
   /** Undefined for an agent in another process. */
   audit: Agent["audit"] | undefined;
@@ -172,13 +156,19 @@ const NO_HOST = "http://host-agent";
 
 async function embedAgent(config: AgentConfig, env: Env, log: Log, now: () => number): Promise<HeldAgent> {
   const { operations, close: closeAgent, ...agent } = await startAgent(config, env, log, now);
-  return { ...agent, operations: embeddedAgent(operations), close: closeAgent };
+  const samples = config.recipesFile === SHIPPED_RECIPES;
+  return {
+    ...agent,
+    operations: embeddedAgent(operations),
+    firstRecipe: async () => firstRecipe((await operations.listRecipes()).recipes, samples),
+    close: closeAgent,
+  };
 }
 
 async function reachAgent(config: RemoteAgentConfig): Promise<HeldAgent> {
   const client = agentClient(httpTransport(await remoteAgent(config)));
   const operations = rememberHealth(client, { isOneProcess: true });
-  const notOurs = { audit: undefined, recipesProblem: unknown, countAlive: unknown };
+  const notOurs = { audit: undefined, recipesProblem: unknown, firstRecipe: unknown, countAlive: unknown };
   return { operations, ...notOurs, close: async () => {} };
 }
 
@@ -197,7 +187,7 @@ export async function remoteAgent({ url, name, key }: RemoteAgentConfig): Promis
 
 /** The keys of the file. Dev mode serves only this machine, unless HUB_ALLOW_OPEN allows more. */
 async function guardedKeys(
-  { keysFile, host, hosts, allowOpen }: NodeConfig,
+  { keysFile, host, hosts, sockets, allowOpen }: NodeConfig,
   log: Log,
   record: (event: { event: string; outcome: string; mode: string }) => void,
 ): Promise<() => Promise<KeyRing>> {
@@ -209,7 +199,8 @@ async function guardedKeys(
   const names = [...hosts, host.toLowerCase(), hostname().toLowerCase()];
   const open: KeyRing = { mode: "dev", reach: { localOnly: false, hosts: names } };
   const local: KeyRing = { mode: "dev", reach: { localOnly: true, hosts } };
-  const closed = isLoopback(host) ? local : CLOSED;
+  // A proxy with clients everywhere may be in front of a socket that is not a port.
+  const closed = isLoopback(host) && sockets.length === 0 ? local : CLOSED;
   const dev = allowOpen ? open : closed;
   return async () => {
     const ring = await keys();

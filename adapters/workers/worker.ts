@@ -5,6 +5,7 @@ import * as z from "zod";
 import { agentClient } from "../../handlers/agent-client.ts";
 import { type Fetch, httpTransport } from "../../handlers/agent-transport.ts";
 import { createApp } from "../../handlers/app.ts";
+import { isLoopback } from "../../handlers/loopback.ts";
 import { rememberHealth } from "../../handlers/remember-health.ts";
 import { parsePublicUrl, PUBLIC_URL_RULE } from "../../handlers/public-url.ts";
 import { bindingAssets } from "./assets-workers.ts";
@@ -24,6 +25,7 @@ export interface WorkerEnv {
   HUB_AGENT_KEY?: string;
   HUB_AGENT_NAME?: string;
   HUB_PUBLIC_URL?: string;
+  HUB_AGENT_ALLOW_HTTP?: string;
   HUB_DEV_MODE?: string;
   HUB_RATE_PER_KEY?: string;
   HUB_FAILED_AUTH_PER_MINUTE?: string;
@@ -51,6 +53,7 @@ const Variables = z.object({
     .transform(parsePublicUrl)
     .refine((url) => url !== undefined, PUBLIC_URL_RULE)
     .optional(),
+  HUB_AGENT_ALLOW_HTTP: z.enum(["0", "1"]).default("0"),
   HUB_DEV_MODE: z.enum(["0", "1"]).default("0"),
   HUB_RATE_PER_KEY: PerMinute.optional(),
   HUB_FAILED_AUTH_PER_MINUTE: PerMinute.default(DEFAULT_FAILURES_PER_MINUTE),
@@ -69,6 +72,12 @@ export default {
   },
 };
 
+/** Nothing signs what an agent answers: over plain http anyone on the way can forge it. */
+function isPlainHttpElsewhere(url: string): boolean {
+  const { protocol, hostname } = new URL(url);
+  return protocol === "http:" && !isLoopback(hostname);
+}
+
 async function createWorkerApp(env: WorkerEnv): Promise<App> {
   const parsed = Variables.safeParse(env);
   if (!parsed.success) {
@@ -77,6 +86,10 @@ async function createWorkerApp(env: WorkerEnv): Promise<App> {
   const { HUB_AGENT_URL, HUB_AGENT_KEY, HUB_AGENT_NAME, HUB_DEV_MODE } = parsed.data;
   const { HUB_RATE_PER_KEY, HUB_FAILED_AUTH_PER_MINUTE } = parsed.data;
   const { HUB_AGENT: service } = env;
+  // A VPC service is private whatever the address says.
+  if (!service && parsed.data.HUB_AGENT_ALLOW_HTTP === "0" && isPlainHttpElsewhere(HUB_AGENT_URL)) {
+    return misconfigured(["HUB_AGENT_URL: plain http to another host; use https or bind a VPC service"]);
+  }
   const sign = await requestSigner(HUB_AGENT_KEY, HUB_AGENT_NAME).catch(() => undefined);
   if (sign === undefined) {
     return misconfigured(["HUB_AGENT_KEY: is not a private Ed25519 JWK: its parts do not belong together"]);

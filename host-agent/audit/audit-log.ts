@@ -1,17 +1,9 @@
-import {
-  constants,
-  fchmodSync,
-  fdatasync,
-  fdatasyncSync,
-  fstatSync,
-  mkdirSync,
-  readSync,
-  writeSync,
-} from "node:fs";
+import { constants, fchmodSync, fdatasync, fdatasyncSync, fstatSync, readSync, writeSync } from "node:fs";
 import { dirname } from "node:path";
 import { promisify } from "node:util";
 
 import type { Log } from "../system/log-line.ts";
+import { makeFolder } from "../system/make-folder.ts";
 import { openFile } from "../system/open-file.ts";
 import { sha256 } from "../system/sha256.ts";
 import { refusalShare } from "./refusal-share.ts";
@@ -59,7 +51,7 @@ export function tornHash(hashBefore: string, torn: Buffer): string {
  * not block what it records: `problem` reports it, and a later line records how many were lost.
  */
 export function openAuditLog(path: string, { now, log, knownHead, exclusively }: AuditOptions) {
-  mkdirSync(dirname(path), { recursive: true, mode: 0o700 });
+  makeFolder(dirname(path));
   const { O_APPEND, O_CREAT, O_RDWR } = constants;
   const file = openFile(path, O_APPEND | O_CREAT | O_RDWR, 0o600);
   const { fd } = file;

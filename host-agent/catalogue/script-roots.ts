@@ -2,6 +2,7 @@ import { lstatSync, readlinkSync, realpathSync, type Stats } from "node:fs";
 import { isAbsolute, join, normalize, resolve, sep } from "node:path";
 
 import { ApiProblem } from "../protocol/problem.ts";
+import { type LeftOut, leftOutTest, NOTHING_LEFT_OUT } from "./left-out.ts";
 
 /** What a path is asked for: the answer for one that leads nowhere names it. */
 type Wanted = "script" | "folder";
@@ -10,6 +11,8 @@ type Wanted = "script" | "folder";
 export interface ScriptRoots {
   /** The roots' real paths at this moment: a root may be a link that the operator moves. */
   real(): string[];
+  /** A test for real paths inside the roots, by the roots of this moment: true for what is left out. */
+  leftOut(): (real: string) => boolean;
   /** The real path of what exists at `path` inside a root. Throws `path_forbidden`, `script_not_found` and `host_unavailable`. */
   confine(path: string, wanted: Wanted): string;
 }
@@ -30,8 +33,9 @@ interface Place {
  * the file system looked at, from that root on, part by part; the target of a link is judged in the same way. So nothing
  * outside the roots is ever looked at, and neither the answer nor its time depends on what exists there.
  */
-export function scriptRoots(roots: readonly string[]): ScriptRoots {
+export function scriptRoots(roots: readonly string[], left: LeftOut = NOTHING_LEFT_OUT): ScriptRoots {
   const real = () => roots.map(realRoot).filter((root) => root !== undefined);
+  const leftOut = () => leftOutTest(real(), left);
 
   function confine(path: string, wanted: Wanted): string {
     if (!isAbsolute(path) || path.includes("\0")) {
@@ -40,22 +44,31 @@ export function scriptRoots(roots: readonly string[]): ScriptRoots {
     if (partsOf(normalize(path)).length > MAX_PARTS) {
       throw forbidden(`must have at most ${MAX_PARTS} parts`);
     }
-    const found = follow(path, placeFinder(roots));
-    if (found === undefined) throw notFound(wanted);
-    return found;
+    const end = follow(path, placeFinder(roots));
+    // Also where nothing exists: what exists in a folder that is left out cannot be learned.
+    if (leftOut()(end.path)) throw forbidden();
+    if (!end.exists) throw notFound(wanted);
+    return end.path;
   }
 
-  return { real, confine };
+  return { real, leftOut, confine };
 }
 
-/** The real path; undefined when nothing exists there. */
-function follow(path: string, placeOf: (words: string) => Place): string | undefined {
+/** Where a path leads. */
+interface End {
+  /** The real path; when nothing exists there, the one that it would have. */
+  path: string;
+  exists: boolean;
+}
+
+function follow(path: string, placeOf: (words: string) => Place): End {
   let { root: at, parts } = placeOf(path);
   for (let links = 0; parts.length > 0;) {
     const [name, ...rest] = parts as [string, ...string[]];
     const next = join(at, name);
     const stats = looking(() => lstatSync(next));
-    if (stats === undefined || (rest.length > 0 && isDeadEnd(stats))) return undefined;
+    const missing = { path: join(next, ...rest), exists: false };
+    if (stats === undefined || (rest.length > 0 && isDeadEnd(stats))) return missing;
     if (!stats.isSymbolicLink()) {
       at = next;
       parts = rest;
@@ -63,13 +76,13 @@ function follow(path: string, placeOf: (words: string) => Place): string | undef
     }
     // No link any more: it was replaced between the two looks.
     const target = looking(() => readlinkSync(next), ["EINVAL"]);
-    if (target === undefined) return undefined;
+    if (target === undefined) return missing;
     const place = placeOf(resolve(at, target));
     at = place.root;
     parts = [...place.parts, ...rest];
     if (++links > MAX_LINKS || parts.length > MAX_PARTS) throw forbidden();
   }
-  return at;
+  return { path: at, exists: true };
 }
 
 function isDeadEnd(stats: Stats): boolean {

@@ -21,6 +21,7 @@ import { readFirstLine } from "../system/shebang.ts";
 import { ApiProblem } from "../protocol/problem.ts";
 import type { ScriptContent, ScriptEntry, ScriptList } from "../protocol/script.ts";
 import { MARKERS_OFF_BYTES, turnsMarkersOff } from "./error-markers.ts";
+import type { LeftOut } from "./left-out.ts";
 import { forbidden, looking, notFound, type ScriptRoots, scriptRoots } from "./script-roots.ts";
 import { shareWalks } from "./share-walks.ts";
 
@@ -62,8 +63,8 @@ export type Scripts = ReturnType<typeof openScripts>;
  * The `.sh` files inside the roots, and nothing else of the host. Whether
  * something outside them exists cannot be learned: it is always `path_forbidden`.
  */
-export function openScripts(roots: readonly string[]) {
-  const root = scriptRoots(roots);
+export function openScripts(roots: readonly string[], leftOut?: LeftOut) {
+  const root = scriptRoots(roots, leftOut);
 
   function confineScript(path: string): string {
     if (!path.endsWith(".sh")) throw forbidden("must end in .sh, as all scripts do");
@@ -247,6 +248,7 @@ async function listScripts(folders: readonly string[], root: ScriptRoots): Promi
   const seen = new Set<string>();
   const queue = [...folders];
   const budget = { entries: MAX_ENTRIES };
+  const isLeftOut = root.leftOut();
   while (queue.length > 0) {
     const folder = queue.shift()!;
     if (seen.has(folder)) continue;
@@ -254,6 +256,7 @@ async function listScripts(folders: readonly string[], root: ScriptRoots): Promi
     seen.add(folder);
     for (const entry of await listedEntries(folder, budget)) {
       const path = join(folder, entry.name);
+      if (isLeftOut(path)) continue;
       if (entry.isDirectory()) queue.push(path);
       else {
         const script = await describeScript(entry.isSymbolicLink() ? targetOf(path, root) : path, path);

@@ -18,6 +18,8 @@ const LOGGED_PER_SECOND = 200;
 const MAX_LOGGED_LENGTH = 200;
 
 export interface DoorOptions {
+  /** Answers GET /livez without a signature: only where nobody but this machine connects. */
+  answersLivez: boolean;
   /** What admitted requests are passed to. */
   agent: FetchHandler;
   /** The agent's name: the tag that a signature must bear. */
@@ -33,7 +35,15 @@ export interface DoorOptions {
  * this agent, just now, for the first time, body included. All others get the
  * same answer; only the log has the reason.
  */
-export function createDoor({ agent, name, trusted, nonces, log, now }: DoorOptions): FetchHandler {
+export function createDoor({
+  answersLivez,
+  agent,
+  name,
+  trusted,
+  nonces,
+  log,
+  now,
+}: DoorOptions): FetchHandler {
   const logRefusal = refusalLog(log, now);
 
   async function admit(request: Request): Promise<Request> {
@@ -54,6 +64,7 @@ export function createDoor({ agent, name, trusted, nonces, log, now }: DoorOptio
   }
 
   return async (request) => {
+    if (answersLivez && isLivez(request)) return new Response("ok\n");
     let admitted: Request;
     try {
       admitted = await admit(request);
@@ -64,6 +75,11 @@ export function createDoor({ agent, name, trusted, nonces, log, now }: DoorOptio
     }
     return agent(admitted);
   };
+}
+
+/** The question of a service manager whether this process answers at all. The answer depends on nothing, so it reveals nothing. */
+function isLivez({ method, url }: Request): boolean {
+  return (method === "GET" || method === "HEAD") && new URL(url).pathname === "/livez";
 }
 
 function takeNonce(nonces: NonceMemory, nonce: string, created: number): void {

@@ -3,7 +3,14 @@ import { dirname, join } from "node:path";
 
 import type { Agent as Operations } from "../protocol/agent.ts";
 import { ConfigError } from "../system/config-error.ts";
-import { close, httpServer, type HttpBounds, listen, type ListenAddress } from "../system/http-listener.ts";
+import {
+  addressOf,
+  close,
+  httpServer,
+  type HttpBounds,
+  listen,
+  type ListenAddress,
+} from "../system/http-listener.ts";
 import type { Log } from "../system/log-line.ts";
 import { makeFolder } from "../system/make-folder.ts";
 import { createDoor } from "./door.ts";
@@ -80,7 +87,16 @@ export async function serveAtDoor<A extends GuardedAgent>(
   agent = started;
   const { recordRefusal } = started.audit;
   const nonces = cleanup.adopt(openNonceMemory(join(stateDir, "door.mark")), (each) => each.close());
+  const server = httpServer(
+    (request) => door(request),
+    BOUNDS,
+    () => new Response(null, { status: 400 }),
+  );
+  const url = await listenOn(server, address);
+  cleanup.defer(() => close(server, STOP_GRACE_MS));
+  cleanup.defer(() => started.stopWaiting());
   const door = createDoor({
+    answersLivez: isOfThisMachine(url),
     agent: createServer(started.operations, log),
     name,
     trusted,
@@ -93,25 +109,23 @@ export async function serveAtDoor<A extends GuardedAgent>(
     },
     now: Date.now,
   });
-  const server = httpServer(door, BOUNDS, () => new Response(null, { status: 400 }));
-  const url = await listenOn(server, address);
-  cleanup.defer(() => close(server, STOP_GRACE_MS));
-  cleanup.defer(() => started.stopWaiting());
   const keyIds = [...(await trusted()).keys()];
   // From here on `stop` cleans up.
   const open = cleanup.move();
   return { agent: started, door: { url, keyIds, stop: () => open.disposeAsync() } };
 }
 
+function isOfThisMachine(url: string): boolean {
+  return url.startsWith("unix:") || /^http:\/\/(?:127\.[\d.]+|\[::1\]):/.test(url);
+}
+
 async function listenOn(server: Server, address: ListenAddress): Promise<string> {
   try {
     if ("path" in address) {
       makeFolder(dirname(address.path));
-      await listen(server, address);
-      return `unix:${address.path}`;
     }
-    const port = await listen(server, address);
-    return `http://${address.host.includes(":") ? `[${address.host}]` : address.host}:${port}`;
+    await listen(server, address);
+    return addressOf(server);
   } catch (error) {
     throw new ConfigError(`HUB_AGENT_LISTEN: cannot listen: ${(error as Error).message}`);
   }

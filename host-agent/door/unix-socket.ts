@@ -5,15 +5,15 @@ import { connect } from "node:net";
 import { ConfigError } from "../system/config-error.ts";
 
 /**
- * Frees a path to listen on: removes the socket that a dead agent left
- * behind. Throws ConfigError when a live process answers on it, or when it is
+ * Frees a path to listen on, which `setting` names: removes the socket that a dead
+ * process left behind. Throws ConfigError when a live process answers on it, or when it is
  * not a socket.
  */
-export async function freeSocketPath(path: string): Promise<void> {
+export async function freeSocketPath(path: string, setting = "HUB_AGENT_LISTEN"): Promise<void> {
   const stats = lstatSync(path, { throwIfNoEntry: false });
   if (!stats) return;
-  if (!stats.isSocket()) throw new ConfigError(`HUB_AGENT_LISTEN: ${path} exists and is not a socket`);
-  if (await answers(path)) throw new ConfigError(`HUB_AGENT_LISTEN: another process listens on ${path}`);
+  if (!stats.isSocket()) throw new ConfigError(`${setting}: ${path} exists and is not a socket`);
+  if (await answers(path)) throw new ConfigError(`${setting}: another process listens on ${path}`);
   unlinkSync(path);
 }
 

@@ -1,6 +1,6 @@
-import { type UserInfo, userInfo } from "node:os";
 import { delimiter, isAbsolute, sep } from "node:path";
 
+import { ownUser } from "../system/own-user.ts";
 import { RUN_ID_VARIABLE } from "./process-tree.ts";
 import type { RunUser } from "./run-as.ts";
 
@@ -17,13 +17,6 @@ const NOBODY_ANSWERS = {
   SSH_ASKPASS: "/bin/false",
   SSH_ASKPASS_REQUIRE: "force",
 };
-
-let ownInfo: UserInfo<string> | undefined;
-
-/** The user of this process, who never changes while we live. Asking takes a file descriptor, which a launch may lack. */
-function ownUser(): UserInfo<string> {
-  return (ownInfo ??= userInfo());
-}
 
 /**
  * The environment of a run, built and not inherited. `recipeEnv` may set

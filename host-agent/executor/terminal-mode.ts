@@ -25,6 +25,6 @@ export async function missingForTerminal(uvVersion = process.versions.uv): Promi
     await import("node-pty");
     return undefined;
   } catch {
-    return "Terminal mode needs the optional package node-pty on the host: install a C++ compiler, make and python3, then run npm ci";
+    return "Terminal mode needs the optional package node-pty on the host, which is not built: run `npm rebuild node-pty`, which reports what is missing (python3, make, a C++ compiler, or the headers of Node, which it downloads from nodejs.org)";
   }
 }

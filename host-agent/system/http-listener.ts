@@ -5,7 +5,7 @@ import {
   type ServerOptions,
   type ServerResponse,
 } from "node:http";
-import type { Socket } from "node:net";
+import { createServer as createNetServer, type Server as NetServer, type Socket } from "node:net";
 
 import { getRequestListener } from "@hono/node-server";
 
@@ -25,8 +25,8 @@ export interface HttpBounds {
   maxConnections?: number;
 }
 
-/** An address to listen on. */
-export type ListenAddress = { host: string; port: number } | { path: string };
+/** An address to listen on: a port, a Unix socket, or a socket that another process has bound. `mode` is the socket's, 0600 without one. */
+export type ListenAddress = { host: string; port: number } | { path: string; mode?: number } | { fd: number };
 
 const IDLE_SWEEP_INTERVAL_MS = 50;
 /** Most requests of one connection that may wait for their answers: a client that pipelines more does not read them. */
@@ -80,16 +80,16 @@ export function httpServer(fetch: FetchHandler, bounds: HttpBounds, malformed: (
   );
 }
 
-/**
- * Listens on a host and port, or on a Unix socket that only this user may
- * connect to; resolves with the port that was assigned, 0 for a socket.
- */
-export function listen(server: Server, address: ListenAddress): Promise<number> {
+const OWNER_ONLY = 0o600;
+
+/** Listens on an address; resolves with the port that was assigned, 0 for a Unix socket. */
+export function listen(server: NetServer, address: ListenAddress): Promise<number> {
   return new Promise((resolve, reject) => {
     server.once("error", reject);
     // The socket is bound within this call, with this mask: there is no moment in which others could connect.
-    const mask = "path" in address ? process.umask(0o177) : undefined;
-    server.listen(address, () => {
+    const mask = "path" in address ? process.umask(0o777 & ~(address.mode ?? OWNER_ONLY)) : undefined;
+    const bindTo = "path" in address ? { path: address.path } : address;
+    server.listen(bindTo, () => {
       server.off("error", reject);
       const bound = server.address();
       resolve(typeof bound === "object" && bound !== null ? bound.port : 0);
@@ -98,9 +98,31 @@ export function listen(server: Server, address: ListenAddress): Promise<number> 
   });
 }
 
+/** The further sockets of a server, whose connections it serves. */
+const further = new WeakMap<Server, NetServer[]>();
+
+/** Lets a server that listens also serve the connections of another address. `close` ends both. */
+export async function listenAlso(server: Server, address: ListenAddress): Promise<void> {
+  // As node:http sets its own sockets.
+  const socket = createNetServer({ allowHalfOpen: true, noDelay: true }, (connection) =>
+    server.emit("connection", connection),
+  );
+  socket.maxConnections = server.maxConnections;
+  await listen(socket, address);
+  further.set(server, [...(further.get(server) ?? []), socket]);
+}
+
+/** Where a server listens, in the form of HUB_AGENT_URL: `http://host:port` or `unix:/path`. */
+export function addressOf(server: Server): string {
+  const bound = server.address();
+  if (bound === null || typeof bound === "string") return `unix:${bound ?? ""}`;
+  const { address, port } = bound;
+  return `http://${address.includes(":") ? `[${address}]` : address}:${port}`;
+}
+
 /** Accepts no more connections, gives the requests in progress `graceMs`, and closes the rest. */
 export async function close(server: Server, graceMs: number): Promise<void> {
-  const closed = new Promise<void>((resolve) => server.close(() => resolve()));
+  const closed = Promise.all([server, ...(further.get(server) ?? [])].map(closing));
   server.closeIdleConnections();
   // A connection that is kept alive is idle only once the request on it has been answered.
   const sweep = setInterval(() => server.closeIdleConnections(), IDLE_SWEEP_INTERVAL_MS);
@@ -108,4 +130,8 @@ export async function close(server: Server, graceMs: number): Promise<void> {
   await closed;
   clearInterval(sweep);
   clearTimeout(timer);
+}
+
+function closing(server: NetServer): Promise<void> {
+  return new Promise((resolve) => server.close(() => resolve()));
 }

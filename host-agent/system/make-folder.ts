@@ -1,4 +1,4 @@
-import { mkdirSync, realpathSync, statfsSync } from "node:fs";
+import { existsSync, mkdirSync, realpathSync, statfsSync } from "node:fs";
 import { dirname, resolve } from "node:path";
 
 /** Virtual file systems of the kernel (statfs(2)), in which nobody can create a folder. */
@@ -15,7 +15,19 @@ const KERNEL_FILE_SYSTEMS = new Map([
 export function makeFolder(path: string, mode = 0o700): void {
   const kind = KERNEL_FILE_SYSTEMS.get(statfsSync(nearestFolder(resolve(path))).type);
   if (kind !== undefined) throw new Error(`it is on a ${kind} filesystem; choose a directory on disk`);
-  mkdirSync(path, { recursive: true, mode });
+  try {
+    mkdirSync(path, { recursive: true, mode });
+  } catch (error) {
+    if ((error as NodeJS.ErrnoException).code !== "ENOENT") throw error;
+    makeEach(resolve(path), mode);
+  }
+}
+
+/** With `recursive`, Node reports each failure of mkdir(2) for a missing parent as ENOENT: also a read-only file system. */
+function makeEach(path: string, mode: number): void {
+  if (existsSync(path)) return;
+  makeEach(dirname(path), mode);
+  mkdirSync(path, { mode });
 }
 
 /** The real path of what exists of `path`. */

@@ -7,6 +7,7 @@ import { basename, join } from "node:path";
 import { afterAll, beforeAll, describe, expect, test } from "vitest";
 
 import { readNodeConfig } from "../../adapters/node/config.ts";
+import { defaultKeysFile } from "../../adapters/node/keys-path.ts";
 import { sha256 } from "../../host-agent/system/sha256.ts";
 import { memoryKV } from "../../adapters/node/kv-memory.ts";
 import { agentClient } from "../../handlers/agent-client.ts";
@@ -27,7 +28,7 @@ describe("default settings", () => {
     expect(node).toMatchObject({
       host: "127.0.0.1",
       port: 8787,
-      keysFile: "/app/config/enterprise_keys.json",
+      keysFile: defaultKeysFile(env),
       kvFile: "/state/home/serveraihub/kv.db",
       remoteAgent: undefined,
       allowOpen: false,

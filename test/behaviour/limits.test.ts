@@ -1,5 +1,5 @@
 import { existsSync, lstatSync } from "node:fs";
-import { copyFile, readFile, rename, stat, symlink, writeFile } from "node:fs/promises";
+import { copyFile, readdir, readFile, rename, stat, symlink, writeFile } from "node:fs/promises";
 import { join } from "node:path";
 import { DatabaseSync } from "node:sqlite";
 
@@ -10,6 +10,7 @@ import { openRunStore } from "../../host-agent/store/run-store.ts";
 import { processesOf } from "../../host-agent/executor/process-tree.ts";
 import type { RunRecord } from "../../host-agent/protocol/run.ts";
 import { type Hub, startHub, until } from "../support/hub.ts";
+import { tempDir } from "../support/temp-dir.ts";
 
 const LIMIT = 4_096;
 const MARK = logEndMark(LIMIT).toString();
@@ -197,12 +198,35 @@ describe("retention", () => {
     await until(async () => (await hub.get(url(old))).status === 404 || undefined);
 
     expect(existsSync(old.log_path)).toBe(false);
+    const indexed = await readdir(join(hub.stateDir, "logs", "by-run"));
+    expect(indexed.toSorted()).toEqual([alive, young].map(({ run_id }) => `${run_id}.log`).toSorted());
     expect(existsSync(folder(hub, old))).toBe(false);
     expect((await hub.get(`${url(old)}/logs`)).json).toMatchObject({ code: "run_not_found" });
     expect(await hub.log(young)).toBe("young\n");
     expect(await hub.run(alive)).toMatchObject({ status: "running" });
     const { json } = await hub.get("/api/v1/scripts/runs");
     expect(json.runs.map((run: RunRecord) => run.run_id)).toEqual([alive.run_id, young.run_id]);
+  });
+
+  test("removes the log of a pruned run from the log_dir of its recipe, as docs/recipes.md says, and no other file there", async () => {
+    const logs = tempDir();
+    const recipe = {
+      recipe_id: "eval",
+      title: "Eval",
+      description: "",
+      command: ["echo", "x"],
+      log_dir: logs,
+    };
+    await using hub = await startHub({ env: { HUB_KEEP_RUNS_DAYS: "2" }, recipes: [recipe] });
+    const { json: run } = await hub.post("/api/v1/pipelines/runs", { recipe_id: "eval" });
+    await hub.ended(run);
+    await writeFile(join(logs, "report.txt"), "kept");
+    await hub.restart(() => age(hub, run, 3));
+    await until(
+      async () => (await hub.get(`/api/v1/pipelines/runs/${run.run_id}`)).status === 404 || undefined,
+    );
+
+    expect(await readdir(logs)).toEqual(["report.txt"]);
   });
 
   test("does not remove a log that was not created for the run", async () => {

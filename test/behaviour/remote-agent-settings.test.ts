@@ -81,6 +81,10 @@ describe("the settings of the edge for a remote agent", () => {
       [{ HUB_AGENT_URL: "agent:8788", HUB_AGENT_KEY: "{}" }, /^HUB_AGENT_URL: must be http/],
       [{ HUB_AGENT_URL: "http://host/path", HUB_AGENT_KEY: "{}" }, /^HUB_AGENT_URL: must be http/],
       [{ HUB_AGENT_URL: "unix:agent.sock", HUB_AGENT_KEY: "{}" }, /^HUB_AGENT_URL: must be http/],
+      [
+        { HUB_AGENT_URL: "http://10.0.0.7:8788", HUB_AGENT_KEY: "{}" },
+        /^HUB_AGENT_URL: .* is plain http to another/,
+      ],
       [url, /^HUB_AGENT_KEY: must be the private key/],
       [{ ...url, HUB_AGENT_KEY: join(dir, "none") }, /^HUB_AGENT_KEY: .* cannot be read: ENOENT$/],
       [{ ...url, HUB_AGENT_KEY: JSON.stringify(key).slice(0, -2) }, /^HUB_AGENT_KEY: its value is not JSON$/],
@@ -98,15 +102,36 @@ describe("the settings of the edge for a remote agent", () => {
   });
 });
 
+test("plain http to a remote agent is for loopback, unless HUB_AGENT_ALLOW_HTTP allows a private network", async () => {
+  const key = { HUB_AGENT_KEY: JSON.stringify(await makeAgentKey()) };
+  const urlOf = (env: Record<string, string>) => readNodeConfig({ ...key, ...env }).remoteAgent?.url;
+
+  for (const url of [
+    "http://127.0.0.1:8788",
+    "http://[::1]:8788",
+    "http://localhost:8788",
+    "https://10.0.0.7",
+  ]) {
+    expect(urlOf({ HUB_AGENT_URL: url })).toBe(url);
+  }
+  expect(() => urlOf({ HUB_AGENT_URL: "http://localhost.example:8788" })).toThrow(/plain http/);
+  expect(urlOf({ HUB_AGENT_URL: "http://10.0.0.7:8788", HUB_AGENT_ALLOW_HTTP: "1" })).toBe(
+    "http://10.0.0.7:8788",
+  );
+});
+
 describe("agent-pair", () => {
-  test("trusts a new key in addition to the old ones, and prints its private key", async () => {
+  test("trusts a new key in addition to the old ones, and prints its private key alone", async () => {
     const dir = tempDir();
     const env = { ...agentEnv(dir), HUB_AGENT_TRUST: join(dir, "new", "trusted.json") };
     const printed: string[] = [];
-    await agentPair(env, (line) => printed.push(line));
-    await agentPair(env, (line) => printed.push(line));
+    const notes: string[] = [];
+    const output = { key: (line: string) => printed.push(line), note: (line: string) => notes.push(line) };
+    await agentPair(env, output);
+    await agentPair(env, output);
 
-    const keys = printed.map((text) => PrivateKey.parse(JSON.parse(/^\{.*\}$/m.exec(text)![0])));
+    const keys = printed.map((line) => PrivateKey.parse(JSON.parse(line)));
+    for (const { d } of keys) expect(notes.join()).not.toContain(d);
     const text = readFileSync(env.HUB_AGENT_TRUST, "utf8");
     const trusted = JSON.parse(text) as { keys: PrivateKey[] };
 
@@ -114,8 +139,24 @@ describe("agent-pair", () => {
     expect(text).not.toContain('"d"');
     expect(statSync(env.HUB_AGENT_TRUST).mode & 0o777).toBe(0o600);
     writeFileSync(env.HUB_AGENT_TRUST, "{broken");
-    await expect(agentPair(env, () => {})).rejects.toThrow(env.HUB_AGENT_TRUST);
+    await expect(agentPair(env, output)).rejects.toThrow(env.HUB_AGENT_TRUST);
     expect(readFileSync(env.HUB_AGENT_TRUST, "utf8")).toBe("{broken");
+  });
+
+  test("writes the private key to a new file for its owner only, and trusts no key that nobody has", async () => {
+    const dir = tempDir();
+    const env = { ...agentEnv(dir), HUB_AGENT_TRUST: join(dir, "trusted.json") };
+    const file = join(dir, "agent_key.json");
+    const output = { key: () => expect.unreachable("the key is printed"), note: () => {}, file };
+    await agentPair(env, output);
+
+    const { d: _secret, ...publicKey } = PrivateKey.parse(JSON.parse(readFileSync(file, "utf8")));
+    expect(statSync(file).mode & 0o777).toBe(0o600);
+    const trusted = readFileSync(env.HUB_AGENT_TRUST, "utf8");
+    expect(JSON.parse(trusted).keys).toEqual([publicKey]);
+    // Not over the key of another edge.
+    await expect(agentPair(env, output)).rejects.toThrow(`--out: ${file} cannot be created: EEXIST`);
+    expect(readFileSync(env.HUB_AGENT_TRUST, "utf8")).toBe(trusted);
   });
 });
 

@@ -72,7 +72,9 @@ describe("docs/deploy.md", () => {
     for (const name of names) {
       expect([...Object.keys(scripts), "ci", edge], `npm run ${name}`).toContain(name);
     }
-    expect(existsSync(join(PROJECT, "host-agent/systemd/hub-agent.service"))).toBe(true);
+    const units = new Set(PAGE.match(/\bhub(?:-agent|-edge)?\.(?:service|socket)\b/g));
+    expect(units.size).toBe(6);
+    for (const unit of units) expect(existsSync(join(PROJECT, "host-agent/systemd", unit)), unit).toBe(true);
   });
 
   test(
@@ -149,6 +151,12 @@ describe("docs/deploy.md", () => {
         `"${"x".repeat(100_000)}"`,
       );
       expect(large).toMatchObject({ status: 413, headers: { "content-type": "application/problem+json" } });
+      await ask("GET", `/api/v1/scripts?path=${hub.root}`);
+      const logged = await until(() => {
+        const text = readFileSync(join(hub.dir, "access.log"), "utf8");
+        return text.includes('"GET /api/v1/scripts" 200') ? text : undefined;
+      });
+      expect(logged, "the query names files of the host").not.toContain("path=");
       const refused = await ask("GET", "/api/v1/scripts/runs", { authorization: "Bearer wrong" });
       expect(refused.status).toBe(401);
       await hub.ended({ source: "script", run_id });
@@ -176,6 +184,7 @@ async function startNginx(
     { stdio: "ignore" },
   );
   const server = snippet
+    .replace("/var/log/nginx/hub.log", join(dir, "access.log"))
     .replace("127.0.0.1:8787", upstream)
     .replace("listen 443 ssl", `listen 127.0.0.1:${port} ssl`)
     .replace("/etc/ssl/hub/fullchain.pem", cert)

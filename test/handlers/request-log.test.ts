@@ -53,6 +53,24 @@ test("every request is one log entry with its caller and route, and without key,
   await hub.ended(answers[0]!.json);
 });
 
+test("a line of the request log names its run and the client's address, so that logs can be joined", async () => {
+  const { entries, deploy } = logged();
+  await using hub = await startHub({ deploy });
+  const { json: run } = await hub.post("/api/v1/pipelines/runs", { recipe_id: "hello" });
+  await hub.ended(run);
+  await hub.get(`/api/v1/pipelines/runs/${run.run_id}/logs`);
+  await hub.get("/api/v1/pipelines/runs/not%0aa-run");
+  await hub.get("/api/v1/pipelines/runs");
+
+  const lineOf = (wanted: string, method = "GET") =>
+    entries.findLast(({ route, method: used }) => route === wanted && used === method);
+  const runs = "/api/v1/pipelines/runs";
+  expect(lineOf(runs, "POST")).toMatchObject({ run_id: run.run_id, address: "127.0.0.1" });
+  expect(lineOf(`${runs}/:run_id/logs`)).toMatchObject({ run_id: run.run_id, address: "127.0.0.1" });
+  expect(lineOf(`${runs}/:run_id`), "what is not a run id is not logged").not.toHaveProperty("run_id");
+  expect(lineOf(runs)).not.toHaveProperty("run_id");
+});
+
 test("in dev mode the request log shows it", async () => {
   const { entries, deploy } = logged();
   await using hub = await startHub({ deploy, keys: [] });

@@ -5,6 +5,8 @@ import { expiryTime, type KeyFileEntry, parseKeys } from "../../../handlers/keys
 import { isLoopback } from "../../../handlers/loopback.ts";
 import { withoutByteOrderMark } from "../../../host-agent/protocol/byte-order-mark.ts";
 import { sha256 } from "../../../host-agent/system/sha256.ts";
+import { createKeyCommand } from "../../node/keys-path.ts";
+import { modeOfHub, originOf } from "../../client/mode-of-hub.ts";
 import { modeOf, statOf, strangersAt } from "../files.ts";
 import { type Check, fail, type Finding, messageOf, pass, type Patient, warn } from "../finding.ts";
 
@@ -16,15 +18,22 @@ export const keys: Check = {
   async look(patient) {
     const { keysFile: path } = patient;
     const stats = statOf(path);
-    if (stats === undefined) return [withoutKeys(`The keys file ${path} does not exist`, patient)];
+    if (stats === undefined) return [await withoutKeys(`The keys file ${path} does not exist`, patient)];
     if (!stats.isFile())
       return [fail(`${path} is not a regular file.`, "Set HUB_KEYS_FILE to the keys file itself.")];
     return [...mayTouch(path), ...(await entries(path, patient))];
   },
 };
 
-function withoutKeys(fault: string, { node }: Patient): Finding {
-  const advice = "Create a key: npm run keys -- create --name NAME --scopes A,B";
+async function withoutKeys(fault: string, { node, keysFile }: Patient): Promise<Finding> {
+  const advice = `Create a key: ${createKeyCommand(keysFile)}`;
+  const origin = node && originOf(node);
+  if (origin !== undefined && (await modeOfHub(origin)) === "enforced") {
+    return warn(
+      `${fault}, but the service at ${origin} requires API keys: it has another keys file, which was not checked.`,
+      "Run the doctor with the environment variables of the service, HUB_KEYS_FILE above all.",
+    );
+  }
   if (node && !isLoopback(node.host)) {
     return node.allowOpen
       ? warn(`${fault}, and HUB_ALLOW_OPEN=1: everyone who can reach ${node.host} may launch.`, advice)
@@ -83,7 +92,7 @@ async function entries(path: string, patient: Patient): Promise<Finding[]> {
       ),
     ];
   }
-  if (found.length === 0) return [withoutKeys(`${path} has no keys`, patient)];
+  if (found.length === 0) return [await withoutKeys(`${path} has no keys`, patient)];
   const findings: Finding[] = [];
   const now = Date.now();
   const expired = found.filter((entry) => endOf(entry) <= now);

@@ -1,6 +1,7 @@
 import { type Dirent, readdirSync, realpathSync } from "node:fs";
-import { join, sep } from "node:path";
+import { join, relative, sep } from "node:path";
 
+import { isWithin, leftOutTest, NOTHING_LEFT_OUT } from "../../../host-agent/inspection.ts";
 import { modeOf, nearestFolder, statOf, strangersAt } from "../files.ts";
 import { type Check, fail, type Finding, pass, type Patient, warn } from "../finding.ts";
 
@@ -8,9 +9,9 @@ import { type Check, fail, type Finding, pass, type Patient, warn } from "../fin
 export const roots: Check = {
   name: "Script roots",
   look(patient) {
-    const { scriptRoots } = patient.agent;
-    if (scriptRoots.length === 0) return [pass("None is set: no script can be launched.")];
-    return scriptRoots.flatMap((root) => lookAt(root, patient));
+    const { scriptRoots: paths } = patient.agent;
+    if (paths.length === 0) return [pass("None is set: no script can be launched.")];
+    return paths.flatMap((root) => lookAt(root, patient));
   },
 };
 
@@ -99,7 +100,15 @@ function entriesOf(folder: string): Dirent[] {
 /** Files of the product inside a root, where scripts, and users who may write to it, can reach them. */
 function within(root: string, { agent, keysFile, env }: Patient): Finding[] {
   const findings: Finding[] = [];
-  if (statOf(keysFile) && isInside(keysFile, root)) {
+  const realRoot = realpathSync(root);
+  const isLeftOut = leftOutTest([realRoot], agent.leftOut ?? NOTHING_LEFT_OUT);
+  // A path that does not exist yet is where its nearest folder is.
+  const isInside = (path: string) => {
+    const folder = nearestFolder(path);
+    const real = join(realpathSync(folder), relative(folder, path));
+    return isWithin(real, realRoot) && !isLeftOut(real);
+  };
+  if (statOf(keysFile) && isInside(keysFile)) {
     findings.push(
       fail(
         `The keys file ${keysFile} is inside the root ${root}.`,
@@ -112,7 +121,7 @@ function within(root: string, { agent, keysFile, env }: Patient): Finding[] {
     ...(env["HUB_RECIPES_FILE"] && { HUB_RECIPES_FILE: agent.recipesFile }),
   };
   for (const [variable, path] of Object.entries(others)) {
-    if (!isInside(path, root)) continue;
+    if (!isInside(path)) continue;
     findings.push(
       warn(
         `${path} (${variable}) is inside the root ${root}.`,
@@ -121,11 +130,4 @@ function within(root: string, { agent, keysFile, env }: Patient): Finding[] {
     );
   }
   return findings;
-}
-
-function isInside(path: string, root: string): boolean {
-  const folder = realpathSync(root);
-  const real = realpathSync(nearestFolder(path));
-  // A path that does not exist yet counts as inside its nearest folder.
-  return real === folder || `${real}${sep}`.startsWith(folder === sep ? sep : `${folder}${sep}`);
 }

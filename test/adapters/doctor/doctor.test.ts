@@ -2,17 +2,20 @@ import { spawnSync } from "node:child_process";
 import { once } from "node:events";
 import { readdir, rm, writeFile } from "node:fs/promises";
 import { createServer } from "node:net";
+import { join } from "node:path";
 
 import { expect, onTestFinished, test } from "vitest";
 
 import { makeAgentKey } from "../../../adapters/keys/agent-pair.ts";
-import type { Result } from "../../../adapters/doctor/finding.ts";
+import { lookAtRecipes } from "../../../adapters/doctor/checks/recipes.ts";
+import type { Patient, Result } from "../../../adapters/doctor/finding.ts";
 import { startScratchHub } from "../../../adapters/doctor/scratch-hub.ts";
 import { runTrials } from "../../../adapters/doctor/trials.ts";
+import { readAgentConfig, SHIPPED_RECIPES } from "../../../host-agent/config.ts";
 import { readStat } from "../../../host-agent/executor/process-identity.ts";
 import { remoteEnv, startAgentProcess } from "../../support/deployments.ts";
 import { startHub } from "../../support/hub.ts";
-import { DOCTOR, doctor, failuresOf, findings, install } from "./installation.ts";
+import { DOCTOR, doctor, failuresOf, findings, install, writeRecipe } from "./installation.ts";
 import { needs } from "../../support/needs.ts";
 
 /** In a separate mount namespace (unshare(1)). */
@@ -68,6 +71,20 @@ test("each of the doctor's trials fails when the product breaks its promise", as
   }
 });
 
+test.for([
+  ["warns", {}, ["warn"]],
+  ["does not warn on a Unix socket", { HUB_HOST: "unix:/run/hub/hub.sock" }, []],
+  ["does not warn on a port of root's", { HUB_PORT: "443" }, []],
+] as const)(
+  "the doctor %s, where jobs of the service's user can take its port",
+  async ([, more, expected]) => {
+    const { env } = await install();
+    const results = await findings({ ...env, ...more });
+    const warnings = results.filter(({ says }) => says.includes("listen on its port"));
+    expect(warnings.map(({ status }) => status)).toEqual(expected);
+  },
+);
+
 test("the doctor warns about / as a script root", async () => {
   const { env } = await install();
   const results = await findings({ ...env, HUB_SCRIPT_ROOTS: "/" });
@@ -93,6 +110,39 @@ test("the doctor passes next to a running server, and does not disturb it", asyn
     expect.objectContaining({ name: "Record of runs", says: expect.stringContaining("intact") }),
   );
   expect(await hub.log(run)).toBe("hello\n");
+});
+
+test("the doctor does not report dev mode where the service on the port requires keys of another file", async () => {
+  await using hub = await startHub();
+  const env = { ...hub.env, HUB_PORT: new URL(hub.url).port, HUB_KEYS_FILE: join(hub.dir, "none.json") };
+
+  const results = await findings(env);
+
+  expect(results).toContainEqual({
+    name: "API keys",
+    status: "warn",
+    says: `The keys file ${env.HUB_KEYS_FILE} does not exist, but the service at ${hub.url} requires API keys: it has another keys file, which was not checked.`,
+    advice: expect.stringContaining("HUB_KEYS_FILE"),
+  });
+  expect(JSON.stringify(results)).not.toContain("dev mode");
+});
+
+test.for([
+  ["passes with the samples of an installation without node-pty", SHIPPED_RECIPES, "warn"],
+  ["fails on an operator's recipe that needs terminal mode, without node-pty", undefined, "fail"],
+] as const)("the doctor %s", async ([, recipesFile, status]) => {
+  const installation = await install();
+  await writeRecipe(installation, { terminal: true });
+  const agent = readAgentConfig({
+    ...installation.env,
+    HUB_RECIPES_FILE: recipesFile ?? installation.recipesFile,
+  });
+  const patient: Patient = { env: installation.env, agent, keysFile: installation.keysFile, node: undefined };
+
+  const found = await lookAtRecipes(patient, "node-pty is not built");
+
+  expect(found.map((finding) => finding.status)).toEqual([status]);
+  expect(found[0]!.says).toContain("it needs terminal mode");
 });
 
 test("the doctor fails without /proc", needs(MAY_UNMOUNT, "unshare may not mount here"), async () => {

@@ -10,7 +10,7 @@ import { afterEach, beforeEach, expect, onTestFinished, test } from "vitest";
 import { sha256 } from "../../../host-agent/system/sha256.ts";
 import type { KeyFileEntry } from "../../../handlers/keys.ts";
 import { COMPILE_CACHE } from "../../support/compile-cache.ts";
-import { until } from "../../support/hub.ts";
+import { startHub, until } from "../../support/hub.ts";
 import { openDisk } from "../../behaviour/prove/disk.ts";
 
 const KEYS = fileURLToPath(new URL("../../../adapters/keys/cli.ts", import.meta.url));
@@ -23,7 +23,10 @@ const ROOM_BYTES = 12_288;
 
 let dir: string;
 let file: string;
+/** Where no service answers, unless a test starts one. */
+let servicePort = "1";
 beforeEach(async () => {
+  servicePort = "1";
   dir = await mkdtemp(join(tmpdir(), "keys-"));
   file = join(dir, "keys.json");
 });
@@ -31,7 +34,7 @@ afterEach(() => rm(dir, { recursive: true, force: true }));
 
 function start(...args: string[]): ChildProcess {
   return spawn(process.execPath, [KEYS, ...args], {
-    env: { ...COMPILE_CACHE, HUB_KEYS_FILE: file },
+    env: { ...COMPILE_CACHE, HUB_KEYS_FILE: file, HUB_PORT: servicePort },
     stdio: ["ignore", "pipe", "pipe"],
   });
 }
@@ -56,7 +59,7 @@ test("keys create prints the key once, stores its hash, and makes the file reada
   const key = stdout.trim();
   expect({ code, key }).toEqual({ code: 0, key: expect.stringMatching(/^sk_live_[\w-]{43}$/) });
   expect(stderr).not.toContain(key);
-  expect(stderr).toContain(`is in ${file}. Requests without one of its keys are refused`);
+  expect(stderr).toContain(`The key acme-prod is in ${file}. It is not shown again:`);
   expect((await stored()).keys).toEqual([
     {
       name: "acme-prod",
@@ -67,6 +70,27 @@ test("keys create prints the key once, stores its hash, and makes the file reada
     },
   ]);
   expect((await stat(file)).mode & 0o777).toBe(0o600);
+});
+
+test("keys create does not claim that a service requires the key which reads another keys file", async () => {
+  await using hub = await startHub({ keys: [] });
+  servicePort = new URL(hub.url).port;
+
+  const elsewhere = await create("a");
+  expect(elsewhere.stderr).toContain(`The service at ${hub.url} does not use this file: its mode is dev.`);
+  expect(elsewhere.stderr).toContain(`HUB_KEYS_FILE=${file}`);
+  expect(elsewhere.stderr).not.toContain("refused from this moment");
+
+  const here = await create("a", "--file", hub.keysFile);
+  expect(here.stderr).toContain(`The service at ${hub.url} requires API keys.`);
+  expect(here.stdout).toMatch(/^sk_live_[\w-]{43}\n$/);
+});
+
+test("keys create reports that no service answers, and how to start one with this file", async () => {
+  const { stderr } = await create("a");
+  expect(stderr).toContain(
+    `No service answers at http://127.0.0.1:1. One that is started with HUB_KEYS_FILE=${file} requires a key.`,
+  );
 });
 
 test("keys create --plain stores the key itself, and every key is different", async () => {

@@ -8,10 +8,24 @@ import { expect, onTestFinished, test } from "vitest";
 
 import { startAgentProcess } from "../../support/deployments.ts";
 import { until } from "../../support/hub.ts";
+import { runShell } from "../../support/shell.ts";
 import { spawnServer } from "../../support/server-process.ts";
 
 const NODE_TS = fileURLToPath(new URL("../../../adapters/node/node.ts", import.meta.url));
 const SHIPPED_RECIPES = new URL("../../../host-agent/recipes/recipes.json", import.meta.url);
+const NEEDS_MORE = {
+  recipe_id: "train",
+  title: "Train",
+  description: "",
+  command: ["/bin/true"],
+  params: [{ name: "model", type: "string", required: true }],
+};
+const NEEDS_NOTHING = {
+  recipe_id: "nightly",
+  title: "Nightly",
+  description: "",
+  command: ["/bin/sleep", "1"],
+};
 const ESC = "\u001b";
 
 test("a start without a terminal prints the addresses of the API, the console and the reference as plain lines", async () => {
@@ -72,6 +86,32 @@ test.for([
     expect((list as { recipes: object[] }).recipes.length).toBeGreaterThan(1);
     expect(await (await fetch(`${url}/healthz`)).json()).toMatchObject({ status: "ok" });
     await until(() => output.stderr.includes('"event":"recipes_file_mended"') || undefined);
+    child.kill("SIGTERM");
+    await exitCode;
+  },
+);
+
+test.for([
+  [
+    "its first recipe without a required parameter",
+    [NEEDS_MORE, NEEDS_NOTHING],
+    `'{"recipe_id": "nightly"}'`,
+  ],
+  ["the list of recipes where each needs a parameter", [NEEDS_MORE], "/api/v1/pipelines/recipes"],
+] as const)(
+  "the first command of a start works with the operator's catalogue: %s",
+  async ([, recipes, shown]) => {
+    const { env } = await temporaryHome();
+    const file = join(env.HOME, "recipes.json");
+    await writeFile(file, JSON.stringify({ recipes }));
+    const { child, output, exitCode } = spawnServer({ ...env, HUB_RECIPES_FILE: file });
+    const printed = await until(() => /Try first:\n {2}(curl[^]*)$/.exec(output.stdout)?.[1]);
+    onTestFinished(() => void child.kill("SIGKILL"));
+
+    expect(printed).toContain(shown);
+    expect(output.stdout).not.toContain("build_all_extra_features");
+    const answer = JSON.parse(await runShell(printed, env));
+    expect(answer).toMatchObject(recipes.length === 1 ? { recipes: [{}] } : { status: "running" });
     child.kill("SIGTERM");
     await exitCode;
   },

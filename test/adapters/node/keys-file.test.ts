@@ -183,7 +183,9 @@ async function refusal(options: HubOptions & { keysText?: string }): Promise<str
 
 test("on a public address the Hub does not start without keys, and its message says what to do", async () => {
   const said = await refusal({ keys: [], env: { HUB_HOST: "0.0.0.0" } });
-  expect(said).toMatch(/HUB_HOST.*0\.0\.0\.0 is not loopback.*npm run keys -- create.*HUB_ALLOW_OPEN=1/s);
+  expect(said).toMatch(
+    /HUB_HOST.*0\.0\.0\.0 is not loopback.*npm run -s keys -- create --file .*HUB_ALLOW_OPEN=1/s,
+  );
 });
 
 test("on a public address the Hub starts without keys when HUB_ALLOW_OPEN is set", async () => {
@@ -320,7 +322,7 @@ test("settings that are probably a mistake are reported at the start, before the
     `HUB_SCRIPT_ROOTS: ${missing} does not exist; nothing in it can be launched`,
     "HUB_SCRIPT_ROOTS: / lets every script of this host be launched",
     `HUB_KEYS_FILE: ${hub.keysFile} is open to other users; close it with chmod 600`,
-    "all API keys have expired: every request is refused. Create a key with `npm run keys -- create`",
+    `all API keys have expired: every request is refused. Create a key: npm run -s keys -- create --file ${hub.keysFile} --name NAME --scopes '*'`,
   ];
   const said = await until(() => server.output.stdout.match(/^Warning: .*$/gm) ?? undefined);
   expect(said).toEqual(warnings.map((warning) => `Warning: ${warning}`));

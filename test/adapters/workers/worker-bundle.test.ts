@@ -1,3 +1,4 @@
+import { readFileSync } from "node:fs";
 import { execFile } from "node:child_process";
 import { mkdtemp, readFile, rm, writeFile } from "node:fs/promises";
 import { tmpdir } from "node:os";
@@ -45,4 +46,11 @@ test("a Worker whose agent key has halves of two keys answers every request with
   const { stdout } = await run(process.execPath, ["--input-type=module", "--eval", program], { cwd: dir });
   expect(stdout).toMatch(/^(?:\{.*HUB_AGENT_KEY: is not a private Ed25519 JWK.*\}\n500\n){2}$/);
   expect(stdout).not.toContain(key.d);
+});
+
+test("a replaced version of the Worker is not reachable at a preview address", () => {
+  const settings = readFileSync(new URL("../../../wrangler.toml", import.meta.url), "utf8");
+  expect(settings).toMatch(/^preview_urls = false$/m);
+  // A key below a table would be that table's.
+  expect(settings.indexOf("preview_urls")).toBeLessThan(settings.indexOf("\n["));
 });

@@ -61,7 +61,7 @@ export function dryRunContract(deploy: Deploy): void {
       });
       expect(await countRuns(hub)).toBe(0);
       expect(await readdir(join(hub.stateDir, "runs"))).toEqual([]);
-      expect(await readdir(join(hub.stateDir, "logs"))).toEqual([]);
+      expect(await readdir(join(hub.stateDir, "logs"), { recursive: true })).toEqual(["by-run"]);
     });
 
     test("of a script reports what the launch then does", async () => {

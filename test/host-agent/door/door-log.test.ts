@@ -28,6 +28,7 @@ async function startDoor(changes: Partial<DoorOptions> = {}) {
       return new Response("welcome");
     },
     name: "host-agent",
+    answersLivez: false,
     trusted: async () => trusted,
     nonces,
     log: (entry) => void log.push(entry),

@@ -60,6 +60,7 @@ export async function startDoor() {
   async function open() {
     const nonces = openNonceMemory(join(dir, "door.mark"), () => clock.now);
     const door = createDoor({
+      answersLivez: false,
       agent: async (request) => {
         served.push(`${request.method} ${new URL(request.url).pathname} ${await request.text()}`);
         return new Response("welcome");
