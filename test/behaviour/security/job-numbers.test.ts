@@ -130,7 +130,7 @@ describe("a number that a job wrote", needs(HAS_TMPFS, WHY_NOT), () => {
           expect(ended_at).toBeLessThanOrEqual(Date.now() / 1000);
           expect(Number(pid)).toBeLessThanOrEqual(4_194_304);
         }
-        expect(store.list({ source: "script", limit: 1_000 })).not.toHaveLength(0);
+        expect(store.list({ source: "script", limit: 1_000 }).runs).not.toHaveLength(0);
       }),
       { numRuns: 4 },
     );

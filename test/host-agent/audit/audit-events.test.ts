@@ -129,9 +129,9 @@ describe("the audit log has a line", () => {
     const good = readFileSync(trust, "utf8");
     expect(await knock()).toBe(401);
     await writeFile(trust, "{");
-    await hub.get("/healthz");
+    await hub.get(SCRIPTS);
     await writeFile(trust, `${good}\n`);
-    await hub.get("/healthz");
+    await hub.get(SCRIPTS);
 
     expect(
       entries(hub).filter(({ event }) => ["refused", "trusted_keys"].includes(String(event))),

@@ -230,7 +230,10 @@ describe("a launch", () => {
     state.onStart = async () => {
       throw new TypeError("a fault of ours");
     };
-    await expect(launch()).rejects.toThrow("a fault of ours");
+    await expect(launch()).rejects.toMatchObject({
+      code: "host_unavailable",
+      message: expect.stringContaining("may have been started"),
+    });
     const [run] = store.list({ source: "script", limit: 1 }).runs;
     expect(run).toMatchObject({ status: "launching", launchToken: "t" });
     expect(launches.isUnderWay(run!.runId)).toBe(false);
