@@ -164,7 +164,7 @@ export const PROBLEM_EXAMPLES: Record<ProblemCode, ProblemExample> = {
     detail: "run_id: there is no pipeline run run_a1b2c3d4e5f6; GET /api/v1/pipelines/runs lists them",
     instance: RUN,
   },
-  script_not_found: { detail: "path: nothing exists at this path", instance: CONTENT },
+  script_not_found: { detail: "path: no script exists at this path", instance: CONTENT },
   method_not_allowed: { detail: "DELETE is not allowed here. Allowed: GET, HEAD", instance: RUN },
   request_timeout: { detail: "body: did not arrive within 10 seconds", instance: RUNS },
   run_ended: {

@@ -11,8 +11,12 @@ interface Parameter {
 /** The parts of the OpenAPI document that the forms of the page are made of. */
 export interface Document {
   servers?: { url: string }[];
-  paths: Record<string, Record<string, { parameters?: Parameter[] }>>;
-  components?: { schemas?: Record<string, { example?: Record<string, unknown> }> };
+  paths: Record<string, Record<string, Operation>>;
+}
+
+interface Operation {
+  parameters?: Parameter[];
+  requestBody?: { content: Record<string, { example?: object }> };
 }
 
 /** Values of this Hub that a request can be tried with; undefined where there is none or the key may not read it. */
@@ -35,15 +39,13 @@ export async function fillForms(
   for (const [route, operations] of Object.entries(document.paths)) {
     const runId = found.runs[route.includes("/scripts/") ? "script" : "pipeline"];
     const values: Record<string, string | undefined> = { run_id: runId, path: found.path, Prefer: undefined };
-    for (const { parameters = [] } of Object.values(operations)) {
+    for (const { parameters = [], requestBody } of Object.values(operations)) {
       for (const parameter of parameters) {
         if (Object.hasOwn(values, parameter.name)) setExample(parameter, values[parameter.name]);
       }
+      for (const body of Object.values(requestBody?.content ?? {})) setBody(body, found);
     }
   }
-  const { PipelineLaunch: recipe, ScriptLaunch: script } = document.components?.schemas ?? {};
-  if (recipe && found.recipe_id !== undefined) recipe.example = { recipe_id: found.recipe_id, args: "" };
-  if (script && found.path !== undefined) script.example = { path: found.path, args: "" };
   return { ...document, servers: [{ url: base }] };
 }
 
@@ -53,6 +55,13 @@ function setExample(parameter: Parameter, value: string | undefined): void {
   delete parameter.example;
   delete parameter.examples;
   if (value !== undefined) parameter.example = value;
+}
+
+/** The body of a launch or preview names what can be started here; other bodies, as that of /kill, work as they are. */
+function setBody(body: { example?: object }, { recipe_id, path }: Found): void {
+  const { example = {} } = body;
+  if ("recipe_id" in example && recipe_id !== undefined) body.example = { recipe_id, args: "" };
+  if ("path" in example && path !== undefined) body.example = { path, args: "" };
 }
 
 /** What a key cannot read is left out: the page shows the document in any case. */

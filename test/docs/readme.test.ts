@@ -121,7 +121,19 @@ print(follow(client, f"/api/v1/pipelines/runs/{sys.argv[2]}")["status"])`,
     );
 
     expect(new Set(used)).toEqual(
-      new Set(["start", "test", "keys", "doctor", "dev", "agent", "audit", "edge", "prove", "bench"]),
+      new Set([
+        "start",
+        "test",
+        "keys",
+        "doctor",
+        "dev",
+        "agent",
+        "audit",
+        "edge",
+        "prove",
+        "mutate",
+        "bench",
+      ]),
     );
     expect(used.filter((name) => !(name in scripts))).toEqual([]);
     expect(scripts.start).toMatch(/node .*adapters\/node\/node\.ts$/);

@@ -35,11 +35,12 @@ function ringOf(changes: Partial<KeyEntry>): KeyRing {
 }
 
 describe("an API key", () => {
-  test("opens what its scopes name, by its name and not in dev mode", async () => {
-    expect(await ask({})).toEqual({ name: "acme", dev: false });
+  test("opens what its scopes name, by its name, with its scopes and not in dev mode", async () => {
+    expect(await ask({})).toEqual({ name: "acme", dev: false, scopes: ["scripts:read"] });
     expect(await ask({ ring: ringOf({ scopes: ["*"] }), scope: "pipelines:write" })).toEqual({
       name: "acme",
       dev: false,
+      scopes: ["*"],
     });
   });
 

@@ -196,17 +196,19 @@ describe("a record in the KV", () => {
 });
 
 describe("the value of an Idempotency-Key", () => {
-  test.for(["k", "a, b", "a, b, a", "x".repeat(255), "\u00e9".repeat(255), "\u{1f600}".repeat(63)])(
-    "may be %s",
-    (key) => expect(checkIdempotencyKey(key)).toBe(key),
+  test.for(["k", " ~", "a, b", "a, b, a", "x".repeat(255)])("may be %s", (key) =>
+    expect(checkIdempotencyKey(key)).toBe(key),
   );
 
   test.for([
-    ["", "must be 1-255 bytes"],
-    ["x".repeat(256), "must be 1-255 bytes"],
-    ["\u{1f600}".repeat(64), "must be 1-255 bytes"],
-    ["\u0416".repeat(128), "must be 1-255 bytes"],
-    ["a\ufffd", "must be ASCII or UTF-8"],
+    ["", "must be 1-255 characters"],
+    ["x".repeat(256), "must be 1-255 characters"],
+    ["\u00e9", "must be printable ASCII characters"],
+    ["\u0416", "must be printable ASCII characters"],
+    ["\u{1f600}", "must be printable ASCII characters"],
+    ["a\ufffd", "must be printable ASCII characters"],
+    ["a\tb", "must be printable ASCII characters"],
+    ["a\x7f", "must be printable ASCII characters"],
     ["a, a", "is given more than once"],
     ["a, a, a", "is given more than once"],
   ])("may not be %s: %s", ([key, message]) => {

@@ -39,7 +39,10 @@ export function referenceTests(open: Open): void {
     await tab.enter(ALL.key);
     await tab.page.getByRole("link", { name: "API" }).click();
     await tab.page.locator("#operations-Service-health").waitFor();
-    expect(await tab.page.locator(".opblock").count()).toBe(14);
+    const { paths, webhooks } = (await tab.hub.get("/openapi.json")).json;
+    const operations = [paths, webhooks].flatMap((of) => Object.values<object>(of).flatMap(Object.keys));
+    expect(operations).toHaveLength(18);
+    expect(await tab.page.locator(".opblock").count()).toBe(operations.length);
 
     const operation = tab.page.locator("#operations-Pipelines-listRecipes");
     await operation.locator(".opblock-summary-control").click();
@@ -58,12 +61,18 @@ export function referenceTests(open: Open): void {
     await tab.hub.ended(run);
     await tab.enter(ALL.key);
     await page.getByRole("link", { name: "API" }).click();
-    const launch = page.locator("#operations-Pipelines-launchPipeline");
-    await launch.locator(".opblock-summary-control").click();
-    expect(JSON.parse(await launch.locator("textarea").inputValue())).toEqual({
-      recipe_id: "hello",
-      args: "",
-    });
+    const recipe = { recipe_id: "hello", args: "" };
+    const script = { path: (await tab.hub.get("/api/v1/scripts")).json.scripts[0].path, args: "" };
+    for (const [id, body] of [
+      ["Pipelines-launchPipeline", recipe],
+      ["Pipelines-previewPipeline", recipe],
+      ["Scripts-launchScript", script],
+      ["Scripts-previewScript", script],
+    ] as const) {
+      const form = page.locator(`#operations-${id}`);
+      await form.locator(".opblock-summary-control").click();
+      expect(JSON.parse(await form.locator("textarea").inputValue()), id).toEqual(body);
+    }
 
     const get = page.locator("#operations-Scripts-getScriptRun");
     await get.locator(".opblock-summary-control").click();

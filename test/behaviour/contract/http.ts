@@ -71,7 +71,6 @@ export function httpContract(deploy: Deploy): void {
 
     test("an unknown route answers with a 404 problem", async () => {
       const paths = [
-        "/",
         "/api",
         "/api/v1",
         "/api/v2/scripts",
