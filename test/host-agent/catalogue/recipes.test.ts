@@ -24,7 +24,7 @@ const HALUEVAL = join(
 
 test("a recipes file with a duplicate field is refused, because readers differ in which of them they take", () => {
   expect(() => parseCatalogue('{"recipes": [], "recipes": []}', "/")).toThrow(
-    "recipes: is given more than once",
+    "field `recipes` is a duplicate",
   );
 });
 
