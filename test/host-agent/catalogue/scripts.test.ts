@@ -136,7 +136,12 @@ describe("the line `# hub: error-markers off` in a script", () => {
 
   test("counts for nothing once it is put into a script that was launched without it", async () => {
     await using hub = await startHub();
-    const run = await hub.runScript(`${loud}; sed -i '2i # hub: error-markers off' "$0"; sleep 0.3`);
+    const go = join(hub.dir, "go");
+    // After the launch: a script that changes while it is being started is stopped.
+    const run = await hub.runScript(
+      `until test -e ${go}; do sleep 0.02; done; ${loud}; sed -i '2i # hub: error-markers off' "$0"; sleep 0.3`,
+    );
+    writeFileSync(go, "");
     expect(await hub.ended(run)).toMatchObject({ status: "failed", exit_code: 0 });
   });
 });
