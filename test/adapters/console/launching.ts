@@ -92,6 +92,8 @@ export function launchingTests(open: Open): void {
     expect(await tab.page.getByText("No recipes").count()).toBe(0);
 
     await writeFile(tab.hub.recipesFile, '{"recipes": []}');
+    // In front of a remote agent, an answer about its health is given again for a second.
+    await until(async () => (await tab.hub.get("/healthz")).json.status === "ok" || undefined);
     await tab.page.reload();
     await tab.page.getByText("No recipes").waitFor();
     expect(await tab.page.getByText("is broken").count()).toBe(0);

@@ -145,9 +145,10 @@ test("a path of random pieces opens only the file at its real path, and only ins
 
 /**
  * By the kernel, once the dots are resolved as text: the real path. Undefined for a path whose words, or one of whose
- * links, lead out of the root.
+ * links, lead out of the root, and for one with a null byte, which the dots may take out of the text.
  */
 function realPathOf(asked: string, root: string): string | undefined {
+  if (asked.includes("\0")) return undefined;
   const words = normalize(asked).replace(/(?<=.)\/$/, "");
   if (words !== root && !words.startsWith(`${root}/`)) return undefined;
   try {

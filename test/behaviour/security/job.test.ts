@@ -126,11 +126,13 @@ describe("the input of a launch", () => {
       BASH_ENV: "/nowhere/x.sh",
       ENV: "/nowhere/x.sh",
       PROMPT_COMMAND: "id",
+      // The agent sets its own one for each run.
+      GIT_TERMINAL_PROMPT: "1",
       "BASH_FUNC_echo%%": "() { id; }",
     };
     await using hub = await startHub({ deploy: nodeEmbedded, env });
     const run = await hub.runScript(
-      "echo own; env | cut -d= -f1 | grep -E 'LD_|BASH|ENV$|PROMPT' | grep -vx BASH_VERSION; true",
+      "echo own; env | grep -vx GIT_TERMINAL_PROMPT=0 | cut -d= -f1 | grep -E 'LD_|BASH|ENV$|PROMPT' | grep -vx BASH_VERSION; true",
     );
     await hub.ended(run);
     expect(await hub.log(run)).toBe("own\n");
