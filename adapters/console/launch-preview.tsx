@@ -1,4 +1,4 @@
-import { useEffect, useRef } from "preact/hooks";
+import { useLayoutEffect, useRef } from "preact/hooks";
 
 import type { LaunchPreview } from "../../host-agent/protocol/launch.ts";
 import { duration } from "../client/units.ts";
@@ -8,7 +8,7 @@ import { spelledOut } from "./visible-text.ts";
 /** What a launch would start. Takes the focus, so that screen readers read it and it is visible. */
 export function Preview({ preview }: { preview: LaunchPreview }) {
   const heading = useRef<HTMLHeadingElement>(null);
-  useEffect(() => {
+  useLayoutEffect(() => {
     heading.current!.closest("section")!.scrollIntoView({ block: "nearest" });
     heading.current!.focus({ preventScroll: true });
   }, [preview]);
