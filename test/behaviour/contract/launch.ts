@@ -314,10 +314,11 @@ export function launchContract(deploy: Deploy): void {
         code: "recipe_not_found",
       });
       // In front of a remote agent, an answer about its health is given again for a second.
-      const healthIs = (expected: object) =>
-        expect
+      const healthIs = async (expected: object) => {
+        await expect
           .poll(() => hub.get("/healthz"), { timeout: 3_000 })
           .toMatchObject({ status: 200, json: expected });
+      };
 
       for (const broken of ['{"recipes": [', '{"recipes": [{"recipe_id": "../x"}]}', "[]"]) {
         await healthIs({ status: "ok", agent: "ok", problems: [] });
