@@ -21,7 +21,7 @@ export function createReconcile(deps: ReconcileDeps) {
     const found = observer.currentOf(known);
     if (found.endedAt !== undefined) return found;
     const run = found.status === "launching" ? await recoverLaunch(found, deps) : found;
-    if (run.endedAt !== undefined || run.status === "launching") return run;
+    if (run.endedAt !== undefined || run.status === "launching" || deps.isLaunching(run.runId)) return run;
     if ((await observer.look([run]))[0]!.state === "running") return observer.currentOf(run);
     const markersOf = await deps.markers();
     // A kill may have been recorded while they were read.
@@ -38,7 +38,11 @@ export function createReconcile(deps: ReconcileDeps) {
       await reconcile(run).catch((error: unknown) => failures.push(error));
     }
     const current = known.map((run) => (run.endedAt === undefined ? observer.currentOf(run) : run));
-    const decided = await decideAll(current, { observer, markersOf, failures });
+    const decided = await decideAll(
+      // What a launch that is under way here has started, it may still refuse: the end is recorded after it.
+      current.filter(({ runId }) => !deps.isLaunching(runId)),
+      { observer, markersOf, failures },
+    );
     // From here on nothing is awaited: what another request has reported meanwhile is never taken back.
     const written = writeAll(decided, { observer, failures });
     return {
