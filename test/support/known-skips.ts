@@ -10,7 +10,7 @@ export interface KnownSkip {
 
 const onlyRoot = (name: string): KnownSkip => ({ name, reason: ONLY_ROOT });
 const readable = (deployment: string): KnownSkip => ({
-  name: `${deployment} > script confinement > a file that the host may not read is closed`,
+  name: `${deployment} > script confinement > a script that the host may not read is refused`,
   // behaviour/unreadable-script.test.ts tries the same as another user.
   reason: "root may read every file",
 });
@@ -74,6 +74,16 @@ export const KNOWN_SKIPS: readonly KnownSkip[] = [
     name: "adapters/node/listening.test.ts > by default nobody else receives what is sent to localhost: the API listens on ::1 as well, or does not start",
     reason: "this machine has no ::1",
   },
+  ...["ext4", "xfs"].map((kind) => ({
+    name: `behaviour/power-loss.test.ts > a loss of power on ${kind}`,
+    reason: `only root with mkfs.${kind} and a loop device can mount an image`,
+  })),
+  ...["only root can mount a small disk", "mount is not allowed here"].map((reason) => ({
+    name: "behaviour/full-disk.test.ts",
+    reason,
+  })),
+  { name: "behaviour/security/job-numbers.test.ts", reason: "this host has no tmpfs at /dev/shm" },
+  { name: "mutate/mutants.test.ts", reason: "this is no clone of git" },
   client("Java's HttpClient", "default-jdk-headless"),
   client("Go's net/http", "golang-go"),
   onlyRoot("adapters/doctor/doctor-faults.test.ts"),

@@ -58,6 +58,9 @@ describe("the tests that a page of docs/ names", () => {
     expect(mentionsNotRun(mention("b.test.ts"), [RAN, SKIPPED])).toEqual(["b.test.ts"]);
     expect(mentionsNotRun(mention("b.test.ts", "prints"), [RAN, SKIPPED])).toEqual(["b.test.ts: prints"]);
     expect(mentionsNotRun(mention("a.test.ts", "gone"), [RAN])).toEqual(["a.test.ts: gone"]);
+    const known = [{ name: "b.test.ts > curl", reason: "curl is not installed" }];
+    expect(mentionsNotRun(mention("b.test.ts", "prints"), [SKIPPED], known)).toEqual([]);
+    expect(mentionsNotRun(mention("b.test.ts", "prints"), [SKIPPED], [])).toEqual(["b.test.ts: prints"]);
   });
 
   test("of a contract file count when a test file of its folder ran them", () => {

@@ -28,9 +28,11 @@ export function skipLine(tests: readonly ReportedTest[]): string | undefined {
 
 /** The skipped tests that the list does not have with this name and this reason. */
 export function unknownSkips(tests: readonly ReportedTest[], known: readonly KnownSkip[]): ReportedTest[] {
-  const isKnown = ({ file, name, reason }: ReportedTest) =>
-    known.some((one) => one.reason === reason && `${file} > ${name} > `.startsWith(`${one.name} > `));
-  return tests.filter((one) => !one.hasRun && !isKnown(one));
+  return tests.filter((one) => !one.hasRun && !isListed(one, known));
+}
+
+function isListed({ file, name, reason }: ReportedTest, known: readonly KnownSkip[]): boolean {
+  return known.some((one) => one.reason === reason && `${file} > ${name} > `.startsWith(`${one.name} > `));
 }
 
 /** The mentions of tests in the tables of docs/guarantees.md. */
@@ -52,12 +54,16 @@ export function italicsOf(page: string): string[] {
 }
 
 /**
- * What the mentions name and no test that ran has as a part of its name. A
+ * What the mentions name and no test has as a part of its name that ran, or was skipped as `known` lists it. A
  * file that is itself no test file, such as one of the contract, is called by
  * test files of its folder, so the tests of that folder count.
  */
-export function mentionsNotRun(mentions: readonly Mention[], tests: readonly ReportedTest[]): string[] {
-  const ran = tests.filter(({ hasRun }) => hasRun);
+export function mentionsNotRun(
+  mentions: readonly Mention[],
+  tests: readonly ReportedTest[],
+  known: readonly KnownSkip[] = [],
+): string[] {
+  const ran = tests.filter((one) => one.hasRun || isListed(one, known));
   return mentions.flatMap(({ file, names }) => {
     const folder = file.slice(0, file.lastIndexOf("/") + 1);
     const candidates = ran.filter((one) =>

@@ -1,8 +1,8 @@
-// oxlint-disable no-await-in-loop -- a folder each
-import { mkdirSync, realpathSync, renameSync, symlinkSync, writeFileSync } from "node:fs";
+import fs, { mkdirSync, realpathSync, renameSync, symlinkSync, writeFileSync } from "node:fs";
+import { syncBuiltinESMExports } from "node:module";
 import { join } from "node:path";
 
-import { expect, test, vi } from "vitest";
+import { expect, onTestFinished, test, vi } from "vitest";
 
 import { openScripts } from "../../../host-agent/catalogue/scripts.ts";
 import { tempDir } from "../../support/temp-dir.ts";
@@ -18,37 +18,39 @@ function world() {
   return { path, secret, scripts: openScripts([root]) };
 }
 
-/** Done once, right after a look at its path: what a user of the host may do at any moment. */
-const after = vi.hoisted(() => ({ lookAt: undefined as { path: string; work: () => void } | undefined }));
-
-vi.mock(import("node:fs"), async (importOriginal) => {
-  const fs = await importOriginal();
-  const lstatSync = ((path: string, ...rest: []) => {
-    const stats = fs.lstatSync(path, ...rest);
-    if (after.lookAt?.path !== path) return stats;
-    const { work } = after.lookAt;
-    after.lookAt = undefined;
-    work();
+/** Does something right after the host has looked at what is at this path: what a client of the host may do at any moment. */
+function afterLookAt(path: string, work: () => void): void {
+  const { lstatSync } = fs;
+  const spy = vi.spyOn(fs, "lstatSync").mockImplementation(((asked: string, options: object) => {
+    const stats = lstatSync(asked, options);
+    if (asked === path) {
+      restore();
+      work();
+    }
     return stats;
-  }) as typeof fs.lstatSync;
-  return { ...fs, lstatSync };
-});
+  }) as typeof lstatSync);
+  const restore = () => {
+    spy.mockRestore();
+    syncBuiltinESMExports();
+  };
+  // The module under test has imported the function by its name.
+  syncBuiltinESMExports();
+  onTestFinished(restore);
+}
 
 test.for(["read", "approve"] as const)(
-  "a script that becomes a link after its real path was found is not followed to %s what is outside",
+  "a script that becomes a link after it was looked at is not followed to %s what is outside",
   async (what) => {
     const { path, secret, scripts } = world();
     expect(await scripts[what](path)).toMatchObject({ path });
-    const work = () => {
+    afterLookAt(path, () => {
       renameSync(path, `${path}.old`);
       symlinkSync(secret, path);
-    };
-    after.lookAt = { path, work };
+    });
     await expect(scripts[what](path)).rejects.toMatchObject({
       code: "path_forbidden",
       message: "path: only .sh files inside the script roots are allowed",
     });
-    expect(after.lookAt, "it became a link").toBeUndefined();
   },
 );
 
@@ -65,12 +67,11 @@ test("a script that is approved is unchanged until its bytes, its file or its pa
       symlinkSync(`${path}.old`, path);
     },
   ];
+  /* oxlint-disable no-await-in-loop -- a folder each */
   for (const change of changes) {
     const { path, scripts } = world();
     const approved = await scripts.approve(path);
     expect(await scripts.isUnchanged(approved)).toBe(true);
-    // So long that the clock of the file system has moved: on older kernels it moves every 4 ms.
-    await new Promise((resolve) => setTimeout(resolve, 15));
     change(path);
     expect(await scripts.isUnchanged(approved), change.toString()).toBe(false);
   }
