@@ -27,6 +27,31 @@ export function httpContract(deploy: Deploy): void {
       }));
     }
 
+    test("a kill without a body works with any Content-Type, because many clients send one all the same", async () => {
+      const types = [
+        "application/json",
+        "application/x-www-form-urlencoded",
+        "text/plain;charset=UTF-8",
+        "a/b; c",
+      ];
+      for (const type of types) {
+        const launched = await hub.runScript("exec sleep 60");
+        const headers = { "content-type": type, "content-encoding": "gzip" };
+        const url = `/api/v1/scripts/runs/${launched.run_id}/kill`;
+        const { status, json } = await hub.ask("POST", url, { headers });
+        expect({ status, run: json.status }, type).toEqual({ status: 200, run: "killed" });
+        expect((await hub.ask("POST", url, { headers, body: "" })).status, `${type} again`).toBe(200);
+        expect((await hub.post(url, "x", { headers: { "content-type": "a/b" } })).status, "with a body").toBe(
+          415,
+        );
+        await hub.ended(launched);
+      }
+      const empty = await hub.ask("POST", "/api/v1/scripts/runs", {
+        headers: { "content-type": "text/plain" },
+      });
+      expect(empty.json).toMatchObject({ status: 400, detail: expect.stringContaining("body: is missing") });
+    });
+
     test("an unsupported method answers 405 with the supported ones", async () => {
       for (const { path, methods } of [
         ...(await operations()),
