@@ -12,8 +12,11 @@ const TRUSTED = ["127.0.0.1", "10.0.0.0/8", "fd00::/8"].map((text) => parseRange
 
 /** The client's address of a request over a connection from `peer` with these headers. */
 function addressOf(peer: string, headersDistinct: Record<string, string[]>): string | undefined {
+  const headers = Object.fromEntries(
+    Object.entries(headersDistinct).map(([name, values]) => [name, values.join(", ")]),
+  );
   return clientAddress(
-    { socket: { remoteAddress: peer }, headersDistinct } as unknown as IncomingMessage,
+    { socket: { remoteAddress: peer }, headers, headersDistinct } as unknown as IncomingMessage,
     TRUSTED,
   );
 }
