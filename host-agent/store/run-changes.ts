@@ -31,8 +31,11 @@ function comparedColumns({ runId, status, process, stop }: Run) {
   };
 }
 
-/** The changes of runs that were launched. */
-export function runChanges(db: DatabaseSync, reserve: DiskReserve) {
+/** The changes of runs that were launched. `onRemoved` receives the id of each run that is removed. */
+export function runChanges(
+  db: DatabaseSync,
+  { reserve, onRemoved }: { reserve: DiskReserve; onRemoved(runId: string): void },
+) {
   const selectById = db.prepare(`SELECT ${COLUMNS} FROM runs WHERE run_id = :run_id`);
   const deleteEnded = db.prepare("DELETE FROM runs WHERE run_id = :run_id AND ended_at IS NOT NULL");
   const read = (runId: string): Run => decodeRun(selectById.get({ run_id: runId }) as unknown as RunRow);
@@ -70,6 +73,7 @@ export function runChanges(db: DatabaseSync, reserve: DiskReserve) {
 
     /** Forgets a run that has ended. False when it was forgotten before, or has not ended. */
     remove(runId: string): boolean {
+      onRemoved(runId);
       return Number(deleteEnded.run({ run_id: runId }).changes) > 0;
     },
   };

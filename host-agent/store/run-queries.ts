@@ -1,6 +1,7 @@
 import type { DatabaseSync } from "node:sqlite";
 
 import type { RunStatus, Source } from "../protocol/run.ts";
+import { rememberEndedRuns } from "./ended-runs.ts";
 import { COLUMNS, decodeRun, type Run, type RunRow } from "./run.ts";
 
 export interface ListQuery {
@@ -29,6 +30,7 @@ const MAX_PAGE_TEXT = 2_097_152;
 /** Reads of the table `runs`. None waits for a writer. */
 export function runQueries(db: DatabaseSync) {
   const selectById = db.prepare(`SELECT ${COLUMNS} FROM runs WHERE run_id = :run_id`);
+  const selectSeq = db.prepare("SELECT seq FROM runs WHERE run_id = ?");
   const selectByToken = db.prepare(`SELECT ${COLUMNS} FROM runs WHERE launch_token = :token`);
   const selectNewest = db.prepare(`SELECT ${COLUMNS} FROM runs ORDER BY seq DESC LIMIT 1`);
   const selectAlive = db.prepare(`SELECT ${COLUMNS} FROM runs WHERE ended_at IS NULL ORDER BY seq`);
@@ -47,11 +49,23 @@ export function runQueries(db: DatabaseSync) {
     `SELECT ${COLUMNS} FROM runs WHERE ended_at >= :time AND log_limit IS NOT NULL`,
   );
   const list = lists(db);
+  // It reads the index only.
+  const ended = rememberEndedRuns(
+    ({ runId, seq }) => (selectSeq.get(runId) as { seq: number } | undefined)?.seq === seq,
+  );
 
   return {
+    /** The run now; one that has ended, and that another agent removes, for a second longer. */
     get(runId: string): Run | undefined {
-      return decodeOne(selectById.get({ run_id: runId }));
+      const known = ended.get(runId);
+      if (known !== undefined) return known;
+      const run = decodeOne(selectById.get({ run_id: runId }));
+      if (run !== undefined) ended.note(run);
+      return run;
     },
+
+    /** To be called when this agent removes a run. */
+    forgetEnded: ended.forget,
 
     /** The run that holds this token, however old it is. */
     findByToken(token: string): Run | undefined {

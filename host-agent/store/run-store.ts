@@ -20,10 +20,11 @@ export type RunStore = ReturnType<typeof openRunStore>;
 export function openRunStore(path: string, reserve: DiskReserve = NO_RESERVE) {
   const db = openDatabase(path);
   const transaction = transactions(db);
+  const { forgetEnded, ...queries } = runQueries(db);
   return {
-    ...runQueries(db),
+    ...queries,
     ...launchWrites(db, transaction),
-    ...runChanges(db, reserve),
+    ...runChanges(db, { reserve, onRemoved: forgetEnded }),
     ...auditHeadStore(db),
     /** The callbacks of the runs in this database. */
     callbacks: callbackStore(db),
