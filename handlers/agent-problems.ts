@@ -18,6 +18,23 @@ export function agentTimeout(cause: unknown): ApiProblem {
   });
 }
 
+/**
+ * The agent refuses the edge's signature. The answer of the API names the cause as far as it is known: `clockSeconds` is how far
+ * the edge's clock is ahead of the agent's, 0 when both agree. Only the agent's log has the exact reason.
+ */
+export function signatureRefused(clockSeconds: number): ApiProblem {
+  const place = clockSeconds > 0 ? "ahead of" : "behind";
+  const cause =
+    clockSeconds === 0
+      ? "The operator finds the reason in the log of the host-agent (event refused)"
+      : `The clock of the edge is ${Math.abs(clockSeconds)} seconds ${place} the host's. The operator must set both clocks (NTP)`;
+  const detail = `The host refused the signature of the edge. ${cause}`;
+  return new ApiProblem("agent_error", detail, {
+    retryAfterSeconds: RETRY_AFTER_SECONDS,
+    cause: new Error(detail),
+  });
+}
+
 /** The answer is not one of the agent, or reports that the agent failed. */
 export function agentError(cause: unknown): ApiProblem {
   return new ApiProblem(

@@ -1,7 +1,7 @@
 import { ApiProblem, isProblemCode } from "../host-agent/protocol/problem.ts";
 import { readAtMost } from "../host-agent/protocol/read-bytes.ts";
-import type { SignRequest } from "../host-agent/protocol/signature.ts";
-import { agentError, agentTimeout, agentUnavailable } from "./agent-problems.ts";
+import { MAX_SKEW_SECONDS, type SignRequest } from "../host-agent/protocol/signature.ts";
+import { agentError, agentTimeout, agentUnavailable, signatureRefused } from "./agent-problems.ts";
 
 /** One call of the agent's API as data. */
 export interface AgentCall {
@@ -39,6 +39,8 @@ export interface RemoteAgent {
   /** Signs a request; omitted when the agent does not authenticate its callers. */
   sign?: SignRequest;
   timeoutMs?: number;
+  /** The clock by which `sign` signs, in epoch milliseconds; Date.now when omitted. */
+  now?: () => number;
 }
 
 const DEFAULT_TIMEOUT_MS = 15_000;
@@ -80,8 +82,16 @@ export function httpTransport(agent: RemoteAgent): AgentTransport {
   return async (call) => {
     const answer = await send(call);
     if (isOfGateway(answer)) throw agentUnavailable(new Error(`a gateway answered ${answer.status}`));
+    if (answer.status === 401 && sign) throw signatureRefused(clockDifference(answer, agent.now ?? Date.now));
     return answer;
   };
+}
+
+/** How many seconds this clock is ahead of the one that dated the answer; 0 within what a signature allows. */
+function clockDifference({ headers }: AgentAnswer, now: () => number): number {
+  const theirs = Date.parse(headers?.["date"] ?? "");
+  const seconds = Math.round((now() - theirs) / 1000);
+  return Math.abs(seconds) > MAX_SKEW_SECONDS ? seconds : 0;
 }
 
 /** One attempt, from the signature to the last byte of the answer. */

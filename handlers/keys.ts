@@ -3,6 +3,7 @@ import * as z from "zod";
 
 import { withoutByteOrderMark } from "../host-agent/protocol/byte-order-mark.ts";
 import { ALL_SCOPES, type Digest, type KeyEntry, type KeyRing, SCOPES } from "./auth.ts";
+import { jsonFault } from "../host-agent/protocol/json-fault.ts";
 import { AmbiguousJson, parseStrictJson } from "../host-agent/protocol/strict-json.ts";
 import { fieldMessage } from "./validate.ts";
 
@@ -125,10 +126,11 @@ function refuseConfusable(entries: readonly KeyFileEntry[]): void {
 export function parseKeysFile(text: string): KeysFile {
   let json: unknown;
   let fault: string | undefined;
+  const plain = withoutByteOrderMark(text);
   try {
-    json = parseStrictJson(withoutByteOrderMark(text));
+    json = parseStrictJson(plain);
   } catch (error) {
-    fault = faultOf(error as Error, text);
+    fault = faultOf(error as Error, plain);
   }
   if (fault !== undefined) throw new Error(fault);
   const parsed = KeysFile.safeParse(json, { error: fieldMessage });
@@ -143,16 +145,9 @@ export function parseKeysFile(text: string): KeysFile {
 const SHOWN_NAME = /^\w{1,15}$/;
 
 function faultOf(error: Error, text: string): string {
-  if (!(error instanceof AmbiguousJson)) return `it is not valid JSON (${placeOf(error, text)})`;
+  if (!(error instanceof AmbiguousJson)) return jsonFault(error, text);
   const path = error.path.map((name) => (SHOWN_NAME.test(name) ? name : "?"));
   return `${path.join(".")}: ${error.fault}`;
-}
-
-/** Where the parser stopped. The parser's own message would quote the text around the fault, and so a key. */
-function placeOf({ message }: Error, text: string): string {
-  const position = /at position (\d+)/.exec(message)?.[1];
-  const lines = text.slice(0, position === undefined ? undefined : Number(position)).split("\n");
-  return `line ${lines.length}, column ${lines.at(-1)!.length + 1}`;
 }
 
 const DAY_MS = 86_400_000;

@@ -2,6 +2,7 @@ import { chmod, mkdir, readFile, rename, stat, writeFile } from "node:fs/promise
 import { homedir } from "node:os";
 import { dirname, join } from "node:path";
 
+import { jsonFault } from "../../host-agent/protocol/json-fault.ts";
 import { usageError } from "./exit.ts";
 
 /** A Hub and the key for it. */
@@ -90,16 +91,22 @@ export async function readHosts(path: string): Promise<HostsFile> {
 }
 
 function parseHosts(text: string, path: string): HostsFile {
-  const broken = usageError(`${path} is not a hosts file of \`hub login\`: fix or remove it`);
+  // Editors on Windows put a byte order mark before the text.
+  const plain = text.replace(/^\uFEFF/, "");
+  let broken = usageError(
+    `${path} is not a hosts file of \`hub login\`: fix it, or remove it and log in again`,
+  );
   try {
-    // Editors on Windows put a byte order mark before the text.
-    const file = JSON.parse(text.replace(/^\uFEFF/, "")) as HostsFile;
+    const file = JSON.parse(plain) as HostsFile;
     const isWhole = Object.values(file.hosts).every(
       (host) => typeof host.url === "string" && typeof host.key === "string",
     );
     if (isWhole) return file;
-  } catch {
-    throw broken;
+  } catch (error) {
+    if (error instanceof SyntaxError)
+      broken = usageError(
+        `${path}: ${jsonFault(error, plain)}, or remove the file and run \`hub login\` again`,
+      );
   }
   throw broken;
 }

@@ -12,7 +12,7 @@ import {
   parseEnv,
   readAgentConfig,
 } from "../../host-agent/config.ts";
-import { type AddressRange, parseRange } from "./client-address.ts";
+import { parseTrustedProxy, type TrustedProxy } from "./client-address.ts";
 import { ConfigError } from "../../host-agent/system/config-error.ts";
 import { withoutByteOrderMark } from "../../host-agent/protocol/byte-order-mark.ts";
 import { passedSockets } from "../../host-agent/system/passed-sockets.ts";
@@ -62,9 +62,9 @@ const NodeEnv = z.object({
     .string()
     .transform((list, context) => {
       const parts = list.split(",").map((part) => part.trim());
-      const wrong = parts.find((part) => parseRange(part) === undefined);
-      if (wrong === undefined) return parts.map((part) => parseRange(part)!);
-      context.addIssue("must be addresses or ranges such as 10.0.0.0/8, comma separated");
+      const wrong = parts.find((part) => parseTrustedProxy(part) === undefined);
+      if (wrong === undefined) return parts.map((part) => parseTrustedProxy(part)!);
+      context.addIssue("must be addresses, ranges such as 10.0.0.0/8 or unix, comma separated");
       return z.NEVER;
     })
     .optional(),
@@ -105,7 +105,7 @@ export interface NodeConfig {
   /** Names by which clients may address the Hub in dev mode, in lower case. */
   hosts: readonly string[];
   /** Proxies whose word about a client's address is believed. */
-  trustedProxies: readonly AddressRange[];
+  trustedProxies: readonly TrustedProxy[];
   /** The most requests a minute for each key; undefined for no limit. */
   ratePerKey: number | undefined;
   /** The most requests a minute from one address without a valid key; undefined for no limit. */
@@ -197,7 +197,9 @@ function readAgentKey(value: string | undefined): PrivateKey {
   try {
     json = JSON.parse(withoutByteOrderMark(text));
   } catch {
-    throw new ConfigError(`HUB_AGENT_KEY: ${source} is not JSON`);
+    throw new ConfigError(
+      `HUB_AGENT_KEY: ${source} is not JSON. It must be the private key as \`npm run keys -- agent-pair\` wrote it`,
+    );
   }
   const parsed = PrivateKey.safeParse(json);
   if (parsed.success) return parsed.data;

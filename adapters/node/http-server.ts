@@ -5,7 +5,7 @@ import type { Duplex } from "node:stream";
 import { getRequestListener } from "@hono/node-server";
 
 import { boundedServer, type HttpBounds, ofReaders } from "../../host-agent/system/http-listener.ts";
-import { type AddressRange, clientAddress } from "./client-address.ts";
+import { clientAddress, type TrustedProxy } from "./client-address.ts";
 import { refusal, refusalOf, repeatedHeader, sendRefusal, writeRefusal } from "./refusal.ts";
 
 export { addressOf, close, listen, listenAlso } from "../../host-agent/system/http-listener.ts";
@@ -29,7 +29,7 @@ type FetchFrom = (request: Request, from: { address: string | undefined }) => Pr
  * answers with a problem when no Request can be made. What `trustedProxies` say of a
  * client's address is believed.
  */
-export function httpServer(fetch: FetchFrom, trustedProxies: readonly AddressRange[] = []): Server {
+export function httpServer(fetch: FetchFrom, trustedProxies: readonly TrustedProxy[] = []): Server {
   const endOfTurn = turnEnds();
   const serveFetch = async (request: Request, { incoming }: { incoming: IncomingMessage }) => {
     const response = await fetch(request, { address: clientAddress(incoming, trustedProxies) });

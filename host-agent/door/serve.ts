@@ -2,6 +2,7 @@ import type { Server } from "node:http";
 import { dirname, join } from "node:path";
 
 import type { Agent as Operations } from "../protocol/agent.ts";
+import { hostClock } from "../system/clock.ts";
 import { ConfigError } from "../system/config-error.ts";
 import {
   addressOf,
@@ -86,7 +87,9 @@ export async function serveAtDoor<A extends GuardedAgent>(
   const started = cleanup.adopt(await startAgent(), (each) => each.close());
   agent = started;
   const { recordRefusal } = started.audit;
-  const nonces = cleanup.adopt(openNonceMemory(join(stateDir, "door.mark")), (each) => each.close());
+  const nonces = cleanup.adopt(openNonceMemory(join(stateDir, "door.mark"), hostClock(), log), (each) =>
+    each.close(),
+  );
   const server = httpServer(
     (request) => door(request),
     BOUNDS,

@@ -7,6 +7,7 @@ import { ConfigError } from "../system/config-error.ts";
 import { fileVersion, MISSING } from "../system/file-version.ts";
 import type { Log } from "../system/log-line.ts";
 import { watchFile } from "../system/watched-file.ts";
+import { jsonFault } from "../protocol/json-fault.ts";
 import { parseStrictJson } from "../protocol/strict-json.ts";
 import { importTrustedKeys, PublicKey, type TrustedKeys } from "../protocol/signature.ts";
 
@@ -56,9 +57,20 @@ export async function openTrustedKeys(path: string, log: Log): Promise<() => Pro
 
 /** Parses the text of a trust file. Throws an Error that says what is wrong where. */
 export function parseTrustFile(text: string): TrustFile {
-  const parsed = TrustFile.safeParse(parseStrictJson(withoutByteOrderMark(text)));
+  const parsed = TrustFile.safeParse(readJson(withoutByteOrderMark(text)));
   if (!parsed.success) throw new Error(z.prettifyError(parsed.error));
   return parsed.data;
+}
+
+/** The fault is thrown without its cause, whose message quotes the text. */
+function readJson(text: string): unknown {
+  let fault: Error;
+  try {
+    return parseStrictJson(text);
+  } catch (error) {
+    fault = error instanceof SyntaxError ? new Error(jsonFault(error, text)) : (error as Error);
+  }
+  throw fault;
 }
 
 async function trustedKeys(text: string): Promise<TrustedKeys> {

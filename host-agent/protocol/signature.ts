@@ -50,7 +50,8 @@ export const REFUSALS = {
   unknown_key: "its key is not trusted",
   too_old: `it was signed more than ${MAX_AGE_SECONDS} seconds ago`,
   from_the_future: `it was signed more than ${MAX_SKEW_SECONDS} seconds ahead of our clock`,
-  before_start: "it was signed before this agent started, or while an earlier agent was running",
+  before_start:
+    "it was signed before this agent started or its clock was set back, or while an earlier agent was running",
   bad_signature: "its signature does not match its content",
   replayed: "its nonce has been seen before",
   missing_digest: "its body is not covered by its signature",

@@ -89,6 +89,7 @@ export function listen(server: NetServer, address: ListenAddress): Promise<numbe
     // The socket is bound within this call, with this mask: there is no moment in which others could connect.
     const mask = "path" in address ? process.umask(0o777 & ~(address.mode ?? OWNER_ONLY)) : undefined;
     const bindTo = "path" in address ? { path: address.path } : address;
+    server.prependListener("connection", (socket: Socket) => noteArrival(socket, server));
     server.listen(bindTo, () => {
       server.off("error", reject);
       const bound = server.address();
@@ -96,6 +97,21 @@ export function listen(server: NetServer, address: ListenAddress): Promise<numbe
     });
     if (mask !== undefined) process.umask(mask);
   });
+}
+
+/** The connections that came through a Unix socket, and not those of another address of the same server. */
+const arrivals = new WeakMap<Socket, "unix" | "tcp">();
+
+/** The socket that accepted a connection sees it first; the server that `listenAlso` passes it to sees it again. */
+function noteArrival(socket: Socket, server: NetServer): void {
+  if (arrivals.has(socket)) return;
+  const bound = server.address();
+  arrivals.set(socket, typeof bound === "string" || bound === null ? "unix" : "tcp");
+}
+
+/** Whether a connection of a server on which `listen` was called came through a Unix socket, also one that systemd has bound. */
+export function isFromUnixSocket(socket: Socket): boolean {
+  return arrivals.get(socket) === "unix";
 }
 
 /** The further sockets of a server, whose connections it serves. */

@@ -1,3 +1,5 @@
+import { isatty } from "node:tty";
+
 import { ConfigError } from "./config-error.ts";
 import { closeInheritedDescriptors } from "./inherited-descriptors.ts";
 import { openLogger } from "./logger.ts";
@@ -10,7 +12,7 @@ import type { Log } from "./log-line.ts";
 export interface Service {
   /** Printed on stdout once it serves. */
   banner: string;
-  /** What an operator should know, a sentence each: printed before the banner, and logged. */
+  /** What an operator should know, a sentence each: a line for a person before the banner, or a line of the log. */
   warnings: readonly string[];
   /** How many runs are alive; undefined when another process has them. */
   countAlive(): Promise<number | undefined>;
@@ -18,6 +20,7 @@ export interface Service {
   stop(): Promise<void>;
 }
 
+const STDOUT = 1;
 const STDERR = 2;
 const SIGNALS = ["SIGTERM", "SIGINT"] as const;
 const EX_CONFIG = 78; // sysexits(3)
@@ -38,14 +41,27 @@ export async function runService(start: (log: Log) => Promise<Service>): Promise
     for (const signal of SIGNALS) {
       process.once(signal, () => (stopping ??= stop(service, signal)));
     }
-    for (const warning of service.warnings) logger.log({ level: "warn", event: "start", warning });
+    const { shown, logged } = warningsFor(
+      { stdout: isatty(STDOUT), stderr: isatty(STDERR) },
+      service.warnings,
+    );
+    for (const warning of logged) logger.log({ level: "warn", event: "start", warning });
     // Last: a program that has read it may send a signal.
-    console.log([...service.warnings.map((warning) => `Warning: ${warning}`), service.banner].join("\n"));
+    console.log([...shown.map((warning) => `Warning: ${warning}`), service.banner].join("\n"));
   } catch (error) {
     if (!(error instanceof ConfigError)) throw error;
     console.error(`Cannot start.\n${error.message}`);
     process.exitCode = EX_CONFIG;
   }
+}
+
+/** A person reads what a terminal shows, and a program the log. No reader gets a warning twice: both streams often end in one place. */
+function warningsFor(
+  isTerminal: { stdout: boolean; stderr: boolean },
+  warnings: readonly string[],
+): { shown: readonly string[]; logged: readonly string[] } {
+  const isOneTerminal = isTerminal.stdout && isTerminal.stderr;
+  return { shown: isTerminal.stdout ? warnings : [], logged: isOneTerminal ? [] : warnings };
 }
 
 async function stop(service: Service, signal: string): Promise<void> {

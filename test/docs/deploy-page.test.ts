@@ -11,9 +11,12 @@ import { promisify } from "node:util";
 
 import { describe, expect, onTestFinished, test } from "vitest";
 
+import { readNodeConfig } from "../../adapters/node/config.ts";
+import { serveNode } from "../../adapters/node/serve.ts";
 import { freePort } from "../bench/server.ts";
-import { ALL, nodeEmbedded, startHub, until } from "../support/hub.ts";
+import { ALL, type Deploy, nodeEmbedded, startHub, until } from "../support/hub.ts";
 import { needs } from "../support/needs.ts";
+import { tempDir } from "../support/temp-dir.ts";
 
 const PROJECT = fileURLToPath(new URL("../..", import.meta.url));
 const WRANGLER = join(PROJECT, "node_modules/wrangler/bin/wrangler.js");
@@ -163,6 +166,35 @@ describe("docs/deploy.md", () => {
     },
   );
 });
+
+test.for([
+  ["unix", "127.0.0.1"],
+  [undefined, null],
+] as const)(
+  "behind nginx on a Unix socket, as docs/deploy.md shows it, HUB_TRUSTED_PROXIES=%s records a client at %s",
+  needs(NGINX !== undefined && HAS_OPENSSL, "nginx or openssl is not installed"),
+  async ([proxies, address]) => {
+    const path = join(tempDir(), "hub.sock");
+    const env = proxies === undefined ? {} : { HUB_TRUSTED_PROXIES: proxies };
+    expect(PAGE).toContain("With HUB_HOST=unix:/path: server unix:/path;");
+    const deploy: Deploy = async (setup) => {
+      const config = { ...setup.env, ...env, HUB_HOST: `unix:${path}` };
+      const serving = await serveNode(readNodeConfig(config), config, () => {});
+      const port = await freePort();
+      const nginx = await startNginx(setup.dir, codeBlocks("nginx")[0]!, { upstream: `unix:${path}`, port });
+      const refused = await askTls({ port, method: "GET", target: "/api/v1/scripts", body: "", headers: {} });
+      expect(refused.status).toBe(401);
+      await nginx.stop();
+      await serving.stop();
+      return nodeEmbedded(setup);
+    };
+    await using hub = await startHub({ deploy });
+
+    const lines = readFileSync(join(hub.stateDir, "audit.log"), "utf8").trim().split("\n");
+    const refused = lines.map((line) => JSON.parse(line)).find(({ event }) => event === "refused");
+    expect(refused.address).toBe(address);
+  },
+);
 
 /** nginx with the page's server, on other ports and with a separate certificate, in the foreground. */
 async function startNginx(

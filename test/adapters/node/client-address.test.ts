@@ -4,11 +4,11 @@ import { join } from "node:path";
 
 import { expect, test } from "vitest";
 
-import { clientAddress, parseRange } from "../../../adapters/node/client-address.ts";
+import { clientAddress, parseTrustedProxy } from "../../../adapters/node/client-address.ts";
 import { startHub } from "../../support/hub.ts";
 import { rawRequest } from "../../support/raw-socket.ts";
 
-const TRUSTED = ["127.0.0.1", "10.0.0.0/8", "fd00::/8"].map((text) => parseRange(text)!);
+const TRUSTED = ["127.0.0.1", "10.0.0.0/8", "fd00::/8", "unix"].map((text) => parseTrustedProxy(text)!);
 
 /** The client's address of a request over a connection from `peer` with these headers. */
 function addressOf(peer: string, headersDistinct: Record<string, string[]>): string | undefined {

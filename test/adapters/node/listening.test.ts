@@ -1,6 +1,6 @@
 import { spawn } from "node:child_process";
 import { once } from "node:events";
-import { existsSync, statSync } from "node:fs";
+import { existsSync, readFileSync, statSync } from "node:fs";
 import { createServer, type Server } from "node:net";
 import { join } from "node:path";
 import { fileURLToPath } from "node:url";
@@ -109,13 +109,20 @@ test(
       await systemd.start(env);
       return { url: systemd.url, stop: systemd.stop };
     };
-    await using hub = await startHub({ deploy });
+    await using hub = await startHub({ deploy, env: { HUB_TRUSTED_PROXIES: "unix" } });
 
     const run = await hub.runScript("ls -l /proc/self/fd");
     await hub.ended(run);
     expect(await hub.log(run), "a job could accept clients").not.toContain("socket:");
     const viaPath = await unixFetch(path)(new Request("http://localhost/healthz"));
     expect(await viaPath.json()).toMatchObject({ mode: "enforced" });
+    // Of a socket that was passed as a number, nothing but the socket itself tells its kind.
+    const unkeyed = { headers: { "x-forwarded-for": "203.0.113.7" } };
+    await (await fetch(`${systemd.url}/api/v1/scripts`, unkeyed)).text();
+    await (await unixFetch(path)(new Request("http://localhost/api/v1/scripts", unkeyed))).text();
+    const lines = readFileSync(join(hub.stateDir, "audit.log"), "utf8").trim().split("\n");
+    const refused = lines.map((line) => JSON.parse(line)).filter(({ event }) => event === "refused");
+    expect(refused.map(({ address }) => address)).toEqual(["127.0.0.1", "203.0.113.7"]);
 
     await systemd.stop();
     const waiting = fetch(`${systemd.url}/healthz`);

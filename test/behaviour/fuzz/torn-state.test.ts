@@ -8,6 +8,7 @@ import * as fc from "fast-check";
 import { expect, test } from "vitest";
 
 import { openNonceMemory } from "../../../host-agent/door/nonce-memory.ts";
+import { hostClock } from "../../../host-agent/system/clock.ts";
 import { processesOf } from "../../../host-agent/executor/process-tree.ts";
 import type { RunRecord } from "../../../host-agent/protocol/run.ts";
 import { readStarted, type RunFolder, runFolder } from "../../../host-agent/executor/run-folder.ts";
@@ -211,7 +212,10 @@ test("after any damage to door.mark, the door of the agent opens, and accepts no
       ),
       (bytes) => {
         writeFileSync(path, bytes);
-        const memory = openNonceMemory(path, () => second * 1_000);
+        const memory = openNonceMemory(
+          path,
+          hostClock(() => second * 1_000),
+        );
         expect(memory.take("n", second - 1)).toBe("before");
         expect(memory.take("n", second + 6)).toBe("new");
         expect(memory.take("n", second + 6)).toBe("seen");

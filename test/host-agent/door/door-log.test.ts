@@ -5,6 +5,7 @@ import { expect, onTestFinished, test } from "vitest";
 import { makeAgentKey } from "../../../adapters/keys/agent-pair.ts";
 import { createDoor, type DoorOptions } from "../../../host-agent/door/door.ts";
 import { openNonceMemory } from "../../../host-agent/door/nonce-memory.ts";
+import { hostClock } from "../../../host-agent/system/clock.ts";
 import { importTrustedKeys, requestSigner } from "../../../host-agent/protocol/signature.ts";
 import { tempDir } from "../../support/temp-dir.ts";
 
@@ -17,7 +18,10 @@ async function startDoor(changes: Partial<DoorOptions> = {}) {
   const clock = { now: START_MS };
   const log: Record<string, unknown>[] = [];
   const served: Request[] = [];
-  const nonces = openNonceMemory(join(tempDir(), "door.mark"), () => clock.now);
+  const nonces = openNonceMemory(
+    join(tempDir(), "door.mark"),
+    hostClock(() => clock.now),
+  );
   onTestFinished(() => nonces.close());
   const key = await makeAgentKey();
   const { d: _secret, ...publicKey } = key;

@@ -350,9 +350,9 @@ describe("the door of the agent", () => {
     const wire = await door.sign();
     await door.send(wire);
 
-    door.clock.now += 120_000;
+    door.clock.set(120_000);
     await door.send(await door.sign());
-    door.clock.now -= 120_000;
+    door.clock.set(-120_000);
 
     expect(await refusal(door, wire)).toBe("before_start");
   });

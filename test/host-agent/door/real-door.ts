@@ -47,7 +47,16 @@ export async function startDoor() {
   const trustFile = join(dir, "trusted_keys.json");
   const key = await makeAgentKey();
   trust(key);
-  const clock = { now: START_MS };
+  const clock = {
+    now: START_MS,
+    /** How far the clock has been set, in milliseconds: what remains of `now` is time that has passed. */
+    setBy: 0,
+    /** Sets the clock ahead, or back with a negative number: no time passes. */
+    set(ms: number): void {
+      clock.now += ms;
+      clock.setBy += ms;
+    },
+  };
   const log: Record<string, unknown>[] = [];
   const served: string[] = [];
   const write = (entry: Record<string, unknown>) => void log.push(entry);
@@ -58,7 +67,11 @@ export async function startDoor() {
   }
 
   async function open() {
-    const nonces = openNonceMemory(join(dir, "door.mark"), () => clock.now);
+    const nonces = openNonceMemory(
+      join(dir, "door.mark"),
+      () => ({ at: clock.now, uptime: clock.now - clock.setBy }),
+      write,
+    );
     const door = createDoor({
       answersLivez: false,
       agent: async (request) => {
