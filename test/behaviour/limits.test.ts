@@ -238,8 +238,11 @@ describe("retention", () => {
         { ...recipe, recipe_id: "long", keep_days: 0 },
       ],
     });
-    const launch = async (recipe_id: string): Promise<RunRecord> =>
-      hub.ended((await hub.post("/api/v1/pipelines/runs", { recipe_id })).json);
+    const launch = async (recipe_id: string): Promise<RunRecord> => {
+      const { json } = await hub.post("/api/v1/pipelines/runs", { recipe_id });
+      expect(json).toMatchObject({ source: "pipeline" });
+      return hub.ended(json);
+    };
     const [short, older, newer] = [await launch("short"), await launch("long"), await launch("long")];
     await hub.restart(() => {
       age(hub, short, 1.5);
