@@ -250,7 +250,7 @@ describe("retention", () => {
       age(hub, newer, 3);
     });
     for (const gone of [short, older]) {
-      await until(async () => (await hub.get(url(gone))).status === 404 || undefined);
+      await until(async () => (await hub.get(url(gone))).status === 404 || undefined, 60_000);
       expect(existsSync(gone.log_path)).toBe(false);
     }
     expect(await hub.run(newer)).toMatchObject({ status: "completed" });
