@@ -41,6 +41,7 @@ export interface Agent {
 
 const SUPERVISE_INTERVAL_MS = 1_000;
 const CALLBACK_INTERVAL_MS = 1_000;
+const PRUNE_INTERVAL_MS = 1_000;
 
 /**
  * Opens the state folder, recovers the runs that are in it and supervises them
@@ -86,10 +87,10 @@ export async function startAgent(
     maxLogBytes: config.maxLogBytes,
     stopAtLogLimit: config.logLimitAction === "stop",
     keepRunsDays: config.keepRunsDays,
-    onPruned: ({ runId, keyName }) => {
-      logIndex.remove(runId);
-      audit.record({ event: "prune", outcome: "forgotten", run_id: runId, key_name: keyName });
-    },
+    maxLogsBytes: config.maxLogsBytes,
+    logIndex,
+    onPruned: ({ runId, keyName }) =>
+      audit.record({ event: "prune", outcome: "forgotten", run_id: runId, key_name: keyName }),
     checkCallbackUrl: callbacks.rules.check,
     now,
     clock: hostClock(now),
@@ -97,7 +98,14 @@ export async function startAgent(
   // Now, and not when the first client asks: the operator who starts the agent should learn of a broken file.
   await recipes.current();
   const interrupted = store.alive().filter((run) => run.status === "launching");
-  const rounds = startRounds({ supervise: runs.supervise, callBack: callbacks.startDue, audit, store, log });
+  const rounds = startRounds({
+    supervise: runs.supervise,
+    forgetDue: runs.forgetDue,
+    callBack: callbacks.startDue,
+    audit,
+    store,
+    log,
+  });
   await rounds.first;
   executor.warmUp();
   for (const { runId, keyName } of interrupted) {
@@ -139,14 +147,18 @@ export async function startAgent(
 
 interface Rounds {
   supervise(): Promise<void>;
+  forgetDue(signal: AbortSignal): Promise<void>;
   callBack(): void;
   audit: AuditLog;
   store: RunStore;
   log: Log;
 }
 
-/** What the agent does again and again: two rounds, since receivers of callbacks may be slow and supervision must not wait for them. */
-function startRounds({ supervise, callBack, audit, store, log }: Rounds) {
+/**
+ * What the agent does again and again. Three rounds: receivers of callbacks may be slow, and there may be very many runs to
+ * forget; supervision must wait for neither.
+ */
+function startRounds({ supervise, forgetDue, callBack, audit, store, log }: Rounds) {
   const failed = (event: string) => (error: unknown) => log({ level: "error", event, error: String(error) });
   const superviseAndCount = async (): Promise<void> => {
     try {
@@ -158,14 +170,18 @@ function startRounds({ supervise, callBack, audit, store, log }: Rounds) {
     }
   };
   const supervision = repeat(failed("supervise_failed"), superviseAndCount, SUPERVISE_INTERVAL_MS);
-  const calling = supervision.first.then(() =>
+  const stopping = new AbortController();
+  const others = supervision.first.then(() => [
     repeat(failed("callbacks_failed"), callBack, CALLBACK_INTERVAL_MS),
-  );
+    repeat(failed("prune_failed"), () => forgetDue(stopping.signal), PRUNE_INTERVAL_MS),
+  ]);
   return {
     /** Resolves after the first look at every run. */
     first: supervision.first,
     async stop(): Promise<void> {
-      await Promise.all([supervision.stop(), calling.then((round) => round.stop())]);
+      stopping.abort();
+      const stopOthers = others.then((rounds) => Promise.all(rounds.map((round) => round.stop())));
+      await Promise.all([supervision.stop(), stopOthers]);
     },
   };
 }

@@ -31,6 +31,12 @@ const AgentEnv = z.object({
     .transform(Number)
     .refine((bytes) => bytes === 0 || bytes >= 1_024, "must be 0, for no limit, or at least 1024")
     .default(1_073_741_824),
+  HUB_MAX_LOGS_BYTES: z
+    .string()
+    .regex(/^\d{1,15}$/, "must be a whole number of bytes")
+    .transform(Number)
+    .refine((bytes) => bytes === 0 || bytes >= 1_048_576, "must be 0, for no limit, or at least 1048576")
+    .optional(),
   HUB_LOG_LIMIT_ACTION: z.enum(["truncate", "stop"], "must be truncate or stop").default("truncate"),
   HUB_KEEP_RUNS_DAYS: Digits.pipe(z.int().max(36_500, "must be at most 36500")).default(30),
   HUB_RUN_AS: z
@@ -74,6 +80,8 @@ export interface AgentConfig {
   logLimitAction?: LogLimitAction;
   /** Ended runs are kept for this number of days; undefined for no limit. */
   keepRunsDays?: number | undefined;
+  /** The logs of ended runs may be this many bytes together; undefined for no limit. */
+  maxLogsBytes?: number | undefined;
   /** `user` or `user:group` that runs are started as; undefined for the agent's own. */
   runAs?: string | undefined;
   /** Where changes are recorded; undefined for audit.log in the state folder. */
@@ -123,6 +131,7 @@ export function readAgentConfig(env: Env): AgentConfig {
     maxLogBytes: values.HUB_MAX_LOG_BYTES || undefined,
     logLimitAction: values.HUB_LOG_LIMIT_ACTION,
     keepRunsDays: values.HUB_KEEP_RUNS_DAYS || undefined,
+    maxLogsBytes: values.HUB_MAX_LOGS_BYTES || undefined,
     runAs: values.HUB_RUN_AS,
     auditFile: values.HUB_AUDIT_FILE === undefined ? undefined : resolve(values.HUB_AUDIT_FILE),
     callbacks: {

@@ -57,6 +57,7 @@ export const RecipeEntry = z.strictObject({
   terminal: z.boolean().default(false),
   timeout_seconds: z.int().min(1).optional(),
   max_running: z.int().min(1).optional(),
+  keep_days: z.int().min(0).max(36_500).optional(),
   error_markers: z.array(Regex).optional(),
   args_help: z.string().min(1).max(10_000).optional(),
   params: z

@@ -1,4 +1,5 @@
 import type { ApiProblem } from "../protocol/problem.ts";
+import type { Change } from "../system/change.ts";
 import type { ProcessIdentity } from "./process-identity.ts";
 
 export type { ProcessIdentity } from "./process-identity.ts";
@@ -133,14 +134,13 @@ export interface Executor {
   signal(handle: Handle, signal: Signal): Promise<"sent" | "refused" | "gone">;
   /** Sends SIGKILL to what is left of the run, repeatedly for a moment. Throws as `signal` does. */
   kill(handle: Handle): Promise<void>;
-  /** Notices that the run has ended, or that one of `paths` has changed; half a second later at the latest. Call it before looking. */
-  watch(
-    runId: string,
-    paths: readonly string[],
-    signal: AbortSignal,
-  ): Disposable & { changed: Promise<void> };
-  /** Removes what is kept of a run that has ended. */
-  forget(runId: string): void;
+  /**
+   * Notices that the exit code of the run was written, or that one of `paths` has changed; half a second later at the latest.
+   * The end of a run without an exit code is seen by a look only.
+   */
+  watch(runId: string, paths: readonly string[]): Change & Disposable;
+  /** Removes what is kept of a run that has ended. Rejects when the file system fails. */
+  forget(runId: string): Promise<void>;
   /** Prepares for the first start. */
   warmUp(): void;
   /** Ends what starts commands; the runs go on. */

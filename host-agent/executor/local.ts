@@ -1,5 +1,5 @@
 import { ApiProblem } from "../protocol/problem.ts";
-import { watchForChange } from "../logs/log-wait.ts";
+import { watchFiles } from "../logs/log-wait.ts";
 import { unreadableCode } from "../system/exhaustion.ts";
 import { createPatience } from "../system/patience.ts";
 import { launchProblem, previewArgv } from "./command.ts";
@@ -84,8 +84,7 @@ export function localExecutor({
     },
     look: (looks) => lookAt(looks, { stateDir, passes, patience, ownerOf }),
     ...signals,
-    // Its folder, and not its log: only an exit code says that there is something to see.
-    watch: (runId, paths, signal) => watchForChange([...paths, folderOf(runId).path], signal),
+    watch: (runId, paths) => watchFiles([...paths, folderOf(runId).exit]),
     forget: (runId) => removeRunFolder(folderOf(runId)),
     warmUp: () => spawner.warmUp(),
     close: async () => spawner.close(),

@@ -1,14 +1,5 @@
-import {
-  constants,
-  existsSync,
-  lstatSync,
-  mkdirSync,
-  readSync,
-  rmdirSync,
-  rmSync,
-  writeFileSync,
-} from "node:fs";
-import { mkdir, open } from "node:fs/promises";
+import { constants, existsSync, lstatSync, mkdirSync, readSync, writeFileSync } from "node:fs";
+import { mkdir, open, rmdir, unlink } from "node:fs/promises";
 import { join } from "node:path";
 
 import { openFile } from "../system/open-file.ts";
@@ -118,11 +109,11 @@ export function readExit(folder: RunFolder): Exit | undefined {
   return code === undefined ? undefined : { code: Number(code), at: toDateRange(content!.mtimeMs) };
 }
 
-/** Removes the folder and our own two files; with anything else in it, which only the run can have put there, it stays. */
-export function removeRunFolder({ path, started, exit }: RunFolder): void {
-  removeIfOurs(() => rmSync(started, { force: true }));
-  removeIfOurs(() => rmSync(exit, { force: true }));
-  removeIfOurs(() => rmdirSync(path));
+/** Removes the folder and our own two files; with anything else in it, which only the run can have put there, it stays. Rejects when the file system fails. */
+export async function removeRunFolder({ path, started, exit }: RunFolder): Promise<void> {
+  await removeIfOurs(() => unlink(started));
+  await removeIfOurs(() => unlink(exit));
+  await removeIfOurs(() => rmdir(path));
 }
 
 /** The folder may belong to the run's own user: nothing is followed, waited for or read to its end there. */

@@ -1,4 +1,5 @@
-import { rmSync, symlinkSync } from "node:fs";
+import { symlinkSync } from "node:fs";
+import { rm } from "node:fs/promises";
 import { join, relative } from "node:path";
 
 import { makeFolder } from "../system/make-folder.ts";
@@ -7,7 +8,8 @@ import { makeFolder } from "../system/make-folder.ts";
 export interface LogIndex {
   /** Adds the link of a run that was started. A link that cannot be made is left out: nothing of the agent reads it. */
   add(runId: string, logPath: string): void;
-  remove(runId: string): void;
+  /** Removes the link of a run. Rejects when the file system fails. */
+  remove(runId: string): Promise<void>;
 }
 
 /** The index in `folder`: for each run a symbolic link `<run_id>.log` to its log. Throws when the folder cannot be made. */
@@ -23,8 +25,6 @@ export function openLogIndex(folder: string): LogIndex {
         // It exists, or the disk is full: the launch has been made, and its record has the path.
       }
     },
-    remove(runId) {
-      rmSync(linkOf(runId), { force: true });
-    },
+    remove: (runId) => rm(linkOf(runId), { force: true }),
   };
 }

@@ -1,4 +1,5 @@
-import { constants, ftruncateSync, lstatSync, readSync, unlinkSync, writeSync } from "node:fs";
+import { constants, ftruncateSync, lstatSync, readSync, type Stats, writeSync } from "node:fs";
+import { lstat, unlink } from "node:fs/promises";
 
 import { openFile, type OpenFile } from "../system/open-file.ts";
 import { removeIfOurs } from "../system/remove.ts";
@@ -14,11 +15,25 @@ export function logIdentity(path: string): string | undefined {
   return stats?.isFile() ? fileIdentity(stats) : undefined;
 }
 
-/** Removes the log at `path`; only the very file that was created for the run, which is `identity`. */
-export function removeLog(path: string, identity: string): void {
-  removeIfOurs(() => {
-    if (logIdentity(path) === identity) unlinkSync(path);
+/** Removes the log at `path`; only the very file that was created for the run, which is `identity`. Rejects when the file system fails. */
+export async function removeLog(path: string, identity: string): Promise<void> {
+  await removeIfOurs(async () => {
+    if (isLog(await lstat(path), identity)) await unlink(path);
   });
+}
+
+/** The size in bytes of the log at `path`; 0 when the file that was created for the run, `identity`, is not there or cannot be looked at. */
+export async function logSize(path: string, identity: string): Promise<number> {
+  try {
+    const stats = await lstat(path);
+    return isLog(stats, identity) ? stats.size : 0;
+  } catch {
+    return 0;
+  }
+}
+
+function isLog(stats: Stats, identity: string): boolean {
+  return stats.isFile() && fileIdentity(stats) === identity;
 }
 
 /** The line that a log over its limit ends with. It depends on the limit alone, so offsets behind it stay good. */

@@ -20,6 +20,8 @@ export interface LaunchPlan {
   recipeId: string | undefined;
   timeoutSeconds: number | undefined;
   maxRunning: number | undefined;
+  /** The run is kept for this many days after its end, 0 for ever; undefined for as long as the agent's setting says. */
+  keepDays: number | undefined;
 }
 
 /** What an order is judged by. */
@@ -58,6 +60,7 @@ async function planPipeline(spec: PipelineSpec, { recipes, logDir }: PlanDeps): 
     recipeId: recipe.recipe_id,
     timeoutSeconds: recipe.timeout_seconds,
     maxRunning: recipe.max_running,
+    keepDays: recipe.keep_days,
   };
 }
 
@@ -83,6 +86,7 @@ async function planScript(spec: ScriptSpec, { scripts, logDir }: PlanDeps): Prom
     recipeId: undefined,
     timeoutSeconds: undefined,
     maxRunning: undefined,
+    keepDays: undefined,
   };
 }
 

@@ -96,6 +96,7 @@ function draft({ order, plan }: Launch, { clock, self, maxLogBytes }: RecordDeps
     fingerprint: order.fingerprint,
     timeoutSeconds: plan.timeoutSeconds,
     logLimit: maxLogBytes,
+    keepDays: plan.keepDays,
     launchToken: order.launch_token,
     launcher: self,
   };

@@ -9,6 +9,7 @@ import { createKill } from "./kill.ts";
 import { createLaunches, type LaunchDeps } from "./launch.ts";
 import { createReconcile, type ReconcileDeps } from "./reconcile.ts";
 import { publicRun } from "./record.ts";
+import { createRetention, type RetentionDeps } from "./retention.ts";
 import { createStops } from "./stop.ts";
 import { createSupervision, type SuperviseDeps } from "./supervise.ts";
 import { createWaits } from "./wait.ts";
@@ -17,7 +18,10 @@ import { createWaits } from "./wait.ts";
 // itself: the executor, logs/ and store/ do that. It may import the port executor/executor.ts, store/, logs/,
 // catalogue/, protocol/ and system/.
 
-export type RunsDeps = LaunchDeps & SuperviseDeps & Omit<ReconcileDeps, "markers" | "isLaunching">;
+export type RunsDeps = LaunchDeps &
+  SuperviseDeps &
+  RetentionDeps &
+  Omit<ReconcileDeps, "markers" | "isLaunching">;
 
 export type Runs = ReturnType<typeof createRuns>;
 
@@ -65,9 +69,10 @@ export function createRuns(deps: RunsDeps) {
     launch: launches.launch,
     preview: launches.preview,
     list,
-    ...createWaits({ store, executor, find, requests }),
+    ...createWaits({ store, executor, find, reconcile, isLaunching: launches.isUnderWay, requests }),
     kill: createKill({ executor, clock, find, reconcile, carryOut }),
     supervise: createSupervision(deps, reconciling, carryOut),
+    forgetDue: createRetention(deps),
     stopWaiting: requests.stopWaiting,
     /** Resolves once no request that may wait is under way, for clients that hung up included. */
     stopHolding: requests.stop,

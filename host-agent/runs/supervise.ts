@@ -4,7 +4,6 @@ import type { RunStore } from "../store/run-store.ts";
 import type { Clock } from "../system/clock.ts";
 import { ageOf } from "./age.ts";
 import { handleOf } from "./handle.ts";
-import { prune } from "./prune.ts";
 import { cutLogOf } from "./end-of-run.ts";
 import type { Reconcile } from "./reconcile.ts";
 import type { CarryOut } from "./stop.ts";
@@ -15,10 +14,6 @@ export interface SuperviseDeps {
   executor: Executor;
   /** A run whose log is over the limit is stopped; else it goes on. */
   stopAtLogLimit?: boolean;
-  /** Ended runs are forgotten after this many days. */
-  keepRunsDays?: number | undefined;
-  /** Receives each run that has been forgotten. */
-  onPruned?(run: Run): void;
   now(): number;
   clock: Clock;
   /** This agent. */
@@ -28,14 +23,10 @@ export interface SuperviseDeps {
 const DAY_MS = 86_400_000;
 /** How often the logs of runs that ended within a day are looked at. */
 const LEFT_LOGS_INTERVAL_MS = 60_000;
-/** A wall clock that moved further than this against the time since the boot was set, and not corrected. */
-const MOST_CLOCK_CORRECTION_MS = DAY_MS;
-/** At most this many runs are forgotten in one round. */
-const PRUNED_PER_ROUND = 50;
 
 /**
  * A round of supervision, to be called every second: notices runs that have
- * ended, ends those that are over their time or grace, and keeps logs and runs
+ * ended, ends those that are over their time or grace, and keeps logs
  * within their limits. A failure for one run does not affect the others; at the end all failures are thrown as one error.
  */
 export function createSupervision(
@@ -53,11 +44,6 @@ export function createSupervision(
       await enforceLimits(run).catch((error: unknown) => failures.push(error));
     }
     for (const run of leftLogs()) collect(failures, () => void cutLogOf(run));
-    for (const run of expired()) {
-      collect(failures, () => {
-        if (prune(run, { store, executor })) deps.onPruned?.(run);
-      });
-    }
     if (writeError() !== undefined) failures.push(writeError());
     if (failures.length > 0) throw allOf(failures);
   }
@@ -86,20 +72,6 @@ export function createSupervision(
     return store.limitedEndedSince(now() - DAY_MS);
   }
 
-  /** Runs that are older than they are kept; few enough in one round that no request waits for them. */
-  function expired(): Run[] {
-    if (deps.keepRunsDays === undefined || isClockSetAhead()) return [];
-    return store.endedBefore(now() - deps.keepRunsDays * DAY_MS, PRUNED_PER_ROUND);
-  }
-
-  /** By the newest run of this boot: nothing is deleted by a clock that was set ahead. */
-  function isClockSetAhead(): boolean {
-    const newest = store.newest();
-    if (newest?.startedUptime === undefined || newest.launcher.bootId !== self.bootId) return false;
-    const { at, uptime } = clock();
-    return at - newest.startedAt - (uptime - newest.startedUptime) > MOST_CLOCK_CORRECTION_MS;
-  }
-
   return superviseOnce;
 }
 
@@ -112,7 +84,7 @@ function collect(failures: unknown[], work: () => void): void {
 }
 
 /** As one error, which names a few. */
-function allOf(failures: readonly unknown[]): unknown {
+export function allOf(failures: readonly unknown[]): unknown {
   if (failures.length === 1) return failures[0];
   const some = failures.slice(0, 3).map(String).join("; ");
   return new AggregateError(failures, `${failures.length} things failed, among them: ${some}`);

@@ -1,5 +1,5 @@
 import type { Executor } from "../executor/executor.ts";
-import { emptyPage, readPage } from "../logs/log-file.ts";
+import { emptyPage, type LogPage, readPage } from "../logs/log-file.ts";
 import type { LogQuery, WaitQuery } from "../protocol/agent.ts";
 import type { RunRecord, Source } from "../protocol/run.ts";
 import type { Run } from "../store/run.ts";
@@ -8,50 +8,75 @@ import { sleep } from "../system/sleep.ts";
 import type { FindRun } from "./find.ts";
 import type { HeldRequests } from "./held.ts";
 import { publicRun } from "./record.ts";
+import { createRunWatches } from "./watch-runs.ts";
 
 export interface WaitDeps {
   store: RunStore;
   executor: Executor;
   find: FindRun;
+  /** The run as it is now. */
+  reconcile(run: Run): Promise<Run>;
+  /** True while this agent is starting the run. */
+  isLaunching(runId: string): boolean;
   requests: HeldRequests;
 }
 
-/** How often a reader at the end of a log over its limit looks whether the run has ended. */
-const CUT_LOG_INTERVAL_MS = 500;
-
 /** The reads that may wait: of a record for the run's end, and of a log page for new bytes. Throw `run_not_found`. */
-export function createWaits({ store, executor, find, requests }: WaitDeps) {
+export function createWaits({ store, executor, find, reconcile, isLaunching, requests }: WaitDeps) {
+  const ends = createRunWatches(async (runId) => {
+    if (isLaunching(runId)) return false;
+    const run = store.get(runId);
+    return run === undefined || (await reconcile(run)).endedAt !== undefined;
+  });
+
   async function getEnded(
     source: Source,
     runId: string,
     { waitSeconds, signal }: { waitSeconds: number; signal: AbortSignal },
   ): Promise<RunRecord> {
     const waitUntil = performance.now() + waitSeconds * 1000;
+    using end = ends.watch(runId);
+    using files = executor.watch(runId, []);
+    using abort = abortOf(signal);
     for (;;) {
-      using change = executor.watch(runId, [], signal);
+      const changed = Promise.race([end.next(), files.next(), abort.happened]);
       const run = await find(source, runId);
       const left = waitUntil - performance.now();
       if (run.endedAt !== undefined || left <= 0 || signal.aborted) return publicRun(run);
-      await sleep(left, change.changed);
+      await sleep(left, changed);
     }
   }
 
-  async function readLog(source: Source, runId: string, query: LogQuery) {
-    const { after, maxBytes, waitSeconds } = query;
+  /** The page now, and whether it is the answer: else there is something to wait for. */
+  async function look(source: Source, runId: string, { after, maxBytes }: LogQuery) {
+    const run = await find(source, runId);
+    if (neverHadLog(run)) return { page: emptyPage(after), isFinal: true };
+    const growing = run.endedAt === undefined;
+    const page = await readPage(run.logPath, { after, maxBytes, growing, limit: run.logLimit });
+    return { page, isFinal: page.bytes.length > 0 || !growing };
+  }
+
+  async function waitForLog(source: Source, runId: string, query: LogQuery): Promise<LogPage> {
     const signal = requests.orStopping(query.signal);
-    const waitUntil = performance.now() + waitSeconds * 1000;
+    const waitUntil = performance.now() + query.waitSeconds * 1000;
+    const logPath = store.get(runId)?.logPath;
+    using end = ends.watch(runId);
+    using files = executor.watch(runId, logPath === undefined ? [] : [logPath]);
+    using abort = abortOf(signal);
     for (;;) {
-      const logPath = waitSeconds > 0 ? store.get(runId)?.logPath : undefined;
-      using change = logPath === undefined ? undefined : executor.watch(runId, [logPath], signal);
-      const run = await find(source, runId);
-      const growing = run.endedAt === undefined;
-      if (neverHadLog(run)) return emptyPage(after);
-      const page = await readPage(run.logPath, { after, maxBytes, growing, limit: run.logLimit });
+      const ended = end.next();
+      const changed = files.next();
+      const { page, isFinal } = await look(source, runId, query);
       const left = waitUntil - performance.now();
-      if (page.bytes.length > 0 || !growing || left <= 0 || signal.aborted) return page;
+      if (isFinal || left <= 0 || signal.aborted) return page;
       // After its limit the file changes all the time, and the log never.
-      await (page.isCut || !change ? sleep(CUT_LOG_INTERVAL_MS) : sleep(left, change.changed));
+      await sleep(left, Promise.race([ended, abort.happened, ...(page.isCut ? [] : [changed])]));
     }
+  }
+
+  async function readLog(source: Source, runId: string, query: LogQuery): Promise<LogPage> {
+    if (query.waitSeconds > 0) return waitForLog(source, runId, query);
+    return (await look(source, runId, query)).page;
   }
 
   return {
@@ -66,6 +91,15 @@ export function createWaits({ store, executor, find, requests }: WaitDeps) {
     readLog: async (source: Source, runId: string, query: LogQuery) =>
       requests.hold(query.waitSeconds, query.keyName, () => readLog(source, runId, query)),
   };
+}
+
+/** The abort of a signal as a promise, until it is disposed of. */
+function abortOf(signal: AbortSignal): Disposable & { happened: Promise<void> } {
+  const { promise, resolve } = Promise.withResolvers<void>();
+  const abort = (): void => resolve();
+  signal.addEventListener("abort", abort, { once: true });
+  if (signal.aborted) resolve();
+  return { happened: promise, [Symbol.dispose]: () => signal.removeEventListener("abort", abort) };
 }
 
 /** Nothing was started, so no log was created: that is different from a log that was removed. */

@@ -11,14 +11,14 @@ import {
   type RunRow,
 } from "./run.ts";
 import { decodeOne } from "./run-queries.ts";
-import type { Transaction } from "./transaction.ts";
+import { type Transaction, withoutSync } from "./transaction.ts";
 
 const INSERT = `
   INSERT INTO runs (run_id, source, spec, cmd, log_path, key_name, spec_sha256, status, status_reason,
-    started_at, launch_token, fingerprint, launcher, timeout_seconds, log_limit, label, started_uptime)
+    started_at, launch_token, fingerprint, launcher, timeout_seconds, log_limit, label, started_uptime, keep_days)
   VALUES (:run_id, :source, :spec, :cmd, :log_path, :key_name, :spec_sha256, 'launching',
     'The command is being started.', :started_at, :launch_token, :fingerprint, :launcher, :timeout_seconds,
-    :log_limit, :label, :started_uptime)`;
+    :log_limit, :label, :started_uptime, :keep_days)`;
 const SET_RUNNING = `
     UPDATE runs SET status = 'running', status_reason = :reason, pid = :pid, pid_start = :pid_start, boot_id = :boot_id,
       log_file = :log_file WHERE run_id = :run_id AND ended_at IS NULL`;
@@ -80,17 +80,14 @@ export function launchWrites(db: DatabaseSync, transaction: Transaction) {
       runId: string,
       { process, logFile, reason }: { process: RunProcess; logFile: string | undefined; reason: string },
     ): Run {
-      db.exec("PRAGMA synchronous = NORMAL");
-      try {
+      withoutSync(db, () =>
         setRunning.run({
           run_id: runId,
           reason,
           ...encodeProcess(process),
           log_file: logFile ?? null,
-        });
-      } finally {
-        db.exec("PRAGMA synchronous = FULL");
-      }
+        }),
+      );
       return read(runId);
     },
   };

@@ -75,7 +75,30 @@ export const MIGRATIONS: readonly string[] = [
   ALTER TABLE runs ADD COLUMN started_uptime INTEGER;
   ALTER TABLE runs ADD COLUMN stop_deadline_uptime INTEGER;
   `,
+  // Retention: how long a recipe keeps its runs, and what the logs of ended runs add up to. The sum is kept by triggers, so
+  // that it is right whichever version of the agent forgets a run.
+  `
+  ALTER TABLE runs ADD COLUMN keep_days INTEGER;
+  ALTER TABLE runs ADD COLUMN log_bytes INTEGER;
+  CREATE INDEX runs_kept_by_setting ON runs (ended_at) WHERE ended_at IS NOT NULL AND keep_days IS NULL;
+  CREATE INDEX runs_kept_by_recipe ON runs (ended_at + keep_days * 86400000)
+    WHERE ended_at IS NOT NULL AND keep_days > 0;
+  CREATE INDEX runs_unmeasured ON runs (ended_at)
+    WHERE ended_at IS NOT NULL AND log_bytes IS NULL AND log_file IS NOT NULL;
+  CREATE INDEX runs_with_log ON runs (ended_at) WHERE log_bytes > 0;
+  CREATE TABLE ended_logs (id INTEGER PRIMARY KEY CHECK (id = 1), bytes INTEGER NOT NULL) STRICT;
+  INSERT INTO ended_logs VALUES (1, 0);
+  CREATE TRIGGER log_measured AFTER UPDATE OF log_bytes ON runs BEGIN
+    UPDATE ended_logs SET bytes = bytes + coalesce(new.log_bytes, 0) - coalesce(old.log_bytes, 0);
+  END;
+  CREATE TRIGGER log_forgotten AFTER DELETE ON runs WHEN old.log_bytes > 0 BEGIN
+    UPDATE ended_logs SET bytes = bytes - old.log_bytes;
+  END;
+  `,
 ];
+
+/** A check of the whole database reads all of it. Up to this many pages of 4,096 bytes that takes some tens of milliseconds. */
+const MAX_CHECKED_PAGES = 4_096;
 
 /**
  * Opens the database of the runs at `path`, made or brought to the present schema first. Throws ConfigError when it
@@ -85,8 +108,9 @@ export function openDatabase(path: string): DatabaseSync {
   let db: DatabaseSync | undefined;
   try {
     db = new DatabaseSync(path, { timeout: 5_000 });
+    // The cache is bounded (8 MiB), and no page is mapped: what is resident does not depend on how many runs are stored.
     db.exec(
-      "PRAGMA journal_mode = WAL; PRAGMA synchronous = FULL; PRAGMA foreign_keys = ON; PRAGMA mmap_size = 268435456;",
+      "PRAGMA journal_mode = WAL; PRAGMA synchronous = FULL; PRAGMA foreign_keys = ON; PRAGMA mmap_size = 0; PRAGMA cache_size = -8192;",
     );
     migrate(db, path);
     checkWhole(db);
@@ -105,8 +129,14 @@ const DAMAGED =
   "away to begin without any runs: the logs stay, and what is still running goes on unsupervised";
 const UNUSABLE = "cannot be used";
 
-/** Throws when a page of the database is not what it should be: later it would fail in the middle of a launch. */
+/**
+ * Throws when a page of the database is not what it should be: later it would fail in the middle of a launch. A large
+ * database is not read whole, so that a start takes the same time among any number of runs; that its file is as long as its header
+ * says, SQLite checks itself.
+ */
 function checkWhole(db: DatabaseSync): void {
+  const { page_count } = db.prepare("PRAGMA page_count").get() as { page_count: number };
+  if (page_count > MAX_CHECKED_PAGES) return;
   const { quick_check } = db.prepare("PRAGMA quick_check(1)").get() as { quick_check: string };
   if (quick_check !== "ok") throw Object.assign(new Error(quick_check), { errcode: 11 });
 }

@@ -31,13 +31,9 @@ function comparedColumns({ runId, status, process, stop }: Run) {
   };
 }
 
-/** The changes of runs that were launched. `onRemoved` receives the id of each run that is removed. */
-export function runChanges(
-  db: DatabaseSync,
-  { reserve, onRemoved }: { reserve: DiskReserve; onRemoved(runId: string): void },
-) {
+/** The changes of runs that were launched. */
+export function runChanges(db: DatabaseSync, reserve: DiskReserve) {
   const selectById = db.prepare(`SELECT ${COLUMNS} FROM runs WHERE run_id = :run_id`);
-  const deleteEnded = db.prepare("DELETE FROM runs WHERE run_id = :run_id AND ended_at IS NOT NULL");
   const read = (runId: string): Run => decodeRun(selectById.get({ run_id: runId }) as unknown as RunRow);
 
   const updates = new Map<string, StatementSync>();
@@ -69,12 +65,6 @@ export function runChanges(
       const values = { ...columns, ...comparedColumns(known) };
       const { changes: changed } = withReserve(() => update.run(values));
       return Number(changed) === 0 ? undefined : read(known.runId);
-    },
-
-    /** Forgets a run that has ended. False when it was forgotten before, or has not ended. */
-    remove(runId: string): boolean {
-      onRemoved(runId);
-      return Number(deleteEnded.run({ run_id: runId }).changes) > 0;
     },
   };
 }

@@ -42,9 +42,6 @@ export function runQueries(db: DatabaseSync) {
     `SELECT count(*) AS n FROM runs INDEXED BY runs_alive_by_recipe
       WHERE ended_at IS NULL AND recipe_id = :recipe_id`,
   );
-  const selectEndedBefore = db.prepare(
-    `SELECT ${COLUMNS} FROM runs WHERE ended_at < :time ORDER BY runs.ended_at LIMIT :limit`,
-  );
   const selectLimitedEndedSince = db.prepare(
     `SELECT ${COLUMNS} FROM runs WHERE ended_at >= :time AND log_limit IS NOT NULL`,
   );
@@ -97,11 +94,6 @@ export function runQueries(db: DatabaseSync) {
     /** How many runs of this recipe may be alive. */
     countAliveOfRecipe(recipeId: string): number {
       return (countAliveOfRecipe.get({ recipe_id: recipeId }) as { n: number }).n;
-    },
-
-    /** Runs that ended before `time`, the longest ended first. */
-    endedBefore(time: number, limit: number): Run[] {
-      return decodeAll(selectEndedBefore.all({ time, limit }));
     },
 
     /** Runs with a log limit that ended at or after `time`. */

@@ -4,6 +4,7 @@ import { type DiskReserve, NO_RESERVE } from "./disk-reserve.ts";
 import { launchWrites } from "./launch-writes.ts";
 import { openDatabase } from "./migrations.ts";
 import { runChanges } from "./run-changes.ts";
+import { retentionStore } from "./retention-store.ts";
 import { runQueries } from "./run-queries.ts";
 import { transactions } from "./transaction.ts";
 
@@ -15,7 +16,7 @@ export type RunStore = ReturnType<typeof openRunStore>;
 /**
  * Every run the agent has ever launched, in SQLite at `path` (`:memory:` for
  * tests). A write is on the disk when its call returns (WAL, synchronous=FULL),
- * but for `markRunning`. A reader never waits for a writer. Throws ConfigError when the file cannot be used.
+ * but for `markRunning` and what retention writes. A reader never waits for a writer. Throws ConfigError when the file cannot be used.
  */
 export function openRunStore(path: string, reserve: DiskReserve = NO_RESERVE) {
   const db = openDatabase(path);
@@ -24,7 +25,8 @@ export function openRunStore(path: string, reserve: DiskReserve = NO_RESERVE) {
   return {
     ...queries,
     ...launchWrites(db, transaction),
-    ...runChanges(db, { reserve, onRemoved: forgetEnded }),
+    ...runChanges(db, reserve),
+    ...retentionStore(db, { transaction, onRemoved: forgetEnded }),
     ...auditHeadStore(db),
     /** The callbacks of the runs in this database. */
     callbacks: callbackStore(db),

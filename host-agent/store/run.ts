@@ -90,6 +90,8 @@ export interface NewRun extends Pick<
   | "logLimit"
 > {
   launchToken: string;
+  /** Kept for this many days after its end, 0 for ever; undefined for as long as the agent's setting says. */
+  keepDays?: number | undefined;
   /** Receives the run's final record. */
   callbackUrl: string | undefined;
 }
@@ -230,6 +232,7 @@ export function encodeNewRun(run: NewRun): Columns {
     launcher: JSON.stringify(run.launcher),
     timeout_seconds: run.timeoutSeconds ?? null,
     log_limit: run.logLimit ?? null,
+    keep_days: run.keepDays ?? null,
   };
 }
 

@@ -18,3 +18,16 @@ export function transactions(db: DatabaseSync): Transaction {
     }
   };
 }
+
+/**
+ * Runs work, outside of a transaction, whose writes a loss of power may undo: it does not wait for the disk. For what is
+ * found again, or done again, after that.
+ */
+export function withoutSync<T>(db: DatabaseSync, work: () => T): T {
+  db.exec("PRAGMA synchronous = NORMAL");
+  try {
+    return work();
+  } finally {
+    db.exec("PRAGMA synchronous = FULL");
+  }
+}

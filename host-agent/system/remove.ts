@@ -10,10 +10,10 @@ const NOT_OURS = new Set([
   "EROFS",
 ]);
 
-/** Removes something; what cannot be removed because somebody else changed it stays. Throws when the file system fails. */
-export function removeIfOurs(remove: () => void): void {
+/** Removes something; what cannot be removed because somebody else changed it stays. Rejects when the file system fails. */
+export async function removeIfOurs(remove: () => Promise<void>): Promise<void> {
   try {
-    remove();
+    await remove();
   } catch (error) {
     if (!NOT_OURS.has((error as NodeJS.ErrnoException).code ?? "")) throw error;
   }

@@ -229,6 +229,35 @@ describe("retention", () => {
     expect(await readdir(logs)).toEqual(["report.txt"]);
   });
 
+  test("keeps the runs of a recipe for its keep_days, and forgets the oldest ended runs over HUB_MAX_LOGS_BYTES", async () => {
+    const recipe = { title: "R", description: "", command: ["head", "-c", "700000", "/dev/zero"] };
+    await using hub = await startHub({
+      env: { HUB_KEEP_RUNS_DAYS: "2", HUB_MAX_LOGS_BYTES: "1048576" },
+      recipes: [
+        { ...recipe, recipe_id: "short", command: ["true"], keep_days: 1 },
+        { ...recipe, recipe_id: "long", keep_days: 0 },
+      ],
+    });
+    const launch = async (recipe_id: string): Promise<RunRecord> => {
+      const { json } = await hub.post("/api/v1/pipelines/runs", { recipe_id });
+      expect(json).toMatchObject({ source: "pipeline" });
+      return hub.ended(json);
+    };
+    const [short, older, newer] = [await launch("short"), await launch("long"), await launch("long")];
+    await hub.restart(() => {
+      age(hub, short, 1.5);
+      age(hub, older, 4);
+      age(hub, newer, 3);
+    });
+    for (const gone of [short, older]) {
+      await until(async () => (await hub.get(url(gone))).status === 404 || undefined, 60_000);
+      expect(existsSync(gone.log_path)).toBe(false);
+    }
+    expect(await hub.run(newer)).toMatchObject({ status: "completed" });
+    const { json } = await hub.get("/api/v1/pipelines/recipes");
+    expect(JSON.stringify(json), "the API does not show it").not.toMatch("keep_days");
+  });
+
   test("does not remove a log that was not created for the run", async () => {
     await using hub = await startHub({ env: { HUB_KEEP_RUNS_DAYS: "1" } });
     const replaced = await hub.runScript("echo mine");
@@ -269,6 +298,9 @@ test("a database of version 1 is migrated with all its runs", async () => {
   await hub.restart(() => {
     using db = open(hub);
     db.exec(`
+      DROP TRIGGER log_measured; DROP TRIGGER log_forgotten; DROP TABLE ended_logs; DROP INDEX runs_with_log;
+      DROP INDEX runs_unmeasured; DROP INDEX runs_kept_by_recipe; DROP INDEX runs_kept_by_setting;
+      ALTER TABLE runs DROP COLUMN log_bytes; ALTER TABLE runs DROP COLUMN keep_days;
       ALTER TABLE runs DROP COLUMN started_uptime; ALTER TABLE runs DROP COLUMN stop_deadline_uptime;
       DROP INDEX runs_alive_by_log; DROP INDEX runs_alive_by_recipe; ALTER TABLE runs DROP COLUMN recipe_id;
       DROP TABLE callbacks; DROP INDEX runs_by_label; DROP INDEX runs_by_label_and_status;

@@ -6,11 +6,12 @@ import { fork } from "node:child_process";
 import { once } from "node:events";
 import { truncate } from "node:fs/promises";
 import { join } from "node:path";
+import { setTimeout as sleep } from "node:timers/promises";
 import { DatabaseSync } from "node:sqlite";
 import { fileURLToPath } from "node:url";
 
 import { type Figure, median, table, time, type Times } from "./figures.ts";
-import { freePort, residentMb, startServer } from "./server.ts";
+import { cpuMs, freePort, OTHER_KEY, residentMb, startServer } from "./server.ts";
 import { requestsPerSecond } from "./wrk.ts";
 
 const BARE_SPAWNER = fileURLToPath(new URL("bare-spawner.ts", import.meta.url));
@@ -28,6 +29,7 @@ await measureLaunch();
 await measureLogPages();
 await measureLists();
 await measureMemory();
+await measureHeld();
 console.log(table(figures));
 
 async function measureGetRun(): Promise<void> {
@@ -115,6 +117,13 @@ async function measureLists(): Promise<void> {
   // A hundred of each status, so that every filter finds its 50.
   await server.restart(async () => fillRuns(server, 400));
   await large.restart(async () => fillRuns(large, 1_000_000));
+  const starts = { few: [] as number[], many: [] as number[] };
+  for (let round = 0; round < ROUNDS; round++) {
+    starts.few.push(await server.restart(async () => {}));
+    starts.many.push(await large.restart(async () => {}));
+  }
+  const [many, few] = [median(starts.many), median(starts.few)];
+  compare("start with 1,000,000 stored runs, against 400", "ms", many, few, { atMost: 1.25 });
   for (const filter of filters) {
     const rates = { few: [] as number[], many: [] as number[] };
     for (let round = 0; round < ROUNDS; round++) {
@@ -161,6 +170,27 @@ async function measureMemory(): Promise<void> {
   const live = residentMb(server.pid);
   for (const pid of pids) process.kill(-Number(pid), "SIGKILL");
   compare(`with ${LIVE} live runs, resident above idle, against 20 MB`, "MB", live - idle, 20, {
+    atMost: 1,
+  });
+}
+
+/** How much of a core it takes to hold requests for the log of a run that writes nothing. */
+async function measureHeld(): Promise<void> {
+  const HELD = 300;
+  const { run_id, pid } = await server.launch(join(server.dir, "sleep.sh"));
+  const follow = async (authorization: string): Promise<void> => {
+    const url = `${server.url}/api/v1/scripts/runs/${run_id}/logs?wait=30`;
+    await (await fetch(url, { headers: { authorization } })).text();
+  };
+  const keys = [server.headers.authorization, `Bearer ${OTHER_KEY}`];
+  const answers = Array.from({ length: HELD }, (_, i) => follow(keys[i % 2]!));
+  await sleep(8_000);
+  const start = cpuMs(server.pid);
+  await sleep(15_000);
+  const share = (cpuMs(server.pid) - start) / 150;
+  process.kill(-Number(pid), "SIGKILL");
+  await Promise.all(answers);
+  compare(`${HELD} requests that wait for one quiet run, of a core, against 2 %`, "%", share, 2, {
     atMost: 1,
   });
 }

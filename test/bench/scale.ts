@@ -1,5 +1,4 @@
 // npm run bench:scale: what each part of a deployment with many edges costs. For docs/scale.md.
-import { readFileSync } from "node:fs";
 import { mkdtemp, rm, writeFile } from "node:fs/promises";
 import { cpus, tmpdir } from "node:os";
 import { join } from "node:path";
@@ -13,7 +12,7 @@ import { createApp } from "../../handlers/app.ts";
 import { importTrustedKeys, requestSigner, verifyHead } from "../../host-agent/protocol/signature.ts";
 import { startAgentProcess } from "../support/deployments.ts";
 import { time } from "./figures.ts";
-import { residentMb } from "./server.ts";
+import { cpuMs, residentMb } from "./server.ts";
 
 const KEY = "sk_bench_0123456789abcdef0123456789abcdef";
 const OTHER_KEY = `${KEY}0`;
@@ -135,13 +134,6 @@ async function measureAgent(what: string, listen: string): Promise<void> {
   const order = { method: "POST", body: JSON.stringify({ signal: "SIGKILL" }) };
   await ask(`/${held.run_id}/kill`, order);
   await agent.stop();
-}
-
-/** CPU time that a process has used, children left out, in milliseconds (proc_pid_stat(5), 100 ticks a second). */
-function cpuMs(pid: number): number {
-  const text = readFileSync(`/proc/${pid}/stat`, "latin1");
-  const fields = text.slice(text.lastIndexOf(")") + 2).split(" ");
-  return (Number(fields[11]) + Number(fields[12])) * 10;
 }
 
 async function cpuOf(count: number, work: () => Promise<unknown>): Promise<number> {

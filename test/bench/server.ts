@@ -12,6 +12,8 @@ import { COMPILE_CACHE } from "../support/compile-cache.ts";
 
 const NODE_ADAPTER = fileURLToPath(new URL("../../adapters/node/node.ts", import.meta.url));
 const KEY = "sk_bench_0123456789abcdef0123456789abcdef";
+/** A second key: one may have only half of the places of waiting requests. */
+export const OTHER_KEY = `${KEY}0`;
 const TRUE_SCRIPT = "#!/bin/sh\nexec /bin/true\n";
 
 /** A server of the product, in a separate process, on a separate state folder. */
@@ -19,10 +21,11 @@ export async function startServer() {
   const dir = await mkdtemp(join(tmpdir(), "hub-bench-"));
   const port = await freePort();
   const script = join(dir, "true.sh");
-  await writeFile(
-    join(dir, "keys.json"),
-    JSON.stringify({ keys: [{ name: "bench", key: KEY, scopes: ["*"] }] }),
-  );
+  const keys = [
+    { name: "bench", key: KEY, scopes: ["*"] },
+    { name: "other", key: OTHER_KEY, scopes: ["*"] },
+  ];
+  await writeFile(join(dir, "keys.json"), JSON.stringify({ keys }));
   await writeFile(script, TRUE_SCRIPT, { mode: 0o755 });
   await writeFile(join(dir, "sleep.sh"), "#!/bin/sh\nexec sleep 600\n", { mode: 0o755 });
 
@@ -70,11 +73,13 @@ export async function startServer() {
       const response = await fetch(url + path, { headers });
       return (await response.json()) as Record<string, never>;
     },
-    /** Stops the server, works on its state, and starts it again. */
-    async restart(between: () => Promise<void>): Promise<void> {
+    /** Stops the server, works on its state, and starts it again. Returns how long the start took, in milliseconds. */
+    async restart(between: () => Promise<void>): Promise<number> {
       await end();
       await between();
+      const begin = performance.now();
       child = await start();
+      return performance.now() - begin;
     },
     async [Symbol.asyncDispose](): Promise<void> {
       await end();
@@ -128,4 +133,11 @@ export async function freePort(): Promise<number> {
   const { port } = server.address() as { port: number };
   server.close();
   return port;
+}
+
+/** CPU time that a process has used, children left out, in milliseconds (proc_pid_stat(5), 100 ticks a second). */
+export function cpuMs(pid: number): number {
+  const text = readFileSync(`/proc/${pid}/stat`, "latin1");
+  const fields = text.slice(text.lastIndexOf(")") + 2).split(" ");
+  return (Number(fields[11]) + Number(fields[12])) * 10;
 }

@@ -14,7 +14,7 @@ export const disk: Check = {
   name: "Disk",
   look(patient) {
     const folders = [patient.agent.stateDir, join(patient.agent.stateDir, "logs"), ...logDirs(patient)];
-    return [...new Set(folders.map(nearestFolder))].map(lookAt);
+    return [...[...new Set(folders.map(nearestFolder))].map(lookAt), ...lookAtCap(patient)];
   },
 };
 
@@ -27,6 +27,22 @@ function lookAt(folder: string): Finding {
   if (files > 0 && ffree === 0) return fail(`${folder} has no free inode.`, advice);
   if (free < FAIL_BELOW) return fail(`${says}.`, advice);
   return free < WARN_BELOW ? warn(`${says}.`, advice) : pass(`${says}.`);
+}
+
+/** A cap on the logs of ended runs that cannot do what it is for. */
+function lookAtCap({ agent: { stateDir, maxLogsBytes, maxLogBytes } }: Patient): Finding[] {
+  if (maxLogsBytes === undefined) return [];
+  const { blocks, bsize } = statfsSync(nearestFolder(join(stateDir, "logs")));
+  if (maxLogsBytes > blocks * bsize)
+    return [warn("HUB_MAX_LOGS_BYTES is more than the disk has.", "Set it below the size of the disk.")];
+  if (maxLogBytes === undefined || maxLogBytes > maxLogsBytes)
+    return [
+      warn(
+        "HUB_MAX_LOGS_BYTES is less than one log may have (HUB_MAX_LOG_BYTES).",
+        "Set HUB_MAX_LOG_BYTES to a part of it.",
+      ),
+    ];
+  return [];
 }
 
 function logDirs({ agent: { recipesFile } }: Patient): string[] {

@@ -1,5 +1,6 @@
 import { createServer } from "node:http";
 import type { AddressInfo } from "node:net";
+import { tmpdir } from "node:os";
 
 import { expect, onTestFinished, test, vi } from "vitest";
 
@@ -69,12 +70,21 @@ test("the doctor fails on a state folder whose file system is full", async () =>
   );
 });
 
+test("the doctor warns of a cap on logs that the disk cannot reach, and of one that a single log exceeds", async () => {
+  expect(await capFindings({ maxLogsBytes: 1e18, maxLogBytes: 1_024 })).toEqual(["warn"]);
+  expect(await capFindings({ maxLogsBytes: 1_048_576, maxLogBytes: 2_097_152 })).toEqual(["warn"]);
+  expect(await capFindings({ maxLogsBytes: 1_048_576, maxLogBytes: undefined })).toEqual(["warn"]);
+  expect(await capFindings({ maxLogsBytes: 1_048_576, maxLogBytes: 1_048_576 })).toEqual([]);
+  expect(await capFindings({ maxLogBytes: 1_024 })).toEqual([]);
+});
+
 test("limits that are not set have the defaults of the README", () => {
   const { agent: limits, ...edge } = readNodeConfig({ HOME: "/home/hub", PATH: "/usr/bin" });
   expect(limits).toMatchObject({
     maxRunning: 64,
     maxLogBytes: 1_073_741_824,
     keepRunsDays: 30,
+    maxLogsBytes: undefined,
     runAs: undefined,
   });
   expect(edge).toMatchObject({
@@ -86,3 +96,10 @@ test("limits that are not set have the defaults of the README", () => {
     trustedProxies: [],
   });
 });
+
+/** The states of what the doctor finds about these limits of logs. */
+async function capFindings(limits: object): Promise<string[]> {
+  const agent = { stateDir: tmpdir(), recipesFile: "/none.json", ...limits };
+  const findings = await disk.look({ agent } as Patient);
+  return findings.filter(({ says }) => says.includes("HUB_MAX_LOGS_BYTES")).map(({ status }) => status);
+}

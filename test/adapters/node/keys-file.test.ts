@@ -301,6 +301,8 @@ test.for([
   ["HUB_SCRIPT_ROOTS", "/etc/passwd", "is a file; name the folder"],
   ["HUB_RECIPES_FILE", "", '""'],
   ["HUB_MAX_RUNNING", "0", 'must be at least 1, but it is "0"'],
+  ["HUB_MAX_LOGS_BYTES", "10g", 'must be a whole number of bytes, but it is "10g"'],
+  ["HUB_MAX_LOGS_BYTES", "1000", 'must be 0, for no limit, or at least 1048576, but it is "1000"'],
   ["HUB_KEEP_RUNS_DAYS", "-1", 'must be a whole number, 0 or more, but it is "-1"'],
   ["HUB_MAX_RUNNING", "many", '"many"'],
 ] as const)("%s=%s stops the start and names itself and the value", async ([name, value, quoted]) => {

@@ -32,14 +32,14 @@ test("the log of a run is found by its id in the state folder, also one in the l
   expect((await hub.get("/api/v1/scripts/runs")).json.runs).toHaveLength(1);
 });
 
-test("a link that others have put into the index is neither followed nor replaced, and a launch does not fail for it", () => {
+test("a link that others have put into the index is neither followed nor replaced, and a launch does not fail for it", async () => {
   const folder = join(tempDir(), "by-run");
   const index = openLogIndex(folder);
   symlinkSync("/etc/passwd", join(folder, "run_1.log"));
   index.add("run_1", "/var/log/a.log");
   expect(readlinkSync(join(folder, "run_1.log"))).toBe("/etc/passwd");
-  index.remove("run_1");
+  await index.remove("run_1");
   expect(lstatSync(join(folder, "run_1.log"), { throwIfNoEntry: false })).toBeUndefined();
   expect(existsSync("/etc/passwd")).toBe(true);
-  index.remove("run_1");
+  await index.remove("run_1");
 });

@@ -162,7 +162,7 @@ test("a kill of a run that has changed since it was read is decided again, by th
   expect(await carryOut(run, KILL)).toEqual({ run: now(), decision: { do: "nothing" } });
   store.change(now(), { status: "failed", endedAt: NOW.at });
   expect((await carryOut(run, KILL)).decision).toEqual({ do: "refuse", why: "ended" });
-  store.remove(run.runId);
+  store.removeAll([run.runId]);
   expect(await carryOut(run, KILL)).toEqual({ run, decision: { do: "nothing" } });
   expect(signals).toEqual([]);
 });

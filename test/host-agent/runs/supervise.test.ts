@@ -10,6 +10,7 @@ import { identify, isAlive } from "../../../host-agent/executor/process-identity
 import type { RunRecord } from "../../../host-agent/protocol/run.ts";
 import { hostClock, type Moment } from "../../../host-agent/system/clock.ts";
 import { openRunStore, type RunStore } from "../../../host-agent/store/run-store.ts";
+import { createRetention } from "../../../host-agent/runs/retention.ts";
 import { createReconcile } from "../../../host-agent/runs/reconcile.ts";
 import { createStops } from "../../../host-agent/runs/stop.ts";
 import { createSupervision } from "../../../host-agent/runs/supervise.ts";
@@ -35,6 +36,7 @@ test("a failure for one run stops neither the limits of other runs nor the pruni
   );
   const pruned: string[] = [];
   let failure: unknown;
+  let pruneFailure: unknown;
   let signalled: unknown;
 
   await hub.restart(async () => {
@@ -42,10 +44,7 @@ test("a failure for one run stops neither the limits of other runs nor the pruni
     setEnd(hub, old!, 2);
     // A child that the run has left behind writes on.
     await appendFile(left!.log_path, "x".repeat(3 * LIMIT));
-    using opened = open(hub, {
-      change: { of: first.run_id, message: "disk full for the first" },
-      remove: { of: stuck!.run_id, message: "disk full for the old one" },
-    });
+    using opened = open(hub, { of: first.run_id, message: "disk full for the first" });
     const { store } = opened;
     const executor = localExecutor({ stateDir: hub.stateDir, env: {}, runUser: undefined });
     const signalLock = { hold: <T>(work: () => T) => work(), close() {} };
@@ -58,17 +57,26 @@ test("a failure for one run stops neither the limits of other runs nor the pruni
       isLaunching: () => false,
       markers: async () => () => [],
     });
-    const supervise = createSupervision(
-      { ...deps, keepRunsDays: 1, onPruned: ({ runId }) => pruned.push(runId) },
-      reconciling,
-      createStops(deps),
-    );
+    const supervise = createSupervision(deps, reconciling, createStops(deps));
     failure = await supervise().catch((error: unknown) => error);
+    const forgetDue = createRetention({
+      ...deps,
+      executor: {
+        ...executor,
+        async forget(runId) {
+          if (runId === stuck!.run_id) throw new Error("the file system fails");
+          return executor.forget(runId);
+        },
+      },
+      keepRunsDays: 1,
+      onPruned: ({ runId }) => pruned.push(runId),
+    });
+    pruneFailure = await forgetDue().catch((error: unknown) => error);
     signalled = [first, second].map(({ run_id }) => store.get(run_id)!.stop?.sent);
   });
 
-  expect(failure).toBeInstanceOf(AggregateError);
-  expect(String(failure)).toMatch(/2 things failed.*disk full for the first.*disk full for the old one/);
+  expect(String(failure)).toBe("Error: disk full for the first");
+  expect(String(pruneFailure)).toBe("Error: the file system fails");
   expect(signalled).toEqual([undefined, true]);
   expect(pruned).toEqual([old!.run_id]);
   expect((await stat(left!.log_path)).size).toBe(LIMIT + logEndMark(LIMIT).length);
@@ -101,21 +109,14 @@ interface Fault {
   message: string;
 }
 
-/** The store of a Hub that is stopped, which fails for some runs. */
-function open(hub: Hub, faults: { change: Fault; remove: Fault }): { store: RunStore } & Disposable {
+/** The store of a Hub that is stopped, which fails for one run. */
+function open(hub: Hub, { of, message }: Fault): { store: RunStore } & Disposable {
   const real = openRunStore(join(hub.stateDir, "runs.db"));
-  const failFor = ({ of, message }: Fault, runId: string): void => {
-    if (runId === of) throw new Error(message);
-  };
   const store: RunStore = {
     ...real,
     change(known, changes) {
-      failFor(faults.change, known.runId);
+      if (known.runId === of) throw new Error(message);
       return real.change(known, changes);
-    },
-    remove(runId) {
-      failFor(faults.remove, runId);
-      return real.remove(runId);
     },
   };
   return { store, [Symbol.dispose]: () => real.close() };
@@ -137,11 +138,10 @@ async function superviseWithClock(hub: Hub, aheadMs: number, keepRunsDays: numbe
     isLaunching: () => false,
     markers: async () => () => [],
   });
-  await createSupervision(
-    { ...deps, keepRunsDays, onPruned: ({ runId }) => pruned.push(runId) },
-    reconciling,
-    createStops(deps),
-  )();
+  await createSupervision(deps, reconciling, createStops(deps))();
+  // Everything is too much for a cap of one byte.
+  const limits = { keepRunsDays, maxLogsBytes: 1 };
+  await createRetention({ ...deps, ...limits, onPruned: ({ runId }) => pruned.push(runId) })();
   store.close();
   return pruned;
 }

@@ -87,6 +87,6 @@ test("the store does not return an ended run that it has removed, even within a 
   store.failLaunch(run.runId, { reason: "r", endedAt: 5 });
   expect(store.get(run.runId)?.endedAt).toBeDefined();
   expect(store.get(run.runId)?.status).toBe("failed");
-  expect(store.remove(run.runId)).toBe(true);
+  expect([...store.removeAll([run.runId])]).toEqual([run.runId]);
   expect(store.get(run.runId)).toBeUndefined();
 });

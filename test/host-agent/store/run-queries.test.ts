@@ -94,9 +94,11 @@ test("runs that have ended are found by when they ended, the longest ended first
   const at = (endedAt: number, logLimit?: number) => launch({ logLimit }, { status: "completed", endedAt });
   const [late, early, limited] = [at(30), at(10), at(20, 5)];
   launch({ logLimit: 5 });
-  expect(store.endedBefore(31, 10)).toEqual([early, limited, late]);
-  expect(store.endedBefore(30, 10)).toEqual([early, limited]);
-  expect(store.endedBefore(31, 1)).toEqual([early]);
+  const endedBefore = (time: number, limit: number) =>
+    store.endedBefore(time, limit).map(({ runId }) => runId);
+  expect(endedBefore(31, 10)).toEqual([early.runId, limited.runId, late.runId]);
+  expect(endedBefore(30, 10)).toEqual([early.runId, limited.runId]);
+  expect(endedBefore(31, 1)).toEqual([early.runId]);
   expect(store.limitedEndedSince(20)).toEqual([limited]);
   expect(store.limitedEndedSince(21)).toEqual([]);
 });

@@ -220,14 +220,14 @@ test("a run that has not ended is never forgotten: it is in no list of old runs,
   const alive = one.change(run, { status: "running", stop: STOP })!;
   expect(one.endedBefore(Number.MAX_SAFE_INTEGER, 10)).toEqual([]);
   expect(one.limitedEndedSince(0)).toEqual([]);
-  expect(one.remove(run.runId)).toBe(false);
+  expect(one.removeAll([run.runId])).toEqual(new Set());
   expect(two.get(run.runId)).toEqual(alive);
 
   const ended = one.change(alive, { status: "killed", endedAt: 5 })!;
   expect(one.endedBefore(5, 10), "it ended at this time, not before it").toEqual([]);
-  expect(one.endedBefore(6, 10)).toEqual([ended]);
-  expect(one.remove(run.runId)).toBe(true);
-  expect(one.remove(run.runId), "by another agent meanwhile").toBe(false);
+  expect(one.endedBefore(6, 10).map(({ runId }) => runId)).toEqual([ended.runId]);
+  expect(one.removeAll([run.runId])).toEqual(new Set([run.runId]));
+  expect(one.removeAll([run.runId]), "by another agent meanwhile").toEqual(new Set());
   expect(two.get(run.runId)).toBeUndefined();
 });
 
