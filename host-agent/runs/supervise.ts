@@ -88,16 +88,16 @@ export function createSupervision(
 
   /** Runs that are older than they are kept; few enough in one round that no request waits for them. */
   function expired(): Run[] {
-    if (deps.keepRunsDays === undefined || isClockSetAhead()) return [];
-    return store.endedBefore(now() - deps.keepRunsDays * DAY_MS, PRUNED_PER_ROUND);
+    if (deps.keepRunsDays === undefined) return [];
+    const runs = store.endedBefore(now() - deps.keepRunsDays * DAY_MS, PRUNED_PER_ROUND);
+    return runs.length > 0 && isClockSetAhead() ? [] : runs;
   }
 
-  /** By the newest run of this boot: nothing is deleted by a clock that was set ahead. */
+  /** By the newest runs of this boot: nothing is deleted by a clock that was set ahead since one of them started. */
   function isClockSetAhead(): boolean {
-    const newest = store.newest();
-    if (newest?.startedUptime === undefined || newest.launcher.bootId !== self.bootId) return false;
+    const bootedAt = store.earliestBoot(self.bootId);
     const { at, uptime } = clock();
-    return at - newest.startedAt - (uptime - newest.startedUptime) > MOST_CLOCK_CORRECTION_MS;
+    return bootedAt !== undefined && at - uptime - bootedAt > MOST_CLOCK_CORRECTION_MS;
   }
 
   return superviseOnce;

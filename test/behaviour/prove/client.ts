@@ -9,7 +9,8 @@ import { RECIPE_ID, type Reply, type World } from "./world.ts";
 export const SOURCES: readonly Source[] = ["script", "pipeline"];
 export const runsPath = (source: Source) => `/api/v1/${source}s/runs`;
 const RETRY_PAUSE_MS = 20;
-const PATIENCE_MS = 40_000;
+/** Only a product that is stuck takes it, also on a host under heavy load. */
+const PATIENCE_MS = 180_000;
 
 /** What the API may answer while things go wrong; any other answer is a fault. */
 const MAY_PASS = new Set([429, 502, 503, 504]);

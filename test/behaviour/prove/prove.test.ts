@@ -10,7 +10,7 @@ const SHORT = { rounds: 40, seed: 4 } as const;
 
 test(
   "through crashes, stops, bursts, full disks, unreadable files, set clocks and lost answers every acknowledged launch runs once, and every record and log is true",
-  { timeout: 120_000 },
+  { timeout: 300_000 },
   async () => {
     const { counts, violations, skipped } = await prove({ ...SHORT, powerRounds: 0 });
     expect(violations).toEqual([]);
@@ -37,7 +37,7 @@ test(
 test(
   "through a loss of power under load every acknowledged launch runs at most once, and is recorded as what it was",
   {
-    timeout: 120_000,
+    timeout: 300_000,
     ...needs(canMount("ext4"), "only root with mkfs.ext4 and a loop device can mount an image"),
   },
   async () => {

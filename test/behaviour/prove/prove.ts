@@ -23,7 +23,7 @@ export interface ProveOptions {
   lanes?: readonly Lane[];
   /** Rounds in which the host loses power, in addition; by default one for each 50 of the others. */
   powerRounds?: number;
-  onRound?(done: number, violations: number): void;
+  onRound?(done: number, violations: readonly Violation[]): void;
 }
 
 export interface Figures {
@@ -87,7 +87,7 @@ export async function prove({
         const number = own * numbers.step + numbers.first;
         before = await playRound({ world, facts, random, name, number }, before);
         figures.violations.push(...facts.violations.splice(0).map((text) => `round ${name}: ${text}`));
-        onRound(++done, figures.violations.length);
+        onRound(++done, figures.violations);
       }
       await seeAllAgain(world, facts);
       if (world.power) verifyAudit(world, facts);

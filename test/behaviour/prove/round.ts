@@ -21,9 +21,9 @@ const LONG_PAUSE_MS = 800;
 /** Runs of other rounds that are looked at again. */
 const MARGIN = 40;
 const KEY_LIFE_MS = 3_600_000;
-const STUCK_AFTER_MS = 40_000;
-/** Enough for the rest of the pause of a dead job. */
-const LEFT_BEHIND_MS = 2_000;
+const STUCK_AFTER_MS = 180_000;
+/** Enough for the rest of the pause of a dead job, on a host under heavy load. */
+const LEFT_BEHIND_MS = 10_000;
 
 export interface Round {
   world: World;

@@ -32,8 +32,9 @@ export interface Reply {
 export const RECIPE_ID = "job";
 
 const KEY = "sk_prove_0123456789abcdef0123456789abcdef";
-const ASK_PATIENCE_MS = 15_000;
-const START_PATIENCE_MS = 30_000;
+const ASK_PATIENCE_MS = 30_000;
+/** Only a product that is stuck takes it, also on a host under heavy load. */
+const START_PATIENCE_MS = 180_000;
 
 export interface WorldOptions {
   topology: Topology;
