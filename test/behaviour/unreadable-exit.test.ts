@@ -53,7 +53,7 @@ describe("an exit code that cannot be read for a while", needs(CAN_BE_NOBODY, WH
   test("and a log that cannot be read for a while is not taken for one that was removed, and is searched for errors once it can be read", async () => {
     await using hub = await startHub({ deploy: asNobody });
     const run = await hub.runScript(
-      `until [ -e ${hub.dir}/go ]; do sleep 0.02; done; echo 'error: no such table'; exit 0`,
+      `until [ -e ${hub.dir}/go ]; do sleep 0.02; done; echo 'Traceback (most recent call last):'; exit 0`,
     );
     const exit = join(hub.stateDir, "runs", run.run_id, "exit");
     await hub.restart(async () => {
@@ -71,7 +71,7 @@ describe("an exit code that cannot be read for a while", needs(CAN_BE_NOBODY, WH
     });
     chmodSync(run.log_path, 0o600);
     expect(await hub.ended(run)).toMatchObject({ status: "failed", exit_code: 0 });
-    expect(await hub.log(run)).toBe("error: no such table\n");
+    expect(await hub.log(run)).toBe("Traceback (most recent call last):\n");
   });
 
   test("counts as unknown when it still cannot be read at the end of the time for it", () => {
