@@ -7,7 +7,7 @@ import { openLogIndex } from "./logs/log-index.ts";
 import { createCallbacks } from "./callbacks/callbacks.ts";
 import { type AgentConfig, type Env } from "./config.ts";
 import { ConfigError } from "./system/config-error.ts";
-import { hostClock } from "./system/clock.ts";
+import { type Clock, hostClock } from "./system/clock.ts";
 import type { Log } from "./system/log-line.ts";
 import { repeat } from "./system/repeat.ts";
 import { prepareStateDir } from "./state-dir.ts";
@@ -52,6 +52,7 @@ export async function startAgent(
   env: Env,
   log: Log,
   now: () => number = Date.now,
+  clock: Clock = hostClock(now),
 ): Promise<Agent> {
   prepareStateDir(config.stateDir);
   const runUser = config.runAs === undefined ? undefined : await openRunUser(config.runAs);
@@ -93,7 +94,7 @@ export async function startAgent(
       audit.record({ event: "prune", outcome: "forgotten", run_id: runId, key_name: keyName }),
     checkCallbackUrl: callbacks.rules.check,
     now,
-    clock: hostClock(now),
+    clock,
   });
   // Now, and not when the first client asks: the operator who starts the agent should learn of a broken file.
   await recipes.current();

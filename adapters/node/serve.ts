@@ -12,6 +12,7 @@ import { type Agent, startAgent } from "../../host-agent/agent.ts";
 import type { RecipesProblem } from "../../host-agent/catalogue/recipes.ts";
 import type { RecordEvent } from "../../host-agent/audit/audit-log.ts";
 import { type AgentConfig, type Env, SHIPPED_RECIPES } from "../../host-agent/config.ts";
+import { type Clock, hostClock } from "../../host-agent/system/clock.ts";
 import { ConfigError } from "../../host-agent/system/config-error.ts";
 import type { Log } from "../../host-agent/system/log-line.ts";
 import { makeFolder } from "../../host-agent/system/make-folder.ts";
@@ -51,14 +52,15 @@ const STOP_GRACE_MS = 3_000;
 
 /**
  * Starts the API over HTTP in this process, with an embedded host-agent or with a
- * remote one, which need not be running yet. `now` is the clock of the runs and of
- * the KV. Throws ConfigError when a setting or a file forbids it.
+ * remote one, which need not be running yet. `now` is the wall clock of the runs and of
+ * the KV, `clock` that of the runs' durations. Throws ConfigError when a setting or a file forbids it.
  */
 export async function serveNode(
   config: NodeConfig,
   env: Env,
   log: Log,
   now: () => number = Date.now,
+  clock: Clock = hostClock(now),
 ): Promise<Serving> {
   // What has been opened is closed in reverse order: when a later step fails, and in stop().
   await using opened = new AsyncDisposableStack();
@@ -76,7 +78,7 @@ export async function serveNode(
 
   const agent = config.remoteAgent
     ? await reachAgent(config.remoteAgent)
-    : await embedAgent(config.agent, env, log, now);
+    : await embedAgent(config.agent, env, log, { now, clock });
   opened.defer(agent.close);
   const { audit } = agent;
   record = audit?.record ?? ((event) => log({ level: "info", ...event }));
@@ -154,8 +156,13 @@ interface HeldAgent extends Pick<Serving, "countAlive" | "recipesProblem" | "fir
 /** The origin that an agent on a Unix socket sees. */
 const NO_HOST = "http://host-agent";
 
-async function embedAgent(config: AgentConfig, env: Env, log: Log, now: () => number): Promise<HeldAgent> {
-  const { operations, close: closeAgent, ...agent } = await startAgent(config, env, log, now);
+async function embedAgent(
+  config: AgentConfig,
+  env: Env,
+  log: Log,
+  { now, clock }: { now: () => number; clock: Clock },
+): Promise<HeldAgent> {
+  const { operations, close: closeAgent, ...agent } = await startAgent(config, env, log, now, clock);
   const samples = config.recipesFile === SHIPPED_RECIPES;
   return {
     ...agent,

@@ -4,6 +4,7 @@ import { basename, dirname } from "node:path";
 import { openLogFolder, placeIn } from "./log-folder.ts";
 import { logEndMark } from "./log-limit.ts";
 import { NotRegularFile, openFile } from "../system/open-file.ts";
+import { unreadableCode } from "../system/exhaustion.ts";
 import { ApiProblem } from "../protocol/problem.ts";
 import { endOfPage, MAX_CHARACTER_BYTES } from "./utf8.ts";
 
@@ -20,7 +21,7 @@ export interface LogPage {
 
 const LOG_MODE = 0o640;
 /** What open(2) says of a path that leads to no log of ours; whatever else it says may pass. */
-const NO_LOG = new Set(["ENOENT", "ENOTDIR", "ELOOP", "EACCES", "ENXIO"]);
+const NO_LOG = new Set(["ENOENT", "ENOTDIR", "ELOOP", "ENXIO"]);
 
 /**
  * Creates a log that did not exist, for appending, and never through a symbolic
@@ -43,12 +44,19 @@ export function createLog(path: string): { fd: number } & Disposable {
  * `after` on, with one pread(2) whatever the log's size. While `growing`, a
  * character that is not complete yet waits at the end of the file. A log that is
  * over its `limit` is its first `limit` bytes and the line that reports it. Throws
- * `log_gone` and `offset_beyond_end`.
+ * `log_gone`, `offset_beyond_end`, and `host_unavailable` when the log cannot be read now.
  */
-export async function readPage(
-  path: string,
-  { after, maxBytes, growing, limit }: PageRequest,
-): Promise<LogPage> {
+export async function readPage(path: string, request: PageRequest): Promise<LogPage> {
+  try {
+    return pageOf(path, request);
+  } catch (error) {
+    const errno = unreadableCode(error);
+    if (errno === undefined) throw error;
+    throw new ApiProblem("host_unavailable", `The log cannot be read now (${errno})`, { cause: error });
+  }
+}
+
+function pageOf(path: string, { after, maxBytes, growing, limit }: PageRequest): LogPage {
   using log = openLog(path);
   const fileSize = log.size;
   const mark = limit !== undefined && fileSize > limit ? logEndMark(limit) : undefined;

@@ -43,7 +43,7 @@ export function createRetention(deps: RetentionDeps) {
     const failures = new Map<string, unknown>();
     const batches = Array.from({ length: BATCHES_PER_ROUND });
     for (const _ of batches) {
-      if (signal?.aborted || isClockSetAhead()) break;
+      if (signal?.aborted) break;
       if (!(await forgetBatch(failures))) break;
     }
     if (failures.size > 0) throw allOf([...failures.values()]);
@@ -55,6 +55,7 @@ export function createRetention(deps: RetentionDeps) {
     const most = BATCH + failures.size;
     const over = [...expired(most), ...(measured.length > 0 ? [] : await overLimit(most))];
     const runs = over.filter(({ runId }) => !failures.has(runId)).slice(0, BATCH);
+    if (runs.length > 0 && isClockSetAhead()) return false;
     const pruned = await prune(runs, deps);
     for (const { run, error } of pruned.failures) failures.set(run.runId, error);
     return runs.length > 0 || measured.length > 0;
@@ -97,12 +98,11 @@ export function createRetention(deps: RetentionDeps) {
     return maxLogsBytes === undefined ? 0 : store.endedLogBytes() - maxLogsBytes;
   }
 
-  /** By the newest run of this boot: nothing is deleted by a clock that was set ahead. */
+  /** By the newest runs of this boot: nothing is deleted by a clock that was set ahead since one of them started. */
   function isClockSetAhead(): boolean {
-    const newest = store.newest();
-    if (newest?.startedUptime === undefined || newest.launcher.bootId !== self.bootId) return false;
+    const bootedAt = store.earliestBoot(self.bootId);
     const { at, uptime } = clock();
-    return at - newest.startedAt - (uptime - newest.startedUptime) > MOST_CLOCK_CORRECTION_MS;
+    return bootedAt !== undefined && at - uptime - bootedAt > MOST_CLOCK_CORRECTION_MS;
   }
 
   return forgetDue;

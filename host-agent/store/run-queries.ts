@@ -27,12 +27,19 @@ export interface RunPage {
  */
 const MAX_PAGE_TEXT = 2_097_152;
 
+/** So many runs are looked at for the time of the boot: few enough to be read in each round that would delete something. */
+const NEWEST_RUNS = 1_000;
+
 /** Reads of the table `runs`. None waits for a writer. */
 export function runQueries(db: DatabaseSync) {
   const selectById = db.prepare(`SELECT ${COLUMNS} FROM runs WHERE run_id = :run_id`);
   const selectSeq = db.prepare("SELECT seq FROM runs WHERE run_id = ?");
   const selectByToken = db.prepare(`SELECT ${COLUMNS} FROM runs WHERE launch_token = :token`);
-  const selectNewest = db.prepare(`SELECT ${COLUMNS} FROM runs ORDER BY seq DESC LIMIT 1`);
+  const selectEarliestBoot = db.prepare(
+    `SELECT min(started_at - started_uptime) AS at
+      FROM (SELECT started_at, started_uptime, boot_id FROM runs ORDER BY seq DESC LIMIT ${NEWEST_RUNS})
+      WHERE boot_id = :boot_id AND started_uptime IS NOT NULL`,
+  );
   const selectAlive = db.prepare(`SELECT ${COLUMNS} FROM runs WHERE ended_at IS NULL ORDER BY seq`);
   const selectAliveWithLog = db.prepare(
     "SELECT 1 FROM runs INDEXED BY runs_alive_by_log WHERE ended_at IS NULL AND log_path = :log_path",
@@ -69,9 +76,13 @@ export function runQueries(db: DatabaseSync) {
       return decodeOne(selectByToken.get({ token }));
     },
 
-    /** The run that was launched last. */
-    newest(): Run | undefined {
-      return decodeOne(selectNewest.get());
+    /**
+     * When this boot of the host began, in epoch milliseconds, by the wall clock at the starts of its newest runs: the
+     * earliest that one of them makes it, undefined without any. A later one is of a clock that was set ahead since.
+     */
+    earliestBoot(bootId: string): number | undefined {
+      const { at } = selectEarliestBoot.get({ boot_id: bootId }) as { at: number | null };
+      return at ?? undefined;
     },
 
     /** True when a run that has not ended, of any agent, has its log at `path`: the file may not exist yet. */

@@ -50,6 +50,30 @@ describe("an exit code that cannot be read for a while", needs(CAN_BE_NOBODY, WH
     expect(await hub.ended(run)).toMatchObject({ status: "failed", exit_code: 7 });
   });
 
+  test("and a log that cannot be read for a while is not taken for one that was removed, and is searched for errors once it can be read", async () => {
+    await using hub = await startHub({ deploy: asNobody });
+    const run = await hub.runScript(
+      `until [ -e ${hub.dir}/go ]; do sleep 0.02; done; echo 'Traceback (most recent call last):'; exit 0`,
+    );
+    const exit = join(hub.stateDir, "runs", run.run_id, "exit");
+    await hub.restart(async () => {
+      writeFileSync(join(hub.dir, "go"), "");
+      await until(() => readFileSync(exit, "latin1").startsWith("  0\n") || undefined);
+      chmodSync(run.log_path, 0o000);
+    });
+    expect(await hub.get(`${RUNS}/${run.run_id}/logs`)).toMatchObject({
+      status: 503,
+      json: { code: "host_unavailable", detail: "The log cannot be read now (EACCES)" },
+    });
+    expect(await hub.run(run)).toMatchObject({
+      status: "running",
+      status_reason: "Its log cannot be read now (EACCES); the host-agent tries again for up to 5 minutes.",
+    });
+    chmodSync(run.log_path, 0o600);
+    expect(await hub.ended(run)).toMatchObject({ status: "failed", exit_code: 0 });
+    expect(await hub.log(run)).toBe("Traceback (most recent call last):\n");
+  });
+
   test("counts as unknown when it still cannot be read at the end of the time for it", () => {
     const stateDir = tempDir();
     const exit = join(stateDir, "runs", "run_000000000001", "exit");

@@ -1,14 +1,16 @@
 import { spawnSync } from "node:child_process";
 import { mkdirSync, statfsSync } from "node:fs";
 
+import type { BlockDevice, FileSystem } from "../../support/block-device.ts";
+
 const ROOM_KB = 2_000_000;
 const FILL_TRIES = 20;
 const MANY_INODES = 1_000_000;
 
-/** The disk of the state folder, which can be made full. */
+/** The disk of the state folder, which can be made full; one on a block device can lose power instead. */
 export interface Disk {
   path: string;
-  kind: "tmpfs" | "RLIMIT_FSIZE";
+  kind: "tmpfs" | "RLIMIT_FSIZE" | FileSystem;
   /** Makes it full; `pids` are the servers, for which it looks full where it cannot be. True when it is. */
   fill(pids: number[]): boolean;
   free(pids: number[]): void;
@@ -23,6 +25,19 @@ export function openDisk(path: string): Disk {
   mkdirSync(path, { mode: 0o700 });
   const isMounted = mount("-t", "tmpfs", "-o", `size=${ROOM_KB}k,mode=0700`, "none", path);
   return isMounted ? tmpfs(path) : limitedFiles(path);
+}
+
+/** The disk of a host that loses power; it is never full. */
+export function blockDisk(kind: FileSystem, device: BlockDevice): Disk {
+  return {
+    path: device.mountPoint,
+    kind,
+    fill: () => false,
+    free() {},
+    fillInodes: () => false,
+    freeInodes() {},
+    remove: () => device[Symbol.dispose](),
+  };
 }
 
 function tmpfs(path: string): Disk {

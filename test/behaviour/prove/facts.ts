@@ -12,7 +12,22 @@ export interface JobFacts {
   found: Set<string>;
   /** The runs of this job from before the key was free again. */
   earlier: ReadonlySet<string>;
+  /** From the first request for it to the last answer, in epoch milliseconds; undefined before the first. */
+  asked: Stretch | undefined;
+  /** When its key was first used, if another launch used it before; in epoch milliseconds. */
+  keySince: number | undefined;
+  /** Answers that say that nothing was started. */
+  denials: number;
 }
+
+/** A stretch of real time, in epoch milliseconds. */
+export interface Stretch {
+  from: number;
+  to: number;
+}
+
+/** What of a disk was used up: space for bytes, or for files. */
+export type Exhausted = "blocks" | "inodes";
 
 /** A kill that was asked for, and what was answered. */
 export interface KillFact {
@@ -23,6 +38,12 @@ export interface KillFact {
 /** Something that must not be. */
 export type Violation = string;
 
+/** The facts of a job before anybody has asked for it. */
+export function newJobFacts(job: Job, key: string | undefined): JobFacts {
+  const none = { acknowledged: new Set<string>(), found: new Set<string>(), earlier: new Set<string>() };
+  return { job, key, ...none, asked: undefined, keySince: undefined, denials: 0 };
+}
+
 /** All that is known of the runs of a world, over all its rounds. */
 export function createFacts() {
   /** The first terminal record that was seen of each run. */
@@ -31,12 +52,23 @@ export function createFacts() {
   return {
     violations,
     violate: (text: Violation) => void violations.push(text),
-    /** Runs whose wrapper or job got a signal from the saboteur that may end it. */
+    /** The signals of the saboteur that reached a run's wrapper or job, and may end it. */
     harmed: new Map<string, Set<string>>(),
     kills: new Map<string, KillFact>(),
+    /** When the disk was full. */
+    full: [] as (Stretch & { of: Exhausted })[],
+    /** When the host lost power, in epoch milliseconds. */
+    powerLost: [] as number[],
+    /** When the wall clock was set back. */
+    setBack: [] as number[],
     counts: new Map<string, number>(),
-    count(what: string): void {
-      this.counts.set(what, (this.counts.get(what) ?? 0) + 1);
+    /** How often something was accepted only because of the saboteur, by what and why. */
+    excused: new Map<string, number>(),
+    count(what: string, n = 1): void {
+      this.counts.set(what, (this.counts.get(what) ?? 0) + n);
+    },
+    excuse(what: string): void {
+      this.excused.set(what, (this.excused.get(what) ?? 0) + 1);
     },
     /** Takes down a record that the API has shown: once terminal, it may never differ again. */
     see(record: RunRecord): void {

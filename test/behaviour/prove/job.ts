@@ -46,6 +46,12 @@ export function isJobsChild(command: string): boolean {
   return command.includes(`sleep\0${CHILD_SECONDS}`);
 }
 
+/** One of a burst: short, and with nothing left behind. */
+export function burstJob(id: string, random: Random): Job {
+  const job = randomJob(id, random, false);
+  return { ...job, lines: random.pick([0, 1, 3]), pauseMs: random.between(0, 40), child: "none" };
+}
+
 export function randomJob(id: string, random: Random, hasTerminals: boolean): Job {
   return {
     id,

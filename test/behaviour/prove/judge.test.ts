@@ -1,7 +1,7 @@
 import { describe, expect, test } from "vitest";
 
 import type { RunRecord } from "../../../host-agent/protocol/run.ts";
-import { createFacts, type Facts, type KillFact } from "./facts.ts";
+import { createFacts, type Exhausted, type Facts, type KillFact, newJobFacts } from "./facts.ts";
 import { expectedLines, type Job, readLedger } from "./job.ts";
 import { type Case, judgeLaunch, judgeLog, judgeRecord, type Span } from "./judge.ts";
 import { runRecord } from "../../support/runs.ts";
@@ -43,7 +43,15 @@ interface Story {
   /** Not listed at all. */
   isLost?: boolean;
   ledger?: string[];
-  diskFull?: boolean;
+  /** What the disk lacked while the job was launched and ran. */
+  full?: Exhausted;
+  /** Before the job was asked for. */
+  wasFull?: boolean;
+  /** What its wrapper has left on the disk. */
+  exit?: number;
+  /** No Idempotency-Key, and the only answer said that nothing was started. */
+  isDenied?: boolean;
+  powerLost?: boolean;
   harm?: string;
   kill?: KillFact;
   terminal?: boolean;
@@ -63,11 +71,20 @@ function judged(story: Story): string[] {
   const record = { ...RECORD, ...story.record };
   const ledger = readLedger((story.ledger ?? RAN).join("\n"));
   const job = { ...JOB, terminal: story.terminal === true };
+  const { from, to } = SPAN;
+  if (story.full) facts.full.push({ of: story.full, from: from + 10, to: to - 10 });
+  if (story.wasFull) facts.full.push({ of: "blocks", from: from - 900, to: from - 100 });
+  if (story.powerLost) facts.powerLost.push(from + 100);
   const found: Case = {
-    facts: { job, key: "k", acknowledged: new Set([RUN_ID]), found: new Set(), earlier: new Set() },
+    facts: {
+      ...newJobFacts(job, story.isDenied ? undefined : "k"),
+      acknowledged: new Set(story.isDenied ? [] : [RUN_ID]),
+      denials: story.isDenied ? 1 : 0,
+      asked: { from, to: from + 50 },
+    },
     records: story.isLost ? [] : [record],
     entries: [...ledger.values()],
-    diskFull: story.diskFull === true,
+    exits: new Map(story.exit === undefined ? [] : [[RUN_ID, story.exit]]),
     span: SPAN,
   };
   const entry = ledger.get(RUN_ID);
@@ -92,12 +109,22 @@ describe("the judge of the crash harness", () => {
     ],
     [
       "never ran because the disk was full, and reports it",
-      { record: { status_reason: NEVER_STARTED, exit_code: null }, ledger: [], diskFull: true },
+      { record: { status_reason: NEVER_STARTED, exit_code: null }, ledger: [], full: "inodes" },
     ],
     ["ended by a clock that was moved", { record: { ended_at: STARTED + 62 } }],
     [
       "had no disk space for its last line",
-      { ledger: [RAN[0]!, `end ${RUN_ID} j0 1`], log: "j0 line 1 of 2\n" },
+      { ledger: [RAN[0]!, `end ${RUN_ID} j0 1`], log: "j0 line 1 of 2\nj0 line 2 of 2\n", full: "blocks" },
+    ],
+    ["left its exit code on the disk", { exit: 9 }],
+    [
+      "was cut off by a loss of power",
+      {
+        record: { status: "unknown", status_reason: "The host was restarted while it ran.", exit_code: null },
+        ledger: RAN.slice(0, 1),
+        log: "j0 li",
+        powerLost: true,
+      },
     ],
   ])("accepts a run that %s", ([, story]) => {
     expect(judged(story)).toEqual([]);
@@ -115,14 +142,47 @@ describe("the judge of the crash harness", () => {
     [
       "one that a full disk is no reason for",
       /never ran/,
-      { ledger: [], diskFull: true, record: { status: "unknown", exit_code: null } },
+      { ledger: [], full: "blocks", record: { status: "unknown", exit_code: null } },
     ],
+    [
+      "one that a disk is no reason for that was full before",
+      /never ran/,
+      { ledger: [], wasFull: true, record: { status_reason: NEVER_STARTED, exit_code: null } },
+    ],
+    [
+      "a job that ran although nothing was started, as its answer says",
+      /nothing was started/,
+      { isDenied: true },
+    ],
+    [
+      "an exit code that is on the disk and not in the record",
+      /exit code on the disk is 9/,
+      { record: { status: "unknown", exit_code: null }, harm: "wrapper SIGKILL", exit: 9 },
+    ],
+    ["a run that was cut short by nobody", /did not come to its end/, { ledger: RAN.slice(0, 1) }],
+    ["the words of a shell in a log, after no signal", /words of the shell/, { log: `${WHOLE}Terminated\n` }],
+    [
+      "lines that were lost on a disk with free space",
+      /lacks lines/,
+      { ledger: [RAN[0]!, `end ${RUN_ID} j0 1`], log: "j0 line 1 of 2\nj0 line 2 of 2\n" },
+    ],
+    [
+      "more lost lines than the job noticed on a full disk",
+      /lacks 3 lines, and the job lost 1/,
+      { ledger: [RAN[0]!, `end ${RUN_ID} j0 1`], log: "", full: "blocks" },
+    ],
+    [
+      "a run of before a loss of power whose record does not tell of it",
+      /lost its exit code/,
+      { record: { status: "unknown", exit_code: null }, ledger: RAN.slice(0, 1), log: "", powerLost: true },
+    ],
+    ["a log that a loss of power does not explain", /did not write/, { log: "j7 done\n", powerLost: true }],
     ["a record without a reason", /has no reason/, { record: { status_reason: "" } }],
     ["a run that is still alive", /is stuck/, { record: { status: "running", ended_at: null } }],
     ["an end before the start", /ended before it started/, { record: { ended_at: STARTED - 1 } }],
     ["an end long after the round", /not of its time/, { record: { ended_at: STARTED + 3_600 } }],
-    ["another exit code than the job's", /exit code is none of 9/, { record: { exit_code: 8 } }],
-    ["a success that was none", /exit code is none of 9/, { record: { status: "completed", exit_code: 0 } }],
+    ["another exit code than the job's", /exit code is not 9/, { record: { exit_code: 8 } }],
+    ["a success that was none", /exit code is not 9/, { record: { status: "completed", exit_code: 0 } }],
     [
       "a status that the exit code belies",
       /does not go with its exit code/,
@@ -145,7 +205,7 @@ describe("the judge of the crash harness", () => {
     ["an accepted kill that was forgotten", /its kill was accepted/, { kill: byTerm("accepted") }],
     [
       "another exit code than a kill leaves",
-      /exit code is none of 143/,
+      /exit code is not that of a signal/,
       {
         record: { ...KILLED, exit_code: 0, signal: null },
         ledger: RAN.slice(0, 1),

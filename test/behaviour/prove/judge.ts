@@ -1,13 +1,10 @@
 import type { RunRecord } from "../../../host-agent/protocol/run.ts";
+import { type Circumstances, circumstancesOf, type Fault, isExcused } from "./excuses.ts";
 import type { Facts, JobFacts } from "./facts.ts";
 import { expectedLines, type LedgerEntry } from "./job.ts";
 
 /** What the shell says in the log of a command that a signal ended. */
-const SHELL_SAYS = /^(?:Killed|Terminated|Hangup|Interrupt)?$/;
-/** What the record of a run says whose command the host could not start. */
-const NEVER_STARTED = /^The command was never started: |^The host cannot start anything now \(ENOSPC\); /;
-/** The reason of a run that no client learned of, because its launcher died before. */
-const INTERRUPTED = /^Launch interrupted: /;
+const SHELL_SAYS = /^(?:Killed|Terminated|Hangup|Interrupt)\r?$/;
 const SIGNALS = new Map([
   [129, "SIGHUP"],
   [130, "SIGINT"],
@@ -15,7 +12,7 @@ const SIGNALS = new Map([
   [143, "SIGTERM"],
 ]);
 
-/** The time that a round took by the real clock, in epoch milliseconds, and by how much the servers' clock was ahead. */
+/** The time that a round took by the real clock, in epoch milliseconds, and by how much the servers' wall clock was ahead. */
 export interface Span {
   from: number;
   to: number;
@@ -29,16 +26,17 @@ export interface Case {
   records: RunRecord[];
   /** What the ledger has of these. */
   entries: LedgerEntry[];
-  diskFull: boolean;
+  /** The exit codes that the wrappers have left on the disk, by run. */
+  exits: ReadonlyMap<string, number>;
   span: Span;
 }
 
 /** How often the job ran: once if it was acknowledged, at most once if not, and each run of it once at most. */
-export function judgeLaunch(
-  { facts: { job, acknowledged }, records, entries, diskFull }: Case,
-  facts: Facts,
-): void {
+export function judgeLaunch({ facts: own, records, entries }: Case, facts: Facts): void {
+  const { job, key, acknowledged, denials } = own;
   if (entries.length > 1) facts.violate(`${job.id} ran ${entries.length} times: ${ids(entries)}`);
+  if (key === undefined && denials > 0 && entries.length > 0)
+    facts.violate(`${job.id} ran, after an answer that nothing was started: ${ids(entries)}`);
   for (const entry of entries) {
     if (entry.starts !== 1) facts.violate(`${entry.runId} of ${job.id} ran ${entry.starts} times`);
     if (!records.some((record) => record.run_id === entry.runId))
@@ -51,9 +49,7 @@ export function judgeLaunch(
       continue;
     }
     const hasRun = entries.some((entry) => entry.runId === runId);
-    const lackedRoom = diskFull && NEVER_STARTED.test(record.status_reason);
-    const mayBeCutShort = facts.harmed.has(runId) || lackedRoom || mayBeKilled(runId, facts);
-    if (!hasRun && !mayBeCutShort)
+    if (!hasRun && !isExcused("never ran", circumstancesOf(record, undefined, own, facts), facts))
       facts.violate(`${runId} of ${job.id} was acknowledged and never ran: ${JSON.stringify(record)}`);
   }
 }
@@ -62,50 +58,57 @@ export function judgeLaunch(
 export function judgeRecord(
   record: RunRecord,
   entry: LedgerEntry | undefined,
-  { facts: { job, acknowledged }, diskFull, span }: Case,
+  { facts: own, exits, span }: Case,
   facts: Facts,
 ): void {
   const { run_id, status, status_reason, exit_code, signal, started_at, ended_at } = record;
-  const wrong = (why: string) => facts.violate(`${run_id} of ${job.id}: ${why}: ${JSON.stringify(record)}`);
-  const kill = facts.kills.get(run_id);
-  const harm = facts.harmed.get(run_id) ?? new Set();
+  const wrong = (why: string) =>
+    facts.violate(`${run_id} of ${own.job.id}: ${why}: ${JSON.stringify(record)}${context(run_id, facts)}`);
+  const run = circumstancesOf(record, entry, own, facts);
+  const unlessExcused = (fault: Fault, why: string) => {
+    if (!isExcused(fault, run, facts)) wrong(why);
+  };
   facts.count(`runs ${status}`);
   if (status_reason === "") wrong("has no reason");
   if (status === "running" || ended_at === null) return wrong("is stuck");
   if (ended_at < started_at) wrong("ended before it started");
   if (!isWithin(ended_at, span) || !isWithin(started_at, span)) wrong("is not of its time");
-  if (kill?.answer === "accepted" && status !== "killed") wrong("its kill was accepted");
-  if (status === "killed" && !mayBeKilled(run_id, facts)) wrong("nobody killed it");
-
+  judgeKill(run, wrong, unlessExcused);
+  const onDisk = exits.get(run_id);
+  if (onDisk !== undefined && onDisk !== exit_code) wrong(`its exit code on the disk is ${onDisk}`);
+  const isWhole = entry?.linesLost !== undefined;
+  if (entry && !isWhole) unlessExcused("cut short", "did not come to its end");
   if (exit_code === null) {
-    // A killed process may have to be killed with the wrapper.
-    const isByForce = kill?.order.signal === "SIGKILL" || kill?.order.grace_seconds !== undefined;
-    const isCodeLost = harm.has("wrapper SIGKILL") || (status === "killed" && isByForce);
-    const lackedRoom = NEVER_STARTED.test(status_reason) && (diskFull || harm.has("wrapper SIGTERM"));
-    const isInterrupted = INTERRUPTED.test(status_reason) && !acknowledged.has(run_id);
-    const neverRan = !entry && status === "failed" && (lackedRoom || isInterrupted);
-    if (!isCodeLost && !neverRan) wrong("lost its exit code");
+    unlessExcused("no exit code", "lost its exit code");
     if (status === "completed") wrong("made up a success");
     return undefined;
   }
-
-  const codes = [
-    ...(entry?.linesLost === undefined ? [] : [job.exitCode]),
-    ...(harm.has("job SIGKILL") ? [137] : []),
-    ...(harm.has("job SIGTERM") ? [143] : []),
-    ...(kill && kill.answer !== "refused" ? codesOf(kill.order) : []),
-  ];
-  if (!codes.includes(exit_code)) wrong(`its exit code is none of ${codes.join(", ")}`);
+  if (!isWhole || exit_code !== own.job.exitCode)
+    unlessExcused(
+      "another exit code",
+      `its exit code is not ${isWhole ? own.job.exitCode : "that of a signal"}`,
+    );
   if (signal !== (SIGNALS.get(exit_code) ?? null)) wrong("its signal does not go with its exit code");
   if (status === "killed") return undefined;
-  const own = exit_code === 0 ? "completed" : "failed";
-  // The log reports a killed child of the job, and then ends with an error.
-  const mayEndInError = (harm.has("job SIGKILL") || harm.has("job SIGTERM")) && status === "failed";
-  if (status !== own && !mayEndInError) wrong("does not go with its exit code");
+  if (status === "failed" && exit_code === 0) {
+    unlessExcused("failed with exit code 0", "does not go with its exit code");
+  } else if (status !== (exit_code === 0 ? "completed" : "failed")) {
+    wrong("does not go with its exit code");
+  }
   return undefined;
 }
 
-/** What the API shows of a log, and what is on the disk. */
+function judgeKill(
+  { record: { status }, kill }: Circumstances,
+  wrong: (why: string) => void,
+  unlessExcused: (fault: Fault, why: string) => void,
+): void {
+  if (kill?.answer === "accepted" && status !== "killed") wrong("its kill was accepted");
+  if (status === "killed" && kill?.answer !== "accepted")
+    unlessExcused("killed without an answer", "nobody killed it");
+}
+
+/** What API and disk have of a log. */
 export interface LogFound {
   log: string;
   onDisk: string;
@@ -113,47 +116,69 @@ export interface LogFound {
 
 /** Whether the log has what the job wrote, all of it and nothing else. */
 export function judgeLog(
-  { run_id }: Pick<RunRecord, "run_id">,
+  record: RunRecord,
   entry: LedgerEntry,
-  { facts: { job }, diskFull }: Pick<Case, "facts" | "diskFull">,
+  { facts: own }: Pick<Case, "facts">,
   { log, onDisk }: LogFound,
   facts: Facts,
 ): void {
-  if (log !== onDisk)
-    facts.violate(`${run_id}: the pages are not the file: ${JSON.stringify([log, onDisk])}`);
-  // A terminal does not report a full disk to its command.
-  const mayLackLines = (entry.linesLost ?? 0) > 0 || (job.terminal && diskFull);
-  if (mayLackLines) return;
-  const expected = expectedLines(job);
+  const { run_id } = record;
+  const run = circumstancesOf(record, entry, own, facts);
+  const wrong = (why: string) =>
+    facts.violate(`${run_id}: ${why}: ${JSON.stringify(log)}${context(run_id, facts)}`);
+  const unlessExcused = (fault: Fault, why: string) => {
+    if (!isExcused(fault, run, facts)) wrong(why);
+  };
+  if (log !== onDisk) wrong(`the pages are not the file ${JSON.stringify(onDisk)}`);
+  const expected = expectedLines(own.job);
   const lines = log.split("\n");
-  const rest = lines.pop();
-  const said = lines.filter((line) => line.startsWith(job.id));
-  const other = lines.filter((line) => !line.startsWith(job.id) && !SHELL_SAYS.test(line));
-  const isWhole = entry.linesLost === 0;
-  if (isWhole && said.join("\n") !== expected.join("\n"))
-    facts.violate(`${run_id}: its log lacks lines: ${JSON.stringify(log)}`);
-  // A shortened log has the first lines, in their order.
-  if (!isWhole && expected.slice(0, said.length).join("\n") !== said.join("\n"))
-    facts.violate(`${run_id}: its log is not what it wrote: ${JSON.stringify(log)}`);
-  if ((rest !== "" || other.length > 0) && !facts.harmed.has(run_id) && !facts.kills.has(run_id))
-    facts.violate(`${run_id}: its log has what it did not write: ${JSON.stringify(log)}`);
+  const torn = lines.pop()!;
+  const said = lines.filter((line) => expected.includes(line));
+  const other = lines.filter((line) => !expected.includes(line));
+  const { linesLost } = entry;
+
+  if (!isSubsequence(said, expected)) wrong("its log is not what it wrote");
+  const missing = expected.length - said.length;
+  // A line that was written in part spoils the next one as well.
+  if (
+    linesLost !== undefined &&
+    linesLost > 0 &&
+    missing > 2 * linesLost &&
+    !run.powerLost &&
+    !run.isTerminal
+  )
+    wrong(`its log lacks ${missing} lines, and the job lost ${linesLost}`);
+  const isBeginning = said.every((line, i) => line === expected[i]);
+  if (linesLost === undefined ? !isBeginning : missing > 0 || linesLost > 0)
+    unlessExcused("log lacks lines", "its log lacks lines");
+  // Of a line that was not written whole, at most its beginning stands before another line or at the end.
+  const strange = other.filter((line) => !SHELL_SAYS.test(line) && !isSpoilt(line, own.job.id, run));
+  if (strange.length > 0) wrong(`its log has what it did not write ${JSON.stringify(strange)}`);
+  if (other.some((line) => SHELL_SAYS.test(line)))
+    unlessExcused("words of the shell in the log", "its log has words of the shell");
+  if (torn !== "") {
+    if (!isSpoilt(torn, own.job.id, run) && !expected.some((line) => line.startsWith(torn)))
+      wrong(`its log ends with what it did not write ${JSON.stringify(torn)}`);
+    unlessExcused("torn last line of the log", "its last line is torn");
+  }
 }
 
-function mayBeKilled(runId: string, { kills }: Facts): boolean {
-  const kill = kills.get(runId);
-  return kill !== undefined && kill.answer !== "refused";
+/** A line that a full disk has cut, with the next one behind it. */
+function isSpoilt(line: string, jobId: string, { lacked }: Circumstances): boolean {
+  return lacked.has("blocks") && jobId.startsWith(line.slice(0, jobId.length));
 }
 
-/** What a command that catches nothing ends with. */
-function codesOf({
-  signal = "SIGTERM",
-  grace_seconds,
-}: {
-  signal?: string;
-  grace_seconds?: number;
-}): number[] {
-  const own = [...SIGNALS].find(([, name]) => name === signal)![0];
-  return grace_seconds === undefined ? [own] : [own, 137];
+function isSubsequence(some: readonly string[], all: readonly string[]): boolean {
+  let at = 0;
+  for (const line of all) if (line === some[at]) at++;
+  return at === some.length;
+}
+
+/** What was done to a run, for a reader of a violation. */
+function context(runId: string, facts: Facts): string {
+  const harm = facts.harmed.get(runId);
+  const kill = facts.kills.get(runId);
+  return `${harm ? ` harmed by ${[...harm].join(", ")}` : ""}${kill ? ` kill ${JSON.stringify(kill)}` : ""}`;
 }
 
 /** By the real clock, or by the servers' own. */

@@ -8,16 +8,30 @@ const STOP_PATIENCE_MS = 20_000;
 /** A program that is started again whenever it ends, as a service manager does. */
 export type Keeper = ReturnType<typeof keep>;
 
-/** Keeps `node file ...args` running until `stop`. */
-export function keep(name: string, args: string[], env: Record<string, string>) {
+/** Keeps `node file ...args` running until `stop`, by the command `prefix` and as the user `uid`. */
+export function keep(
+  name: string,
+  args: string[],
+  {
+    env,
+    prefix = [],
+    uid,
+  }: { env: Record<string, string>; prefix?: readonly string[]; uid?: number | undefined },
+) {
   let child: ChildProcess;
   let stopped = false;
+  let halted = false;
   let starts = 0;
   let output = "";
 
   function start(): ChildProcess {
     starts++;
-    const started = spawn(process.execPath, args, { env, stdio: ["ignore", "pipe", "pipe"] });
+    const words = [...prefix, process.execPath, ...args];
+    const started = spawn(words[0]!, words.slice(1), {
+      env,
+      stdio: ["ignore", "pipe", "pipe"],
+      ...(uid !== undefined && { uid, gid: uid }),
+    });
     for (const stream of [started.stdout, started.stderr]) {
       stream.on("data", (data) => (output = (output + String(data)).slice(-20_000)));
     }
@@ -29,7 +43,9 @@ export function keep(name: string, args: string[], env: Record<string, string>) 
     while (!stopped) {
       child = start();
       await once(child, "exit");
-      if (!stopped) await sleep(RESTART_PAUSE_MS);
+      // oxlint-disable-next-line no-unmodified-loop-condition -- halt() and resume() change it
+      do await sleep(stopped ? 0 : RESTART_PAUSE_MS);
+      while (halted && !stopped);
     }
   }
   const running = run();
@@ -41,6 +57,10 @@ export function keep(name: string, args: string[], env: Record<string, string>) 
     /** The end of all that it has written. */
     output: () => output,
     signal: (signal: NodeJS.Signals) => child.kill(signal),
+    /** Does not start it again until `resume`. */
+    halt: () => void (halted = true),
+    resume: () => void (halted = false),
+    hasEnded: () => child.exitCode !== null || child.signalCode !== null,
     /** Ends it with SIGTERM; throws when it does not end by that. */
     async stop(): Promise<void> {
       stopped = true;

@@ -1,10 +1,11 @@
-import { offsetClock } from "./clock.ts";
+import type { Clock } from "../../../host-agent/system/clock.ts";
+import { movableClocks } from "./clock.ts";
 
-/** Starts a server with the clock that the command line names, prints that it serves, and stops it on SIGTERM. */
+/** Starts a server with the clocks of the file that the command line names, prints that it serves, and stops it on SIGTERM. */
 export async function serveUntilStopped(
-  serve: (now: () => number) => Promise<{ stop(): Promise<void> }>,
+  serve: (clocks: { now(): number; clock: Clock }) => Promise<{ stop(): Promise<void> }>,
 ): Promise<void> {
-  const serving = await serve(offsetClock(process.argv[2]!));
+  const serving = await serve(movableClocks(process.argv[2]!));
   process.once("SIGTERM", () => void serving.stop().then(() => process.exit()));
   console.log("ready");
 }

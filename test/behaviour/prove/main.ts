@@ -19,21 +19,28 @@ if (!Number.isSafeInteger(rounds) || rounds < 1 || !Number.isSafeInteger(seed)) 
 }
 
 console.log(`seed ${seed}, ${rounds} rounds`);
+let told = 0;
 const startedAt = performance.now();
-const { counts, violations, disk, kept } = await prove({
+const { counts, excused, violations, skipped, kept } = await prove({
   rounds,
   seed,
-  lanes: ["embedded", "remote", "embedded", "remote"],
   onRound(done, wrong) {
-    if (done % REPORT_EVERY === 0) console.log(`${seconds()}  ${done} rounds, ${wrong} violations`);
+    while (told < wrong.length) console.error(`\n${wrong[told++]}`);
+    if (done % REPORT_EVERY === 0) console.log(`${seconds()}  ${done} rounds, ${wrong.length} violations`);
   },
 });
-console.log(`\n${seconds()}  seed ${seed}, full disk by ${disk}`);
+console.log(`\n${seconds()}  seed ${seed}`);
+for (const what of skipped) console.log(`skipped  ${what}`);
 for (const [what, n] of [...counts].toSorted(([a], [b]) => (a < b ? -1 : 1))) {
   console.log(`${String(n).padStart(8)}  ${what}`);
 }
-console.log(`${String(violations.length).padStart(8)}  violations`);
-for (const violation of violations) console.error(`\n${violation}`);
+const judged = counts.get("runs judged") ?? 0;
+console.log(`\nAccepted because of a harm, of ${judged} runs that were judged:`);
+for (const [what, n] of [...excused].toSorted(([, a], [, b]) => b - a)) {
+  console.log(`${String(n).padStart(8)}  ${((100 * n) / judged).toFixed(2).padStart(5)} %  ${what}`);
+}
+console.log(`\n${String(violations.length).padStart(8)}  violations`);
+for (const violation of violations.slice(told)) console.error(`\n${violation}`);
 if (kept.length > 0) console.error(`\nKept for a closer look: ${kept.join(", ")}`);
 process.exit(violations.length === 0 ? 0 : 1);
 

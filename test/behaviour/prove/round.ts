@@ -1,21 +1,29 @@
-import { readFileSync } from "node:fs";
+import { existsSync, readFileSync } from "node:fs";
 import { setTimeout as sleep } from "node:timers/promises";
 
 import type { RunRecord } from "../../../host-agent/protocol/run.ts";
 import { launch, runClient, runsPath, SOURCES } from "./client.ts";
-import type { Facts, JobFacts } from "./facts.ts";
-import { isJobsChild, type LedgerEntry, randomJob, readLedger } from "./job.ts";
+import { type Facts, type JobFacts, newJobFacts } from "./facts.ts";
+import { exitCodes } from "./hide.ts";
+import { burstJob, isJobsChild, type LedgerEntry, randomJob, readLedger } from "./job.ts";
 import { type Case, judgeLaunch, judgeLog, judgeRecord, type LogFound } from "./judge.ts";
+import { losePower } from "./power.ts";
 import type { Random } from "./random.ts";
 import { runProcesses } from "./run-processes.ts";
 import { sabotage } from "./saboteur.ts";
 import type { World } from "./world.ts";
 
 const CLIENTS = 3;
+/** In one of so many rounds many jobs are launched at once. */
+const BURST_EVERY = 24;
+const BURST = [40, 50] as const;
+const LONG_PAUSE_MS = 800;
+/** Runs of other rounds that are looked at again. */
+const MARGIN = 40;
 const KEY_LIFE_MS = 3_600_000;
-const STUCK_AFTER_MS = 40_000;
-/** Enough for the rest of the pause of a dead job. */
-const LEFT_BEHIND_MS = 2_000;
+const STUCK_AFTER_MS = 180_000;
+/** Enough for the rest of the pause of a dead job, on a host under heavy load. */
+const LEFT_BEHIND_MS = 10_000;
 
 export interface Round {
   world: World;
@@ -23,35 +31,41 @@ export interface Round {
   random: Random;
   /** Unlike any other round's. */
   name: string;
-  /** Of the rounds of this world, from 0. */
+  /** Of the rounds of all worlds of this topology, from 0. */
   number: number;
 }
 
 /** One round: clients and a saboteur at work at the same time; then all is judged. Returns its jobs. */
 export async function playRound(round: Round, before: JobFacts[]): Promise<JobFacts[]> {
-  const { world, facts, random, name, number } = round;
+  const { world, facts, random, number } = round;
   const from = Date.now();
-  const reused = random.chance(0.1) ? reuseKeys(world, facts, before) : [];
-  const jobs = Array.from({ length: random.between(4, 9) }, (_, index): JobFacts => {
-    const job = randomJob(`${name}j${index}`, random, world.hasTerminals);
-    const key = random.chance(0.75) ? `key-${job.id}` : undefined;
-    return { job, key, acknowledged: new Set(), found: new Set(), earlier: new Set() };
-  });
-  const shares = Array.from({ length: CLIENTS }, (_, client) =>
-    jobs.filter((_job, index) => index % CLIENTS === client),
+  const reused = random.chance(0.1) && !world.power ? reuseKeys(world, facts, before) : [];
+  const isBurst = number % BURST_EVERY === BURST_EVERY / 2;
+  if (isBurst) facts.count("bursts of launches at once");
+  const jobs = randomJobs(round, isBurst);
+  const clients = isBurst ? jobs.length : CLIENTS;
+  const shares = Array.from({ length: clients }, (_, client) =>
+    jobs.filter((_job, index) => index % clients === client),
   );
-  const [{ diskFull }] = await Promise.all([
-    sabotage(world, facts, random.fork(), number),
+  await Promise.all([
+    world.power
+      ? losePower(world, facts, random.fork())
+      : sabotage(world, facts, random.fork(), { round: number, isBurst }),
     ...shares.map((share) => runClient(world, facts, share, random.fork())),
     ...reused.map((job) => launch(world, facts, job)),
   ]);
   world.line?.heal();
-  await allEnded(world, facts);
+  const limit = jobs.length + reused.length + MARGIN;
+  await allEnded(world, facts, limit);
   // A request that was in flight when its client stopped waiting has arrived by now.
   await sleep(20);
-  const records = await allEnded(world, facts);
+  const records = await allEnded(world, facts, limit);
   const span = { from, to: Date.now(), offsets: world.takeClockOffsets() };
   const ledger = readLedger(world.readLedger());
+  const exits = exitCodes(
+    world.stateDir,
+    records.map(({ run_id }) => run_id),
+  );
   for (const job of [...jobs, ...reused]) {
     const own = records.filter(
       (record) => argsOf(record).split(" ")[1] === job.job.id && !job.earlier.has(record.run_id),
@@ -60,9 +74,20 @@ export async function playRound(round: Round, before: JobFacts[]): Promise<JobFa
     const entries = runsOf(job, ledger)
       .filter((runId) => !job.earlier.has(runId))
       .map((runId) => ledger.get(runId)!);
-    await judge(world, { facts: job, records: own, entries, diskFull, span }, ledger, facts);
+    await judge(world, { facts: job, records: own, entries, exits, span }, ledger, facts);
   }
   return jobs;
+}
+
+function randomJobs({ world, random, name }: Round, isBurst: boolean): JobFacts[] {
+  const length = isBurst ? random.between(...BURST) : random.between(4, 9);
+  return Array.from({ length }, (_, index) => {
+    const id = `${name}j${index}`;
+    const job = isBurst ? burstJob(id, random) : randomJob(id, random, world.hasTerminals);
+    // The power goes while they run.
+    if (world.power) job.pauseMs = random.between(0, LONG_PAUSE_MS);
+    return newJobFacts(job, random.chance(0.75) ? `key-${job.id}` : undefined);
+  });
 }
 
 /** After its hour a key is free: the same request is a new launch. */
@@ -70,12 +95,11 @@ function reuseKeys(world: World, facts: Facts, before: JobFacts[]): JobFacts[] {
   const reusable = before.filter(({ key, acknowledged }) => key !== undefined && acknowledged.size === 1);
   if (reusable.length === 0) return [];
   facts.count("clock moved past a key's hour");
-  world.moveClock(2 * KEY_LIFE_MS);
-  return reusable.slice(0, 3).map((job) => ({
-    ...job,
-    acknowledged: new Set(),
-    found: new Set(),
-    earlier: new Set([...job.earlier, ...job.found]),
+  world.moveClock({ passed: 2 * KEY_LIFE_MS });
+  return reusable.slice(0, 3).map(({ job, key, asked, earlier, found }) => ({
+    ...newJobFacts(job, key),
+    keySince: asked!.from,
+    earlier: new Set([...earlier, ...found]),
   }));
 }
 
@@ -87,11 +111,11 @@ function runsOf({ job }: JobFacts, ledger: ReadonlyMap<string, LedgerEntry>): st
  * The newest runs, once all are over and nothing of them is left. What jobs
  * leave behind is ended here, except for those that were killed: a kill ends it all.
  */
-async function allEnded(world: World, facts: Facts): Promise<RunRecord[]> {
+async function allEnded(world: World, facts: Facts, limit: number): Promise<RunRecord[]> {
   const giveUpAt = performance.now() + STUCK_AFTER_MS;
   let leaveAt = Infinity;
   for (;;) {
-    const records = await newestRuns(world, facts);
+    const records = await newestRuns(world, facts, limit);
     // Looked at after the records: of a run that was killed and has ended nothing is alive.
     const left = runProcesses(world.dir).flatMap((found) => {
       const record = records.find(({ run_id }) => run_id === found.runId);
@@ -114,8 +138,8 @@ async function allEnded(world: World, facts: Facts): Promise<RunRecord[]> {
   }
 }
 
-async function newestRuns(world: World, facts: Facts): Promise<RunRecord[]> {
-  const lists = await Promise.all(SOURCES.map((source) => world.read(`${runsPath(source)}?limit=60`)));
+async function newestRuns(world: World, facts: Facts, limit: number): Promise<RunRecord[]> {
+  const lists = await Promise.all(SOURCES.map((source) => world.read(`${runsPath(source)}?limit=${limit}`)));
   const records = lists.flatMap(({ json }) => json.runs as RunRecord[]);
   for (const record of records) facts.see(record);
   return records;
@@ -139,6 +163,7 @@ async function judge(
   for (const record of found.records) {
     const entry = ledger.get(record.run_id);
     judgeRecord(record, entry, found, facts);
+    facts.count("runs judged");
     if (entry) judgeLog(record, entry, found, await readLog(world, record), facts);
   }
 }
@@ -148,6 +173,8 @@ async function readLog(world: World, { source, run_id, log_path }: RunRecord): P
   for (let after = 0; ;) {
     const path = `${runsPath(source)}/${run_id}/logs?after=${after}&max_bytes=500`;
     const { status, headers, bytes } = await world.read(path, { accept: "text/plain" });
+    // The name of a new file may not be on the disk yet when the power goes.
+    if (status === 410 && world.power && !existsSync(log_path)) return { log: "", onDisk: "" };
     if (status !== 200) throw new Error(`log of ${run_id}: ${status} ${new TextDecoder().decode(bytes)}`);
     pages.push(bytes);
     after = Number(headers.get("hub-log-offset"));

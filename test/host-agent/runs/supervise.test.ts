@@ -163,6 +163,25 @@ test("a wall clock that is set ahead ends no run for its time limit, and deletes
   expect(await hub.log(done)).toBe("kept\n");
 });
 
+test("a wall clock that was set ahead deletes no run of before, also when runs were started by it since", async () => {
+  await using hub = await startHub();
+  const [done, later] = [await hub.runScript("echo kept"), await hub.runScript("echo later")];
+  await Promise.all([hub.ended(done), hub.ended(later)]);
+  const ahead = 60 * 24 * HOUR_MS;
+  let pruned: string[] = [];
+  await hub.restart(async () => {
+    using db = new DatabaseSync(join(hub.stateDir, "runs.db"));
+    db.prepare("UPDATE runs SET started_at = started_at + ?, ended_at = ended_at + ? WHERE run_id = ?").run(
+      ahead,
+      ahead,
+      later.run_id,
+    );
+    pruned = await superviseWithClock(hub, ahead, 30);
+  });
+  expect(pruned).toEqual([]);
+  expect(await hub.log(done)).toBe("kept\n");
+});
+
 test("a grace period ends when its time is over, also after the wall clock was set back", async () => {
   await using hub = await startHub();
   const run = await hub.runScript("trap '' TERM; while :; do sleep 0.1; done");

@@ -65,12 +65,15 @@ test("a token finds the run that holds it, and an id its run", () => {
   expect(store.get("run_ffffffffffff")).toBeUndefined();
 });
 
-test("the newest run is the one that was launched last, whatever its clock said", () => {
+test("the boot of the host began at the earliest time that one of its runs makes it", () => {
   const { store, launch } = emptyStore();
-  expect(store.newest()).toBeUndefined();
-  launch({ startedAt: 9 });
-  const last = launch({ startedAt: 1 }, ENDED);
-  expect(store.newest()).toEqual(last);
+  expect(store.earliestBoot("this boot")).toBeUndefined();
+  const started = (bootId: string) => ({ process: { pid: 1, startTime: "1", bootId } });
+  launch({ startedAt: 5_000, startedUptime: 1_000 }, started("this boot"));
+  launch({ startedAt: 90_000, startedUptime: 2_000 }, { ...started("this boot"), ...ENDED });
+  launch({ startedAt: 10, startedUptime: 3 }, started("another boot"));
+  launch({ startedAt: 1, startedUptime: undefined }, started("this boot"));
+  expect(store.earliestBoot("this boot")).toBe(4_000);
 });
 
 test("the path of a log is taken while its run may be alive", () => {
