@@ -5,7 +5,7 @@ import { basename, dirname, join } from "node:path";
 export const ALSO: Record<string, string[]> = {
   "handlers/idempotency.ts": ["handlers/launch-once.test.ts"],
   "host-agent/door/door.ts": ["host-agent/door/door-log.test.ts"],
-  "host-agent/door/nonce-memory.ts": ["host-agent/door/door.test.ts", "host-agent/door/door-restart.test.ts"],
+  "host-agent/door/nonce-memory.ts": ["host-agent/door/door-restart.test.ts"],
   "host-agent/runs/end-of-run.ts": ["host-agent/runs/observe.test.ts"],
   "host-agent/executor/run.sh": ["host-agent/executor/wrapper.test.ts"],
   "host-agent/runs/launch-plan.ts": ["host-agent/runs/launch.test.ts"],
