@@ -203,7 +203,7 @@ function watchedPasses(listOf: (list: ProcessList, index: number) => ProcessList
   return { asked, passes };
 }
 
-const NO_PROCESSES = { of: () => [], childrenOf: () => [] } as unknown as ProcessList;
+const NO_PROCESSES: ProcessList = { of: () => [], childrenOf: () => [] };
 
 test("the processes of the host are listed only for runs whose wrapper is over, and again only for those of which nothing was found", async () => {
   const stateDir = tempDir();

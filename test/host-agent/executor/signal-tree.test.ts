@@ -13,7 +13,7 @@ import {
   isAlive,
   type ProcessStat,
 } from "../../../host-agent/executor/process-identity.ts";
-import { commandLine, processesOf, type ProcessList } from "../../../host-agent/executor/process-tree.ts";
+import { commandLine, processesOf } from "../../../host-agent/executor/process-tree.ts";
 import { processPasses } from "../../../host-agent/executor/process-passes.ts";
 import { type Owner, type Sent, sendSignal } from "../../../host-agent/executor/send-signal.ts";
 import { leaderOf, treeOf, treeSignals } from "../../../host-agent/executor/signal-tree.ts";
@@ -182,8 +182,14 @@ async function ended(child: ChildProcess): Promise<void> {
 /** This process, as a wrapper: nothing below is really sent. */
 const WRAPPER = identify(process.pid)!;
 const OWNER: Owner = { uid: 1_234, gid: 5_678 };
-const stat = (pid: number, pgrp = pid) =>
-  ({ pid, pgrp, ppid: 1, state: "S", startTime: String(pid), session: pgrp }) as unknown as ProcessStat;
+const stat = (pid: number, pgrp = pid): ProcessStat => ({
+  pid,
+  pgrp,
+  ppid: 1,
+  state: "S",
+  startTime: String(pid),
+  session: pgrp,
+});
 const LEADER = { ...stat(WRAPPER.pid), startTime: WRAPPER.startTime };
 const IN_GROUP = stat(3, WRAPPER.pid);
 const DAEMON = stat(4);
@@ -197,7 +203,7 @@ function scripted(lists: ProcessStat[][], answer: Sent = "sent", process: Handle
     passes: {
       async take() {
         const list = lists[Math.min(taken++, lists.length - 1)]!;
-        return { of: () => list, childrenOf: () => [] } as unknown as ProcessList;
+        return { of: () => list, childrenOf: () => [] };
       },
     },
     ownerOf: (runId) => (runId === "run_scripted" ? OWNER : undefined),
