@@ -5,7 +5,7 @@ import { COMPILE_CACHE } from "../support/compile-cache.ts";
 // node vitest-server.ts TMPDIR POOL
 //
 // Runs tests of the project in the working folder, again and again, without the time that a start of Vitest takes. It
-// answers each message of its parent, a TestOrder, with a TestAnswer. Each run has a process of its own, or with the pool `threads` a thread, which starts
+// answers each message of its parent, a TestOrder, with a TestAnswer. Each run has a separate process, or with the pool `threads` a thread, which starts
 // in half the time.
 
 /** What to run: a file of tests or those of a folder, after the change of one source file. Absolute paths. */

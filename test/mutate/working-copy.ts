@@ -32,7 +32,7 @@ export interface WorkingCopy extends Disposable {
 const LINKED = ["node_modules", "adapters/dist"];
 
 /**
- * Copies the files that git knows or would add. Each run of tests has a process, or a thread, of its own. Disposing of the copy ends all processes that came
+ * Copies the files that git knows or would add. Each run of tests has a separate process or thread. Disposing of the copy ends all processes that came
  * from it and removes it. Throws what git and the file system say.
  */
 export function openWorkingCopy(project: string, pool: "forks" | "threads"): WorkingCopy {

@@ -234,7 +234,7 @@ test("a daemon is looked for twice after the signal, also when the first look fi
   expect(sends).toEqual(["SIGINT 4", "SIGINT 5", "SIGCONT 4 5"]);
 });
 
-test("without a wrapper whose group it is, each process of a run gets a signal of its own", async () => {
+test("without a wrapper whose group it is, each process of a run gets a separate signal", async () => {
   const { signal, handle, sends } = scripted([[IN_GROUP, DAEMON]], "sent", {
     ...WRAPPER,
     startTime: undefined,

@@ -210,7 +210,7 @@ describe("a launch", () => {
     expect(starts()).toBe(1);
   });
 
-  test("has an id of twelve hexadecimal digits, and in one second with others a log of its own", async () => {
+  test("has an id of twelve hexadecimal digits, and a separate log from others of the same second", async () => {
     const { launch } = world({ maxRunning: 64 });
     const answers = await Promise.all(
       Array.from({ length: 64 }, (_, index) => launch({ launch_token: String(index) })),

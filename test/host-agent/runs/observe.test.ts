@@ -384,7 +384,7 @@ describe("what cannot be read or written now", () => {
     expect(writeError()).toBeUndefined();
   });
 
-  test("a change that fails for another reason is thrown, and one of many is a failure of its own", async () => {
+  test("a change that fails for another reason is thrown, and one of many is a separate failure", async () => {
     const { start, store, executor, reconcile, reconcileAll, state, writeError } = world();
     const [run, other] = [start(), start()];
     for (const { runId } of [run, other]) executor.seen.set(runId, endedWith(0));
