@@ -290,7 +290,7 @@ async function fingerprintOf(order: Partial<PreviewOrder>): Promise<string> {
   return orders[0]!.fingerprint;
 }
 
-/** JSON of so many characters. */
+/** JSON of this number of characters. */
 function textOf(length: number): string {
   return JSON.stringify("x".repeat(length - 2));
 }

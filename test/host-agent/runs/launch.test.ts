@@ -195,7 +195,7 @@ describe("a launch", () => {
     expect(starts()).toBe(1);
   });
 
-  test("with the token of one that another agent starts in vain starts a run itself", async () => {
+  test("with the token of one that another agent fails to start starts a run itself", async () => {
     const { launch, store, state, starts } = world();
     state.isForeignAlive = true;
     const { run: other } = store.insertOrFind(
@@ -215,7 +215,7 @@ describe("a launch", () => {
     const answers = await Promise.all(
       Array.from({ length: 64 }, (_, index) => launch({ launch_token: String(index) })),
     );
-    // A byte below 16 has a zero before it: among so many there is one.
+    // A byte below 16 has a zero before it: among this number there is one.
     for (const { run } of answers) expect(run.run_id).toMatch(/^run_[0-9a-f]{12}$/);
     const digits = new Set(answers.map(({ run }) => run.run_id.slice(4)).join(""));
     expect(digits.size).toBe(16);
