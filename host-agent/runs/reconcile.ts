@@ -19,7 +19,6 @@ export function createReconcile(deps: ReconcileDeps) {
   async function reconcile(known: Run): Promise<Run> {
     if (known.endedAt !== undefined) return known;
     const found = observer.currentOf(known);
-    if (found.endedAt !== undefined) return found;
     const run = found.status === "launching" ? await recoverLaunch(found, deps) : found;
     if (run.endedAt !== undefined || run.status === "launching" || deps.isLaunching(run.runId)) return run;
     if ((await observer.look([run]))[0]!.state === "running") return observer.currentOf(run);

@@ -1,6 +1,13 @@
 import { describe, expect, test } from "vitest";
 
-import { authorize, type KeyEntry, type KeyRing, type Scope, SCOPES } from "../../handlers/auth.ts";
+import {
+  authorize,
+  type KeyEntry,
+  type KeyRing,
+  type Scope,
+  SCOPES,
+  scopesHeader,
+} from "../../handlers/auth.ts";
 import type { ApiProblem } from "../../host-agent/protocol/problem.ts";
 import { sha256 } from "../../host-agent/system/sha256.ts";
 
@@ -56,11 +63,13 @@ describe("an API key", () => {
   });
 
   test("without the scope is refused with the scope that it lacks", async () => {
-    expect(await refusal({ scope: "scripts:write" })).toMatchObject({
+    const ring = ringOf({ scopes: ["scripts:read", "pipelines:read"] });
+    expect(await refusal({ ring, scope: "scripts:write" })).toMatchObject({
       code: "insufficient_scope",
       message:
         "The API key acme does not have the scope scripts:write. Ask the operator for a key that has it",
       headers: {
+        "hub-scopes": "scripts:read pipelines:read",
         "www-authenticate": 'Bearer realm="hub", error="insufficient_scope", scope="scripts:write"',
       },
     });
@@ -105,6 +114,11 @@ describe("an API key", () => {
       retryAfterSeconds: 10,
     });
   });
+});
+
+test("a caller in dev mode has no scopes, and gets no header that lists them", () => {
+  expect(scopesHeader({})).toEqual({});
+  expect(scopesHeader({ scopes: [] })).toEqual({ "hub-scopes": "" });
 });
 
 describe("dev mode", () => {

@@ -25,10 +25,16 @@ function world({ kv = memoryKV({ now: () => NOW }), run = RUN }: { kv?: KV; run?
   const orders: LaunchOrder[] = [];
   const puts: [string, string, number][] = [];
   const errors: unknown[] = [];
-  const state = { now: NOW, replayed: false, current: async (): Promise<RunRecord> => run };
+  const state = {
+    now: NOW,
+    replayed: false,
+    failure: undefined as Error | undefined,
+    current: async (): Promise<RunRecord> => run,
+  };
   const agent = {
     async launch(order: LaunchOrder) {
       orders.push(order);
+      if (state.failure) throw state.failure;
       return { run, replayed: state.replayed };
     },
     getRun: async () => state.current(),
@@ -97,6 +103,8 @@ describe("a launch with an Idempotency-Key", () => {
       { callback_url: "https://client.example/" },
       params({ a: 1, b: 2 }),
       params({ a: 1, b: 3 }),
+      { spec: { path: "/job.sh", args: "", terminal: true } as never },
+      { spec: { path: "/job.sh", args: "", terminal: false } as never },
     ];
     const prints = await Promise.all(others.map(fingerprintOf));
     expect(new Set([plain, ...prints]).size).toBe(others.length + 1);
@@ -130,6 +138,35 @@ test("without an Idempotency-Key each launch has a separate token, and the KV is
   expect(puts).toEqual([]);
 });
 
+describe("a failed launch", () => {
+  test.for(["agent_unavailable", "agent_timeout", "agent_error"] as const)(
+    "without an Idempotency-Key, of which nobody knows what the host did (%s), says that the run may have been started",
+    async (code) => {
+      const { launch, state } = world();
+      state.failure = new ApiProblem(code, "x", { retryAfterSeconds: 7 });
+      await expect(launch({}, null)).rejects.toMatchObject({
+        code,
+        message: expect.stringContaining("may have been started"),
+        extras: { retryAfterSeconds: 7 },
+      });
+    },
+  );
+
+  test("without an Idempotency-Key that the host refused, or that is a fault of ours, is passed on as it is", async () => {
+    const { launch, state } = world();
+    for (const failure of [new ApiProblem("too_many_runs", "x"), new TypeError("x")]) {
+      state.failure = failure;
+      await expect(launch({}, null)).rejects.toBe(failure);
+    }
+  });
+
+  test("with an Idempotency-Key is passed on as it is: its retry is safe", async () => {
+    const { launch, state } = world();
+    state.failure = new ApiProblem("agent_timeout", "x");
+    await expect(launch()).rejects.toBe(state.failure);
+  });
+});
+
 describe("a record in the KV", () => {
   const FOREIGN: [string, Partial<RunRecord>][] = [
     ["another surface", { source: "pipeline" }],
@@ -160,7 +197,7 @@ describe("a record in the KV", () => {
   test("is shown as stale when the host cannot be asked, and not when the host says that there is none", async () => {
     const { launch, state, orders } = world();
     await launch();
-    for (const code of ["agent_unavailable", "host_unavailable", "agent_timeout"] as const) {
+    for (const code of ["agent_unavailable", "host_unavailable", "agent_timeout", "agent_error"] as const) {
       state.current = async () => Promise.reject(new ApiProblem(code, "x"));
       expect(await launch(), code).toEqual({ run: RUN, from: "kv_stale" });
     }
@@ -172,7 +209,8 @@ describe("a record in the KV", () => {
   });
 
   test.for<[string, string, RegExp]>([
-    ["is too long", `"${"x".repeat(1_048_576)}"`, /^Error: the KV's value is too long to be a record$/],
+    ["is too long", textOf(1_048_577), /^Error: the KV's value is too long to be a record$/],
+    ["has the greatest length, and another shape", textOf(1_048_576), /expected object/],
     ["is not JSON", "{", /^SyntaxError/],
     ["has another shape", "{}", /fingerprint/],
   ])("that %s is reported as a fault of the KV, and ignored", async ([, text, fault]) => {
@@ -186,6 +224,28 @@ describe("a record in the KV", () => {
     const { launch, errors } = world({ kv: { get: fail, put: fail } });
     expect(await launch()).toMatchObject({ from: "launch" });
     expect(errors.map(String)).toEqual(["Error: the KV is down", "Error: the KV is down"]);
+  });
+
+  test("is used until the second in which it expires, whatever the start of its run", async () => {
+    const { launch, orders, deps } = world({ kv: memoryKV({ now: () => 0 }) });
+    await launch();
+    const { fingerprint, launch_token: token } = orders[0]!;
+    for (const [expiresIn, from] of [
+      [1, "kv"],
+      [0, "launch"],
+    ] as const) {
+      const value = JSON.stringify({ fingerprint, expires_at: NOW / 1_000 + expiresIn, run: RUN });
+      await deps.kv.put(`replay:${token}`, value, { ttlSeconds: HOUR_S });
+      expect(await launch(), String(expiresIn)).toMatchObject({ from });
+    }
+  });
+
+  test("of another request is not used: the agent decides, also about one that its run would fit", async () => {
+    const { launch, orders, deps } = world();
+    await launch();
+    const value = JSON.stringify({ fingerprint: "other", expires_at: NOW / 1_000 + HOUR_S, run: RUN });
+    await deps.kv.put(`replay:${orders[0]!.launch_token}`, value, { ttlSeconds: HOUR_S });
+    expect(await launch()).toMatchObject({ from: "launch" });
   });
 
   test("that is missing is no fault", async () => {
@@ -228,6 +288,11 @@ async function fingerprintOf(order: Partial<PreviewOrder>): Promise<string> {
   const { launch, orders } = world();
   await launch(order);
   return orders[0]!.fingerprint;
+}
+
+/** JSON of this number of characters. */
+function textOf(length: number): string {
+  return JSON.stringify("x".repeat(length - 2));
 }
 
 const params = (given: object) => ({ spec: { recipe_id: "r", args: "", params: given } as never });

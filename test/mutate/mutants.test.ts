@@ -1,4 +1,4 @@
-import { execFile } from "node:child_process";
+import { execFile, spawnSync } from "node:child_process";
 import { existsSync, readdirSync } from "node:fs";
 import { join } from "node:path";
 import { promisify } from "node:util";
@@ -8,12 +8,16 @@ import { describe, expect, test } from "vitest";
 import { needs } from "../support/needs.ts";
 import { tempDir } from "../support/temp-dir.ts";
 import { applied, mutantsOf, sampleOf } from "./mutants.ts";
+import { shellMutantsOf } from "./shell-mutants.ts";
 import { ALSO, testsOf } from "./tests-of.ts";
 
 const PROJECT = join(import.meta.dirname, "..", "..");
 
 const breaksOf = (source: string) =>
   mutantsOf(source, "x.ts").map(({ before, after }) => `${before} -> ${after}`);
+
+const shellBreaksOf = (source: string) =>
+  shellMutantsOf(source).map(({ line, before, after }) => `${line}: ${before} -> ${after}`);
 
 describe("the small breaks of a source", () => {
   test.for<[string, string[]]>([
@@ -28,7 +32,7 @@ describe("the small breaks of a source", () => {
     ["let x = 0;", ["0 -> 1", "0 -> (-1)"]],
     ["let x = 'a';", [`'a' -> ""`]],
     ["let x = `a${b}`;", ["`a${b}` -> ``"]],
-    ["await f(a);", ["await f(a); -> ;"]],
+    ["await f(a);", ["await f(a) -> f(a)", "await f(a); -> ;"]],
     ["let x = a.some(f);", ["some -> every"]],
     [
       "function f() { if (a) return; g(); return 1; }",
@@ -68,6 +72,31 @@ describe("the small breaks of a source", () => {
   });
 });
 
+describe("the small breaks of a shell script", () => {
+  test.for<[string, string[]]>([
+    ["a=1", ["1: a=1 -> :", "1: 1 -> 2"]],
+    ["\n  shift", ["2: shift -> :"]],
+    ["exit 75", ["1: exit 75 -> :", "1: 75 -> 76"]],
+    ["a || exit", ["1: a || exit -> :", "1: || -> &&", "1:  || exit -> "]],
+    ["a >b 2>&1", ["1: a >b 2>&1 -> :", "1:  >b -> ", "1:  2>&1 -> "]],
+    ["trap : TERM INT", ["1: trap : TERM INT -> :", "1:  TERM -> ", "1:  INT -> "]],
+    [
+      'if [ "$a" -eq 0 ]; then\n  :\nfi',
+      ['1: [ "$a" -eq 0 ] -> true', '1: [ "$a" -eq 0 ] -> false', "1: -eq -> -ne", "1: 0 -> 1"],
+    ],
+    ["# a || b >c 1", []],
+  ])("%j", ([source, breaks]) => expect(shellBreaksOf(source)).toEqual(breaks));
+
+  test("are accepted by the shell, and differ from the script in one place", () => {
+    const source = "{ a 1; } 2>b || c\n";
+    for (const mutant of shellMutantsOf(source)) {
+      const { status } = spawnSync("/bin/sh", ["-n"], { input: applied(source, mutant) });
+      expect(status, mutant.after).toBe(0);
+    }
+    expect(shellMutantsOf(source).length).toBeGreaterThan(3);
+  });
+});
+
 test("each file that the map of tests names exists", () => {
   const named = Object.entries(ALSO).flatMap(([file, tests]) => [
     file,
@@ -81,7 +110,8 @@ test("each file that the map of tests names exists", () => {
 
 test(
   "`npm run mutate` tries at most --max breaks, reports them, and leaves nothing behind",
-  needs(existsSync(join(PROJECT, ".git")), "this is no clone of git"),
+  // It starts Vitest in the middle of a run of Vitest.
+  { ...needs(existsSync(join(PROJECT, ".git")), "this is no clone of git"), timeout: 180_000 },
   async () => {
     const dir = tempDir();
     const { stdout } = await promisify(execFile)(

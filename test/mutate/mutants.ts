@@ -105,6 +105,7 @@ function breaksOf(node: Node, above: readonly Node[], text: Text): Break[] {
   }
   if (type === "Literal" || type === "TemplateLiteral") return literalsOf(node, above[0]);
   if (type === "CallExpression") return otherCallOf(node["callee"] as Node);
+  if (type === "AwaitExpression") return [[node, text(node["argument"] as Node)]];
   return isRemovable(node, above, text) ? [[node, ";"]] : [];
 }
 

@@ -1,7 +1,7 @@
 import { existsSync } from "node:fs";
 import { basename, dirname, join } from "node:path";
 
-/** Other tests of the same room that are for a file too. The quick ones come first: most breaks need no others. */
+/** Other tests of the same room that are for a file too. */
 export const ALSO: Record<string, string[]> = {
   "handlers/idempotency.ts": ["handlers/launch-once.test.ts"],
   "host-agent/door/door.ts": ["host-agent/door/door-log.test.ts"],
@@ -11,6 +11,8 @@ export const ALSO: Record<string, string[]> = {
     "host-agent/door/door-clock.test.ts",
   ],
   "host-agent/runs/end-of-run.ts": ["host-agent/runs/observe.test.ts"],
+  "host-agent/executor/run.sh": ["host-agent/executor/wrapper.test.ts"],
+  "host-agent/runs/launch-plan.ts": ["host-agent/runs/launch.test.ts"],
   "host-agent/runs/reconcile.ts": ["host-agent/runs/observe.test.ts"],
   "host-agent/runs/record-launch.ts": [
     "host-agent/runs/launch.test.ts",
@@ -22,6 +24,7 @@ export const ALSO: Record<string, string[]> = {
   "host-agent/runs/stop.ts": ["host-agent/runs/send-stop.test.ts"],
   "host-agent/store/audit-head.ts": ["host-agent/store/launch-writes.test.ts"],
   "host-agent/store/run-changes.ts": ["host-agent/store/run-store.test.ts"],
+  "host-agent/store/run-queries.ts": ["host-agent/store/run-store.test.ts"],
   "host-agent/store/run.ts": ["host-agent/store/launch-writes.test.ts", "host-agent/store/run-store.test.ts"],
   "host-agent/store/transaction.ts": ["host-agent/store/launch-writes.test.ts"],
 };

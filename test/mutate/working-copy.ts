@@ -1,6 +1,6 @@
-import { execFileSync, spawn } from "node:child_process";
-import { once } from "node:events";
+import { type ChildProcess, execFileSync, fork } from "node:child_process";
 import {
+  chmodSync,
   copyFileSync,
   existsSync,
   mkdirSync,
@@ -15,6 +15,8 @@ import {
 import { tmpdir } from "node:os";
 import { dirname, join } from "node:path";
 
+import type { TestAnswer, TestOrder } from "./vitest-server.ts";
+
 /** What came of the tests; `too long` is as good as `failed`. */
 export type Verdict = "passed" | "failed" | "too long";
 
@@ -22,7 +24,7 @@ export type Verdict = "passed" | "failed" | "too long";
 export interface WorkingCopy extends Disposable {
   read(file: string): string;
   write(file: string, text: string): void;
-  /** Runs a file of tests, or those of a folder, until the first one fails. `output` is what they printed. */
+  /** Runs a file of tests, or those of a folder, until the first one fails. `output` is why. */
   test(tests: string, limitMs: number): Promise<{ verdict: Verdict; output: string }>;
 }
 
@@ -30,11 +32,13 @@ export interface WorkingCopy extends Disposable {
 const LINKED = ["node_modules", "adapters/dist"];
 
 /**
- * Copies the files that git knows or would add. Disposing of the copy ends all processes that came
+ * Copies the files that git knows or would add. Each run of tests has a separate process or thread. Disposing of the copy ends all processes that came
  * from it and removes it. Throws what git and the file system say.
  */
-export function openWorkingCopy(project: string): WorkingCopy {
+export function openWorkingCopy(project: string, pool: "forks" | "threads"): WorkingCopy {
   const dir = mkdtempSync(join(tmpdir(), "mutate-"));
+  // Tests start processes of other users, which read the project.
+  chmodSync(dir, 0o755);
   const temporary = join(dir, "tmp");
   const args = ["ls-files", "--cached", "--others", "--exclude-standard", "-z"];
   const files = execFileSync("git", args, { cwd: project, encoding: "utf8" }).split("\0").filter(Boolean);
@@ -46,40 +50,46 @@ export function openWorkingCopy(project: string): WorkingCopy {
     symlinkSync(join(project, name), join(dir, name));
   }
 
+  let changed: string | undefined;
+  let server: ChildProcess | undefined;
+  function startServer(): ChildProcess {
+    const compiled = join(dir, "compiled");
+    mkdirSync(compiled, { recursive: true });
+    const started = fork(join(dir, "test", "mutate", "vitest-server.ts"), [temporary, pool], {
+      cwd: dir,
+      env: { ...process.env, TMPDIR: compiled },
+      stdio: ["ignore", "ignore", "inherit", "ipc"],
+    });
+    started.once("exit", () => {
+      if (server === started) server = undefined;
+    });
+    return started;
+  }
+
   return {
     read: (file) => readFileSync(join(dir, file), "utf8"),
-    write: (file, text) => writeFileSync(join(dir, file), text),
+    write(file, text) {
+      changed = join(dir, file);
+      writeFileSync(changed, text);
+    },
 
     async test(tests, limitMs) {
       mkdirSync(temporary);
-      const vitest = spawn(
-        process.execPath,
-        [
-          join("node_modules", "vitest", "vitest.mjs"),
-          "run",
-          "--bail=1",
-          "--maxWorkers=1",
-          "--reporter=default",
-          tests,
-        ],
-        { cwd: dir, env: { ...process.env, TMPDIR: temporary }, stdio: ["ignore", "pipe", "pipe"] },
-      );
-      let output = "";
-      for (const stream of [vitest.stdout, vitest.stderr]) {
-        stream.setEncoding("utf8").on("data", (text: string) => (output += text));
-      }
+      server ??= startServer();
+      const { pid } = server;
+      const answer = answerOf(server, { tests: join(dir, tests), changed });
       let isOver = false;
       const timer = setTimeout(() => {
         isOver = true;
         endProcessesOf(dir);
       }, limitMs);
-      const [code] = (await once(vitest, "exit")) as [number | null];
+      const { hasPassed, output } = await answer;
       clearTimeout(timer);
       // A broken product may leave runs behind.
-      endProcessesOf(dir);
+      endProcessesOf(dir, pid);
       rmSync(temporary, { recursive: true, force: true });
       if (isOver) return { verdict: "too long", output };
-      return { verdict: code === 0 ? "passed" : "failed", output };
+      return { verdict: hasPassed ? "passed" : "failed", output };
     },
 
     [Symbol.dispose]() {
@@ -89,12 +99,25 @@ export function openWorkingCopy(project: string): WorkingCopy {
   };
 }
 
+/** What the server answers; not passed when it ends instead. */
+async function answerOf(server: ChildProcess, order: TestOrder): Promise<TestAnswer> {
+  const { promise, resolve } = Promise.withResolvers<TestAnswer>();
+  const onExit = (): void => resolve({ hasPassed: false, output: "Vitest has ended" });
+  server.once("message", resolve);
+  server.once("exit", onExit);
+  server.send(order);
+  const answer = await promise;
+  server.off("exit", onExit);
+  return answer;
+}
+
 const ROUNDS = 5;
 
-/** SIGKILLs every process that was started in the folder: by its command line, working folder or environment. */
-function endProcessesOf(dir: string): void {
+/** SIGKILLs every process that was started in the folder: by its command line, working folder or environment. Except one. */
+function endProcessesOf(dir: string, spared?: number): void {
+  const kept = [process.pid, spared];
   for (let round = 0; round < ROUNDS; round++) {
-    const pids = readdirSync("/proc").filter((name) => /^\d+$/.test(name) && Number(name) !== process.pid);
+    const pids = readdirSync("/proc").filter((name) => /^\d+$/.test(name) && !kept.includes(Number(name)));
     const found = pids.filter((pid) => tracesOf(pid).includes(dir));
     for (const pid of found) kill(Number(pid));
     if (found.length === 0) return;

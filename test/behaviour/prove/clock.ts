@@ -19,7 +19,6 @@ export interface Ahead {
 /** Two clocks that are ahead of the real ones by what the file at `path` says. */
 export function movableClocks(path: string): { now(): number; clock: Clock } {
   const read = () => readAhead(readFileSync(path, "utf8"));
-  const wall = ({ passed, set }: Ahead) => Date.now() + passed + set;
   return {
     now: () => wall(read()),
     clock() {
@@ -27,6 +26,10 @@ export function movableClocks(path: string): { now(): number; clock: Clock } {
       return { at: wall(ahead), uptime: Math.floor(uptime() * 1000) + ahead.passed };
     },
   };
+}
+
+function wall({ passed, set }: Ahead): number {
+  return Date.now() + passed + set;
 }
 
 /** The file's content for this. */

@@ -38,14 +38,15 @@ export function keep(
     return started;
   }
 
+  const isHalted = () => halted && !stopped;
+
   async function run(): Promise<void> {
     // oxlint-disable-next-line no-unmodified-loop-condition -- stop() changes it
     while (!stopped) {
       child = start();
       await once(child, "exit");
-      // oxlint-disable-next-line no-unmodified-loop-condition -- halt() and resume() change it
       do await sleep(stopped ? 0 : RESTART_PAUSE_MS);
-      while (halted && !stopped);
+      while (isHalted());
     }
   }
   const running = run();

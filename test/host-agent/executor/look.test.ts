@@ -1,6 +1,6 @@
 import { spawn, spawnSync } from "node:child_process";
 import { once } from "node:events";
-import { mkdirSync, rmSync, utimesSync, writeFileSync } from "node:fs";
+import { chmodSync, mkdirSync, rmSync, symlinkSync, utimesSync, writeFileSync } from "node:fs";
 import { fileURLToPath } from "node:url";
 
 import { expect, onTestFinished, test } from "vitest";
@@ -14,8 +14,11 @@ import {
   type ProcessIdentity,
   readStat,
 } from "../../../host-agent/executor/process-identity.ts";
+import { processPasses, type ProcessPasses } from "../../../host-agent/executor/process-passes.ts";
+import type { ProcessList } from "../../../host-agent/executor/process-tree.ts";
 import { createRunFolder, runFolder } from "../../../host-agent/executor/run-folder.ts";
 import { tempDir } from "../../support/temp-dir.ts";
+import { unprivileged } from "../../support/unprivileged.ts";
 import { until } from "../../support/hub.ts";
 
 const HERE = currentBootId();
@@ -155,6 +158,100 @@ test("a run that cannot be looked at for lack of descriptors is unavailable, and
   );
   expect(looked.stderr).toBe("");
   expect(JSON.parse(looked.stdout)).toMatchObject({ state: "unavailable", cause: { code: "EMFILE" } });
+});
+
+test("an exit code that cannot be read now leaves the run undecided until the patience is over, and then proves nothing", async () => {
+  const run = runWith({ exit: "0\n", started: "" });
+  for (const path of [run.stateDir, `${run.stateDir}/runs`, run.folder.path]) chmodSync(path, 0o755);
+  chmodSync(run.folder.exit, 0);
+  const cleared: string[] = [];
+  let isOver = false;
+  const patience = { isOver: () => isOver, clear: (name: string) => void cleared.push(name) };
+  const handle = { runId: run.runId, process: GONE, launchedIn: HERE };
+  const look = () =>
+    unprivileged(() => lookAt([{ handle, wholeTree: false }], { ...lookDeps(run.stateDir), patience }));
+
+  expect(await look()).toEqual([{ state: "unreadable", errno: "EACCES" }]);
+  isOver = true;
+  expect(await look()).toEqual([{ ...ENDED, unreadable: "EACCES" }]);
+  expect(cleared).toEqual([]);
+
+  chmodSync(run.folder.exit, 0o644);
+  expect(await look()).toMatchObject([{ state: "ended", exitCode: 0, unreadable: undefined }]);
+  expect(cleared).toEqual([run.runId]);
+});
+
+test("a claim that cannot be read does not prove that the command never started", async () => {
+  const run = runWith({ started: "" });
+  for (const path of [run.stateDir, `${run.stateDir}/runs`, run.folder.path]) chmodSync(path, 0o755);
+  chmodSync(run.folder.exit, 0o644);
+  chmodSync(run.folder.started, 0);
+  expect(await unprivileged(() => run.look())).toEqual(ENDED);
+});
+
+/** Real lists of the processes of the host, of which the test may hide some; `asked` counts the trees of each. */
+function watchedPasses(listOf: (list: ProcessList, index: number) => ProcessList = (list) => list) {
+  const real = processPasses();
+  const asked: number[] = [];
+  const passes: ProcessPasses = {
+    async take(trees) {
+      asked.push(trees.length);
+      const index = asked.length;
+      return listOf(await real.take(trees), index);
+    },
+  };
+  return { asked, passes };
+}
+
+const NO_PROCESSES: ProcessList = { of: () => [], childrenOf: () => [] };
+
+test("the processes of the host are listed only for runs whose wrapper is over, and again only for those of which nothing was found", async () => {
+  const stateDir = tempDir();
+  const [alive, exited, orphan, gone] = [runWith(), runWith({ exit: "0\n" }), runWith(), runWith()];
+  const wrapper = await startProcess("run_of_nobody3");
+  await startProcess(orphan.runId);
+  const { asked, passes } = watchedPasses();
+  const statesOf = async (runs: { runId: string; stateDir: string; process?: ProcessIdentity }[]) => {
+    const looks = runs.map(({ runId, process = GONE }) => ({
+      handle: { runId, process, launchedIn: HERE },
+      wholeTree: false,
+    }));
+    // One state folder for all: their folders are linked into it.
+    for (const { runId, stateDir: from } of runs) {
+      mkdirSync(`${stateDir}/runs`, { recursive: true });
+      symlinkSync(`${from}/runs/${runId}`, `${stateDir}/runs/${runId}`);
+    }
+    return (await lookAt(looks, { ...lookDeps(stateDir), passes })).map(({ state }) => state);
+  };
+  expect(await statesOf([{ ...alive, process: wrapper }, exited])).toEqual(["running", "ended"]);
+  expect(asked).toEqual([]);
+  rmSync(`${stateDir}/runs`, { recursive: true });
+  expect(await statesOf([exited, orphan, gone])).toEqual(["ended", "orphaned", "ended"]);
+  expect(asked).toEqual([2, 1]);
+  rmSync(`${stateDir}/runs`, { recursive: true });
+  expect(await statesOf([orphan])).toEqual(["orphaned"]);
+  expect(asked, "nothing is left to look for").toEqual([2, 1, 1]);
+});
+
+test("a process that a first list lacks, because it was started meanwhile, is found by a second one", async () => {
+  const run = runWith();
+  await startProcess(run.runId);
+  const look = { handle: { runId: run.runId, process: GONE, launchedIn: HERE }, wholeTree: false };
+  const { asked, passes } = watchedPasses((list, index) => (index === 1 ? NO_PROCESSES : list));
+  expect(await lookAt([look], { ...lookDeps(run.stateDir), passes })).toEqual([{ state: "orphaned" }]);
+  expect(asked).toEqual([1, 1]);
+});
+
+test("without a list of the host's processes only the runs that need one are unavailable, and an error of ours is thrown", async () => {
+  const run = runWith();
+  const look = { handle: { runId: run.runId, process: GONE, launchedIn: HERE }, wholeTree: false };
+  const wrapper = await startProcess("run_of_nobody4");
+  const alive = { handle: { ...look.handle, process: wrapper }, wholeTree: false };
+  const lookWithout = (cause: Error) =>
+    lookAt([look, alive], { ...lookDeps(run.stateDir), passes: { take: () => Promise.reject(cause) } });
+  const cause = Object.assign(new Error("no descriptors"), { code: "EMFILE" });
+  expect(await lookWithout(cause)).toEqual([{ state: "unavailable", cause }, { state: "running" }]);
+  await expect(lookWithout(new TypeError("ours"))).rejects.toThrow("ours");
 });
 
 test("an error of ours is thrown, and not taken for a host that lacks something", async () => {

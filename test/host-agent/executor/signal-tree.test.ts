@@ -7,11 +7,16 @@ import { setTimeout as pause } from "node:timers/promises";
 import { expect, onTestFinished, test } from "vitest";
 
 import type { Handle } from "../../../host-agent/executor/executor.ts";
-import { currentBootId, identify, isAlive } from "../../../host-agent/executor/process-identity.ts";
+import {
+  currentBootId,
+  identify,
+  isAlive,
+  type ProcessStat,
+} from "../../../host-agent/executor/process-identity.ts";
 import { commandLine, processesOf } from "../../../host-agent/executor/process-tree.ts";
 import { processPasses } from "../../../host-agent/executor/process-passes.ts";
-import { sendSignal } from "../../../host-agent/executor/send-signal.ts";
-import { leaderOf, treeSignals } from "../../../host-agent/executor/signal-tree.ts";
+import { type Owner, type Sent, sendSignal } from "../../../host-agent/executor/send-signal.ts";
+import { leaderOf, treeOf, treeSignals } from "../../../host-agent/executor/signal-tree.ts";
 import { createRunFolder, readExit, runFolder } from "../../../host-agent/executor/run-folder.ts";
 import { tempDir } from "../../support/temp-dir.ts";
 import { until } from "../../support/hub.ts";
@@ -173,3 +178,117 @@ async function ended(child: ChildProcess): Promise<void> {
   child.kill("SIGKILL");
   await exit;
 }
+
+/** This process, as a wrapper: nothing below is really sent. */
+const WRAPPER = identify(process.pid)!;
+const OWNER: Owner = { uid: 1_234, gid: 5_678 };
+const stat = (pid: number, pgrp = pid): ProcessStat => ({
+  pid,
+  pgrp,
+  ppid: 1,
+  state: "S",
+  startTime: String(pid),
+  session: pgrp,
+});
+const LEADER = { ...stat(WRAPPER.pid), startTime: WRAPPER.startTime };
+const IN_GROUP = stat(3, WRAPPER.pid);
+const DAEMON = stat(4);
+
+/** Signals to a run whose lists of processes are these, one after the other; the last one repeats. */
+function scripted(lists: ProcessStat[][], answer: Sent = "sent", process: Handle["process"] = WRAPPER) {
+  const sends: string[] = [];
+  const owners = new Set<unknown>();
+  let taken = 0;
+  const scriptedSignals = treeSignals({
+    passes: {
+      async take() {
+        const list = lists[Math.min(taken++, lists.length - 1)]!;
+        return { of: () => list, childrenOf: () => [] };
+      },
+    },
+    ownerOf: (runId) => (runId === "run_scripted" ? OWNER : undefined),
+    async send(owner, targets, signal) {
+      owners.add(owner);
+      const names = targets.map(({ pid }) => String(pid).replace(String(WRAPPER.pid), "wrapper"));
+      sends.push(`${signal} ${names.join(" ")}`);
+      return targets.map(() => answer);
+    },
+  });
+  return { ...scriptedSignals, handle: { runId: "run_scripted", launchedIn: HERE, process }, sends, owners };
+}
+
+test("the group gets a signal at once, its daemons one each, and one that was started meanwhile its own, then all go on", async () => {
+  const late = stat(5);
+  const { signal, handle, sends, owners } = scripted([
+    [LEADER, IN_GROUP, DAEMON],
+    [LEADER, IN_GROUP, stat(6, WRAPPER.pid), DAEMON, late],
+  ]);
+  expect(await signal(handle, "SIGTERM")).toBe("sent");
+  expect(sends).toEqual(["SIGTERM -wrapper 4", "SIGTERM 5", "SIGCONT -wrapper 4 5"]);
+  expect([...owners], "with the rights of the run's user").toEqual([OWNER]);
+});
+
+test("a daemon is looked for twice after the signal, also when the first look finds none", async () => {
+  const { signal, handle, sends } = scripted([[DAEMON], [DAEMON], [DAEMON, stat(5)], [stat(7)]]);
+  expect(await signal(handle, "SIGINT")).toBe("sent");
+  expect(sends).toEqual(["SIGINT 4", "SIGINT 5", "SIGCONT 4 5"]);
+});
+
+test("without a wrapper whose group it is, each process of a run gets a separate signal", async () => {
+  const { signal, handle, sends } = scripted([[IN_GROUP, DAEMON]], "sent", {
+    ...WRAPPER,
+    startTime: undefined,
+  });
+  expect(await signal(handle, "SIGTERM")).toBe("sent");
+  expect(sends).toEqual(["SIGTERM 3 4", "SIGCONT 3 4"]);
+});
+
+test.for(["refused", "gone"] as const)(
+  "a signal that all processes answer with %s is reported so",
+  async (answer) => {
+    const { signal, handle } = scripted([[LEADER, DAEMON]], answer);
+    expect(await signal(handle, "SIGTERM")).toBe(answer);
+    // What is listed is left, whatever became of its signal.
+    expect(await signal(handle, "SIGKILL")).toBe(answer === "refused" ? "refused" : "sent");
+  },
+);
+
+test("nothing is sent when nothing is left, nor a SIGKILL when only the wrapper is", async () => {
+  const { signal, kill, handle, sends } = scripted([[]]);
+  expect(await signal(handle, "SIGTERM")).toBe("gone");
+  expect(await signal(handle, "SIGKILL")).toBe("gone");
+  await kill(handle);
+  expect(sends).toEqual([]);
+  const alone = scripted([[LEADER]]);
+  expect(await alone.signal(alone.handle, "SIGKILL")).toBe("sent");
+  expect(alone.sends).toEqual([]);
+});
+
+test("the end of a run is tried twenty times, from the eleventh time on with its wrapper", async () => {
+  const { kill, handle, sends } = scripted([[LEADER, DAEMON]]);
+  await kill(handle);
+  expect(sends).toEqual([
+    ...Array<string>(10).fill("SIGKILL 4"),
+    ...Array<string>(10).fill("SIGKILL wrapper 4"),
+  ]);
+});
+
+test("a run's processes are no older than its wrapper, where its start is known and of this boot", () => {
+  const since = (changes: object) =>
+    treeOf({ runId: "r", launchedIn: HERE, process: { ...WRAPPER, ...changes } }, OWNER);
+  expect(since({})).toEqual({
+    runId: "r",
+    leader: WRAPPER.pid,
+    since: Number(WRAPPER.startTime),
+    uid: OWNER.uid,
+  });
+  for (const changes of [{ startTime: undefined }, { startTime: "unknown" }, { bootId: "another boot" }]) {
+    expect(since(changes), JSON.stringify(changes)).toMatchObject({ leader: undefined, since: undefined });
+  }
+  expect(treeOf({ runId: "r", launchedIn: HERE, process: undefined }, undefined)).toEqual({
+    runId: "r",
+    leader: undefined,
+    since: undefined,
+    uid: undefined,
+  });
+});

@@ -3,13 +3,15 @@ import { join } from "node:path";
 
 import { describe, expect, onTestFinished, test } from "vitest";
 
+import { parseCatalogue } from "../../../host-agent/catalogue/recipes-file.ts";
+import type { Recipes } from "../../../host-agent/catalogue/recipes.ts";
 import { openScripts } from "../../../host-agent/catalogue/scripts.ts";
 import { StartUnknown } from "../../../host-agent/executor/executor.ts";
 import type { LaunchOrder } from "../../../host-agent/protocol/launch.ts";
 import { ApiProblem } from "../../../host-agent/protocol/problem.ts";
 import { createLaunches } from "../../../host-agent/runs/launch.ts";
 import { createReconcile } from "../../../host-agent/runs/reconcile.ts";
-import { openRunStore } from "../../../host-agent/store/run-store.ts";
+import { openRunStore, type RunStore } from "../../../host-agent/store/run-store.ts";
 import { newRun } from "../../support/runs.ts";
 import { tempDir } from "../../support/temp-dir.ts";
 import { endedWith, scriptedExecutor } from "./scripted-executor.ts";
@@ -34,7 +36,13 @@ function world({ maxRunning = 8 }: { maxRunning?: number } = {}) {
     now: NOW,
     isForeignAlive: false,
     async onStart(): Promise<void> {},
+    onMarkRunning(): void {},
+    /** Why nobody can tell whether a script was changed. */
+    scriptFault: undefined as Error | undefined,
   };
+  const scripts = openScripts([root]);
+  const recipe = { recipe_id: "r", title: "R", description: "", command: ["/bin/true"] };
+  const catalogue = parseCatalogue(JSON.stringify({ recipes: [recipe] }), dir);
   const executor = scriptedExecutor(dir, {
     async start({ runId }) {
       calls.push(`start ${runId}`);
@@ -45,7 +53,14 @@ function world({ maxRunning = 8 }: { maxRunning?: number } = {}) {
   });
   // Both clocks of the host move together.
   const clock = () => ({ at: state.now, uptime: state.now - BOOTED_AT });
-  const common = { store, executor, self: SELF, clock, now: () => state.now };
+  const agentStore: RunStore = {
+    ...store,
+    markRunning(...started) {
+      state.onMarkRunning();
+      return store.markRunning(...started);
+    },
+  };
+  const common = { store: agentStore, executor, self: SELF, clock, now: () => state.now };
   const { reconcile, reconcileAll } = createReconcile({
     ...common,
     signalLock: { hold: (work) => work(), close() {} },
@@ -56,8 +71,14 @@ function world({ maxRunning = 8 }: { maxRunning?: number } = {}) {
   const launches = createLaunches(
     {
       ...common,
-      recipes: undefined as never,
-      scripts: openScripts([root]),
+      recipes: { current: async () => catalogue } as Recipes,
+      scripts: {
+        ...scripts,
+        isUnchanged: async (script) => {
+          if (state.scriptFault) throw state.scriptFault;
+          return scripts.isUnchanged(script);
+        },
+      },
       logDir: join(dir, "logs"),
       checkCallbackUrl() {},
       maxRunning,
@@ -164,6 +185,51 @@ describe("a launch", () => {
     expect(starts()).toBe(0);
   });
 
+  test("is the replay of one in the same turn of the event loop", async () => {
+    const { launch, starts } = world();
+    const [first, second] = await Promise.all([launch(), launch()]);
+    expect([first, second]).toEqual([
+      { run: first.run, replayed: false },
+      { run: first.run, replayed: true },
+    ]);
+    expect(starts()).toBe(1);
+  });
+
+  test("with the token of one that another agent fails to start starts a run itself", async () => {
+    const { launch, store, state, starts } = world();
+    state.isForeignAlive = true;
+    const { run: other } = store.insertOrFind(
+      newRun({ launcher: { ...SELF, pid: 11 }, launchToken: "foreign", fingerprint: "f", startedAt: NOW }),
+      () => true,
+      () => {},
+    );
+    setTimeout(() => void store.failLaunch(other.runId, { reason: "r", endedAt: NOW }), 20);
+    const answer = await launch({ launch_token: "foreign" });
+    expect(answer).toMatchObject({ replayed: false, run: { status: "running" } });
+    expect(answer.run.run_id).not.toBe(other.runId);
+    expect(starts()).toBe(1);
+  });
+
+  test("has an id of twelve hexadecimal digits, and a separate log from others of the same second", async () => {
+    const { launch } = world({ maxRunning: 64 });
+    const answers = await Promise.all(
+      Array.from({ length: 64 }, (_, index) => launch({ launch_token: String(index) })),
+    );
+    // A byte below 16 has a zero before it: among this number there is one.
+    for (const { run } of answers) expect(run.run_id).toMatch(/^run_[0-9a-f]{12}$/);
+    const digits = new Set(answers.map(({ run }) => run.run_id.slice(4)).join(""));
+    expect(digits.size).toBe(16);
+    expect(new Set(answers.map(({ run }) => run.log_path)).size).toBe(64);
+  });
+
+  test("of a recipe is not looked at as a script is after its start", async () => {
+    const { launch, state, calls } = world();
+    state.scriptFault = new Error("no script was started");
+    const { run } = await launch({ source: "pipeline", spec: { recipe_id: "r", args: "" } });
+    expect(run).toMatchObject({ source: "pipeline", status: "running", spec_sha256: null });
+    expect(calls).toEqual([`start ${run.run_id}`]);
+  });
+
   test("that failed frees its token: the next one with it starts another run", async () => {
     const { launch, state, store } = world();
     state.onStart = async () => {
@@ -225,6 +291,44 @@ describe("a launch", () => {
     expect(launches.isUnderWay(failed!.runId)).toBe(false);
   });
 
+  test("of which neither the start nor its outcome can be found out may have been started, and keeps its token", async () => {
+    const { launch, state, executor, store } = world();
+    const cause = new Error("no descriptors");
+    state.onStart = async () => {
+      throw new StartUnknown("the spawner was killed");
+    };
+    executor.onRecover = () => Promise.reject(cause);
+    const failure = (await launch().catch((error: unknown) => error)) as ApiProblem;
+    const [run] = store.list({ source: "script", limit: 1 }).runs;
+    expect(failure).toMatchObject({
+      code: "host_unavailable",
+      message: `${run!.runId} may have been started; the host cannot tell now. Look at this run before you launch it again. A retry with the same Idempotency-Key is safe`,
+      extras: { retryAfterSeconds: 2, cause },
+    });
+    expect(run).toMatchObject({ status: "launching", launchToken: "t" });
+  });
+
+  test("that was started and could not be recorded is looked at again, and not taken for one that failed", async () => {
+    const { launch, state, executor, store } = world();
+    const cause = new Error("the disk is full");
+    state.onMarkRunning = () => {
+      state.onMarkRunning = () => {};
+      throw cause;
+    };
+    executor.onRecover = async (runId) => ({ runId, launchedIn: "b", process: PROCESS });
+    const { run } = await launch();
+    expect(run).toMatchObject({ status: "running", pid: "7" });
+    expect(store.get(run.run_id)).toMatchObject({ process: PROCESS, launchToken: "t" });
+
+    state.onMarkRunning = () => {
+      throw cause;
+    };
+    executor.onRecover = async () => "never_started";
+    await expect(launch({ launch_token: "u" })).rejects.toMatchObject({
+      extras: { cause: { message: "the start could not be recorded", cause } },
+    });
+  });
+
   test("that fails by an error of ours is neither failed nor retried: it is looked at as after a crash", async () => {
     const { launch, state, store, launches } = world();
     state.onStart = async () => {
@@ -249,6 +353,21 @@ describe("a launch", () => {
     expect(run).toMatchObject({ status: "failed", statusReason: `${message}.`, launchToken: undefined });
   });
 
+  test("of a script of which nobody can tell whether it was changed is stopped, and can be tried again", async () => {
+    const { launch, state, calls, store } = world();
+    state.scriptFault = new Error("no descriptors");
+    const message =
+      "The host cannot check now whether the script was changed while it was being started; it was stopped";
+    await expect(launch()).rejects.toMatchObject({
+      code: "host_unavailable",
+      message,
+      extras: { retryAfterSeconds: 10, cause: state.scriptFault },
+    });
+    const [run] = store.list({ source: "script", limit: 1 }).runs;
+    expect(calls).toEqual([`start ${run!.runId}`, `kill ${run!.runId} 7`]);
+    expect(run).toMatchObject({ status: "failed", statusReason: `${message}.`, launchToken: undefined });
+  });
+
   test("at the limit looks which runs have ended, and is refused only if none has", async () => {
     const { launch, executor, starts } = world({ maxRunning: 1 });
     const { run } = await launch();
@@ -258,6 +377,12 @@ describe("a launch", () => {
       extras: { retryAfterSeconds: 10 },
     });
     executor.seen.set(run.run_id, endedWith(0));
+    const { look } = executor;
+    executor.look = async (looks) => {
+      // Longer than the launch would take without a look.
+      for (let turn = 0; turn < 5; turn++) await new Promise(setImmediate);
+      return look(looks);
+    };
     expect(await launch({ launch_token: "u" })).toMatchObject({ replayed: false });
     expect(starts()).toBe(2);
   });

@@ -9,6 +9,10 @@ import {
 import type { RecordedMoment, Run, Stop, StopCause } from "../../../host-agent/store/run.ts";
 import { after, type Moment } from "../../../host-agent/system/clock.ts";
 
+test("a run that is over a limit gets ten seconds to end by itself", () => {
+  expect(LIMIT_GRACE_MS).toBe(10_000);
+});
+
 const NOW: Moment = { at: 1_000_000, uptime: 50_000 };
 const GRACE_ENDS = after(NOW, LIMIT_GRACE_MS);
 const SOON = after(GRACE_ENDS, -1);

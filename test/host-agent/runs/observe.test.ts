@@ -1,12 +1,13 @@
 import { appendFileSync, readFileSync, statSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
+import { DatabaseSync } from "node:sqlite";
 
 import { describe, expect, onTestFinished, test } from "vitest";
 
 import { logIdentity } from "../../../host-agent/logs/log-limit.ts";
 import { createReconcile } from "../../../host-agent/runs/reconcile.ts";
 import type { NewRun, Run, Stop } from "../../../host-agent/store/run.ts";
-import { openRunStore } from "../../../host-agent/store/run-store.ts";
+import { openRunStore, type RunStore } from "../../../host-agent/store/run-store.ts";
 import { newRun } from "../../support/runs.ts";
 import { tempDir } from "../../support/temp-dir.ts";
 import { endedWith, scriptedExecutor } from "./scripted-executor.ts";
@@ -28,6 +29,18 @@ const STOP: Stop = {
   escalated: false,
 };
 
+/** What SQLite throws when a database can grow no more. */
+function fullDisk(): unknown {
+  using db = new DatabaseSync(":memory:");
+  db.exec("PRAGMA max_page_count = 2; CREATE TABLE t (x)");
+  try {
+    db.exec("INSERT INTO t VALUES (zeroblob(100000))");
+  } catch (error) {
+    return error;
+  }
+  return expect.fail("there was space");
+}
+
 /** Runs in a real store, of which the executor sees what the test says. */
 function world() {
   const dir = tempDir();
@@ -35,9 +48,33 @@ function world() {
   onTestFinished(() => store.close());
   const executor = scriptedExecutor(dir);
   let held = 0;
-  const state = { alive: false, launching: false, markers: [/\bERROR\b/], onMarkers() {}, onHold() {} };
+  const state = {
+    alive: false,
+    launching: false,
+    markers: [/\bERROR\b/],
+    onMarkers() {},
+    onHold() {},
+    reads: 0,
+    onWrite(_runId: string) {},
+    onManyWrites() {},
+  };
+  const observedStore: RunStore = {
+    ...store,
+    get(runId) {
+      state.reads++;
+      return store.get(runId);
+    },
+    change(run, changes) {
+      state.onWrite(run.runId);
+      return store.change(run, changes);
+    },
+    inOneWrite(work) {
+      state.onManyWrites();
+      return store.inOneWrite(work);
+    },
+  };
   const reconciling = createReconcile({
-    store,
+    store: observedStore,
     executor,
     signalLock: {
       hold(work) {
@@ -179,13 +216,15 @@ describe("a run that has ended", () => {
   });
 
   test("is never looked at again, and stays as it is", async () => {
-    const { start, executor, reconcile, reconcileAll, store } = world();
+    const { start, executor, reconcile, reconcileAll, store, state } = world();
     const known = start();
     executor.seen.set(known.runId, endedWith(0));
     const ended = await reconcile(known);
     executor.seen.set(known.runId, endedWith(1));
     const { length } = executor.looks;
+    state.reads = 0;
     expect(await reconcile(ended)).toEqual(ended);
+    expect(state.reads, "nor read").toBe(0);
     expect(await reconcile(known), "by who read it before").toEqual(ended);
     expect((await reconcileAll([ended])).runs).toEqual([ended]);
     expect((await reconcileAll([known])).runs).toEqual([ended]);
@@ -281,11 +320,109 @@ describe("a run that is alive", () => {
       const { start, store, executor, reconcile, reconcileAll, state } = world();
       const run = start();
       executor.seen.set(run.runId, endedWith(1));
-      state.onMarkers = () => void store.change(run, { status: "completed", endedAt: 7_000 });
+      state.onMarkers = () => {
+        store.change(run, { status: "completed", endedAt: 7_000 });
+        executor.seen.set(run.runId, { state: "unavailable", cause: new Error("no descriptors") });
+      };
       // oxlint-disable-next-line no-await-in-loop -- a store each
       const found = many ? (await reconcileAll([run])).runs[0]! : await reconcile(run);
       expect(found, String(many)).toMatchObject({ status: "completed", endedAt: 7_000 });
     }
+  });
+});
+
+describe("what cannot be read or written now", () => {
+  const UNWRITTEN = "Its state has changed, but the host cannot write that now: its disk may be full.";
+
+  test("an exit code that cannot be read is reported once, with its errno, and the run stays alive", async () => {
+    const { start, executor, reconcile, reconcileAll } = world();
+    const run = start();
+    executor.seen.set(run.runId, { state: "unreadable", errno: "EIO" });
+    const waiting = await reconcile(run);
+    expect(waiting).toMatchObject({
+      status: "running",
+      endedAt: undefined,
+      statusReason: "Its exit code cannot be read now (EIO); the host-agent tries again for up to 5 minutes.",
+    });
+    expect(await reconcileAll([waiting])).toEqual({ runs: [waiting], failures: [] });
+  });
+
+  test("a change for which the disk has no space is not reported, and said until a write succeeds", async () => {
+    for (const many of [true, false]) {
+      const { start, store, executor, reconcile, reconcileAll, state, writeError } = world();
+      const run = start();
+      executor.seen.set(run.runId, endedWith(0));
+      const now = async () => (many ? (await reconcileAll([run])).runs[0] : reconcile(run));
+      const full = fullDisk();
+      state.onWrite = () => {
+        throw full;
+      };
+      // oxlint-disable-next-line no-await-in-loop -- a store each
+      expect(await now(), String(many)).toEqual({ ...run, statusReason: UNWRITTEN });
+      expect(store.get(run.runId)).toEqual(run);
+      expect(writeError()).toBe(full);
+
+      state.onWrite = () => {};
+      // oxlint-disable-next-line no-await-in-loop -- a store each
+      expect(await now(), String(many)).toMatchObject({ status: "completed" });
+      expect(writeError()).toBeUndefined();
+    }
+  });
+
+  test("what could not be written, and was written by another agent since, is no error any more", async () => {
+    const { start, store, executor, reconcileAll, state, writeError } = world();
+    const run = start();
+    executor.seen.set(run.runId, endedWith(0));
+    const full = fullDisk();
+    state.onWrite = () => {
+      throw full;
+    };
+    await reconcileAll([run]);
+    expect(writeError()).toBe(full);
+    store.change(run, { status: "completed", endedAt: 7_000 });
+    await reconcileAll([run]);
+    expect(writeError()).toBeUndefined();
+  });
+
+  test("a change that fails for another reason is thrown, and one of many is a separate failure", async () => {
+    const { start, store, executor, reconcile, reconcileAll, state, writeError } = world();
+    const [run, other] = [start(), start()];
+    for (const { runId } of [run, other]) executor.seen.set(runId, endedWith(0));
+    const fault = new TypeError("ours");
+    state.onWrite = (runId) => {
+      if (runId === run.runId) throw fault;
+    };
+    await expect(reconcile(run)).rejects.toBe(fault);
+    const { runs, failures } = await reconcileAll([run, other]);
+    expect(failures).toEqual([fault]);
+    expect(runs.map(({ status }) => status)).toEqual(["running", "completed"]);
+    expect(store.get(run.runId)).toEqual(run);
+    expect(writeError()).toBeUndefined();
+  });
+
+  test("on a full disk the changes of many are written one by one, for some of which there is space", async () => {
+    const { start, executor, reconcileAll, state, writeError } = world();
+    const runs = [start(), start()];
+    for (const { runId } of runs) executor.seen.set(runId, endedWith(0));
+    const full = fullDisk();
+    let writes = 0;
+    state.onManyWrites = () => {
+      writes++;
+      throw full;
+    };
+    expect((await reconcileAll(runs)).runs.map(({ status }) => status)).toEqual(["completed", "completed"]);
+    expect(writes).toBe(1);
+    expect(writeError()).toBeUndefined();
+
+    // Nothing is left to write: what could not be written was.
+    state.onManyWrites = () => expect.fail("nothing was to be written");
+    await reconcileAll(runs);
+    state.onManyWrites = () => {
+      throw new TypeError("ours");
+    };
+    const another = start();
+    executor.seen.set(another.runId, endedWith(0));
+    await expect(reconcileAll([another])).rejects.toThrow("ours");
   });
 });
 
@@ -317,6 +454,26 @@ describe("an interrupted launch", () => {
     state.alive = true;
     expect(await reconcile(foreign)).toEqual(foreign);
     expect((await reconcileAll([foreign])).failures).toEqual([]);
+    expect(executor.looks).toEqual([]);
+  });
+
+  test("is no failure and stays as it is while what its wrapper left cannot be read", async () => {
+    const { launch, executor, reconcile, reconcileAll } = world();
+    executor.onRecover = async () => "unreadable";
+    const run = launch();
+    expect(await reconcile(run)).toEqual(run);
+    expect(await reconcileAll([run])).toEqual({ runs: [run], failures: [] });
+    expect(executor.looks).toEqual([]);
+  });
+
+  test("that this agent has just started is not looked at: what was started may still be refused", async () => {
+    const { start, executor, reconcile, reconcileAll, state } = world();
+    const run = start();
+    executor.seen.set(run.runId, endedWith(0));
+    state.launching = true;
+    expect(await reconcile(run)).toEqual(run);
+    expect((await reconcileAll([run])).runs).toEqual([run]);
+    expect(executor.looks.filter(({ handle }) => handle.runId === run.runId)).toEqual([]);
   });
 
   test("of this agent, or of one that is gone, has failed when its command never started, and frees its token", async () => {
