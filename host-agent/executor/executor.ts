@@ -32,6 +32,8 @@ export interface StartOrder {
   runId: string;
   command: Command;
   logPath: string;
+  /** The size limit of the log in bytes; undefined for none. */
+  logLimit: number | undefined;
 }
 
 /** What is kept of a started run: enough to find it again after any crash. Only its executor reads it. */

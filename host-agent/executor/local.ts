@@ -9,7 +9,7 @@ import { lookAt } from "./look.ts";
 import { type ProcessPasses, processPasses } from "./process-passes.ts";
 import { recoverRun } from "./recover.ts";
 import type { RunUser } from "./run-as.ts";
-import { removeRunFolder, runFolder } from "./run-folder.ts";
+import { isCommandApart, removeRunFolder, runFolder } from "./run-folder.ts";
 import { otherOwner } from "./run-owner.ts";
 import { sendSignal } from "./send-signal.ts";
 import { treeSignals } from "./signal-tree.ts";
@@ -42,6 +42,7 @@ export function localExecutor({
   const signals = treeSignals({
     passes,
     ownerOf,
+    isApart: (runId) => isCommandApart(folderOf(runId)),
     send: async (owner, targets, signal) =>
       owner === undefined
         ? sendSignal(targets, signal)
@@ -54,10 +55,12 @@ export function localExecutor({
           }),
   });
   return {
-    start: async ({ runId, command, logPath }) =>
+    start: async ({ runId, command, logPath, logLimit }) =>
       spawner.startRun(command, {
+        runId,
         folder: folderOf(runId),
         logPath,
+        logLimit,
         env: buildEnvironment(env, runId, command.env, runUser),
         runUser,
       }),

@@ -3,7 +3,14 @@ import type { Patience } from "../system/patience.ts";
 import type { Ended, Handle, Look, Observation } from "./executor.ts";
 import { currentBootId, isAlive } from "./process-identity.ts";
 import type { ProcessPasses } from "./process-passes.ts";
-import { type Exit, isUntouched, readExit, type RunFolder, runFolder } from "./run-folder.ts";
+import {
+  type Exit,
+  isCommandMissing,
+  isUntouched,
+  readExit,
+  type RunFolder,
+  runFolder,
+} from "./run-folder.ts";
 import type { Owner } from "./send-signal.ts";
 import { treeOf } from "./signal-tree.ts";
 
@@ -74,29 +81,30 @@ function lookAtWrapper(
   { stateDir, patience }: LookDeps,
 ): Observation | WithoutWrapper {
   const folder = runFolder(stateDir, handle.runId);
-  if (exitOf(folder).exit === undefined && isWrapperAlive(handle)) return { state: "running" };
+  if (exitOf(folder).exit?.isOver !== true && isWrapperAlive(handle)) return { state: "running" };
   // Read again, for the wrapper may have written it and ended in between.
   const { exit, unreadable } = exitOf(folder);
   if (unreadable === undefined) patience.clear(handle.runId);
   else if (!patience.isOver(handle.runId)) return { state: "unreadable", errno: unreadable };
   const isOfThisBoot = (handle.process?.bootId ?? handle.launchedIn) === currentBootId();
   // After a loss of power the folder proves nothing: what was written to it may not be on the disk.
-  const mayProveNoStart = exit === undefined && unreadable === undefined && isOfThisBoot;
+  const mayProveNoStart = unreadable === undefined && isOfThisBoot;
+  const isProof = exit === undefined ? isUntouched : isCommandMissing;
   const ended: Ended = {
     state: "ended",
     exitCode: exit?.code,
     unreadable,
     at: exit?.at,
     rebooted: !isOfThisBoot,
-    commandStarted: !(mayProveNoStart && isKnownUntouched(folder)),
+    commandStarted: !(mayProveNoStart && isKnown(isProof, folder)),
   };
   return exit === undefined || wholeTree ? { askTree: true, ended } : ended;
 }
 
 /** False as well while `started` cannot be read: that proves nothing. */
-function isKnownUntouched(folder: RunFolder): boolean {
+function isKnown(isProof: (folder: RunFolder) => boolean, folder: RunFolder): boolean {
   try {
-    return isUntouched(folder);
+    return isProof(folder);
   } catch (error) {
     if (unreadableCode(error) === undefined) throw error;
     return false;

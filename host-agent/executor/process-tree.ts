@@ -4,6 +4,7 @@ import { isUnableToLook } from "../system/exhaustion.ts";
 import { statsOf } from "../system/file-version.ts";
 import { hasEnded, type ProcessStat, readStat } from "./process-identity.ts";
 import { belongsTo } from "./process-owner.ts";
+import { markedRunOf } from "./run-mark.ts";
 
 /** The name of the environment variable that every process of a run inherits. */
 export const RUN_ID_VARIABLE = "HUB_RUN_ID";
@@ -22,8 +23,9 @@ export interface Tree {
 /** The processes of the host at one moment. */
 export interface ProcessList {
   /**
-   * Every living process of a run: its process group and session, all that have the run's id in their environment (that
-   * finds setsid'ed daemons), and all descendants of these; none that is older than the run.
+   * Every living process of a run: the process group and session of its wrapper, all that have the run's id in their environment (that
+   * finds setsid'ed daemons) or its mark, and all descendants of these and members of the sessions and groups that they lead; none
+   * that is older than the run.
    */
   of(tree: Tree): ProcessStat[];
   childrenOf(pid: number): ProcessStat[];
@@ -42,10 +44,11 @@ export function* walkProcesses(trees: readonly Tree[]): Generator<void, ProcessL
     yield;
   }
   const byRunId = new Map<string, ProcessStat[]>();
+  const wanted = new Set(trees.map(({ runId }) => runId));
   const mayBelong = candidates(trees);
   for (const stat of all) {
     if (!mayBelong(stat)) continue;
-    for (const runId of runIdsOf(stat.pid)) {
+    for (const runId of claimsOf(stat.pid, wanted)) {
       const members = byRunId.get(runId);
       if (members) members.push(stat);
       else byRunId.set(runId, [stat]);
@@ -116,6 +119,14 @@ const MAX_ENVIRONMENT_BYTES = 262_144;
 const environment = Buffer.alloc(MAX_ENVIRONMENT_BYTES + 1);
 const RUN_ID_ENTRY = `\0${RUN_ID_VARIABLE}=`;
 
+/** The runs that the process belongs to by its environment, or else by its mark: a process can write to its environment. */
+function claimsOf(pid: number, wanted: ReadonlySet<string>): string[] {
+  const ids = runIdsOf(pid);
+  if (ids.some((id) => wanted.has(id))) return ids;
+  const marked = markedRunOf(pid);
+  return marked === undefined ? ids : [...ids, marked];
+}
+
 /** The ids of runs in the environment that the process was started with (proc_pid_environ(5)): none or one, unless it is forged. */
 function runIdsOf(pid: number): string[] {
   const ids: string[] = [];
@@ -169,10 +180,15 @@ function addDescendants(members: Map<number, ProcessStat>, all: readonly Process
   while (grew) {
     grew = false;
     for (const stat of all) {
-      if (!members.has(stat.pid) && members.has(stat.ppid)) {
+      if (!members.has(stat.pid) && (members.has(stat.ppid) || isLedBy(stat, members))) {
         members.set(stat.pid, stat);
         grew = true;
       }
     }
   }
+}
+
+/** Whether a living member leads the session or the group of the process. Their ids are not given again while that lives. */
+function isLedBy({ session, pgrp }: ProcessStat, members: ReadonlyMap<number, ProcessStat>): boolean {
+  return members.get(session)?.session === session || members.get(pgrp)?.pgrp === pgrp;
 }
