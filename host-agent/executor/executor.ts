@@ -88,6 +88,8 @@ export interface Ended {
   rebooted: boolean;
   /** False only when it is proven that the command never started. */
   commandStarted: boolean;
+  /** Why its program could not be executed although that was checked before, such as ENOENT; absent when nothing is known. */
+  execError?: string;
 }
 
 /** A run to look at. */

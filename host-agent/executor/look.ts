@@ -5,6 +5,7 @@ import { currentBootId, isAlive } from "./process-identity.ts";
 import type { ProcessPasses } from "./process-passes.ts";
 import {
   type Exit,
+  execErrorOf,
   isCommandMissing,
   isUntouched,
   readExit,
@@ -97,8 +98,22 @@ function lookAtWrapper(
     at: exit?.at,
     rebooted: !isOfThisBoot,
     commandStarted: !(mayProveNoStart && isKnown(isProof, folder)),
+    ...(CODES_OF_NO_EXEC.has(exit?.code) && execErrorIn(folder)),
   };
   return exit === undefined || wholeTree ? { askTree: true, ended } : ended;
+}
+
+/** What a shell exits with for a program that it cannot execute. */
+const CODES_OF_NO_EXEC = new Set<number | undefined>([126, 127]);
+
+function execErrorIn(folder: RunFolder): { execError?: string } {
+  try {
+    const execError = execErrorOf(folder);
+    return execError === undefined ? {} : { execError };
+  } catch (error) {
+    if (unreadableCode(error) === undefined) throw error;
+    return {};
+  }
 }
 
 /** False as well while `started` cannot be read: that proves nothing. */

@@ -31,11 +31,15 @@ export interface ProcessList {
   childrenOf(pid: number): ProcessStat[];
 }
 
+/** The start times of the processes that were found to belong to a run, by run and pid. */
+export type Seen = Map<string, Map<number, string>>;
+
 /**
  * Lists the living processes, except this one, for questions about `trees` only: the environments of processes that can
- * belong to none of them are not read. Pauses after each process, so that a caller can let others work.
+ * belong to none of them are not read. What was in `seen` still belongs to its run, whatever it has done since; what is
+ * found is added there, and what has ended removed. Pauses after each process, so that a caller can let others work.
  */
-export function* walkProcesses(trees: readonly Tree[]): Generator<void, ProcessList> {
+export function* walkProcesses(trees: readonly Tree[], seen: Seen = new Map()): Generator<void, ProcessList> {
   const all: ProcessStat[] = [];
   for (const name of readdirSync("/proc")) {
     if (!/^\d+$/.test(name)) continue;
@@ -55,8 +59,18 @@ export function* walkProcesses(trees: readonly Tree[]): Generator<void, ProcessL
     }
     yield;
   }
+  forgetEnded(seen, all);
   return {
-    of: (tree) => membersOf(tree, all, byRunId.get(tree.runId) ?? []),
+    of(tree) {
+      const members = membersOf(tree, all, {
+        claimants: byRunId.get(tree.runId) ?? [],
+        known: seen.get(tree.runId),
+      });
+      if (members.length > 0) {
+        seen.set(tree.runId, new Map(members.map(({ pid, startTime }) => [pid, startTime])));
+      }
+      return members;
+    },
     childrenOf: (pid) => all.filter(({ ppid }) => ppid === pid),
   };
 }
@@ -74,13 +88,16 @@ export function processesOf(runId: string, leader?: number): ProcessStat[] {
 function membersOf(
   { leader, since, uid }: Tree,
   all: readonly ProcessStat[],
-  claimants: readonly ProcessStat[],
+  { claimants, known }: { claimants: readonly ProcessStat[]; known: ReadonlyMap<number, string> | undefined },
 ): ProcessStat[] {
   const young = since === undefined ? all : all.filter((stat) => !isOlder(stat, since));
   const members = new Map<number, ProcessStat>();
   for (const stat of claimants) {
     if (since !== undefined && isOlder(stat, since)) continue;
     if (uid === undefined || belongsTo(stat.pid, uid)) members.set(stat.pid, stat);
+  }
+  for (const stat of known ? young : []) {
+    if (known!.get(stat.pid) === stat.startTime) members.set(stat.pid, stat);
   }
   if (leader !== undefined) {
     for (const stat of young) {
@@ -89,6 +106,15 @@ function membersOf(
   }
   addDescendants(members, young);
   return [...members.values()];
+}
+
+function forgetEnded(seen: Seen, all: readonly ProcessStat[]): void {
+  if (seen.size === 0) return;
+  const startOf = new Map(all.map(({ pid, startTime }) => [pid, startTime]));
+  for (const [runId, members] of seen) {
+    for (const [pid, startTime] of members) if (startOf.get(pid) !== startTime) members.delete(pid);
+    if (members.size === 0) seen.delete(runId);
+  }
 }
 
 function isOlder({ startTime }: ProcessStat, since: number): boolean {

@@ -62,7 +62,8 @@ hub_pump() {
     0) return ;;
     153)
       # SIGXFSZ: the log is as long as it may be.
-      until { printf '%s' "$hub_end_line"; } 2>/dev/null; do "$hub_sleep" 1; done &
+      { printf '%s' "$hub_end_line"; } 2>/dev/null ||
+        until "$hub_sleep" 1 && { printf '%s' "$hub_end_line"; } 2>/dev/null; do :; done &
       exec "$hub_cat" >/dev/null
       ;;
     esac
@@ -109,37 +110,36 @@ hub_code=$?
 { printf '%3d' "$hub_code" 1<>"$hub_folder/exit"; } 2>/dev/null
 exec 5<&- 6>&-
 
-# Whether anything works that can still write: a process that has the pipe open, and runs, waits for a disk, or has been
-# woken since the last look.
+# Whether anything works that can still write: a process whose stdout or stderr is the pipe, and that runs, waits for a disk,
+# or has been woken since the last look.
 hub_is_busy() {
   hub_before=$hub_now
   hub_now=
-  for hub_fd in /proc/[0-9]*/fd/*; do
-    [ "$hub_fd" -ef "/proc/$hub_pump/fd/0" ] || continue
-    hub_process=${hub_fd#/proc/}
-    hub_process=${hub_process%%/*}
-    case " $hub_pumps " in *" $hub_process "*) continue ;; esac
+  for hub_process in /proc/[0-9]*; do
+    [ "$hub_process/fd/1" -ef "/proc/$hub_pump/fd/0" ] || [ "$hub_process/fd/2" -ef "/proc/$hub_pump/fd/0" ] || continue
     while read -r hub_key hub_value hub_rest; do
       case $hub_key in
       State:) case $hub_value in R | D) return 0 ;; esac ;;
       voluntary_ctxt_switches: | nonvoluntary_ctxt_switches:) hub_now="$hub_now $hub_process:$hub_value" ;;
       esac
-    done 2>/dev/null <"/proc/$hub_process/status"
-  done 2>/dev/null
+    done 2>/dev/null <"$hub_process/status"
+  done
   [ "$hub_now" != "$hub_before" ]
 }
 
 # The output ends with the last process that can write to it, which most often is the command: within a millisecond.
 hub_spins=0
 while [ -e "/proc/$hub_pump/fd/0" ] && [ "$hub_spins" -lt 200 ]; do hub_spins=$((hub_spins + 1)); done
-# Then two seconds at most, and only while one of the others works.
-hub_looks=0 hub_now=first hub_pause=0.02
-while [ -e "/proc/$hub_pump/fd/0" ] && [ "$hub_looks" -lt 20 ]; do
+# Then two seconds at most, and only while one of the others works. The file is in seconds and hundredths.
+hub_uptime() { IFS=' .' read -r hub_s hub_cs hub_rest </proc/uptime && hub_time=$((hub_s * 100 + ${hub_cs#0})); }
+hub_time=0 hub_now=first hub_pause=0.02
+hub_uptime
+hub_until=$((hub_time + 200))
+while [ -e "/proc/$hub_pump/fd/0" ] && [ "$hub_time" -lt "$hub_until" ]; do
   "$hub_sleep" "$hub_pause" 2>/dev/null
-  read -r hub_pumps 2>/dev/null <"/proc/$hub_pump/task/$hub_pump/children"
-  hub_pumps="$hub_pump $hub_pumps"
   hub_is_busy || break
-  hub_pause=0.1 hub_looks=$((hub_looks + 1))
+  hub_pause=0.1
+  hub_uptime || break
 done
 
 # If the folder is gone, that is no matter for the command's log.

@@ -1,62 +1,31 @@
 import { type ChildProcess, spawn } from "node:child_process";
 import { once } from "node:events";
-import { mkdirSync, readFileSync } from "node:fs";
-import { join } from "node:path";
 import { setTimeout as pause } from "node:timers/promises";
 
 import { expect, onTestFinished, test } from "vitest";
 
-import type { Handle } from "../../../host-agent/executor/executor.ts";
 import { currentBootId, identify, isAlive } from "../../../host-agent/executor/process-identity.ts";
 import { commandLine, processesOf } from "../../../host-agent/executor/process-tree.ts";
 import { processPasses } from "../../../host-agent/executor/process-passes.ts";
 import { sendSignal } from "../../../host-agent/executor/send-signal.ts";
 import { leaderOf, treeSignals } from "../../../host-agent/executor/signal-tree.ts";
-import { createRunFolder, readExit, runFolder } from "../../../host-agent/executor/run-folder.ts";
-import { tempDir } from "../../support/temp-dir.ts";
 import { until } from "../../support/hub.ts";
+import { bash, realRun } from "./real-run.ts";
 
-const RUN_SH = join(import.meta.dirname, "../../../host-agent/executor/run.sh");
 const HERE = currentBootId();
-let count = 0;
 
 /** As for an agent that runs its jobs as its own user. */
 const signals = treeSignals({
   passes: processPasses(),
   ownerOf: () => undefined,
+  isApart: () => true,
   send: async (_owner, targets, signal) => sendSignal(targets, signal),
 });
 
-/** A run under the real wrapper, as the executor starts it, whose output is a file. */
+/** A run under the real wrapper, as the executor starts it. */
 async function startRun(script: string) {
-  const dir = tempDir();
-  const runId = `run_20000000${String(++count).padStart(4, "0")}`;
-  const folder = runFolder(dir, runId);
-  mkdirSync(join(dir, "runs"));
-  createRunFolder(folder);
-  const output = join(dir, "output");
-  const wrapper = spawn("/bin/sh", [RUN_SH, folder.path, "/bin/bash", "-c", `exec >>${output}; ${script}`], {
-    detached: true,
-    stdio: "ignore",
-    env: { PATH: process.env["PATH"], HUB_RUN_ID: runId },
-  });
-  await once(wrapper, "spawn");
-  const handle: Handle = { runId, launchedIn: HERE, process: identify(wrapper.pid!)! };
-  onTestFinished(() => signals.kill(handle));
-  const text = () => {
-    try {
-      return readFileSync(output, "utf8");
-    } catch {
-      return "";
-    }
-  };
-  return {
-    folder,
-    wrapper,
-    handle,
-    text,
-    says: (word: string) => until(() => text().includes(word) || undefined),
-  };
+  const run = await realRun(bash(script));
+  return { ...run, wrapper: run.handle.process!.pid };
 }
 
 /** Says each SIGTERM and goes on. */
@@ -80,13 +49,15 @@ test("a signal reaches daemons in other sessions and groups, also without the ru
       .match(/\w+ term/g)!
       .toSorted(),
   ).toEqual(names.map((name) => `${name} term`).toSorted());
-  expect(isAlive(identify(run.wrapper.pid!)!), "the wrapper outlives it").toBe(true);
+  expect(isAlive(identify(run.wrapper)!), "the wrapper outlives it").toBe(true);
 });
 
 test("a process that is stopped receives the signal at once, and not when somebody lets it go on", async () => {
   const run = await startRun(`trap 'echo bye; exit 3' TERM; echo ready; while :; do sleep 0.02; done`);
   await run.says("ready");
-  const command = processesOf(run.handle.runId).find(({ ppid }) => ppid === run.wrapper.pid)!;
+  const command = processesOf(run.handle.runId).find(
+    ({ pid, pgrp, ppid }) => ppid === run.wrapper && pgrp === pid,
+  )!;
   process.kill(command.pid, "SIGSTOP");
   expect(await signals.signal(run.handle, "SIGTERM")).toBe("sent");
   await run.says("bye");
@@ -99,10 +70,8 @@ test("SIGKILL spares the wrapper, which writes the exit code of the command", as
     const members = processesOf(run.handle.runId);
     return members.filter(({ pid }) => commandLine(pid).startsWith("sleep\0")).length === 2 || undefined;
   });
-  const wrapperEnded = once(run.wrapper, "exit");
   expect(await signals.signal(run.handle, "SIGKILL")).toBe("sent");
-  await wrapperEnded;
-  expect(readExit(run.folder)?.code).toBe(137);
+  expect(await run.ended()).toBe(137);
   await until(() => processesOf(run.handle.runId).length === 0 || undefined);
 });
 
@@ -117,10 +86,10 @@ test("a run of which nothing is left is gone, for every signal", async () => {
 test("the end of a run kills also what forks without a pause, and in the end a wrapper that is stopped", async () => {
   const run = await startRun("echo ready; while :; do setsid sleep 60 & done");
   await run.says("ready");
-  process.kill(run.wrapper.pid!, "SIGSTOP");
+  process.kill(run.wrapper, "SIGSTOP");
   await signals.kill(run.handle);
   expect(processesOf(run.handle.runId)).toEqual([]);
-  expect(identify(run.wrapper.pid!)).toBeUndefined();
+  expect(identify(run.wrapper)).toBeUndefined();
 });
 
 test("the leader of a run's group is its wrapper, alive or a zombie, of this boot, and no later process", async () => {
@@ -139,7 +108,7 @@ test("the leader of a run's group is its wrapper, alive or a zombie, of this boo
 test("a wrapper that has not started its command is waited for, until it has or is gone, and no longer than a second", async () => {
   const run = await startRun("echo ready; sleep 60");
   await signals.ready(run.handle);
-  const started = processesOf(run.handle.runId).filter(({ ppid }) => ppid === run.wrapper.pid);
+  const started = processesOf(run.handle.runId).filter(({ ppid }) => ppid === run.wrapper);
   expect(started.map(({ pid }) => commandLine(pid).split("\0")[0])).not.toEqual([]);
 
   // About to start something, as far as anybody can see: alone, and with a fork that has not become the command.
