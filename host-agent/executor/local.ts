@@ -24,6 +24,8 @@ export interface LocalOptions {
   env: Readonly<Record<string, string | undefined>>;
   /** Runs are started as this user; undefined for the agent's own. */
   runUser: RunUser | undefined;
+  /** The path of the compiled wrapper; undefined for the shell's. */
+  helper?: string | undefined;
   spawner?: Spawner;
   passes?: ProcessPasses;
 }
@@ -33,6 +35,7 @@ export function localExecutor({
   stateDir,
   env,
   runUser,
+  helper,
   spawner = openSpawner(),
   passes = processPasses(),
 }: LocalOptions): Executor {
@@ -61,6 +64,7 @@ export function localExecutor({
         folder: folderOf(runId),
         logPath,
         logLimit,
+        helper,
         env: buildEnvironment(env, runId, command.env, runUser),
         runUser,
       }),

@@ -90,7 +90,7 @@ function lookAtWrapper(
   const isOfThisBoot = (handle.process?.bootId ?? handle.launchedIn) === currentBootId();
   // After a loss of power the folder proves nothing: what was written to it may not be on the disk.
   const mayProveNoStart = unreadable === undefined && isOfThisBoot;
-  const isProof = exit === undefined ? isUntouched : isCommandMissing;
+  const isProof = (of: RunFolder) => (exit === undefined && isUntouched(of)) || isCommandMissing(of);
   const ended: Ended = {
     state: "ended",
     exitCode: exit?.code,

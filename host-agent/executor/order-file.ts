@@ -34,6 +34,22 @@ export function shellOrder({ runId, folder, argv, logLimit, hasCgroup }: Order):
   return `${assignments.join("\n")}\nset -- ${argv.map(quoted).join(" ")}\nhub_complete=yes\n`;
 }
 
+/** The order as the helper reads it: fields that each end with a NUL. */
+export function helperOrder({ runId, argv, logLimit, hasCgroup }: Order): string {
+  const fields = [
+    "hub-order 1",
+    hasCgroup ? "yes" : "",
+    logLimit === undefined ? "" : String(logLimit),
+    markOf(runId) ?? "",
+    logLimit === undefined ? "" : logEndMark(logLimit).toString(),
+    LOST_OUTPUT_LINE,
+    String(argv.length),
+    ...argv,
+    "end",
+  ];
+  return fields.map((field) => `${field}\0`).join("");
+}
+
 /**
  * A file without a name that holds the order, to be read: it is gone with the last descriptor, and a command line, which
  * everybody on the host can read, holds none of it. `owner` may read it. Throws what the file system says.

@@ -10,7 +10,7 @@ import { fileIdentity } from "../logs/log-limit.ts";
 import type { Command, Started } from "./executor.ts";
 import { currentBootId, type ProcessIdentity, readStat } from "./process-identity.ts";
 import { FOLDER_FD_PATH, giveFolder, type RunUser } from "./run-as.ts";
-import { openOrder, shellOrder } from "./order-file.ts";
+import { helperOrder, openOrder, shellOrder } from "./order-file.ts";
 import { createRunFolder, type RunFolder } from "./run-folder.ts";
 
 /** Starts a command, as `startRun` does. */
@@ -23,7 +23,7 @@ const WRAPPER_SH = fileURLToPath(new URL("wrapper.sh", import.meta.url));
  * `launch_failed` when the command cannot be started and `host_unavailable` when the host lacks the resources for it.
  */
 export async function startRun(command: Command, options: StartOptions): Promise<Started> {
-  const { runId, folder, logPath, logLimit, env, runUser, cgroupFd } = options;
+  const { runId, folder, logPath, logLimit, env, runUser, cgroupFd, helper } = options;
   try {
     const argv = await runnableArgv(command, { env, runUser });
     createRunFolder(folder);
@@ -36,15 +36,17 @@ export async function startRun(command: Command, options: StartOptions): Promise
       logLimit,
       hasCgroup: cgroupFd !== undefined,
     };
-    using opened = openOrder(shellOrder(order), folder.path, runUser);
-    const fds = { order: opened.fd, log: log.fd, cgroup: cgroupFd };
-    const to = { runId, cwd: command.cwd, env };
-    if (!runUser) return { process: await spawnWrapper(to, fds), logFile };
-    // So that the run may open it again.
-    fchownSync(log.fd, runUser.uid, runUser.gid);
-    await giveFolder(folder, runUser);
+    const text = helper === undefined ? shellOrder(order) : helperOrder(order);
+    using opened = openOrder(text, folder.path, runUser);
+    if (runUser) {
+      // So that the run may open it again.
+      fchownSync(log.fd, runUser.uid, runUser.gid);
+      await giveFolder(folder, runUser);
+    }
     using held = openFolder(folder.path);
-    return { process: await spawnWrapper({ ...to, runUser }, { ...fds, folder: held.fd }), logFile };
+    const fds = { order: opened.fd, log: log.fd, folder: held.fd, cgroup: cgroupFd };
+    const argv0 = helper === undefined ? ["/bin/sh", WRAPPER_SH, runId] : [helper, runId];
+    return { process: await spawnWrapper(argv0, fds, { cwd: command.cwd, env, runUser }), logFile };
   } catch (error) {
     throw launchProblem(error);
   }
@@ -65,23 +67,22 @@ export interface StartOptions {
    * run, and starts nothing if it cannot.
    */
   cgroupFd?: number | undefined;
+  /** The path of the compiled wrapper; undefined for the shell's. */
+  helper?: string | undefined;
 }
 
 async function spawnWrapper(
-  {
-    runId,
-    cwd,
-    env,
-    runUser,
-  }: { runId: string; cwd: string; env: Record<string, string>; runUser?: RunUser },
-  fds: { order: number; log: number; folder?: number; cgroup: number | undefined },
+  [program, ...args]: string[],
+  fds: { order: number; log: number; folder: number; cgroup: number | undefined },
+  { cwd, env, runUser }: { cwd: string; env: Record<string, string>; runUser: RunUser | undefined },
 ): Promise<ProcessIdentity> {
-  const child = spawn("/bin/sh", [WRAPPER_SH, runId], {
+  const child = spawn(program!, args, {
     cwd,
-    env,
+    // A shell would add it.
+    env: { PWD: cwd, ...env },
     detached: true,
     // What a shell says of its job ("Terminated") is no output of the job.
-    stdio: [fds.order, fds.log, "ignore", fds.folder ?? "ignore", fds.cgroup ?? "ignore"],
+    stdio: [fds.order, fds.log, "ignore", fds.folder, fds.cgroup ?? "ignore"],
     ...(runUser && { uid: runUser.uid, gid: runUser.gid }),
   });
   await once(child, "spawn");

@@ -9,7 +9,7 @@ import { processesOf } from "../../../host-agent/executor/process-tree.ts";
 import { until } from "../../support/hub.ts";
 import { tempDir } from "../../support/temp-dir.ts";
 import { type Idiom, IDIOMS } from "./idioms.ts";
-import { realRun } from "./real-run.ts";
+import { forEachWrapper, realRun } from "./real-run.ts";
 
 const AT_ONCE = 6;
 let count = 0;
@@ -109,27 +109,29 @@ function read(path: string): string {
 const isInstalled = (program: string) =>
   spawnSync("/bin/sh", ["-c", 'command -v "$0"', program], { stdio: "ignore" }).status === 0;
 
-describe("a script behaves as in a run by hand: exit code, output, what is left over, what ps shows", () => {
-  const tried = IDIOMS.filter(({ needs }) => needs === undefined || isInstalled(needs));
+forEachWrapper(() => {
+  describe("a script behaves as in a run by hand: exit code, output, what is left over, what ps shows", () => {
+    const tried = IDIOMS.filter(({ needs }) => needs === undefined || isInstalled(needs));
 
-  test("at least forty ways to write a script are compared", () => {
-    expect(tried.length).toBeGreaterThanOrEqual(40);
-  });
+    test("at least forty ways to write a script are compared", () => {
+      expect(tried.length).toBeGreaterThanOrEqual(40);
+    });
 
-  test("they are the same", { timeout: 300_000 }, async () => {
-    const waiting = [...tried];
-    const wrong: object[] = [];
-    async function work(): Promise<void> {
-      for (let idiom = waiting.shift(); idiom !== undefined; idiom = waiting.shift()) {
-        // oxlint-disable-next-line no-await-in-loop -- a few at a time
-        const [hand, run] = await Promise.all([byHand(idiom), asRun(idiom)]);
-        if (JSON.stringify(hand) !== JSON.stringify(run)) {
-          const clip = (shown: Shown) => ({ ...shown, output: shown.output.slice(0, 300) });
-          wrong.push({ name: idiom.name, hand: clip(hand), run: clip(run) });
+    test("they are the same", { timeout: 300_000 }, async () => {
+      const waiting = [...tried];
+      const wrong: object[] = [];
+      async function work(): Promise<void> {
+        for (let idiom = waiting.shift(); idiom !== undefined; idiom = waiting.shift()) {
+          // oxlint-disable-next-line no-await-in-loop -- a few at a time
+          const [hand, run] = await Promise.all([byHand(idiom), asRun(idiom)]);
+          if (JSON.stringify(hand) !== JSON.stringify(run)) {
+            const clip = (shown: Shown) => ({ ...shown, output: shown.output.slice(0, 300) });
+            wrong.push({ name: idiom.name, hand: clip(hand), run: clip(run) });
+          }
         }
       }
-    }
-    await Promise.all(Array.from({ length: AT_ONCE }, work));
-    expect(wrong).toEqual([]);
+      await Promise.all(Array.from({ length: AT_ONCE }, work));
+      expect(wrong).toEqual([]);
+    });
   });
 });

@@ -1,10 +1,11 @@
 import { mkdirSync, readFileSync } from "node:fs";
 import { join } from "node:path";
 
-import { onTestFinished } from "vitest";
+import { beforeEach, describe, onTestFinished } from "vitest";
 
 import type { Handle } from "../../../host-agent/executor/executor.ts";
 import { currentBootId } from "../../../host-agent/executor/process-identity.ts";
+import { HELPER_PATH, obstacleToHelper } from "../../../host-agent/executor/helper.ts";
 import { processPasses } from "../../../host-agent/executor/process-passes.ts";
 import { isCommandApart, readExit, runFolder } from "../../../host-agent/executor/run-folder.ts";
 import { sendSignal } from "../../../host-agent/executor/send-signal.ts";
@@ -14,6 +15,23 @@ import { until } from "../../support/hub.ts";
 import { tempDir } from "../../support/temp-dir.ts";
 
 let count = 0;
+let wrapper: string | undefined;
+
+/** The path of the compiled wrapper while its tests run; undefined for the shell's. */
+export const wrapperInUse = (): string | undefined => wrapper;
+
+/** Declares the tests once for each wrapper that this host has: the shell's, and the compiled one. */
+export function forEachWrapper(declare: () => void): void {
+  const helper = obstacleToHelper() === undefined ? HELPER_PATH : undefined;
+  const wrappers = [
+    ["the shell's wrapper", undefined] as const,
+    ...(helper ? [["the compiled wrapper", helper] as const] : []),
+  ];
+  describe.each(wrappers)("under %s", (_name, path) => {
+    beforeEach(() => void (wrapper = path));
+    declare();
+  });
+}
 
 /** What a test may choose of a run. */
 export interface RealRunOptions extends Partial<
@@ -42,6 +60,7 @@ export async function realRun(argv: string[], options: RealRunOptions = {}) {
     env: built,
     runUser,
     cgroupFd,
+    helper: wrapper,
   });
   const handle: Handle = { runId, launchedIn: currentBootId(), process: identity };
   const signals = treeSignals({
