@@ -1,5 +1,5 @@
 import { spawn, spawnSync } from "node:child_process";
-import { chmodSync, existsSync, mkdirSync, readFileSync, writeFileSync } from "node:fs";
+import { chmodSync, existsSync, readFileSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
 
 import { describe, expect, onTestFinished, test } from "vitest";
@@ -37,11 +37,13 @@ const ENV = { PATH: process.env["PATH"]!, HOME: "/", LANG: "C.UTF-8" };
 async function byHand(idiom: Idiom): Promise<Shown> {
   const { dir, path, shown } = place(idiom);
   const token = `run_hand${++count}`;
-  const [log, code] = [join(dir, "..", `${token}.log`), join(dir, "..", `${token}.code`)];
-  const around = `(ulimit -S -n 1024; HUB_RUN_ID=${token} setsid "$1" </dev/null 2>&1; echo $? >"$3") 2>/dev/null | cat >"$2"`;
-  const child = spawn("/bin/bash", ["-c", around, "bash", path, log, code], {
+  const logs = tempDir();
+  const [log, code] = [join(logs, "log"), join(logs, "code")];
+  const around = `(ulimit -S -n 1024; HUB_RUN_ID=${token} setsid "$IDIOM" </dev/null 2>&1; echo $? >"$2") 2>/dev/null | cat >"$1"`;
+  const child = spawn("/bin/bash", ["-c", around, "bash", log, code], {
     cwd: dir,
-    env: ENV,
+    // Not as a word: it would be in two command lines.
+    env: { ...ENV, IDIOM: path },
     stdio: "ignore",
   });
   const left = () => processesOf(token);
@@ -63,9 +65,7 @@ async function byHand(idiom: Idiom): Promise<Shown> {
 
 async function asRun(idiom: Idiom): Promise<Shown> {
   const { dir, path, shown } = place(idiom);
-  const logs = join(dir, "..", `logs-${++count}`);
-  mkdirSync(logs);
-  const run = await realRun([path], { dir, env: ENV, logPath: join(logs, "log") });
+  const run = await realRun([path], { dir, env: ENV, logPath: join(tempDir(), "log") });
   const { pid: wrapper } = run.handle.process!;
   const code = await run.ended();
   await settled(run.logPath);

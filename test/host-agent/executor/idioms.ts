@@ -107,7 +107,10 @@ export const IDIOMS: readonly Idiom[] = [
   { name: "a very long line", script: "head -c 3000000 /dev/zero | tr '\\0' x; echo; echo end" },
   { name: "many short lines", script: "seq 1 50000" },
   { name: "a pipe that is closed early", script: "yes | head -n 2; echo ${PIPESTATUS[0]}" },
-  { name: "timeout(1)", script: "timeout 0.2 sleep 60; echo $?; timeout -s KILL 0.2 sleep 60; echo $?" },
+  {
+    name: "timeout(1)",
+    script: "timeout 0.2 sleep 60; echo $?; { timeout -s KILL 0.2 sleep 60; } 2>/dev/null; echo $?",
+  },
   {
     name: "timeout of a shell with children",
     script: "timeout 0.3 sh -c 'sleep 60 & wait'; echo $?; pkill -s 0 sleep; :",
@@ -152,11 +155,11 @@ export const IDIOMS: readonly Idiom[] = [
   },
   {
     name: "a limit of file size",
-    script: "ulimit -f 1; (head -c 10000 /dev/zero >f); echo $?; stat -c %s f",
+    script: "ulimit -f 1; { (head -c 10000 /dev/zero >f); } 2>/dev/null; echo $?; stat -c %s f",
   },
   { name: "nice", script: "nice -n 5 nice; nice" },
   { name: "signals that it ignores", script: "grep SigIgn /proc/self/status; grep SigBlk /proc/self/status" },
-  { name: "set -m", script: "set -m; sleep 300 & kill %1; wait; echo $?" },
+  { name: "set -m", script: "exec 2>/dev/null; set -m; sleep 300 & kill %1; wait %1; echo $?" },
   { name: "bash -x", script: "set -x; echo a; [ 1 = 1 ]" },
   { name: "env -i", script: "env -i sh -c 'echo ${PATH:+path}; echo ${HOME:-no home}'" },
   { name: "arrays and printf", script: `a=("x y" z); printf '<%s>\\n' "\${a[@]}"` },
