@@ -36,7 +36,7 @@ export type Seen = Map<string, Map<number, string>>;
 
 /**
  * Lists the living processes, except this one, for questions about `trees` only: the environments of processes that can
- * belong to none of them are not read. What was in `seen` still belongs to its run, whatever it has done since; what is
+ * belong to none of them are not read. What was in `seen` still belongs to its run; what is
  * found is added there, and what has ended removed. Pauses after each process, so that a caller can let others work.
  */
 export function* walkProcesses(trees: readonly Tree[], seen: Seen = new Map()): Generator<void, ProcessList> {

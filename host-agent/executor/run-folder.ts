@@ -106,7 +106,7 @@ export function isUntouched(folder: RunFolder): boolean {
   return existsSync(folder.exit) && (!existsSync(folder.started) || isClaimEmpty(folder));
 }
 
-/** Whether the command leads a process group of its own, so that the group of the wrapper is the run's machinery only. */
+/** Whether the command leads a separate process group, so that the group of the wrapper is the run's machinery only. */
 export function isCommandApart(folder: RunFolder): boolean {
   return VERSION_2.test(readOrUndefined(folder.started)?.text ?? "");
 }

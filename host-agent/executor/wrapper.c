@@ -142,7 +142,7 @@ static void close_from(int first) {
 
 /* ---- the folder of the run ---- */
 
-/* The exit code in three places, at the beginning of a file that has room for it; a newline behind it once the run is over. */
+/* The exit code in three places, at the beginning of a file that has space for it; a newline behind it once the run is over. */
 static void write_exit(int code, int is_over) {
   struct stat st;
   int fd = openat(FOLDER_FD, "exit", O_WRONLY | O_CREAT | O_NOFOLLOW | O_NONBLOCK | O_CLOEXEC, 0600);
@@ -217,7 +217,7 @@ static void write_end_line(struct pump *pump) {
     pump->is_end_written = write_all(LOG_FD, pump->order->end_line, strlen(pump->order->end_line)) == 0;
 }
 
-/* What cannot be written is dropped. The next piece that can be is preceded by a line that says so. */
+/* What cannot be written is dropped. The next piece that can be is preceded by a line that reports it. */
 static void append(struct pump *pump, size_t length) {
   if (pump->is_full) {
     write_end_line(pump);

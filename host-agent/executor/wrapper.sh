@@ -48,7 +48,7 @@ set -C
 { echo "$$ 2" >"$hub_folder/started"; } 2>/dev/null || exit 75
 set +C
 
-# Copies to the log until all writers of the pipe have ended, whatever the log's disk says. It ignores what the job and
+# Copies to the log until all writers of the pipe have ended, also while the disk of the log is full. It ignores what the job and
 # the host send to the run; SIGKILL to its `cat` costs what that has read.
 hub_pump() {
   trap '' TERM INT HUP QUIT USR1 USR2 ALRM PIPE XCPU
@@ -73,7 +73,7 @@ hub_pump() {
   done
 }
 
-# The kernel ends it at the limit, after exactly so many bytes (setrlimit(2)): the shell knows the limit in blocks of 512.
+# The kernel ends it at the limit, after exactly this number of bytes (setrlimit(2)): the shell knows the limit in blocks of 512.
 hub_copy() (
   if [ -n "$hub_limit" ]; then
     ulimit -S -c 0 2>/dev/null
@@ -89,7 +89,7 @@ hub_copy() (
 hub_pump &
 hub_pump=$!
 
-# The command leads a session, and so a process group, of its own: what it does to its group does not reach the wrapper.
+# The command leads a separate session, and so a separate process group: what it does to its group does not reach the wrapper.
 # `command` in the file says that it is about to start: without it nothing of it has run. If that cannot be written, nothing starts.
 (
   exec 5<&-

@@ -20,7 +20,7 @@ test("a compiled wrapper is used only if it exists, is of this version, runs, an
   expect(obstacleToHelper(undefined, path)).toContain("does not run here");
 });
 
-test("the shell's wrapper is used when the setting says so, whatever was compiled", () => {
+test("the shell's wrapper is used with HUB_WRAPPER=sh, also if another one was compiled", () => {
   expect(chooseHelper("sh", undefined)).toBeUndefined();
 });
 

@@ -33,7 +33,7 @@ function place({ script }: Idiom): { dir: string; path: string; shown: (bytes: B
 
 const ENV = { PATH: process.env["PATH"]!, HOME: "/", LANG: "C.UTF-8" };
 
-/** As under ssh or systemd: in a session of its own, with its output in a pipe. */
+/** As under ssh or systemd: in a separate session, with its output in a pipe. */
 async function byHand(idiom: Idiom): Promise<Shown> {
   const { dir, path, shown } = place(idiom);
   const token = `run_hand${++count}`;
@@ -55,7 +55,7 @@ async function byHand(idiom: Idiom): Promise<Shown> {
     () => (existsSync(code) && readFileSync(code, "latin1").trim()) || undefined,
     60_000,
   );
-  await settled(log);
+  await outputEnded(log);
   return {
     code: Number(text),
     output: shown(readFileSync(log)),
@@ -68,14 +68,14 @@ async function asRun(idiom: Idiom): Promise<Shown> {
   const run = await realRun([path], { dir, env: ENV, logPath: join(tempDir(), "log") });
   const { pid: wrapper } = run.handle.process!;
   const code = await run.ended();
-  await settled(run.logPath);
+  await outputEnded(run.logPath);
   // The wrapper and its pump are no processes of the job.
   const left = processesOf(run.runId).filter(({ pgrp }) => pgrp !== wrapper);
   return { code, output: shown(run.log()), left: namesOf(left.map(({ pid }) => pid)) };
 }
 
 /** Waits until what may still write, as an orphan, has written. */
-async function settled(path: string): Promise<void> {
+async function outputEnded(path: string): Promise<void> {
   let before = -1;
   await until(
     () => {

@@ -63,11 +63,11 @@ export const IDIOMS: readonly Idiom[] = [
     script: "coproc cat; echo hi >&${COPROC[1]}; read -r line <&${COPROC[0]}; echo got $line",
   },
   {
-    name: "a filter of its own output",
+    name: "a filter behind its output",
     script: `exec > >(sed 's/^/log: /') 2>&1\necho a; echo b >&2; exit 3`,
   },
   {
-    name: "tee of its own output",
+    name: "tee behind its output",
     script: "exec > >(tee copy.log) 2>&1\necho a; echo b >&2; sleep 0.2; wc -l <copy.log",
   },
   { name: "descriptor 3 for messages", script: "exec 3>&1 >quiet.log\necho hidden; echo shown >&3" },

@@ -7,7 +7,7 @@ import { markedRunOf, markOf } from "../../../host-agent/executor/run-mark.ts";
 import { until } from "../../support/hub.ts";
 import { bash, forEachWrapper, realRun } from "./real-run.ts";
 
-/** A daemon in a session of its own, orphaned, that writes over its environment as setproctitle(3) of redis-server and nginx does. */
+/** A daemon in a separate session, orphaned, that writes over its environment as setproctitle(3) of redis-server and nginx does. */
 const SETPROCTITLE = `
 import ctypes, os, re, time
 if os.fork(): os._exit(0)
@@ -63,7 +63,7 @@ forEachWrapper(() => {
     expect(markedRunOf(4_194_304)).toBeUndefined();
   });
 
-  test("every process of a run has its mark, whatever it does to its environment, session and parent", async () => {
+  test("every process of a run has its mark, also after changes of environment, session and parent", async () => {
     const run = await realRun(
       bash("env -i setsid bash -c '(echo ready; exec -a other sleep 60) & wait' & sleep 60"),
     );

@@ -94,7 +94,7 @@ forEachWrapper(() => {
   });
 
   test(
-    "a full disk ends no job and sends it no signal: its output is dropped, and the log says where, once there is room",
+    "a full disk ends no job and sends it no signal: its output is dropped, and the log says where, once there is space",
     needs(isRoot, "only root can mount a small disk"),
     async (context) => {
       const disk = openDisk(join(tempDir(), "disk"));
@@ -135,7 +135,7 @@ forEachWrapper(() => {
     await until(() => statSync(run.logPath).size > size || undefined);
   });
 
-  test("a background child that sleeps does not hold up the end of a run, and what it writes later is kept", async () => {
+  test("a background child that sleeps does not delay the end of a run, and what it writes later is kept", async () => {
     const run = await realRun(bash(`(read -t 30 <go; echo late) & exit 0`), { dir: fifoDir() });
     expect(await run.ended()).toBe(0);
     expect(run.text()).toBe("");

@@ -40,7 +40,7 @@ function bareWrapper({
   using file = openOrder(order(whole), folder.path);
   const log = join(dir, "log");
   const [program, ...args] = helper === undefined ? ["/bin/sh", WRAPPER_SH, runId] : [helper, runId];
-  const wrapper = spawn(program!, args, {
+  const wrapper = spawn(program, args, {
     detached: true,
     stdio: [file.fd, openSync(log, "a"), "ignore", openSync(folder.path, "r")],
     env: {},
