@@ -54,9 +54,8 @@ hub_pump() {
   trap '' TERM INT HUP QUIT USR1 USR2 ALRM PIPE XCPU
   exec 0<&5 3<&- 5<&- 6>&-
   cd /
-  hub_is_lost=
+  exec 8<&0
   while :; do
-    if [ -n "$hub_is_lost" ] && { printf '%s' "$hub_lost_line"; } 2>/dev/null; then hub_is_lost=; fi
     hub_copy
     case $? in
     0) return ;;
@@ -67,10 +66,23 @@ hub_pump() {
       exec "$hub_cat" >/dev/null
       ;;
     esac
-    # What could not be written is lost; the next piece is tried. The pause keeps a full disk from costing a core.
-    hub_is_lost=yes
-    "$hub_sleep" 0.1
+    hub_drop || return
   done
+}
+
+# What cannot be written is lost, until the line that reports it can be written. 1 when the output has ended before.
+hub_drop() {
+  "$hub_cat" <&8 >/dev/null &
+  hub_dropper=$!
+  while [ -e "/proc/$hub_dropper/fd/0" ]; do
+    if { printf '%s' "$hub_lost_line"; } 2>/dev/null; then
+      kill -KILL "$hub_dropper"
+      wait "$hub_dropper"
+      return 0
+    fi
+    "$hub_sleep" 0.2
+  done
+  return 1
 }
 
 # The kernel ends it at the limit, after exactly this number of bytes (setrlimit(2)): the shell knows the limit in blocks of 512.
