@@ -36,7 +36,7 @@ const ENV = { PATH: process.env["PATH"]!, HOME: "/", LANG: "C.UTF-8" };
 /** As under ssh or systemd: in a separate session, with its output in a pipe. */
 async function byHand(idiom: Idiom): Promise<Shown> {
   const { dir, path, shown } = place(idiom);
-  const token = `run_hand${++count}`;
+  const token = `run_hand${process.pid}x${++count}`;
   const logs = tempDir();
   const [log, code] = [join(logs, "log"), join(logs, "code")];
   const around = `(ulimit -S -n 1024; HUB_RUN_ID=${token} setsid "$IDIOM" </dev/null 2>&1; echo $? >"$2") 2>/dev/null | cat >"$1"`;
