@@ -17,6 +17,7 @@ import type { Agent as Operations } from "./protocol/agent.ts";
 import { openRecipes, type RecipesProblem } from "./catalogue/recipes.ts";
 import { openDiskReserve } from "./store/disk-reserve.ts";
 import { openRunStore, type RunStore } from "./store/run-store.ts";
+import { chooseHelper } from "./executor/helper.ts";
 import { openRunUser } from "./executor/run-user.ts";
 import { createRuns } from "./runs/runs.ts";
 import { openScripts } from "./catalogue/scripts.ts";
@@ -73,7 +74,12 @@ export async function startAgent(
     now,
   });
   const logIndex = openLogIndex(join(config.stateDir, "logs", "by-run"));
-  const executor = localExecutor({ stateDir: config.stateDir, env, runUser });
+  const executor = localExecutor({
+    stateDir: config.stateDir,
+    env,
+    runUser,
+    helper: chooseHelper(config.wrapper ?? "auto", runUser),
+  });
   const signalLock = openAdvisoryLock(join(config.stateDir, "signals.lock"));
   const runs = createRuns({
     store,

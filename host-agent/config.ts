@@ -1,3 +1,4 @@
+import type { WrapperChoice } from "./executor/helper.ts";
 import { join, resolve } from "node:path";
 import { fileURLToPath } from "node:url";
 
@@ -37,6 +38,7 @@ const AgentEnv = z.object({
     .transform(Number)
     .refine((bytes) => bytes === 0 || bytes >= 1_048_576, "must be 0, for no limit, or at least 1048576")
     .optional(),
+  HUB_WRAPPER: z.enum(["auto", "sh", "helper"], "must be auto, sh or helper").default("auto"),
   HUB_LOG_LIMIT_ACTION: z.enum(["truncate", "stop"], "must be truncate or stop").default("truncate"),
   HUB_KEEP_RUNS_DAYS: Digits.pipe(z.int().max(36_500, "must be at most 36500")).default(30),
   HUB_RUN_AS: z
@@ -78,6 +80,8 @@ export interface AgentConfig {
   maxLogBytes?: number | undefined;
   /** What happens to a run whose log is over the limit: it continues, or is stopped. */
   logLimitAction?: LogLimitAction;
+  /** Which wrapper runs start under. */
+  wrapper?: WrapperChoice;
   /** Ended runs are kept for this number of days; undefined for no limit. */
   keepRunsDays?: number | undefined;
   /** The logs of ended runs may be this many bytes together; undefined for no limit. */
@@ -130,6 +134,7 @@ export function readAgentConfig(env: Env): AgentConfig {
     maxRunning: values.HUB_MAX_RUNNING,
     maxLogBytes: values.HUB_MAX_LOG_BYTES || undefined,
     logLimitAction: values.HUB_LOG_LIMIT_ACTION,
+    wrapper: values.HUB_WRAPPER,
     keepRunsDays: values.HUB_KEEP_RUNS_DAYS || undefined,
     maxLogsBytes: values.HUB_MAX_LOGS_BYTES || undefined,
     runAs: values.HUB_RUN_AS,

@@ -36,6 +36,7 @@ const SETTINGS = [
   "HUB_STATE_DIR",
   "HUB_TRUSTED_PROXIES",
   "HUB_URL",
+  "HUB_WRAPPER",
 ];
 
 const GROUP_AND_OTHERS = 0o077;

@@ -11,6 +11,7 @@ import { proc } from "./checks/proc.ts";
 import { recipes } from "./checks/recipes.ts";
 import { roots } from "./checks/roots.ts";
 import { runAs } from "./checks/run-as.ts";
+import { wrapper } from "./checks/wrapper.ts";
 import { runtime } from "./checks/runtime.ts";
 import { state } from "./checks/state.ts";
 import { trust } from "./checks/trust.ts";
@@ -20,4 +21,14 @@ import type { Check } from "./finding.ts";
 export const CHECKS: readonly Check[] = [runtime, proc, clock, host, keys, kv, port, agent];
 
 /** The further checks of the host whose agent runs the jobs. */
-export const AGENT_CHECKS: readonly Check[] = [state, database, audit, runAs, trust, roots, recipes, disk];
+export const AGENT_CHECKS: readonly Check[] = [
+  state,
+  database,
+  audit,
+  runAs,
+  wrapper,
+  trust,
+  roots,
+  recipes,
+  disk,
+];

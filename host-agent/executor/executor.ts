@@ -33,6 +33,8 @@ export interface StartOrder {
   runId: string;
   command: Command;
   logPath: string;
+  /** The size limit of the log in bytes; undefined for none. */
+  logLimit: number | undefined;
 }
 
 /** What is kept of a started run: enough to find it again after any crash. Only its executor reads it. */
@@ -87,6 +89,8 @@ export interface Ended {
   rebooted: boolean;
   /** False only when it is proven that the command never started. */
   commandStarted: boolean;
+  /** Why its program could not be executed although that was checked before, such as ENOENT; absent when nothing is known. */
+  execError?: string;
 }
 
 /** A run to look at. */

@@ -9,7 +9,7 @@ import { lookAt } from "./look.ts";
 import { type ProcessPasses, processPasses } from "./process-passes.ts";
 import { recoverRun } from "./recover.ts";
 import type { RunUser } from "./run-as.ts";
-import { removeRunFolder, runFolder } from "./run-folder.ts";
+import { isCommandApart, removeRunFolder, runFolder } from "./run-folder.ts";
 import { otherOwner } from "./run-owner.ts";
 import { sendSignal } from "./send-signal.ts";
 import { treeSignals } from "./signal-tree.ts";
@@ -24,6 +24,8 @@ export interface LocalOptions {
   env: Readonly<Record<string, string | undefined>>;
   /** Runs are started as this user; undefined for the agent's own. */
   runUser: RunUser | undefined;
+  /** The path of the compiled wrapper; undefined for the shell's. */
+  helper?: string | undefined;
   spawner?: Spawner;
   passes?: ProcessPasses;
 }
@@ -33,6 +35,7 @@ export function localExecutor({
   stateDir,
   env,
   runUser,
+  helper,
   spawner = openSpawner(),
   passes = processPasses(),
 }: LocalOptions): Executor {
@@ -42,6 +45,7 @@ export function localExecutor({
   const signals = treeSignals({
     passes,
     ownerOf,
+    isApart: (runId) => isCommandApart(folderOf(runId)),
     send: async (owner, targets, signal) =>
       owner === undefined
         ? sendSignal(targets, signal)
@@ -54,10 +58,13 @@ export function localExecutor({
           }),
   });
   return {
-    start: async ({ runId, command, logPath }) =>
+    start: async ({ runId, command, logPath, logLimit }) =>
       spawner.startRun(command, {
+        runId,
         folder: folderOf(runId),
         logPath,
+        logLimit,
+        helper,
         env: buildEnvironment(env, runId, command.env, runUser),
         runUser,
       }),

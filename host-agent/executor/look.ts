@@ -3,7 +3,15 @@ import type { Patience } from "../system/patience.ts";
 import type { Ended, Handle, Look, Observation } from "./executor.ts";
 import { currentBootId, isAlive } from "./process-identity.ts";
 import type { ProcessPasses } from "./process-passes.ts";
-import { type Exit, isUntouched, readExit, type RunFolder, runFolder } from "./run-folder.ts";
+import {
+  type Exit,
+  execErrorOf,
+  isCommandMissing,
+  isUntouched,
+  readExit,
+  type RunFolder,
+  runFolder,
+} from "./run-folder.ts";
 import type { Owner } from "./send-signal.ts";
 import { treeOf } from "./signal-tree.ts";
 
@@ -74,29 +82,44 @@ function lookAtWrapper(
   { stateDir, patience }: LookDeps,
 ): Observation | WithoutWrapper {
   const folder = runFolder(stateDir, handle.runId);
-  if (exitOf(folder).exit === undefined && isWrapperAlive(handle)) return { state: "running" };
+  if (exitOf(folder).exit?.isOver !== true && isWrapperAlive(handle)) return { state: "running" };
   // Read again, for the wrapper may have written it and ended in between.
   const { exit, unreadable } = exitOf(folder);
   if (unreadable === undefined) patience.clear(handle.runId);
   else if (!patience.isOver(handle.runId)) return { state: "unreadable", errno: unreadable };
   const isOfThisBoot = (handle.process?.bootId ?? handle.launchedIn) === currentBootId();
   // After a loss of power the folder proves nothing: what was written to it may not be on the disk.
-  const mayProveNoStart = exit === undefined && unreadable === undefined && isOfThisBoot;
+  const mayProveNoStart = unreadable === undefined && isOfThisBoot;
+  const isProof = (of: RunFolder) => (exit === undefined && isUntouched(of)) || isCommandMissing(of);
   const ended: Ended = {
     state: "ended",
     exitCode: exit?.code,
     unreadable,
     at: exit?.at,
     rebooted: !isOfThisBoot,
-    commandStarted: !(mayProveNoStart && isKnownUntouched(folder)),
+    commandStarted: !(mayProveNoStart && isKnown(isProof, folder)),
+    ...(CODES_OF_NO_EXEC.has(exit?.code) && execErrorIn(folder)),
   };
   return exit === undefined || wholeTree ? { askTree: true, ended } : ended;
 }
 
-/** False as well while `started` cannot be read: that proves nothing. */
-function isKnownUntouched(folder: RunFolder): boolean {
+/** What a shell exits with for a program that it cannot execute. */
+const CODES_OF_NO_EXEC = new Set<number | undefined>([126, 127]);
+
+function execErrorIn(folder: RunFolder): { execError?: string } {
   try {
-    return isUntouched(folder);
+    const execError = execErrorOf(folder);
+    return execError === undefined ? {} : { execError };
+  } catch (error) {
+    if (unreadableCode(error) === undefined) throw error;
+    return {};
+  }
+}
+
+/** False as well while `started` cannot be read: that proves nothing. */
+function isKnown(isProof: (folder: RunFolder) => boolean, folder: RunFolder): boolean {
+  try {
+    return isProof(folder);
   } catch (error) {
     if (unreadableCode(error) === undefined) throw error;
     return false;

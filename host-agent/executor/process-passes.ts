@@ -1,6 +1,6 @@
 import { setImmediate as nextTurn } from "node:timers/promises";
 
-import { type ProcessList, type Tree, walkProcesses } from "./process-tree.ts";
+import { type ProcessList, type Seen, type Tree, walkProcesses } from "./process-tree.ts";
 
 /** A walk works for so long, and then lets others work for a turn of the event loop. */
 const SLICE_MS = 4;
@@ -13,9 +13,11 @@ export interface ProcessPasses {
 
 /**
  * One walk at a time, in slices: a walk over a busy host takes longer than a request may wait. Callers that come while one
- * is under way share the next, which begins later than each of these calls.
+ * is under way share the next, which begins later than each of these calls. Processes that were once found to belong to a run
+ * still do.
  */
 export function processPasses(sliceMs = SLICE_MS): ProcessPasses {
+  const seen: Seen = new Map();
   let last: Promise<unknown> = Promise.resolve();
   let next: { trees: Tree[]; list: Promise<ProcessList> } | undefined;
 
@@ -23,7 +25,7 @@ export function processPasses(sliceMs = SLICE_MS): ProcessPasses {
     const trees: Tree[] = [];
     const list = last.then(async () => {
       next = undefined;
-      return inSlices(walkProcesses(trees), sliceMs);
+      return inSlices(walkProcesses(trees, seen), sliceMs);
     });
     last = list.catch(() => undefined);
     return { trees, list };

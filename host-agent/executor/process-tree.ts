@@ -4,6 +4,7 @@ import { isUnableToLook } from "../system/exhaustion.ts";
 import { statsOf } from "../system/file-version.ts";
 import { hasEnded, type ProcessStat, readStat } from "./process-identity.ts";
 import { belongsTo } from "./process-owner.ts";
+import { markedRunOf } from "./run-mark.ts";
 
 /** The name of the environment variable that every process of a run inherits. */
 export const RUN_ID_VARIABLE = "HUB_RUN_ID";
@@ -22,18 +23,23 @@ export interface Tree {
 /** The processes of the host at one moment. */
 export interface ProcessList {
   /**
-   * Every living process of a run: its process group and session, all that have the run's id in their environment (that
-   * finds setsid'ed daemons), and all descendants of these; none that is older than the run.
+   * Every living process of a run: the process group and session of its wrapper, all that have the run's id in their environment (that
+   * finds setsid'ed daemons) or its mark, and all descendants of these and members of the sessions and groups that they lead; none
+   * that is older than the run.
    */
   of(tree: Tree): ProcessStat[];
   childrenOf(pid: number): ProcessStat[];
 }
 
+/** The start times of the processes that were found to belong to a run, by run and pid. */
+export type Seen = Map<string, Map<number, string>>;
+
 /**
  * Lists the living processes, except this one, for questions about `trees` only: the environments of processes that can
- * belong to none of them are not read. Pauses after each process, so that a caller can let others work.
+ * belong to none of them are not read. What was in `seen` still belongs to its run; what is
+ * found is added there, and what has ended removed. Pauses after each process, so that a caller can let others work.
  */
-export function* walkProcesses(trees: readonly Tree[]): Generator<void, ProcessList> {
+export function* walkProcesses(trees: readonly Tree[], seen: Seen = new Map()): Generator<void, ProcessList> {
   const all: ProcessStat[] = [];
   for (const name of readdirSync("/proc")) {
     if (!/^\d+$/.test(name)) continue;
@@ -42,18 +48,29 @@ export function* walkProcesses(trees: readonly Tree[]): Generator<void, ProcessL
     yield;
   }
   const byRunId = new Map<string, ProcessStat[]>();
+  const wanted = new Set(trees.map(({ runId }) => runId));
   const mayBelong = candidates(trees);
   for (const stat of all) {
     if (!mayBelong(stat)) continue;
-    for (const runId of runIdsOf(stat.pid)) {
+    for (const runId of claimsOf(stat.pid, wanted)) {
       const members = byRunId.get(runId);
       if (members) members.push(stat);
       else byRunId.set(runId, [stat]);
     }
     yield;
   }
+  forgetEnded(seen, all);
   return {
-    of: (tree) => membersOf(tree, all, byRunId.get(tree.runId) ?? []),
+    of(tree) {
+      const members = membersOf(tree, all, {
+        claimants: byRunId.get(tree.runId) ?? [],
+        known: seen.get(tree.runId),
+      });
+      if (members.length > 0) {
+        seen.set(tree.runId, new Map(members.map(({ pid, startTime }) => [pid, startTime])));
+      }
+      return members;
+    },
     childrenOf: (pid) => all.filter(({ ppid }) => ppid === pid),
   };
 }
@@ -71,13 +88,16 @@ export function processesOf(runId: string, leader?: number): ProcessStat[] {
 function membersOf(
   { leader, since, uid }: Tree,
   all: readonly ProcessStat[],
-  claimants: readonly ProcessStat[],
+  { claimants, known }: { claimants: readonly ProcessStat[]; known: ReadonlyMap<number, string> | undefined },
 ): ProcessStat[] {
   const young = since === undefined ? all : all.filter((stat) => !isOlder(stat, since));
   const members = new Map<number, ProcessStat>();
   for (const stat of claimants) {
     if (since !== undefined && isOlder(stat, since)) continue;
     if (uid === undefined || belongsTo(stat.pid, uid)) members.set(stat.pid, stat);
+  }
+  for (const stat of known ? young : []) {
+    if (known!.get(stat.pid) === stat.startTime) members.set(stat.pid, stat);
   }
   if (leader !== undefined) {
     for (const stat of young) {
@@ -86,6 +106,15 @@ function membersOf(
   }
   addDescendants(members, young);
   return [...members.values()];
+}
+
+function forgetEnded(seen: Seen, all: readonly ProcessStat[]): void {
+  if (seen.size === 0) return;
+  const startOf = new Map(all.map(({ pid, startTime }) => [pid, startTime]));
+  for (const [runId, members] of seen) {
+    for (const [pid, startTime] of members) if (startOf.get(pid) !== startTime) members.delete(pid);
+    if (members.size === 0) seen.delete(runId);
+  }
 }
 
 function isOlder({ startTime }: ProcessStat, since: number): boolean {
@@ -115,6 +144,14 @@ function mayHaveUser(pid: number, uids: ReadonlySet<number | undefined>): boolea
 const MAX_ENVIRONMENT_BYTES = 262_144;
 const environment = Buffer.alloc(MAX_ENVIRONMENT_BYTES + 1);
 const RUN_ID_ENTRY = `\0${RUN_ID_VARIABLE}=`;
+
+/** The runs that the process belongs to by its environment, or else by its mark: a process can write to its environment. */
+function claimsOf(pid: number, wanted: ReadonlySet<string>): string[] {
+  const ids = runIdsOf(pid);
+  if (ids.some((id) => wanted.has(id))) return ids;
+  const marked = markedRunOf(pid);
+  return marked === undefined ? ids : [...ids, marked];
+}
 
 /** The ids of runs in the environment that the process was started with (proc_pid_environ(5)): none or one, unless it is forged. */
 function runIdsOf(pid: number): string[] {
@@ -169,10 +206,15 @@ function addDescendants(members: Map<number, ProcessStat>, all: readonly Process
   while (grew) {
     grew = false;
     for (const stat of all) {
-      if (!members.has(stat.pid) && members.has(stat.ppid)) {
+      if (!members.has(stat.pid) && (members.has(stat.ppid) || isLedBy(stat, members))) {
         members.set(stat.pid, stat);
         grew = true;
       }
     }
   }
+}
+
+/** Whether a living member leads the session or the group of the process. Their ids are not given again while that lives. */
+function isLedBy({ session, pgrp }: ProcessStat, members: ReadonlyMap<number, ProcessStat>): boolean {
+  return members.get(session)?.session === session || members.get(pgrp)?.pgrp === pgrp;
 }

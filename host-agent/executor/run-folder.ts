@@ -10,8 +10,11 @@ import { toDateRange } from "../system/file-time.ts";
 /**
  * The folder of one run, written by its wrapper and by nobody else afterwards:
  *
- * - `started`: the wrapper's pid; its creator owns the run (run.sh)
- * - `exit`: the exit code and a newline once the command has ended, blanks before
+ * - `started`: the wrapper's pid and the version of the wrapper; its creator owns the run. Then a line `command` directly
+ *   before the command starts, and a line `error` with an errno if it could not be started
+ * - `exit`: blanks; the exit code once the command has ended; and a newline behind it once the run is over, with its output
+ *
+ * A wrapper of version 1.0 (run.sh) writes only its pid, and the exit code with the newline.
  */
 export interface RunFolder {
   path: string;
@@ -27,6 +30,8 @@ const MAX_CONTENT_BYTES = 64;
 const NO_EXIT_CODE = " ".repeat(8);
 /** No pid is higher (proc_sys_kernel(5), pid_max). */
 const MAX_PID = 4_194_304;
+/** What a wrapper begins its claim with, as of version 1.1. */
+const VERSION_2 = /^\d{1,7} 2\n/;
 
 export function runFolder(stateDir: string, runId: string): RunFolder {
   const path = join(stateDir, "runs", runId);
@@ -69,7 +74,8 @@ export async function claimRun(folder: RunFolder): Promise<boolean> {
 export function readStarted(folder: RunFolder): number | "agent" | undefined {
   const text = readOrUndefined(folder.started)?.text;
   if (text === CLAIMED_BY_AGENT) return "agent";
-  const pid = text !== undefined && /^\d{1,7}\n$/.test(text) ? Number(text) : undefined;
+  const digits = text && /^(\d{1,7})(?: 2)?\n/.exec(text)?.[1];
+  const pid = digits ? Number(digits) : undefined;
   return pid !== undefined && pid >= 1 && pid <= MAX_PID ? pid : undefined;
 }
 
@@ -91,12 +97,33 @@ export function isUntouched(folder: RunFolder): boolean {
   return existsSync(folder.exit) && (!existsSync(folder.started) || isClaimEmpty(folder));
 }
 
+/** Whether the command leads a separate process group, so that the group of the wrapper is the run's machinery only. */
+export function isCommandApart(folder: RunFolder): boolean {
+  return VERSION_2.test(readOrUndefined(folder.started)?.text ?? "");
+}
+
+/**
+ * True when a wrapper says that its command ended before anything of it had run, as by a SIGKILL between the claim and
+ * the start. As `isClaimEmpty`, it proves nothing after a power cut.
+ */
+export function isCommandMissing(folder: RunFolder): boolean {
+  const text = readOrUndefined(folder.started)?.text ?? "";
+  return VERSION_2.test(text) && !text.includes("\ncommand\n");
+}
+
+/** Why the command could not be executed, an errno such as ENOENT; undefined when nothing is known against it. */
+export function execErrorOf(folder: RunFolder): string | undefined {
+  return /\nerror (E[A-Z0-9]+)\n/.exec(readOrUndefined(folder.started)?.text ?? "")?.[1];
+}
+
 /** What the file `exit` says. The run can write it, and set its time. */
 export interface Exit {
   /** 0 to 999. */
   code: number;
   /** When it was written, in whole epoch milliseconds: what the file system says, between two times that a Date takes. */
   at: number;
+  /** False while the command has ended, and its output may not have. */
+  isOver: boolean;
 }
 
 /**
@@ -105,8 +132,10 @@ export interface Exit {
  */
 export function readExit(folder: RunFolder): Exit | undefined {
   const content = readOrUndefined(folder.exit);
-  const code = content && /^ *(\d{1,3})\n/.exec(content.text)?.[1];
-  return code === undefined ? undefined : { code: Number(code), at: toDateRange(content!.mtimeMs) };
+  const [, over, ended] = /^(?: *(\d{1,3})\n|( {2}\d| \d\d|\d{3}) {5}$)/.exec(content?.text ?? "") ?? [];
+  const code = over ?? ended;
+  if (code === undefined) return undefined;
+  return { code: Number(code), at: toDateRange(content!.mtimeMs), isOver: over !== undefined };
 }
 
 /** Removes the folder and our own two files; with anything else in it, which only the run can have put there, it stays. Rejects when the file system fails. */

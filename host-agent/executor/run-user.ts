@@ -7,7 +7,7 @@ import { DEFAULT_PATH } from "./environment.ts";
 import { hasEnvironmentEntry, RUN_ID_VARIABLE } from "./process-tree.ts";
 import type { RunUser } from "./run-as.ts";
 
-const RUN_SH = fileURLToPath(new URL("run.sh", import.meta.url));
+const WRAPPER_SH = fileURLToPath(new URL("wrapper.sh", import.meta.url));
 const PROBE_RUN_ID = "probe";
 const PROBE_TIMEOUT_MS = 5_000;
 
@@ -48,7 +48,7 @@ function lookUp(database: "passwd" | "group", name: string, value: string): stri
 }
 
 async function probe({ uid, gid, username }: RunUser, value: string): Promise<void> {
-  const child = spawn("/bin/sh", ["-c", 'test -r "$1" || exit 1; echo ready; read _', "sh", RUN_SH], {
+  const child = spawn("/bin/sh", ["-c", 'test -r "$1" || exit 1; echo ready; read _', "sh", WRAPPER_SH], {
     uid,
     gid,
     cwd: "/",
@@ -69,7 +69,7 @@ async function probe({ uid, gid, username }: RunUser, value: string): Promise<vo
   if (child.signalCode !== null) {
     throw wrong(value, `a process of ${username} was stopped or killed while it was tried; start again`);
   }
-  if (!isReady) throw wrong(value, `${username} may not read ${RUN_SH}`);
+  if (!isReady) throw wrong(value, `${username} may not read ${WRAPPER_SH}`);
   if (!isFound)
     throw wrong(value, "the environment of another user's process cannot be read (CAP_SYS_PTRACE)");
 }

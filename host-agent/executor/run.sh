@@ -1,5 +1,6 @@
 #!/bin/sh
-# run.sh RUN_DIR COMMAND [ARG...] - the wrapper that owns one run.
+# run.sh RUN_DIR COMMAND [ARG...] - the wrapper of version 1.0, for an agent of that version that still runs while these
+# files are replaced. To be removed with the next version; wrapper.sh is the present one.
 #
 # It claims the run, so that nobody else can start it or declare it dead; runs
 # the command; and keeps its exit code, also when nothing else of the host-agent

@@ -34,12 +34,14 @@ export interface SignalDeps {
   passes: ProcessPasses;
   /** The user of a run; undefined for the agent's own. */
   ownerOf(runId: string): Owner | undefined;
+  /** Whether the group of the run's wrapper is the run's machinery only, and its command leads another one. */
+  isApart(runId: string): boolean;
   /** Sends a signal to each target, with the rights of the owner; undefined for the agent's. */
   send(owner: Owner | undefined, targets: readonly Target[], signal: SignalName): Promise<Sent[]>;
 }
 
 /**
- * The wrapper's pid as the leader of the run's process group and session; only
+ * The wrapper's pid as the leader of its process group and session; only
  * while the wrapper itself holds it, alive or as a zombie: then no other group
  * can have this id.
  */
@@ -66,7 +68,10 @@ export function treeSignals(deps: SignalDeps) {
   async function killOnce(handle: Handle, { spareWrapper }: { spareWrapper: boolean }): Promise<Reach> {
     const owner = deps.ownerOf(handle.runId);
     const { leader, members } = await look(handle, owner, deps);
-    const targets = members.filter(({ pid }) => pid !== leader || !spareWrapper);
+    // The pump as well: it ends by itself when nothing is left that writes to the log.
+    const isSpared = ({ pid, pgrp }: ProcessStat) =>
+      spareWrapper && (pid === leader || (pgrp === leader && deps.isApart(handle.runId)));
+    const targets = members.filter((stat) => !isSpared(stat));
     const sent = targets.length === 0 ? [] : await deps.send(owner, targets, "SIGKILL");
     // Reaches also a run of which only the wrapper is left, and is spared.
     return { reached: members.length > 0, refused: sent.includes("refused") };
@@ -136,14 +141,14 @@ function childrenOf(pid: number): number[] | undefined {
 async function signalTree(handle: Handle, signal: SignalName, deps: SignalDeps): Promise<Reach> {
   const owner = deps.ownerOf(handle.runId);
   const { leader, members } = await look(handle, owner, deps);
-  const others = members.filter((stat) => leader === undefined || stat.pgrp !== leader);
-  const isGroupLeft = leader !== undefined && others.length < members.length;
-  const group = isGroupLeft ? [{ pid: -leader, startTime: handle.process!.startTime! }] : [];
-  const targets: Target[] = [...group, ...others];
+  const leaders = groupLeaders(members, leader);
+  const groups = new Set(leaders.map(({ pid }) => pid));
+  const others = members.filter(({ pgrp }) => !groups.has(pgrp));
+  const targets: Target[] = [...leaders.map(({ pid, startTime }) => ({ pid: -pid, startTime })), ...others];
   const sent = targets.length === 0 ? [] : await deps.send(owner, targets, signal);
   const signalled = new Set(others.map(({ pid }) => pid));
   for (let late = 0; late < LATE_LOOKS && targets.length > 0; late++) {
-    const found = latecomers((await look(handle, owner, deps)).members, leader, signalled);
+    const found = latecomers((await look(handle, owner, deps)).members, groups, signalled);
     if (found.length === 0) continue;
     targets.push(...found);
     sent.push(...(await deps.send(owner, found, signal)));
@@ -153,6 +158,12 @@ async function signalTree(handle: Handle, signal: SignalName, deps: SignalDeps):
   return { reached: sent.some((each) => each !== "gone"), refused: sent.includes("refused") };
 }
 
+/** The leaders of the groups that get a signal as a whole, so that nothing is forked past it: the wrapper, and its command. */
+function groupLeaders(members: readonly ProcessStat[], leader: number | undefined): ProcessStat[] {
+  if (leader === undefined) return [];
+  return members.filter(({ pid, pgrp, ppid }) => pid === pgrp && (pid === leader || ppid === leader));
+}
+
 /**
  * Daemons that were started, or left the group, between the look and the signal
  * to the group. What is in the group now received it there, or was started since, by
@@ -160,10 +171,10 @@ async function signalTree(handle: Handle, signal: SignalName, deps: SignalDeps):
  */
 function latecomers(
   members: readonly ProcessStat[],
-  leader: number | undefined,
+  groups: ReadonlySet<number>,
   signalled: Set<number>,
 ): ProcessStat[] {
-  const found = members.filter(({ pid, pgrp }) => !signalled.has(pid) && pgrp !== leader);
+  const found = members.filter(({ pid, pgrp }) => !signalled.has(pid) && !groups.has(pgrp));
   for (const { pid } of found) signalled.add(pid);
   return found;
 }

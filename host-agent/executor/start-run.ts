@@ -10,35 +10,43 @@ import { fileIdentity } from "../logs/log-limit.ts";
 import type { Command, Started } from "./executor.ts";
 import { currentBootId, type ProcessIdentity, readStat } from "./process-identity.ts";
 import { FOLDER_FD_PATH, giveFolder, type RunUser } from "./run-as.ts";
+import { helperOrder, openOrder, shellOrder } from "./order-file.ts";
 import { createRunFolder, type RunFolder } from "./run-folder.ts";
 
 /** Starts a command, as `startRun` does. */
 export type StartRun = typeof startRun;
 
-const RUN_SH = fileURLToPath(new URL("run.sh", import.meta.url));
+const WRAPPER_SH = fileURLToPath(new URL("wrapper.sh", import.meta.url));
 
 /**
- * Starts a command under the wrapper. The process belongs to nobody: it
- * leads its own session and writes its own log. Throws `launch_failed` when the
- * command cannot be started and `host_unavailable` when the host lacks the resources for it.
+ * Starts a command under the wrapper, which has its own session, pump and log, and outlives this process. Throws
+ * `launch_failed` when the command cannot be started and `host_unavailable` when the host lacks the resources for it.
  */
-export async function startRun(
-  command: Command,
-  { folder, logPath, env, runUser }: StartOptions,
-): Promise<Started> {
+export async function startRun(command: Command, options: StartOptions): Promise<Started> {
+  const { runId, folder, logPath, logLimit, env, runUser, cgroupFd, helper } = options;
   try {
     const argv = await runnableArgv(command, { env, runUser });
     createRunFolder(folder);
     using log = createLog(logPath);
     const logFile = fileIdentity(fstatSync(log.fd));
-    const to = { cwd: command.cwd, env, logFd: log.fd };
-    if (!runUser) return { process: await spawnWrapper([folder.path, ...argv], to), logFile };
-    // So that the run may open it again, as by /dev/stderr.
-    fchownSync(log.fd, runUser.uid, runUser.gid);
-    await giveFolder(folder, runUser);
-    using opened = openFolder(folder.path);
-    const as = { runUser, folderFd: opened.fd };
-    return { process: await spawnWrapper([FOLDER_FD_PATH, ...argv], { ...to, as }), logFile };
+    const order = {
+      runId,
+      argv,
+      folder: runUser ? FOLDER_FD_PATH : folder.path,
+      logLimit,
+      hasCgroup: cgroupFd !== undefined,
+    };
+    const text = helper === undefined ? shellOrder(order) : helperOrder(order);
+    using opened = openOrder(text, folder.path, runUser);
+    if (runUser) {
+      // So that the run may open it again.
+      fchownSync(log.fd, runUser.uid, runUser.gid);
+      await giveFolder(folder, runUser);
+    }
+    using held = openFolder(folder.path);
+    const fds = { order: opened.fd, log: log.fd, folder: held.fd, cgroup: cgroupFd };
+    const argv0 = helper === undefined ? ["/bin/sh", WRAPPER_SH, runId] : [helper, runId];
+    return { process: await spawnWrapper(argv0, fds, { cwd: command.cwd, env, runUser }), logFile };
   } catch (error) {
     throw launchProblem(error);
   }
@@ -46,33 +54,36 @@ export async function startRun(
 
 /** Where the run keeps what is its own, and as whom it runs. */
 export interface StartOptions {
+  runId: string;
   folder: RunFolder;
   logPath: string;
+  /** The size limit of the log in bytes; undefined for none. */
+  logLimit: number | undefined;
   env: Record<string, string>;
   /** Undefined for the agent's own user. */
   runUser: RunUser | undefined;
+  /**
+   * A descriptor of `cgroup.procs` of the run's cgroup, open for writing: the wrapper enters the cgroup before it claims the
+   * run, and starts nothing if it cannot.
+   */
+  cgroupFd?: number | undefined;
+  /** The path of the compiled wrapper; undefined for the shell's. */
+  helper?: string | undefined;
 }
 
 async function spawnWrapper(
-  args: string[],
-  {
-    cwd,
-    env,
-    logFd,
-    as,
-  }: {
-    cwd: string;
-    env: Record<string, string>;
-    logFd: number;
-    as?: { runUser: RunUser; folderFd: number };
-  },
+  [program, ...args]: string[],
+  fds: { order: number; log: number; folder: number; cgroup: number | undefined },
+  { cwd, env, runUser }: { cwd: string; env: Record<string, string>; runUser: RunUser | undefined },
 ): Promise<ProcessIdentity> {
-  const child = spawn("/bin/sh", [RUN_SH, ...args], {
+  const child = spawn(program!, args, {
     cwd,
-    env,
+    // A shell would add it.
+    env: { PWD: cwd, ...env },
     detached: true,
-    stdio: ["ignore", logFd, logFd, ...(as ? [as.folderFd] : [])],
-    ...(as && { uid: as.runUser.uid, gid: as.runUser.gid }),
+    // What a shell says of its job ("Terminated") is no output of the job.
+    stdio: [fds.order, fds.log, "ignore", fds.folder, fds.cgroup ?? "ignore"],
+    ...(runUser && { uid: runUser.uid, gid: runUser.gid }),
   });
   await once(child, "spawn");
   child.unref();

@@ -43,10 +43,14 @@ export function logEndMark(limit: number): Buffer {
   );
 }
 
+/** The line of a log where output is missing. */
+export const LOST_OUTPUT_LINE =
+  "\n[Output is missing here: it could not be written, most likely because the disk was full.]\n";
+
 /**
  * Cuts a log that is over its limit back to its first `limit` bytes and the end
- * mark, and returns whether it is over. The run may go on writing: it appends
- * behind the mark, and the next call takes that away. The file never gets
+ * mark, and returns whether it is over. The pump of a run keeps the limit itself: what
+ * is left to cut is what others append, and a run of version 1.0, which appends behind the mark until the next call. The file never gets
  * shorter than what has been shown of it. A file that is not `identity` is left alone.
  */
 export function cutLog(path: string, limit: number, identity: string): boolean {

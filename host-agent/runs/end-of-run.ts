@@ -52,7 +52,7 @@ function unreadable(what: string, errno: string): string {
 
 function endOf(
   run: Run,
-  { exitCode, unreadable: errno, at, rebooted, commandStarted }: Ended,
+  { exitCode, unreadable: errno, at, rebooted, commandStarted, execError }: Ended,
   { markers, now, patience }: { markers: readonly RegExp[]; now: number; patience: Patience },
 ): RunChanges {
   const logCut = cutLogOf(run);
@@ -63,6 +63,7 @@ function endOf(
       ? NEVER_STARTED
       : classify({
           exitCode,
+          execError,
           unreadable: errno,
           logTail: logTail ?? "",
           logCut,

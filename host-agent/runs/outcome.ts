@@ -4,6 +4,8 @@ import { signalOfExitCode } from "../system/signals.ts";
 /** How a run ended, as far as that is known. `undefined` code: nothing kept it. */
 export interface Ending {
   exitCode: number | undefined;
+  /** The errno for which its program could not be executed. */
+  execError?: string | undefined;
   /** The errno for which the exit code could not be read. */
   unreadable?: string | undefined;
   /** The last bytes of the log, decoded leniently. */
@@ -66,6 +68,13 @@ export function classify(ending: Ending): Outcome {
 
   const errorLine = findErrorLine(ending.logTail, ending.markers);
   if (exitCode === undefined) return { ...facts, ...withoutExitCode(ending, errorLine) };
+  if (exitCode !== 0 && ending.execError !== undefined) {
+    return {
+      ...facts,
+      status: "failed",
+      statusReason: `Its program could not be executed (${ending.execError}).`,
+    };
+  }
   if (exitCode !== 0) {
     const by = signal ? ` (${signal}, not sent through this API)` : "";
     return {

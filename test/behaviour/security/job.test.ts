@@ -4,7 +4,7 @@ import { join } from "node:path";
 
 import { describe, expect, test } from "vitest";
 
-import { processesOf } from "../../../host-agent/executor/process-tree.ts";
+import { commandLine, processesOf } from "../../../host-agent/executor/process-tree.ts";
 import { findErrorLine } from "../../../host-agent/runs/outcome.ts";
 import { DEFAULT_ERROR_MARKERS } from "../../../host-agent/catalogue/error-markers.ts";
 import { nodeEmbedded, startHub, until } from "../../support/hub.ts";
@@ -27,11 +27,11 @@ describe("a hostile job that runs as the user of the service", () => {
     expect((await hub.kill(run)).status).toBe(409);
   });
 
-  test("can hide a daemon from a kill with a separate session, environment and parent", async () => {
+  test("can hide a daemon from a kill with a separate session, environment, limit of file locks and parent", async () => {
     await using hub = await startHub();
     const pidFile = join(hub.dir, "daemon");
     const run = await hub.runScript(
-      `(setsid env -i /bin/sh -c 'echo $$ >"${pidFile}"; exec sleep 60' &) ; until test -s "${pidFile}"; do sleep 0.02; done; sleep 60`,
+      `(setsid env -i /bin/sh -c 'ulimit -S -w unlimited; echo $$ >"${pidFile}"; exec sleep 60' &) ; until test -s "${pidFile}"; do sleep 0.02; done; sleep 60`,
     );
     const pid = await until(
       () => (existsSync(pidFile) && Number(readFileSync(pidFile, "utf8"))) || undefined,
@@ -53,7 +53,7 @@ describe("a hostile job that runs as the user of the service", () => {
       `HUB_RUN_ID=${victim.run_id} sleep 61 & sleep 62 & wait -n; echo "$?"; wait`,
     );
     await until(
-      () => processesOf(victim.run_id).some(({ session }) => String(session) === forger.pid) || undefined,
+      () => processesOf(victim.run_id).some(({ pid }) => commandLine(pid) === "sleep\u000061\0") || undefined,
     );
 
     await hub.kill(victim, { signal: "SIGKILL" });
@@ -199,7 +199,7 @@ describe("the input of a launch", () => {
 async function isOrphan(pid: number): Promise<boolean> {
   const stat = await readFile(`/proc/${pid}/stat`, "latin1");
   const ppid = Number(stat.slice(stat.lastIndexOf(")") + 2).split(" ")[1]);
-  return !(await readFile(`/proc/${ppid}/cmdline`, "latin1")).includes("run.sh");
+  return !(await readFile(`/proc/${ppid}/cmdline`, "latin1")).includes("wrapper.sh");
 }
 
 function isServing(pid: number): boolean {

@@ -1,133 +1,151 @@
-import { type ChildProcess, spawn } from "node:child_process";
+import { spawn } from "node:child_process";
 import { once } from "node:events";
-import {
-  existsSync,
-  mkdirSync,
-  openSync,
-  readdirSync,
-  readFileSync,
-  rmSync,
-  statSync,
-  writeFileSync,
-} from "node:fs";
-import { join } from "node:path";
+import { existsSync, mkdirSync, openSync, readdirSync, readFileSync, statSync, writeFileSync } from "node:fs";
+import { dirname, join } from "node:path";
 
 import { expect, onTestFinished, test } from "vitest";
 
+import { lookAt } from "../../../host-agent/executor/look.ts";
+import { helperOrder, openOrder, shellOrder } from "../../../host-agent/executor/order-file.ts";
 import { readStat } from "../../../host-agent/executor/process-identity.ts";
+import { processesOf } from "../../../host-agent/executor/process-tree.ts";
 import {
   createRunFolder,
   readExit,
   readStarted,
-  type RunFolder,
   runFolder,
 } from "../../../host-agent/executor/run-folder.ts";
-import { tempDir } from "../../support/temp-dir.ts";
 import { until } from "../../support/hub.ts";
+import { tempDir } from "../../support/temp-dir.ts";
+import { lookDeps } from "./look-deps.ts";
+import { bash, forEachWrapper, realRun, wrapperInUse } from "./real-run.ts";
 
-const RUN_SH = join(import.meta.dirname, "../../../host-agent/executor/run.sh");
+const WRAPPER_SH = join(import.meta.dirname, "../../../host-agent/executor/wrapper.sh");
 
-/** The folder of a run that is about to start. */
-function newFolder(): RunFolder {
-  const stateDir = tempDir();
-  mkdirSync(join(stateDir, "runs"));
-  const folder = runFolder(stateDir, "run_0000000000aa");
+/** A wrapper that the test starts itself, with a claim and an order that the test may damage. */
+function bareWrapper({
+  order = (whole: string) => whole,
+  started,
+  argv = bash("echo started"),
+}: { order?: (whole: string) => string; started?: string; argv?: string[] } = {}) {
+  const dir = tempDir();
+  const runId = "run_0000000000aa";
+  const folder = runFolder(dir, runId);
+  mkdirSync(join(dir, "runs"));
   createRunFolder(folder);
-  return folder;
-}
-
-/** Starts the wrapper as the executor does, with its log in the run's folder of the test. */
-function startWrapper({ path }: RunFolder, command: string[]): { wrapper: ChildProcess; log: string } {
-  const log = join(path, "..", "log");
-  const fd = openSync(log, "a");
-  const wrapper = spawn("/bin/sh", [RUN_SH, path, ...command], {
+  if (started !== undefined) writeFileSync(folder.started, started);
+  const helper = wrapperInUse();
+  const write = helper === undefined ? shellOrder : helperOrder;
+  const whole = write({ runId, folder: folder.path, argv, logLimit: undefined, hasCgroup: false });
+  using file = openOrder(order(whole), folder.path);
+  const log = join(dir, "log");
+  const [program, ...args] = helper === undefined ? ["/bin/sh", WRAPPER_SH, runId] : [helper, runId];
+  const wrapper = spawn(program, args, {
     detached: true,
-    stdio: ["ignore", fd, fd, openSync(path, "r")],
+    stdio: [file.fd, openSync(log, "a"), "ignore", openSync(folder.path, "r")],
+    env: {},
   });
-  onTestFinished(() => {
-    try {
-      process.kill(-wrapper.pid!, "SIGKILL");
-    } catch {
-      // It has ended.
-    }
-  });
-  return { wrapper, log };
+  onTestFinished(() => void wrapper.kill("SIGKILL"));
+  return { folder, log, wrapper };
 }
 
-const sh = (script: string, ...words: string[]) => ["/bin/sh", "-c", script, "sh", ...words];
+function childrenOf(pid: number): number[] {
+  return readFileSync(`/proc/${pid}/task/${pid}/children`, "latin1").split(" ").filter(Boolean).map(Number);
+}
 
-test("the exit code has its space on the disk before the command starts, and is written into it", async () => {
-  const folder = newFolder();
-  const before = statSync(folder.exit);
-  expect(before.size).toBeGreaterThanOrEqual("255\n".length);
-  expect(readExit(folder)).toBeUndefined();
-  for (const code of [0, 7, 255]) {
-    rmSync(folder.started, { force: true });
-    writeFileSync(folder.exit, " ".repeat(before.size), { flag: "r+" });
-    const { wrapper } = startWrapper(folder, sh(`exit ${code}`));
-    expect(await once(wrapper, "exit")).toEqual([code, null]);
-    expect(readExit(folder)?.code).toBe(code);
-    const after = statSync(folder.exit);
-    expect([after.ino, after.size], "the same file, neither longer nor cut").toEqual([
-      before.ino,
-      before.size,
-    ]);
+function isProgram(pid: number, name: string): true | undefined {
+  try {
+    return readFileSync(`/proc/${pid}/comm`, "latin1") === `${name}\n` || undefined;
+  } catch {
+    return undefined;
   }
-});
+}
 
-test("a wrapper that finds its run claimed starts nothing", async () => {
-  const folder = newFolder();
-  writeFileSync(folder.started, "agent\n");
-  const { wrapper, log } = startWrapper(folder, sh("echo started"));
-  expect(await once(wrapper, "exit")).toEqual([75, null]);
-  expect(readFileSync(log, "utf8")).toBe("");
-  expect(readStarted(folder)).toBe("agent");
-  expect(readExit(folder)).toBeUndefined();
-});
+forEachWrapper(() => {
+  test("the exit code has its space on the disk before the command starts, and is written into it", async () => {
+    await Promise.all(
+      [0, 7, 255].map(async (code) => {
+        const run = await realRun(bash(`stat -c "%i %s" "$1"; exit ${code}`, "EXIT"));
+        expect(await run.ended()).toBe(code);
+        const { ino, size } = statSync(run.folder.exit);
+        expect(size, "neither longer nor cut").toBe(8);
+        expect(ino).toBeGreaterThan(0);
+      }),
+    );
+  });
 
-test("a wrapper has written its pid when its command starts, and stays its parent", async () => {
-  const folder = newFolder();
-  const { wrapper, log } = startWrapper(folder, sh('cat "$1"; echo $PPID; true', folder.started));
-  await once(wrapper, "exit");
-  expect(readFileSync(log, "utf8")).toBe(`${wrapper.pid}\n${wrapper.pid}\n`);
-});
+  test("a wrapper that finds its run claimed starts nothing", async () => {
+    const { folder, log, wrapper } = bareWrapper({ started: "agent\n" });
+    expect(await once(wrapper, "exit")).toEqual([75, null]);
+    expect(readFileSync(log, "utf8")).toBe("");
+    expect(readStarted(folder)).toBe("agent");
+    expect(readExit(folder)).toBeUndefined();
+  });
 
-test("a wrapper outlives the signals to its run, and its command gets their default action", async () => {
-  for (const signal of ["TERM", "INT", "HUP", "QUIT", "USR1", "USR2", "ALRM", "PIPE"]) {
-    const folder = newFolder();
-    const { wrapper } = startWrapper(folder, ["/bin/sleep", "60"]);
-    // oxlint-disable-next-line no-await-in-loop -- one signal at a time
-    const command = await until(() => {
-      const [child] = readFileSync(`/proc/${wrapper.pid}/task/${wrapper.pid}/children`, "latin1").split(" ");
-      const isCommand =
-        child !== undefined &&
-        child !== "" &&
-        readFileSync(`/proc/${child}/cmdline`, "latin1").startsWith("/bin/sleep");
-      return isCommand ? Number(child) : undefined;
-    });
-    const exit = once(wrapper, "exit");
-    process.kill(wrapper.pid!, `SIG${signal}`);
-    process.kill(command, `SIG${signal}`);
-    // oxlint-disable-next-line no-await-in-loop -- one signal at a time
-    const [code] = (await exit) as [number];
-    expect(code, signal).toBeGreaterThan(128);
-    expect(readExit(folder)?.code, signal).toBe(code);
-    expect(readStat(command)).toBeUndefined();
-  }
-});
+  test("a wrapper whose order is not whole claims nothing and starts nothing", async () => {
+    const cuts = [() => 0, (n: number) => n - 5, (n: number) => n - 20, (n: number) => Math.floor(n / 2)];
+    await Promise.all(
+      cuts.map(async (cut) => {
+        const { folder, log, wrapper } = bareWrapper({ order: (whole) => whole.slice(0, cut(whole.length)) });
+        const [code] = (await once(wrapper, "exit")) as [number];
+        expect(code, cut.toString()).toBeGreaterThan(0);
+        expect(existsSync(folder.started), cut.toString()).toBe(false);
+        expect(readFileSync(log, "utf8"), cut.toString()).toBe("");
+      }),
+    );
+  });
 
-test("a command gets its words as they are, no descriptor of the run's folder, and an exit code without a folder", async () => {
-  const folder = newFolder();
-  const words = ["a b", "$HOME", "'", "", "*"];
-  const { wrapper, log } = startWrapper(
-    folder,
-    sh('printf "<%s>" "$@"; ls -l /proc/self/fd | grep -c "$0" ; rm -r "$0"; exit 9', ...words).with(
-      3,
-      folder.path,
-    ),
-  );
-  expect(await once(wrapper, "exit")).toEqual([9, null]);
-  expect(readFileSync(log, "utf8")).toBe("<a b><$HOME><'><><*>0\n");
-  expect(existsSync(folder.path)).toBe(false);
-  expect(readdirSync(join(folder.path, ".."))).toEqual(["log"]);
+  test("a wrapper has written its pid when its command starts, and stays its parent", async () => {
+    const run = await realRun(bash('cat "$0"/../runs/$HUB_RUN_ID/started; echo $PPID; true'), {});
+    expect(await run.ended()).toBeGreaterThanOrEqual(0);
+    const parent = run.handle.process!.pid;
+    expect(readStarted(run.folder)).toBe(parent);
+    expect(run.text().endsWith(`${parent}\n`)).toBe(true);
+  });
+
+  test("a wrapper outlives the signals to its run, and its command gets their default action", async () => {
+    await Promise.all(
+      ["TERM", "INT", "HUP", "QUIT", "USR1", "USR2", "ALRM", "PIPE"].map(async (signal) => {
+        const run = await realRun(bash("ulimit -c 0; echo ready; exec sleep 60"));
+        await run.says("ready");
+        const wrapper = run.handle.process!.pid;
+        const command = await until(() => childrenOf(wrapper).find((pid) => isProgram(pid, "sleep")));
+        for (const pid of [wrapper, command]) process.kill(pid, `SIG${signal}`);
+        const code = await run.ended();
+        expect(code, signal).toBeGreaterThan(128);
+        expect(readStat(command)).toBeUndefined();
+      }),
+    );
+  });
+
+  test("a command that removes the folder of its run keeps its log", async () => {
+    const run = await realRun(bash('rm -r "runs/$HUB_RUN_ID"; echo on; exit 9'));
+    await run.says("on");
+    await until(() => processesOf(run.runId).length === 0 || undefined);
+    expect(existsSync(run.folder.path)).toBe(false);
+    expect(readdirSync(dirname(run.folder.path))).toEqual([]);
+  });
+
+  test("a command that was killed before anything of it ran was never started, and one that ran was", async () => {
+    const run = await realRun(bash("kill -9 $$"));
+    expect(await run.ended()).toBe(137);
+    const look = async () => {
+      const [found] = await lookAt(
+        [{ handle: run.handle, wholeTree: false }],
+        lookDeps(dirname(dirname(run.folder.path))),
+      );
+      return found;
+    };
+    expect(await look()).toMatchObject({ state: "ended", exitCode: 137, commandStarted: true });
+    // What a wrapper leaves whose child is killed between the claim and the start.
+    writeFileSync(run.folder.started, `${run.handle.process!.pid} 2\n`);
+    expect(await look()).toMatchObject({ state: "ended", exitCode: 137, commandStarted: false });
+  });
+
+  test("a program that disappears before it is executed leaves the reason and nothing in the log", async () => {
+    const { folder, log, wrapper } = bareWrapper({ argv: ["/nowhere/program"] });
+    expect(await once(wrapper, "exit")).toEqual([127, null]);
+    expect(readFileSync(log, "utf8")).toBe("");
+    expect(readFileSync(folder.started, "utf8")).toMatch(/^\d+ 2\ncommand\nerror ENOENT\n$/);
+  });
 });
