@@ -1,11 +1,22 @@
 #!/bin/sh
-# run.sh RUN_DIR COMMAND [ARG...] - the wrapper that owns one run.
+# run.sh [-g] RUN_DIR COMMAND [ARG...] - the wrapper that owns one run.
+#
+# With -g descriptor 4 is the cgroup.procs of the run's cgroup, opened by the
+# agent, whose rights count there: a process that writes 0 enters the cgroup.
 #
 # It claims the run, so that nobody else can start it or declare it dead; runs
 # the command; and keeps its exit code, also when nothing else of the host-agent
 # is alive. COMMAND is an absolute path, so that it can be no shell builtin.
+in_cgroup=
+[ "$1" = -g ] && in_cgroup=1 && shift
 dir=$1
 shift
+
+# Before the claim: a run that is claimed has all its processes in its cgroup.
+if [ -n "$in_cgroup" ]; then
+  { echo 0 >&4; } 2>/dev/null || exit 75
+  exec 4>&-
+fi
 
 # A handler that does nothing, and not '', which the command would inherit: the
 # command gets the default action and the wrapper outlives it.

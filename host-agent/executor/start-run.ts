@@ -24,14 +24,14 @@ const RUN_SH = fileURLToPath(new URL("run.sh", import.meta.url));
  */
 export async function startRun(
   command: Command,
-  { folder, logPath, env, runUser }: StartOptions,
+  { folder, logPath, env, runUser, cgroupFd }: StartOptions,
 ): Promise<Started> {
   try {
     const argv = await runnableArgv(command, { env, runUser });
     createRunFolder(folder);
     using log = createLog(logPath);
     const logFile = fileIdentity(fstatSync(log.fd));
-    const to = { cwd: command.cwd, env, logFd: log.fd };
+    const to = { cwd: command.cwd, env, logFd: log.fd, cgroupFd };
     if (!runUser) return { process: await spawnWrapper([folder.path, ...argv], to), logFile };
     // So that the run may open it again, as by /dev/stderr.
     fchownSync(log.fd, runUser.uid, runUser.gid);
@@ -51,6 +51,8 @@ export interface StartOptions {
   env: Record<string, string>;
   /** Undefined for the agent's own user. */
   runUser: RunUser | undefined;
+  /** The `cgroup.procs` of the run's cgroup, opened for writing: the wrapper enters by it. Undefined for no cgroup. */
+  cgroupFd?: number | undefined;
 }
 
 async function spawnWrapper(
@@ -59,19 +61,22 @@ async function spawnWrapper(
     cwd,
     env,
     logFd,
+    cgroupFd,
     as,
   }: {
     cwd: string;
     env: Record<string, string>;
     logFd: number;
+    cgroupFd: number | undefined;
     as?: { runUser: RunUser; folderFd: number };
   },
 ): Promise<ProcessIdentity> {
-  const child = spawn("/bin/sh", [RUN_SH, ...args], {
+  const inCgroup = cgroupFd === undefined ? [] : ["-g"];
+  const child = spawn("/bin/sh", [RUN_SH, ...inCgroup, ...args], {
     cwd,
     env,
     detached: true,
-    stdio: ["ignore", logFd, logFd, ...(as ? [as.folderFd] : [])],
+    stdio: ["ignore", logFd, logFd, ...descriptorsFor(as?.folderFd, cgroupFd)],
     ...(as && { uid: as.runUser.uid, gid: as.runUser.gid }),
   });
   await once(child, "spawn");
@@ -79,6 +84,12 @@ async function spawnWrapper(
   // A child that has already ended stays a zombie until the event loop reaps it: its stat can still be read.
   const pid = child.pid!;
   return { pid, startTime: startTimeOf(pid) ?? "unknown", bootId: currentBootId() };
+}
+
+/** Descriptor 3 is the run's folder, 4 the way into its cgroup (run.sh). */
+function descriptorsFor(folderFd: number | undefined, cgroupFd: number | undefined): (number | "ignore")[] {
+  if (cgroupFd !== undefined) return [folderFd ?? "ignore", cgroupFd];
+  return folderFd === undefined ? [] : [folderFd];
 }
 
 /** Never throws: the run has started by now, whatever can be seen of it. */

@@ -75,6 +75,14 @@ export const MIGRATIONS: readonly string[] = [
   ALTER TABLE runs ADD COLUMN started_uptime INTEGER;
   ALTER TABLE runs ADD COLUMN stop_deadline_uptime INTEGER;
   `,
+  // A run of an earlier version has no cgroup.
+  `
+  ALTER TABLE runs ADD COLUMN cgroup TEXT;
+  ALTER TABLE runs ADD COLUMN kill_left_behind INTEGER NOT NULL DEFAULT 0;
+  ALTER TABLE runs ADD COLUMN left_behind INTEGER;
+  ALTER TABLE runs ADD COLUMN cpu_usec INTEGER;
+  ALTER TABLE runs ADD COLUMN memory_peak INTEGER;
+  `,
 ];
 
 /**
