@@ -14,6 +14,8 @@ import { hasEnvironmentEntry, RUN_ID_VARIABLE } from "./executor/process-tree.ts
 export { isWithin, leftOutTest, NOTHING_LEFT_OUT } from "./catalogue/left-out.ts";
 export type { CatalogueRecipe } from "./catalogue/recipes-file.ts";
 export { processesOf } from "./executor/process-tree.ts";
+export { LIMITS, unenforceable } from "./executor/cgroup-limits.ts";
+export { inspectCgroupRoot } from "./executor/cgroup-root.ts";
 export { openRunUser } from "./executor/run-user.ts";
 export { missingForTerminal } from "./executor/terminal-mode.ts";
 

@@ -1,5 +1,6 @@
 import { agent } from "./checks/agent.ts";
 import { audit } from "./checks/audit.ts";
+import { cgroups } from "./checks/cgroups.ts";
 import { clock } from "./checks/clock.ts";
 import { database } from "./checks/database.ts";
 import { disk } from "./checks/disk.ts";
@@ -20,4 +21,14 @@ import type { Check } from "./finding.ts";
 export const CHECKS: readonly Check[] = [runtime, proc, clock, host, keys, kv, port, agent];
 
 /** The further checks of the host whose agent runs the jobs. */
-export const AGENT_CHECKS: readonly Check[] = [state, database, audit, runAs, trust, roots, recipes, disk];
+export const AGENT_CHECKS: readonly Check[] = [
+  state,
+  database,
+  audit,
+  runAs,
+  cgroups,
+  trust,
+  roots,
+  recipes,
+  disk,
+];

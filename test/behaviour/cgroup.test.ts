@@ -6,9 +6,9 @@ import { describe, expect, test } from "vitest";
 import { isPopulated, readCgroupFile, writeCgroupFile } from "../../host-agent/executor/cgroup-files.ts";
 import { identify } from "../../host-agent/executor/process-identity.ts";
 import type { RunRecord } from "../../host-agent/protocol/run.ts";
-import { HAS_CGROUP2, pidsIn, sharedCgroup, tempCgroup, WHY_NO_CGROUP2 } from "../support/cgroup.ts";
+import { HAS_CGROUP2, pidsIn, sharedCgroup, tempCgroup } from "../support/cgroup.ts";
 import { type Hub, type HubOptions, sharedHub, startHub, until } from "../support/hub.ts";
-import { needs } from "../support/needs.ts";
+import { needs, WHY_NO_CGROUP2 } from "../support/needs.ts";
 
 /** A Hub whose runs get leaves in a cgroup of this test. */
 async function contained(options: HubOptions = {}): Promise<{ hub: Hub; root: string }> {

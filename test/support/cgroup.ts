@@ -34,8 +34,6 @@ const PLACE = writablePlace();
 
 /** Whether a test can make cgroups here and move its processes into them. */
 export const HAS_CGROUP2 = PLACE !== undefined;
-export const WHY_NO_CGROUP2 =
-  "this process may not make cgroups: no cgroup2 is mounted, or it is read-only or another user's";
 
 let count = 0;
 

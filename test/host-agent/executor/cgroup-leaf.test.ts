@@ -1,0 +1,199 @@
+import { type ChildProcess, spawn } from "node:child_process";
+import { once } from "node:events";
+import { closeSync, existsSync, mkdirSync, openSync, writeFileSync } from "node:fs";
+import { join } from "node:path";
+
+import { expect, onTestFinished, test } from "vitest";
+
+import { isPopulated, writeCgroupFile } from "../../../host-agent/executor/cgroup-files.ts";
+import { createLeaf, entryOf, leafMembers, removeLeaf } from "../../../host-agent/executor/cgroup-leaf.ts";
+import { sweepLeaves } from "../../../host-agent/executor/cgroup-release.ts";
+import { killLeaf, signalLeaf } from "../../../host-agent/executor/cgroup-signals.ts";
+import { lookAt } from "../../../host-agent/executor/look.ts";
+import { currentBootId, identify } from "../../../host-agent/executor/process-identity.ts";
+import { recoverRun } from "../../../host-agent/executor/recover.ts";
+import { createRunFolder, readExit, runFolder } from "../../../host-agent/executor/run-folder.ts";
+import { HAS_CGROUP2, tempCgroup } from "../../support/cgroup.ts";
+import { until } from "../../support/hub.ts";
+import { needs, WHY_NO_CGROUP2 } from "../../support/needs.ts";
+import { CAN_BE_NOBODY, NOBODY_UID, WHY_NOT_NOBODY } from "../../support/other-user.ts";
+import { tempDir } from "../../support/temp-dir.ts";
+import { lookDeps } from "./look-deps.ts";
+
+const RUN_SH = join(import.meta.dirname, "../../../host-agent/executor/run.sh");
+const IN_CGROUPS = needs(HAS_CGROUP2, WHY_NO_CGROUP2);
+const RUN_ID = "run_3000000000aa";
+/** No list of the host's processes may be needed. */
+const noWalk = {
+  take: async () => {
+    throw new Error("the processes of the host were listed");
+  },
+};
+
+/** A run under the real wrapper in a leaf, as the executor starts it; without its id in the environment. */
+async function startInLeaf(script: string, { entry, uid }: { entry?: string; uid?: number } = {}) {
+  const leaf = join(tempCgroup(), RUN_ID);
+  createLeaf(leaf);
+  const stateDir = tempDir();
+  mkdirSync(join(stateDir, "runs"));
+  const folder = runFolder(stateDir, RUN_ID);
+  createRunFolder(folder);
+  const fd = openSync(entry ?? entryOf(leaf), "w");
+  const args = ["-g", uid === undefined ? folder.path : "/nowhere", "/bin/sh", "-c", script];
+  const wrapper: ChildProcess = spawn("/bin/sh", [RUN_SH, ...args], {
+    detached: true,
+    env: { PATH: process.env["PATH"] },
+    stdio: ["ignore", "ignore", "ignore", "ignore", fd],
+    ...(uid !== undefined && { uid }),
+  });
+  closeSync(fd);
+  await once(wrapper, "spawn");
+  onTestFinished(() => void wrapper.kill("SIGKILL"));
+  const process_ = identify(wrapper.pid!);
+  const handle = { runId: RUN_ID, launchedIn: currentBootId(), process: process_, cgroup: leaf };
+  return { leaf, stateDir, folder, wrapper, handle };
+}
+
+test("the wrapper ends with 75 and claims nothing when it cannot enter its cgroup", async () => {
+  const folder = runFolder(tempDir(), RUN_ID);
+  mkdirSync(join(folder.path, ".."));
+  createRunFolder(folder);
+  const fd = openSync("/dev/full", "w");
+  const wrapper = spawn("/bin/sh", [RUN_SH, "-g", folder.path, "/bin/true"], {
+    stdio: ["ignore", "ignore", "ignore", "ignore", fd],
+  });
+  closeSync(fd);
+  expect(await once(wrapper, "exit")).toEqual([75, null]);
+  expect(existsSync(folder.started)).toBe(false);
+});
+
+test(
+  "the wrapper of another user enters by the descriptor that root has opened",
+  needs(HAS_CGROUP2 && CAN_BE_NOBODY, HAS_CGROUP2 ? WHY_NOT_NOBODY : WHY_NO_CGROUP2),
+  async () => {
+    // It may not claim a run in a folder that does not exist: it enters, and ends.
+    const { leaf, wrapper } = await startInLeaf("true", { uid: NOBODY_UID });
+    const [code] = await once(wrapper, "exit");
+    expect(code).toBe(75);
+    const own = await startInLeaf("true", { uid: NOBODY_UID, entry: "/dev/full" });
+    expect((await once(own.wrapper, "exit"))[0]).toBe(75);
+    expect(isPopulated(leaf)).toBe(false);
+  },
+);
+
+test(
+  "cgroup.kill ends processes that fork without a pause, and the leaf can be removed",
+  IN_CGROUPS,
+  async () => {
+    const { leaf, handle } = await startInLeaf(
+      "while :; do (sleep 300 &); (setsid sh -c 'sleep 300 & sleep 300' &); sleep 0.01; done",
+    );
+    await until(() => leafMembers(leaf).length > 10 || undefined);
+    expect(removeLeaf(leaf), "not while something is alive in it").toBe(false);
+    await killLeaf(leaf, ({ pid }) => pid === handle.process?.pid);
+    expect(await until(() => removeLeaf(leaf) || undefined)).toBe(true);
+    expect(existsSync(leaf)).toBe(false);
+  },
+);
+
+test("SIGKILL spares the wrapper, which writes the exit code", IN_CGROUPS, async () => {
+  const { leaf, handle, folder } = await startInLeaf("exec sleep 300");
+  await until(() => leafMembers(leaf).length > 1 || undefined);
+  await killLeaf(leaf, ({ pid }) => pid === handle.process?.pid);
+  expect(readExit(folder)?.code).toBe(137);
+});
+
+test("a signal reaches processes in cgroups that the run has made below its leaf", IN_CGROUPS, async () => {
+  const { leaf, handle } = await startInLeaf("sleep 300 & exec sleep 300");
+  await until(() => leafMembers(leaf).length === 3 || undefined);
+  const nested = join(leaf, "own", "deeper");
+  mkdirSync(nested, { recursive: true });
+  const moved = leafMembers(leaf).find(({ pid }) => pid !== handle.process?.pid)!;
+  writeCgroupFile(nested, "cgroup.procs", String(moved.pid));
+  expect(leafMembers(leaf)).toHaveLength(3);
+  expect(await signalLeaf(leaf, "SIGTERM", () => false)).toBe("sent");
+  await until(() => removeLeaf(leaf) || undefined);
+});
+
+test("a signal to a leaf that is gone is `gone`", async () => {
+  expect(await signalLeaf(join(tempDir(), "none"), "SIGTERM", () => false)).toBe("gone");
+  await killLeaf(join(tempDir(), "none"), () => false);
+});
+
+test("a look at a run with a leaf lists no processes of the host", IN_CGROUPS, async () => {
+  const { leaf, stateDir, wrapper, handle } = await startInLeaf("setsid sleep 300 & wait");
+  await until(() => leafMembers(leaf).length === 3 || undefined);
+  const look = async () =>
+    (await lookAt([{ handle, wholeTree: false }], { ...lookDeps(stateDir), passes: noWalk }))[0]!;
+  expect((await look()).state).toBe("running");
+  wrapper.kill("SIGKILL");
+  await once(wrapper, "exit");
+  expect((await look()).state).toBe("orphaned");
+  writeCgroupFile(leaf, "cgroup.kill", "1");
+  await until(() => isPopulated(leaf) === false || undefined);
+  expect(await look()).toMatchObject({
+    state: "ended",
+    exitCode: undefined,
+    cgroup: { leftBehind: 0, oomKills: 0 },
+  });
+});
+
+test(
+  "an adopted run is found by its leaf, and a forged pid of another process is not taken for it",
+  IN_CGROUPS,
+  async () => {
+    const { leaf, folder, handle } = await startInLeaf("exec sleep 300");
+    await until(() => leafMembers(leaf).length === 2 || undefined);
+    const recover = async () => recoverRun(RUN_ID, currentBootId(), { folder, passes: noWalk, cgroup: leaf });
+    expect(await recover()).toEqual(handle);
+    writeFileSync(folder.started, `${process.pid}\n`);
+    expect(await recover()).toMatchObject({ process: { pid: process.pid, startTime: undefined } });
+    writeFileSync(folder.started, "nonsense\n");
+    expect(await recover(), "the oldest process of the leaf").toEqual(handle);
+  },
+);
+
+test(
+  "a run that the agent claims first loses its leaf, so that no wrapper can enter it",
+  IN_CGROUPS,
+  async () => {
+    const leaf = join(tempCgroup(), RUN_ID);
+    createLeaf(leaf);
+    const folder = runFolder(tempDir(), RUN_ID);
+    expect(await recoverRun(RUN_ID, currentBootId(), { folder, passes: noWalk, cgroup: leaf })).toBe(
+      "never_started",
+    );
+    expect(existsSync(leaf)).toBe(false);
+  },
+);
+
+test(
+  "the sweep removes the leaves of ended runs, and none of a live run, of another state folder or with another name",
+  IN_CGROUPS,
+  async () => {
+    const root = tempCgroup();
+    const names = ["run_0000000000e1", "run_0000000000e2", "run_0000000000e3", "agent", "mine"];
+    for (const name of names) createLeaf(join(root, name));
+    const known = new Map([
+      ["run_0000000000e1", { kill: false }],
+      ["agent", { kill: true }],
+    ]);
+    await sweepLeaves(root, (runId) => known.get(runId));
+    expect(names.filter((name) => existsSync(join(root, name)))).toEqual(names.slice(1));
+  },
+);
+
+test(
+  "the sweep ends what a run with `kill_left_behind` left, and nothing of a run without it",
+  IN_CGROUPS,
+  async () => {
+    const { leaf } = await startInLeaf("exec sleep 300");
+    await until(() => leafMembers(leaf).length === 2 || undefined);
+    await sweepLeaves(join(leaf, ".."), () => ({ kill: false }));
+    expect(isPopulated(leaf)).toBe(true);
+    await sweepLeaves(join(leaf, ".."), () => ({ kill: true }));
+    await until(() => isPopulated(leaf) === false || undefined);
+    await sweepLeaves(join(leaf, ".."), () => ({ kill: false }));
+    expect(existsSync(leaf)).toBe(false);
+  },
+);
