@@ -1,4 +1,5 @@
 import { existsSync, readFileSync, writeFileSync } from "node:fs";
+import { chmod } from "node:fs/promises";
 import { join } from "node:path";
 
 import { describe, expect, test } from "vitest";
@@ -9,6 +10,7 @@ import type { RunRecord } from "../../host-agent/protocol/run.ts";
 import { HAS_CGROUP2, pidsIn, sharedCgroup, tempCgroup } from "../support/cgroup.ts";
 import { type Hub, type HubOptions, sharedHub, startHub, until } from "../support/hub.ts";
 import { needs, WHY_NO_CGROUP2 } from "../support/needs.ts";
+import { CAN_BE_NOBODY, WHY_NOT_NOBODY } from "../support/other-user.ts";
 
 /** A Hub whose runs get leaves in a cgroup of this test. */
 async function contained(options: HubOptions = {}): Promise<{ hub: Hub; root: string }> {
@@ -219,6 +221,48 @@ describe("a host with cgroups", needs(HAS_CGROUP2, WHY_NO_CGROUP2), () => {
       await until(() => existsSync(leafOf(root, record)) !== kill || undefined);
     },
   );
+
+  test(
+    "contains a run of another user, with HUB_RUN_AS",
+    needs(HAS_CGROUP2 && CAN_BE_NOBODY, HAS_CGROUP2 ? WHY_NOT_NOBODY : WHY_NO_CGROUP2),
+    async () => {
+      const { hub, root } = await contained({ env: { HUB_RUN_AS: "nobody" } });
+      await using _ = hub;
+      await chmod(hub.dir, 0o755);
+      const run = await hub.runScript(`id -u; (setsid env -i /bin/sleep 600 &); exec sleep 600`);
+      await until(() => pidsIn(leafOf(root, run)).length >= 3 || undefined);
+      const members = pidsIn(leafOf(root, run));
+      expect(await hub.log(run)).toBe("65534\n");
+      await hub.kill(run);
+      expect(await hub.ended(run)).toMatchObject({ status: "killed", exit_code: 143, left_behind: 0 });
+      expect(members.filter(isLiving)).toEqual([]);
+    },
+  );
+
+  test("refuses a recipe whose limit it cannot enforce, and starts nothing", async () => {
+    const recipe = {
+      recipe_id: "small",
+      title: "Small",
+      description: "Has a limit",
+      command: ["/bin/true"],
+      memory_max: "2G",
+    };
+    await using hub = await startHub({ recipes: [recipe], env: { HUB_CGROUP: "off" } });
+    const answer = await hub.post("/api/v1/pipelines/runs", { recipe_id: "small", args: "" });
+    expect(answer.status).toBe(422);
+    expect(answer.json).toMatchObject({
+      code: "launch_failed",
+      detail: expect.stringContaining("memory_max"),
+    });
+    const preview = await hub.post("/api/v1/pipelines/previews", { recipe_id: "small", args: "" });
+    expect(preview.json).toMatchObject({ would_start: false });
+  });
+
+  test("does not start with a default limit that it cannot enforce", async () => {
+    await expect(startHub({ env: { HUB_CGROUP: "off", HUB_MEMORY_MAX: "2G" } })).rejects.toThrow(
+      "HUB_MEMORY_MAX: cannot be enforced, because HUB_CGROUP is off",
+    );
+  });
 
   test("finds a run again after a restart, also with HUB_CGROUP=off, and kills it in its leaf", async () => {
     const { hub, root } = await contained();

@@ -114,4 +114,8 @@ export const KNOWN_SKIPS: readonly KnownSkip[] = [
   onlyRoot(
     "host-agent/executor/cgroup-leaf.test.ts > the wrapper of another user enters by the descriptor that root has opened",
   ),
+  onlyRoot("host-agent/executor/cgroup-leaf.test.ts > a process of another user cannot leave its leaf"),
+  onlyRoot(
+    "behaviour/cgroup.test.ts > a host with cgroups > contains a run of another user, with HUB_RUN_AS",
+  ),
 ];

@@ -197,3 +197,26 @@ test(
     expect(existsSync(leaf)).toBe(false);
   },
 );
+
+test(
+  "a process of another user cannot leave its leaf",
+  needs(HAS_CGROUP2 && CAN_BE_NOBODY, HAS_CGROUP2 ? WHY_NOT_NOBODY : WHY_NO_CGROUP2),
+  async () => {
+    const root = tempCgroup();
+    const [leaf, other] = [join(root, RUN_ID), join(root, "other")];
+    for (const each of [leaf, other]) createLeaf(each);
+    const fd = openSync(entryOf(leaf), "w");
+    const escape =
+      'echo 0 >&3; exec 3>&-; for to in "$@"; do { echo 0 >"$to/cgroup.procs"; } 2>/dev/null && echo "left to $to"; done; sed -n s/^0:://p /proc/self/cgroup';
+    const child = spawn("/bin/sh", ["-c", escape, "sh", leaf, other, root, join(root, "..")], {
+      uid: NOBODY_UID,
+      cwd: "/",
+      stdio: ["ignore", "pipe", "inherit", fd],
+    });
+    closeSync(fd);
+    let output = "";
+    child.stdout!.setEncoding("utf8").on("data", (text: string) => (output += text));
+    await once(child, "close");
+    expect(output.trim().split("\n")).toEqual([expect.stringMatching(new RegExp(`/${RUN_ID}$`))]);
+  },
+);
