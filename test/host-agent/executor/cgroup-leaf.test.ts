@@ -49,8 +49,8 @@ async function startInLeaf(script: string, { entry, uid }: { entry?: string; uid
   closeSync(fd);
   await once(wrapper, "spawn");
   onTestFinished(() => void wrapper.kill("SIGKILL"));
-  const process_ = identify(wrapper.pid!);
-  const handle = { runId: RUN_ID, launchedIn: currentBootId(), process: process_, cgroup: leaf };
+  const identity = identify(wrapper.pid!);
+  const handle = { runId: RUN_ID, launchedIn: currentBootId(), process: identity, cgroup: leaf };
   return { leaf, stateDir, folder, wrapper, handle };
 }
 
