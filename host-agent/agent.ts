@@ -21,6 +21,9 @@ import { chooseHelper } from "./executor/helper.ts";
 import { openRunUser } from "./executor/run-user.ts";
 import { createRuns } from "./runs/runs.ts";
 import { openScripts } from "./catalogue/scripts.ts";
+import { unenforceable } from "./executor/cgroup-limits.ts";
+import { type CgroupRoot, type NoCgroup, openCgroupRoot } from "./executor/cgroup-root.ts";
+import type { Executor } from "./executor/executor.ts";
 import { localExecutor } from "./executor/local.ts";
 import { publicRun } from "./runs/record.ts";
 import { openAdvisoryLock } from "./store/advisory-lock.ts";
@@ -43,6 +46,7 @@ export interface Agent {
 const SUPERVISE_INTERVAL_MS = 1_000;
 const CALLBACK_INTERVAL_MS = 1_000;
 const PRUNE_INTERVAL_MS = 1_000;
+const SWEEP_INTERVAL_MS = 60_000;
 
 /**
  * Opens the state folder, recovers the runs that are in it and supervises them
@@ -56,6 +60,8 @@ export async function startAgent(
   clock: Clock = hostClock(now),
 ): Promise<Agent> {
   prepareStateDir(config.stateDir);
+  // Before the spawner is started: it and the runs are in the cgroup of this process until they leave it.
+  const cgroups = openCgroups(config);
   const runUser = config.runAs === undefined ? undefined : await openRunUser(config.runAs);
   const store = openRunStore(
     join(config.stateDir, "runs.db"),
@@ -79,6 +85,8 @@ export async function startAgent(
     env,
     runUser,
     helper: chooseHelper(config.wrapper ?? "auto", runUser),
+    cgroups,
+    defaultLimits: config.limits ?? {},
   });
   const signalLock = openAdvisoryLock(join(config.stateDir, "signals.lock"));
   const runs = createRuns({
@@ -88,6 +96,7 @@ export async function startAgent(
     recipes,
     scripts,
     logDir: join(config.stateDir, "logs"),
+    killLeftBehind: config.killLeftBehind ?? false,
     self: identify(process.pid)!,
     isAgentAlive: isAlive,
     maxRunning: config.maxRunning,
@@ -114,6 +123,7 @@ export async function startAgent(
     log,
   });
   await rounds.first;
+  const sweeps = sweepCgroups(executor, store, log);
   executor.warmUp();
   for (const { runId, keyName } of interrupted) {
     const outcome = store.get(runId)?.status ?? "forgotten";
@@ -141,6 +151,7 @@ export async function startAgent(
     async close() {
       await runs.stopHolding();
       await rounds.stop();
+      await sweeps.stop();
       await callbacks.close();
       await executor.close();
       signalLock.close();
@@ -150,6 +161,28 @@ export async function startAgent(
       store.close();
     },
   };
+}
+
+/** Throws ConfigError for a limit that cannot be enforced: one that is ignored would protect nothing. */
+function openCgroups({ cgroup = "off", limits = {} }: AgentConfig): CgroupRoot | NoCgroup {
+  const opened = openCgroupRoot(cgroup);
+  const controllers = opened.path === undefined ? new Set<never>() : opened.controllers;
+  const [missing] = unenforceable(limits, controllers);
+  if (missing) throw new ConfigError(`${missing.setting}: cannot be enforced, because ${opened.why}`);
+  return opened;
+}
+
+/** Removes, now and from time to time, the cgroups of runs that have ended, as soon as nothing is alive in them. */
+function sweepCgroups(executor: Executor, store: RunStore, log: Log) {
+  const endOf = (runId: string) => {
+    const run = store.get(runId);
+    return run?.endedAt === undefined ? undefined : { kill: run.killLeftBehind ?? false };
+  };
+  return repeat(
+    (error) => log({ level: "error", event: "cgroup_sweep_failed", error: String(error) }),
+    async () => executor.sweep(endOf),
+    SWEEP_INTERVAL_MS,
+  );
 }
 
 interface Rounds {

@@ -6,6 +6,8 @@ import * as z from "zod";
 
 import { type CallbackHost, parseCallbackHost } from "./callbacks/callback-rules.ts";
 import type { LeftOut } from "./catalogue/left-out.ts";
+import type { RunLimits } from "./executor/cgroup-limits.ts";
+import { CpuCount, MemorySize, PidCount } from "./protocol/resources.ts";
 import { ConfigError } from "./system/config-error.ts";
 import { statsOf } from "./system/file-version.ts";
 import { ownHome } from "./system/own-user.ts";
@@ -49,6 +51,22 @@ const AgentEnv = z.object({
     .string()
     .regex(/^(?:\/[^:\0]*)(?::\/[^:\0]*)*$/, "must be absolute folders, separated by colons")
     .optional(),
+  HUB_CGROUP: z
+    .string()
+    .regex(
+      /^(?:auto|off|\/.+)$/,
+      "must be auto, off or the absolute path of a folder in a cgroup2 file system",
+    )
+    .default("auto"),
+  HUB_MEMORY_MAX: MemorySize.optional(),
+  HUB_CPU_MAX: z
+    .string()
+    .regex(/^\d{1,4}(?:\.\d{1,3})?$/, "must be a number of cores, such as 2 or 0.5")
+    .transform(Number)
+    .pipe(CpuCount)
+    .optional(),
+  HUB_PIDS_MAX: Digits.pipe(PidCount).optional(),
+  HUB_KILL_LEFT_BEHIND: z.enum(["0", "1"], "must be 0 or 1").default("0"),
   HUB_AUDIT_FILE: z.string().min(1, "must not be empty").optional(),
   HUB_CALLBACK_HOSTS: z
     .string()
@@ -88,6 +106,12 @@ export interface AgentConfig {
   maxLogsBytes?: number | undefined;
   /** `user` or `user:group` that runs are started as; undefined for the agent's own. */
   runAs?: string | undefined;
+  /** Where each run gets a cgroup: `auto`, `off`, or the path of a folder; undefined for `off`. */
+  cgroup?: string;
+  /** What each run may use at most, unless its recipe says it. */
+  limits?: RunLimits;
+  /** Processes that are alive after the end of their run are killed, unless its recipe says otherwise. */
+  killLeftBehind?: boolean;
   /** Where changes are recorded; undefined for audit.log in the state folder. */
   auditFile?: string | undefined;
   /** Receivers of the ends of runs, and the secrets that sign for them; without one nothing is sent. */
@@ -138,6 +162,13 @@ export function readAgentConfig(env: Env): AgentConfig {
     keepRunsDays: values.HUB_KEEP_RUNS_DAYS || undefined,
     maxLogsBytes: values.HUB_MAX_LOGS_BYTES || undefined,
     runAs: values.HUB_RUN_AS,
+    cgroup: values.HUB_CGROUP,
+    limits: {
+      memoryMax: values.HUB_MEMORY_MAX,
+      cpuMax: values.HUB_CPU_MAX,
+      pidsMax: values.HUB_PIDS_MAX,
+    },
+    killLeftBehind: values.HUB_KILL_LEFT_BEHIND === "1",
     auditFile: values.HUB_AUDIT_FILE === undefined ? undefined : resolve(values.HUB_AUDIT_FILE),
     callbacks: {
       hosts: values.HUB_CALLBACK_HOSTS,

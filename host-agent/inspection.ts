@@ -15,6 +15,8 @@ export { isWithin, leftOutTest, NOTHING_LEFT_OUT } from "./catalogue/left-out.ts
 export type { CatalogueRecipe } from "./catalogue/recipes-file.ts";
 export { processesOf } from "./executor/process-tree.ts";
 export { obstacleToHelper } from "./executor/helper.ts";
+export { LIMITS, unenforceable } from "./executor/cgroup-limits.ts";
+export { inspectCgroupRoot } from "./executor/cgroup-root.ts";
 export { openRunUser } from "./executor/run-user.ts";
 export { missingForTerminal } from "./executor/terminal-mode.ts";
 

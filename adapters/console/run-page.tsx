@@ -5,7 +5,7 @@ import type { RunRecord } from "../../host-agent/protocol/run.ts";
 import { HubError } from "../client/hub-error.ts";
 import { pause } from "../client/pause.ts";
 import { pauseBeforePoll } from "../client/retry.ts";
-import { neverStarted } from "../client/run-facts.ts";
+import { neverStarted, usageFacts } from "../client/run-facts.ts";
 import { runDuration } from "../client/units.ts";
 import { type Api, isOutage, useMayWrite } from "./api.ts";
 import { Fact } from "./fact.tsx";
@@ -111,6 +111,11 @@ function Facts({ run }: { run: RunRecord }) {
         {run.ended_at === null ? "–" : exit}
         {run.signal !== null && ` (${run.signal})`}
       </Fact>
+      {usageFacts(run).map(([name, value]) => (
+        <Fact key={name} name={name}>
+          {value}
+        </Fact>
+      ))}
       <Fact name="Launched by">
         <bdi>{spelledOut(run.key_name)}</bdi>
       </Fact>

@@ -1,5 +1,6 @@
 import { agent } from "./checks/agent.ts";
 import { audit } from "./checks/audit.ts";
+import { cgroups } from "./checks/cgroups.ts";
 import { clock } from "./checks/clock.ts";
 import { database } from "./checks/database.ts";
 import { disk } from "./checks/disk.ts";
@@ -27,6 +28,7 @@ export const AGENT_CHECKS: readonly Check[] = [
   audit,
   runAs,
   wrapper,
+  cgroups,
   trust,
   roots,
   recipes,

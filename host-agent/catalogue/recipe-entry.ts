@@ -3,6 +3,7 @@ import * as z from "zod";
 import { RecipeId } from "../protocol/recipe.ts";
 import { unexpandedPath, unexpandedValue } from "./unexpanded.ts";
 import { ParamEntry, repeatedParam } from "./params.ts";
+import { CpuCount, MemorySize, PidCount } from "../protocol/resources.ts";
 
 /** In a command: the path of the Node that runs the agent. */
 export const NODE_WORD = "{node}";
@@ -58,6 +59,10 @@ export const RecipeEntry = z.strictObject({
   timeout_seconds: z.int().min(1).optional(),
   max_running: z.int().min(1).optional(),
   keep_days: z.int().min(0).max(36_500).optional(),
+  memory_max: MemorySize.optional(),
+  cpu_max: CpuCount.optional(),
+  pids_max: PidCount.optional(),
+  kill_left_behind: z.boolean().optional(),
   error_markers: z.array(Regex).optional(),
   args_help: z.string().min(1).max(10_000).optional(),
   params: z

@@ -15,6 +15,8 @@ export interface CatalogueRecipe extends Omit<RecipeEntry, "log_dir" | "error_ma
   log_dir: string | undefined;
   error_markers: readonly RegExp[];
   params: RecipeParam[];
+  /** What a run of it may use at most, of `memory_max`, `cpu_max` and `pids_max`. */
+  limits?: { memoryMax?: number; cpuMax?: number; pidsMax?: number };
 }
 
 export interface Catalogue {
@@ -154,5 +156,10 @@ function absolute(recipe: RecipeEntry, folder: string, markers: readonly RegExp[
     cwd,
     log_dir: recipe.log_dir === undefined ? undefined : resolve(cwd, recipe.log_dir),
     error_markers: recipe.error_markers ?? markers,
+    limits: {
+      ...(recipe.memory_max !== undefined && { memoryMax: recipe.memory_max }),
+      ...(recipe.cpu_max !== undefined && { cpuMax: recipe.cpu_max }),
+      ...(recipe.pids_max !== undefined && { pidsMax: recipe.pids_max }),
+    },
   };
 }

@@ -1,5 +1,6 @@
 import type { ApiProblem } from "../protocol/problem.ts";
 import type { Change } from "../system/change.ts";
+import type { RunLimits } from "./cgroup-limits.ts";
 import type { ProcessIdentity } from "./process-identity.ts";
 
 export type { ProcessIdentity } from "./process-identity.ts";
@@ -20,6 +21,8 @@ export interface Command {
   script: CommandScript | undefined;
   /** The folder of the log. */
   logDir: string;
+  /** What it may use at most. A limit that this host cannot enforce is a reason not to start. */
+  limits?: RunLimits | undefined;
 }
 
 export interface CommandScript {
@@ -35,6 +38,8 @@ export interface StartOrder {
   logPath: string;
   /** The size limit of the log in bytes; undefined for none. */
   logLimit: number | undefined;
+  /** What `leafOf` returned for this run. */
+  cgroup?: string | undefined;
 }
 
 /** What is kept of a started run: enough to find it again after any crash. Only its executor reads it. */
@@ -44,6 +49,8 @@ export interface Handle {
   process: HandleProcess | undefined;
   /** The boot of the host in which the run was launched. */
   launchedIn: string;
+  /** The cgroup that holds exactly the processes of the run; undefined for a run without one. */
+  cgroup?: string | undefined;
 }
 
 export interface HandleProcess {
@@ -91,6 +98,20 @@ export interface Ended {
   commandStarted: boolean;
   /** Why its program could not be executed although that was checked before, such as ENOENT; absent when nothing is known. */
   execError?: string;
+  /** What its cgroup says; undefined for a run without one. */
+  cgroup?: CgroupFacts | undefined;
+}
+
+/** What the cgroup of a run says at its end. */
+export interface CgroupFacts {
+  /** The processes of the run that are still alive, without its wrapper. */
+  leftBehind: number;
+  /** Microseconds of all its processes, in user and system mode. */
+  cpuUsec: number;
+  /** The most memory that it used at once, in bytes; undefined where the kernel does not count it for the run. */
+  memoryPeak: number | undefined;
+  /** How many of its processes the kernel has killed because memory ran out. */
+  oomKills: number;
 }
 
 /** A run to look at. */
@@ -118,15 +139,21 @@ export interface CommandPreview {
  * and never takes it for gone.
  */
 export interface Executor {
+  /** The cgroup that a run with this id is started in, to be recorded before; undefined where runs get none. */
+  leafOf(runId: string): string | undefined;
   /** Starts a command. Throws `launch_failed` or `host_unavailable` when nothing was started, StartUnknown otherwise. */
   start(order: StartOrder): Promise<Started>;
   /** What `start` would run. Starts nothing. */
   preview(command: Command): Promise<CommandPreview>;
   /**
    * Decides about a launch that nobody completed: claims the run, so that it can never start, or finds the process that
-   * has claimed it; `unreadable` while its folder cannot be read, for five minutes at most. `launchedIn` is the boot of the launch.
+   * has claimed it; `unreadable` while its folder cannot be read, for five minutes at most. `launchedIn` is the boot of the launch, `cgroup` what was recorded for it.
    */
-  recover(runId: string, launchedIn: string): Promise<"never_started" | "unreadable" | Handle>;
+  recover(
+    runId: string,
+    launchedIn: string,
+    cgroup?: string,
+  ): Promise<"never_started" | "unreadable" | Handle>;
   /** Looks at runs: the processes of the host are listed once or twice, however many runs they are, and never block other work for long. */
   look(looks: readonly Look[]): Promise<Observation[]>;
   /** Resolves once a signal would reach the command, and not only the wrapper that is about to start it; at the latest after a second. */
@@ -143,6 +170,10 @@ export interface Executor {
    * The end of a run without an exit code is seen by a look only.
    */
   watch(runId: string, paths: readonly string[]): Change & Disposable;
+  /** Removes the cgroup of a run whose end is recorded, as soon as no process is in it; with `kill` it ends those that are. */
+  release(cgroup: string, options: { kill: boolean }): Promise<void>;
+  /** Releases the cgroups that a crash has left, or that had processes in them. `endOf`: undefined for a run that is alive or not known. */
+  sweep(endOf: (runId: string) => { kill: boolean } | undefined): Promise<void>;
   /** Removes what is kept of a run that has ended. Rejects when the file system fails. */
   forget(runId: string): Promise<void>;
   /** Prepares for the first start. */

@@ -1,10 +1,18 @@
+import { existsSync } from "node:fs";
+
 import { ApiProblem } from "../protocol/problem.ts";
 import { watchFiles } from "../logs/log-wait.ts";
 import { unreadableCode } from "../system/exhaustion.ts";
 import { createPatience } from "../system/patience.ts";
 import { launchProblem, previewArgv } from "./command.ts";
 import { buildEnvironment } from "./environment.ts";
-import type { Executor } from "./executor.ts";
+import { entryOf, isWrapperOf } from "./cgroup-leaf.ts";
+import { cgroupLeaves } from "./cgroup-leaves.ts";
+import type { RunLimits } from "./cgroup-limits.ts";
+import { releaseLeaf, sweepLeaves } from "./cgroup-release.ts";
+import type { CgroupRoot, NoCgroup } from "./cgroup-root.ts";
+import { killLeaf, signalLeaf } from "./cgroup-signals.ts";
+import type { Executor, Handle } from "./executor.ts";
 import { lookAt } from "./look.ts";
 import { type ProcessPasses, processPasses } from "./process-passes.ts";
 import { recoverRun } from "./recover.ts";
@@ -26,16 +34,22 @@ export interface LocalOptions {
   runUser: RunUser | undefined;
   /** The path of the compiled wrapper; undefined for the shell's. */
   helper?: string | undefined;
+  /** Where each run gets a cgroup; without one they get none. */
+  cgroups?: CgroupRoot | NoCgroup;
+  /** Limits of runs whose command has none of that kind. */
+  defaultLimits?: RunLimits;
   spawner?: Spawner;
   passes?: ProcessPasses;
 }
 
-/** Runs commands on this host, each under a wrapper that outlives the agent, found again by its folder and /proc. */
+/** Runs commands on this host, each under a wrapper that outlives the agent, found again by its folder, its cgroup and /proc. */
 export function localExecutor({
   stateDir,
   env,
   runUser,
   helper,
+  cgroups = { path: undefined, why: "no place for them is set" },
+  defaultLimits = {},
   spawner = openSpawner(),
   passes = processPasses(),
 }: LocalOptions): Executor {
@@ -57,43 +71,76 @@ export function localExecutor({
             );
           }),
   });
+  const leaves = cgroupLeaves(cgroups, defaultLimits);
+  const releasing = new Set<Promise<void>>();
   return {
-    start: async ({ runId, command, logPath, logLimit }) =>
-      spawner.startRun(command, {
-        runId,
-        folder: folderOf(runId),
-        logPath,
-        logLimit,
-        helper,
-        env: buildEnvironment(env, runId, command.env, runUser),
-        runUser,
-      }),
+    leafOf: leaves.leafOf,
+
+    async start({ runId, command, logPath, logLimit, cgroup }) {
+      const problem = leaves.problem(command.limits);
+      if (problem) throw problem;
+      return leaves.startIn(cgroup, command.limits, async () =>
+        spawner.startRun(command, {
+          runId,
+          folder: folderOf(runId),
+          logPath,
+          logLimit,
+          helper,
+          env: buildEnvironment(env, runId, command.env, runUser),
+          runUser,
+          cgroupProcs: cgroup === undefined ? undefined : entryOf(cgroup),
+        }),
+      );
+    },
 
     async preview(command) {
       const built = buildEnvironment(env, "", command.env, runUser);
       const environment = Object.keys(built).toSorted();
       try {
         const argv = await previewArgv(command, { env: built, runUser });
-        return { argv, environment, problem: undefined };
+        return { argv, environment, problem: leaves.problem(command.limits) };
       } catch (error) {
         return { argv: command.argv, environment, problem: launchProblem(error) };
       }
     },
 
-    async recover(runId, launchedIn) {
+    async recover(runId, launchedIn, cgroup) {
       try {
-        return await recoverRun(runId, launchedIn, { folder: folderOf(runId), passes });
+        return await recoverRun(runId, launchedIn, { folder: folderOf(runId), passes, cgroup });
       } catch (error) {
         if (unreadableCode(error) === undefined) throw error;
         // Once the patience is over it is taken for a run that may have been started.
-        return patience.isOver(runId) ? { runId, launchedIn, process: undefined } : "unreadable";
+        return patience.isOver(runId) ? { runId, launchedIn, cgroup, process: undefined } : "unreadable";
       }
     },
     look: (looks) => lookAt(looks, { stateDir, passes, patience, ownerOf }),
-    ...signals,
+    ready: signals.ready,
+    async signal(handle, signal) {
+      const leaf = leafIn(handle);
+      if (leaf === undefined) return signals.signal(handle, signal);
+      return signalLeaf(leaf, signal, isWrapperOf(handle.process));
+    },
+    async kill(handle) {
+      const leaf = leafIn(handle);
+      await (leaf === undefined ? signals.kill(handle) : killLeaf(leaf, isWrapperOf(handle.process)));
+    },
     watch: (runId, paths) => watchFiles([...paths, folderOf(runId).exit]),
+    async release(cgroup, options) {
+      const released = releaseLeaf(cgroup, options).finally(() => releasing.delete(released));
+      releasing.add(released);
+      await released;
+    },
+    sweep: async (endOf) => (cgroups.path === undefined ? undefined : sweepLeaves(cgroups.path, endOf)),
     forget: (runId) => removeRunFolder(folderOf(runId)),
     warmUp: () => spawner.warmUp(),
-    close: async () => spawner.close(),
+    async close() {
+      await Promise.allSettled(releasing);
+      await spawner.close();
+    },
   };
+}
+
+/** The leaf of a run; undefined for a run without one, and for one whose leaf does not exist any more: it is found as one without. */
+function leafIn({ cgroup }: Handle): string | undefined {
+  return cgroup !== undefined && existsSync(cgroup) ? cgroup : undefined;
 }

@@ -1,4 +1,6 @@
 import { isUnableToLook, unreadableCode } from "../system/exhaustion.ts";
+import { isPopulated } from "./cgroup-files.ts";
+import { cgroupFacts } from "./cgroup-leaf.ts";
 import type { Patience } from "../system/patience.ts";
 import type { Ended, Handle, Look, Observation } from "./executor.ts";
 import { currentBootId, isAlive } from "./process-identity.ts";
@@ -26,17 +28,20 @@ export interface LookDeps {
 }
 
 /**
- * Looks at runs by their folders and by /proc: all that it uses is outside this process, so any agent, at any
- * time, comes to the same answer. The processes of the host are listed once for all of them, after every wrapper was looked
- * at: a list from before could lack what a wrapper has started since.
+ * Looks at runs by their folders, their cgroups and /proc: all that it uses is outside this process, so any agent, at any
+ * time, comes to the same answer. For runs without a cgroup the processes of the host are listed once for all of them, after every
+ * wrapper was looked at: a list from before could lack what a wrapper has started since.
  */
 export async function lookAt(looks: readonly Look[], deps: LookDeps): Promise<Observation[]> {
   const found = looks.map((look) => attempt(() => lookAtWrapper(look, deps)));
-  const unsure = looks.flatMap(({ handle }, i) => ("askTree" in found[i]! ? [handle] : []));
+  // Without a leaf, or with one that does not exist any more.
+  const unsure = looks.flatMap(({ handle }, i) =>
+    "askTree" in found[i]! && found[i].isLeft === undefined ? [handle] : [],
+  );
   const left = await whoIsLeft(unsure, deps);
   return found.map((each, i) => {
     if (!("askTree" in each)) return each;
-    const isLeft = left(looks[i]!.handle);
+    const isLeft = each.isLeft ?? left(looks[i]!.handle);
     return typeof isLeft === "boolean" ? lookAtTree(each, isLeft) : isLeft;
   });
 }
@@ -74,6 +79,8 @@ async function membersOf(
 /** A run whose wrapper is over: what it is depends on whether anything of its tree is left. */
 interface WithoutWrapper {
   askTree: true;
+  /** What its cgroup says; undefined where only a list of the processes can tell. */
+  isLeft: boolean | undefined;
   ended: Ended;
 }
 
@@ -100,7 +107,13 @@ function lookAtWrapper(
     commandStarted: !(mayProveNoStart && isKnown(isProof, folder)),
     ...(CODES_OF_NO_EXEC.has(exit?.code) && execErrorIn(folder)),
   };
-  return exit === undefined || wholeTree ? { askTree: true, ended } : ended;
+  if (exit !== undefined && !wholeTree) return withFacts(ended, handle);
+  const isLeft = handle.cgroup === undefined ? undefined : isPopulated(handle.cgroup);
+  return { askTree: true, isLeft, ended: isLeft === false ? withFacts(ended, handle) : ended };
+}
+
+function withFacts(ended: Ended, { cgroup, process }: Handle): Ended {
+  return cgroup === undefined ? ended : { ...ended, cgroup: cgroupFacts(cgroup, process) };
 }
 
 /** What a shell exits with for a program that it cannot execute. */

@@ -4,7 +4,7 @@
 // nobody, and what was not never will be, for the next agent claims it (run.sh).
 import { sendSignalAs } from "./send-signal.ts";
 import { refusal, type SpawnerRequest } from "./spawner-protocol.ts";
-import { startRun } from "./start-run.ts";
+import { startInCgroup } from "./start-in-cgroup.ts";
 
 // A Ctrl-C at a terminal reaches every process of its group: the agent has launches under way, and ends us after them.
 for (const signal of ["SIGINT", "SIGTERM", "SIGHUP"]) process.on(signal, () => {});
@@ -12,7 +12,7 @@ for (const signal of ["SIGINT", "SIGTERM", "SIGHUP"]) process.on(signal, () => {
 process.on("message", (request: SpawnerRequest) => {
   const { id } = request;
   const called: Promise<unknown> =
-    request.call === "startRun" ? startRun(...request.args) : sendSignalAs(...request.args);
+    request.call === "startRun" ? startInCgroup(...request.args) : sendSignalAs(...request.args);
   called.then(
     (result) => process.send?.({ id, result }),
     (error: unknown) => process.send?.(refusal(id, error)),

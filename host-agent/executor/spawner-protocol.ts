@@ -1,10 +1,10 @@
 import { ApiProblem, type ProblemCode } from "../protocol/problem.ts";
 import type { sendSignalAs } from "./send-signal.ts";
-import type { StartRun } from "./start-run.ts";
+import type { startInCgroup } from "./start-in-cgroup.ts";
 
 /** What the spawner does for the agent. */
 export interface SpawnerCalls {
-  startRun: StartRun;
+  startRun: typeof startInCgroup;
   sendSignalAs: typeof sendSignalAs;
 }
 

@@ -17,6 +17,25 @@ export type Signal = z.infer<typeof Signal>;
 
 export const RunId = z.string().regex(RUN_ID, "must look like run_a1b2c3d4e5f6");
 
+export const RunUsage = z
+  .object({
+    cpu_seconds: z
+      .number()
+      .meta({ description: "CPU time of all its processes, user and system.", example: 12.345 }),
+    memory_peak_bytes: z
+      .int()
+      .nullable()
+      .meta({
+        ...INT64,
+        description: "The most memory that it used at once; null if the host did not count it.",
+        example: 104_857_600,
+      }),
+  })
+  .meta({
+    id: "RunUsage",
+    description: "What the run used. Only for an ended run on a host that gives each run a cgroup.",
+  });
+
 /** The record of a run: what the host knows about it at the time of the answer. The public document has one for each surface. */
 export const RunRecord = z.object({
   run_id: RunId.meta({ example: "run_a1b2c3d4e5f6" }),
@@ -66,6 +85,15 @@ export const RunRecord = z.object({
     .nullable()
     .meta({ description: "The label of the launch.", example: "nightly evaluation" }),
   key_name: z.string().meta({ description: "The API key that launched it.", example: "acme-prod" }),
+  left_behind: z
+    .int()
+    .optional()
+    .meta({
+      ...INT32,
+      description:
+        "How many processes of the run were alive when its end was noticed. Only for an ended run on a host that gives each run a cgroup.",
+    }),
+  usage: RunUsage.optional(),
 });
 export type RunRecord = z.infer<typeof RunRecord>;
 

@@ -5,7 +5,7 @@ import type { Run, RunChanges } from "../store/run.ts";
 import { unreadableCode } from "../system/exhaustion.ts";
 import type { Patience } from "../system/patience.ts";
 import { signalOfExitCode } from "../system/signals.ts";
-import { classify, type Ending, NEVER_STARTED, type Outcome } from "./outcome.ts";
+import { classify, type Ending, NEVER_STARTED, oomNote, type Outcome } from "./outcome.ts";
 
 const TAIL_BYTES = 8_192;
 
@@ -52,7 +52,7 @@ function unreadable(what: string, errno: string): string {
 
 function endOf(
   run: Run,
-  { exitCode, unreadable: errno, at, rebooted, commandStarted, execError }: Ended,
+  { exitCode, unreadable: errno, at, rebooted, commandStarted, execError, cgroup }: Ended,
   { markers, now, patience }: { markers: readonly RegExp[]; now: number; patience: Patience },
 ): RunChanges {
   const logCut = cutLogOf(run);
@@ -74,7 +74,10 @@ function endOf(
           stop,
         });
   // The time of its file is what the run says. A clock that was set back makes no run end before it started.
-  return { ...outcome, endedAt: Math.max(Math.min(at ?? now, now), run.startedAt) };
+  const endedAt = Math.max(Math.min(at ?? now, now), run.startedAt);
+  if (cgroup === undefined) return { ...outcome, endedAt };
+  const { oomKills, ...usage } = cgroup;
+  return { ...outcome, statusReason: outcome.statusReason + oomNote(oomKills), endedAt, usage };
 }
 
 /** The end of the log; undefined once it could not be read for so long that the patience is over. Throws until then. */

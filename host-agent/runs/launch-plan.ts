@@ -22,6 +22,8 @@ export interface LaunchPlan {
   maxRunning: number | undefined;
   /** The run is kept for this many days after its end, 0 for ever; undefined for as long as the agent's setting says. */
   keepDays: number | undefined;
+  /** Whether processes that are alive after the end of the run are killed, where it has a cgroup. */
+  killLeftBehind: boolean;
 }
 
 /** What an order is judged by. */
@@ -30,6 +32,8 @@ export interface PlanDeps {
   scripts: Scripts;
   /** The folder of logs for which no recipe names another. */
   logDir: string;
+  /** For runs whose recipe does not say it. */
+  killLeftBehind?: boolean;
   /** Throws `invalid_request` for a URL that may not be called back. */
   checkCallbackUrl(url: string): void;
 }
@@ -40,7 +44,10 @@ export async function planLaunch(order: PreviewOrder, deps: PlanDeps): Promise<L
   return order.source === "pipeline" ? planPipeline(order.spec, deps) : planScript(order.spec, deps);
 }
 
-async function planPipeline(spec: PipelineSpec, { recipes, logDir }: PlanDeps): Promise<LaunchPlan> {
+async function planPipeline(
+  spec: PipelineSpec,
+  { recipes, logDir, killLeftBehind = false }: PlanDeps,
+): Promise<LaunchPlan> {
   const catalogue = await recipes.current();
   const recipe = catalogue.recipes.get(spec.recipe_id);
   if (!recipe) throw noSuchRecipe(spec.recipe_id, catalogue.faults);
@@ -53,6 +60,7 @@ async function planPipeline(spec: PipelineSpec, { recipes, logDir }: PlanDeps): 
       terminal: spec.terminal ?? recipe.terminal,
       script: undefined,
       logDir: recipe.log_dir ?? logDir,
+      limits: recipe.limits,
     },
     cmd: joinArgv(argv),
     logName: recipe.recipe_id,
@@ -61,6 +69,7 @@ async function planPipeline(spec: PipelineSpec, { recipes, logDir }: PlanDeps): 
     timeoutSeconds: recipe.timeout_seconds,
     maxRunning: recipe.max_running,
     keepDays: recipe.keep_days,
+    killLeftBehind: recipe.kill_left_behind ?? killLeftBehind,
   };
 }
 
@@ -74,7 +83,10 @@ function noSuchRecipe(id: string, faults: readonly RecipeFault[]): ApiProblem {
   );
 }
 
-async function planScript(spec: ScriptSpec, { scripts, logDir }: PlanDeps): Promise<LaunchPlan> {
+async function planScript(
+  spec: ScriptSpec,
+  { scripts, logDir, killLeftBehind = false }: PlanDeps,
+): Promise<LaunchPlan> {
   const words = split(spec.args);
   const script = await scripts.approve(spec.path);
   const argv = [...script.command, ...words];
@@ -87,6 +99,7 @@ async function planScript(spec: ScriptSpec, { scripts, logDir }: PlanDeps): Prom
     timeoutSeconds: undefined,
     maxRunning: undefined,
     keepDays: undefined,
+    killLeftBehind,
   };
 }
 

@@ -61,7 +61,15 @@ export function createObserver({ store, executor, signalLock, now }: ObserveDeps
 
   function record(run: Run, observation: Observation, markersOf: MarkersOf): Run {
     const changes = changesOf(run, observation, markersOf);
-    return changes === undefined ? currentOf(run) : write(run, changes);
+    return changes === undefined ? currentOf(run) : release(write(run, changes));
+  }
+
+  /** Has the cgroup of a run removed whose end is recorded by now. What fails here, the sweep of the executor does later. */
+  function release(run: Run): Run {
+    if (run.endedAt !== undefined && run.cgroup !== undefined) {
+      executor.release(run.cgroup, { kill: run.killLeftBehind ?? false }).catch(() => undefined);
+    }
+    return run;
   }
 
   return {
@@ -69,6 +77,7 @@ export function createObserver({ store, executor, signalLock, now }: ObserveDeps
     look,
     changesOf,
     write,
+    release,
     /** Runs `work` as one write to the disk; the error when nothing could be written now. */
     inOneWrite(work: () => void): unknown {
       try {

@@ -99,6 +99,13 @@ function lostEnd({ rebooted }: Ending): string {
   return rebooted ? " The host was restarted since then: the end of its log may be missing." : "";
 }
 
+/** A sentence about processes that the kernel has killed for memory; "" for none. */
+export function oomNote(kills: number): string {
+  if (kills === 0) return "";
+  const which = kills === 1 ? "one of its processes" : `${kills} of its processes`;
+  return ` Out of memory: the kernel killed ${which}.`;
+}
+
 function stopped(stop: Stop & StopLimits): Pick<Outcome, "status" | "statusReason"> {
   const follow = stop.escalated ? ", then SIGKILL after the grace period" : "";
   if (stop.cause === "timeout") {

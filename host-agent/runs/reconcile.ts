@@ -106,5 +106,6 @@ function writeAll(
   };
   // On a full disk one by one: for some of them its reserve suffices.
   if (observer.inOneWrite(writeEach) !== undefined) writeEach();
+  for (const run of shown.values()) observer.release(run);
   return shown;
 }

@@ -1,4 +1,4 @@
-import { type ProcessIdentity } from "../executor/executor.ts";
+import type { Executor, ProcessIdentity } from "../executor/executor.ts";
 import { chooseLogPaths, type LogPaths } from "../logs/log-name.ts";
 import type { LaunchOrder } from "../protocol/launch.ts";
 import { ApiProblem } from "../protocol/problem.ts";
@@ -17,6 +17,7 @@ export interface Launch {
 
 export interface RecordDeps {
   store: RunStore;
+  executor: Executor;
   /** This agent. */
   self: ProcessIdentity;
   /** A log shows at most this many bytes of its run; undefined for no limit. */
@@ -77,7 +78,7 @@ interface Draft {
 }
 
 /** The run that a launch would be. The file system is looked at here, and not while the database is locked. */
-function draft({ order, plan }: Launch, { clock, self, maxLogBytes }: RecordDeps): Draft {
+function draft({ order, plan }: Launch, { clock, self, maxLogBytes, executor }: RecordDeps): Draft {
   const runId = makeRunId();
   const { at: startedAt, uptime: startedUptime } = clock();
   const logs = chooseLogPaths(plan.command.logDir, plan.logName, { startedAt, runId });
@@ -97,6 +98,8 @@ function draft({ order, plan }: Launch, { clock, self, maxLogBytes }: RecordDeps
     timeoutSeconds: plan.timeoutSeconds,
     logLimit: maxLogBytes,
     keepDays: plan.keepDays,
+    cgroup: executor.leafOf(runId),
+    killLeftBehind: plan.killLeftBehind,
     launchToken: order.launch_token,
     launcher: self,
   };

@@ -1,5 +1,5 @@
 import type { RunRecord } from "../protocol/run.ts";
-import type { Run } from "../store/run.ts";
+import type { Run, RunUsage } from "../store/run.ts";
 
 /** The run as clients see it. */
 export function publicRun(run: Run): RunRecord {
@@ -19,6 +19,18 @@ export function publicRun(run: Run): RunRecord {
     spec_sha256: run.specSha256 ?? null,
     label: run.label ?? null,
     key_name: run.keyName,
+    ...(run.usage && publicUsage(run.usage)),
+  };
+}
+
+function publicUsage({
+  leftBehind,
+  cpuUsec,
+  memoryPeak,
+}: RunUsage): Pick<RunRecord, "left_behind" | "usage"> {
+  return {
+    left_behind: leftBehind,
+    usage: { cpu_seconds: Math.round(cpuUsec / 1000) / 1000, memory_peak_bytes: memoryPeak ?? null },
   };
 }
 

@@ -28,7 +28,7 @@ export async function recoverLaunch(run: Run, deps: RecoverDeps): Promise<Run> {
   if (deps.isLaunching(runId)) return run;
   const isOurs = launcher.pid === self.pid && launcher.startTime === self.startTime;
   if (!isOurs && deps.isAgentAlive(launcher)) return run;
-  const recovered = await executor.recover(runId, launcher.bootId);
+  const recovered = await executor.recover(runId, launcher.bootId, run.cgroup);
   if (recovered === "unreadable") return run;
   if (recovered === "never_started") {
     // Its token may start another run: the command has not been started and never will be.

@@ -55,12 +55,8 @@ export function createStarts(deps: StartDeps, reconcile: (run: Run) => Promise<R
 async function startRecorded(run: Run, { command, script }: LaunchPlan, deps: StartDeps): Promise<Run> {
   const { store, executor, now } = deps;
   try {
-    const { process, logFile } = await executor.start({
-      runId: run.runId,
-      command,
-      logPath: run.logPath,
-      logLimit: run.logLimit,
-    });
+    const { runId, logPath, logLimit, cgroup } = run;
+    const { process, logFile } = await executor.start({ runId, command, logPath, logLimit, cgroup });
     const started = recordStarted(() => store.markRunning(run.runId, { process, logFile, reason: ALIVE }));
     if (script) await stopIfChanged(started, script, deps);
     return started;

@@ -15,10 +15,11 @@ import { type Transaction, withoutSync } from "./transaction.ts";
 
 const INSERT = `
   INSERT INTO runs (run_id, source, spec, cmd, log_path, key_name, spec_sha256, status, status_reason,
-    started_at, launch_token, fingerprint, launcher, timeout_seconds, log_limit, label, started_uptime, keep_days)
+    started_at, launch_token, fingerprint, launcher, timeout_seconds, log_limit, label, started_uptime,
+    keep_days, cgroup, kill_left_behind)
   VALUES (:run_id, :source, :spec, :cmd, :log_path, :key_name, :spec_sha256, 'launching',
     'The command is being started.', :started_at, :launch_token, :fingerprint, :launcher, :timeout_seconds,
-    :log_limit, :label, :started_uptime, :keep_days)`;
+    :log_limit, :label, :started_uptime, :keep_days, :cgroup, :kill_left_behind)`;
 const SET_RUNNING = `
     UPDATE runs SET status = 'running', status_reason = :reason, pid = :pid, pid_start = :pid_start, boot_id = :boot_id,
       log_file = :log_file WHERE run_id = :run_id AND ended_at IS NULL`;

@@ -95,6 +95,14 @@ export const MIGRATIONS: readonly string[] = [
     UPDATE ended_logs SET bytes = bytes - old.log_bytes;
   END;
   `,
+  // A run of an earlier version has no cgroup.
+  `
+  ALTER TABLE runs ADD COLUMN cgroup TEXT;
+  ALTER TABLE runs ADD COLUMN kill_left_behind INTEGER NOT NULL DEFAULT 0;
+  ALTER TABLE runs ADD COLUMN left_behind INTEGER;
+  ALTER TABLE runs ADD COLUMN cpu_usec INTEGER;
+  ALTER TABLE runs ADD COLUMN memory_peak INTEGER;
+  `,
 ];
 
 /** A check of the whole database reads all of it. Up to this many pages of 4,096 bytes that takes some tens of milliseconds. */

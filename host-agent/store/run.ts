@@ -33,6 +33,16 @@ export interface RunProcess {
   bootId: string | undefined;
 }
 
+/** What the cgroup of a run said at its end. */
+export interface RunUsage {
+  /** The processes that were still alive, without the wrapper. */
+  leftBehind: number;
+  /** Microseconds, in user and system mode. */
+  cpuUsec: number;
+  /** Bytes; undefined where the kernel did not count them. */
+  memoryPeak: number | undefined;
+}
+
 /** A run, decoded. Times are epoch milliseconds. */
 export interface Run {
   /** Grows by one with each run: the order of launches. */
@@ -69,6 +79,12 @@ export interface Run {
   readonly logLimit: number | undefined;
   /** Device and inode of the log that was created for the run; undefined when unknown. */
   readonly logFile: string | undefined;
+  /** The cgroup that it was launched in; undefined for none. */
+  readonly cgroup?: string | undefined;
+  /** Whether processes that are alive in its cgroup after its end are killed. */
+  readonly killLeftBehind?: boolean;
+  /** Undefined until it has ended, and for a run without a cgroup. */
+  readonly usage?: Readonly<RunUsage> | undefined;
 }
 
 /** What a launch records. */
@@ -88,6 +104,8 @@ export interface NewRun extends Pick<
   | "launcher"
   | "timeoutSeconds"
   | "logLimit"
+  | "cgroup"
+  | "killLeftBehind"
 > {
   launchToken: string;
   /** Kept for this many days after its end, 0 for ever; undefined for as long as the agent's setting says. */
@@ -109,6 +127,7 @@ export type RunChanges = Partial<
     | "launchToken"
     | "stop"
     | "logFile"
+    | "usage"
   >
 >;
 
@@ -146,6 +165,11 @@ export interface RunRow {
   timeout_seconds: number | null;
   log_limit: number | null;
   log_file: string | null;
+  cgroup: string | null;
+  kill_left_behind: number;
+  left_behind: number | null;
+  cpu_usec: number | null;
+  memory_peak: number | null;
 }
 
 /**
@@ -160,7 +184,8 @@ function readable(column: string): string {
 export const COLUMNS = `seq, run_id, source, spec, cmd, log_path, key_name, spec_sha256, label, status, status_reason,
   exit_code, signal, started_at, ${readable("ended_at")}, ${readable("pid")}, pid_start, boot_id, launch_token,
   fingerprint, launcher, stop_cause, stop_signal, stop_key_name, stop_sent, stop_deadline, stop_deadline_uptime,
-  stop_escalated, timeout_seconds, log_limit, log_file, started_uptime`;
+  stop_escalated, timeout_seconds, log_limit, log_file, started_uptime, cgroup, kill_left_behind, left_behind,
+  cpu_usec, memory_peak`;
 
 type Columns = Record<string, SQLInputValue>;
 
@@ -191,7 +216,15 @@ export function decodeRun(row: RunRow): Run {
     timeoutSeconds: row.timeout_seconds ?? undefined,
     logLimit: row.log_limit ?? undefined,
     logFile: row.log_file ?? undefined,
+    cgroup: row.cgroup ?? undefined,
+    killLeftBehind: row.kill_left_behind === 1,
+    usage: decodeUsage(row),
   };
+}
+
+function decodeUsage({ left_behind, cpu_usec, memory_peak }: RunRow): RunUsage | undefined {
+  if (left_behind === null || cpu_usec === null) return undefined;
+  return { leftBehind: left_behind, cpuUsec: cpu_usec, memoryPeak: memory_peak ?? undefined };
 }
 
 function decodeProcess({ pid, pid_start, boot_id }: RunRow): RunProcess | undefined {
@@ -233,6 +266,8 @@ export function encodeNewRun(run: NewRun): Columns {
     timeout_seconds: run.timeoutSeconds ?? null,
     log_limit: run.logLimit ?? null,
     keep_days: run.keepDays ?? null,
+    cgroup: run.cgroup ?? null,
+    kill_left_behind: run.killLeftBehind ? 1 : 0,
   };
 }
 
@@ -248,6 +283,7 @@ export function encodeChanges(changes: RunChanges): Columns {
     ...("logFile" in changes && { log_file: changes.logFile ?? null }),
     ...("process" in changes && encodeProcess(changes.process)),
     ...("stop" in changes && encodeStop(changes.stop)),
+    ...("usage" in changes && encodeUsage(changes.usage)),
   };
 }
 
@@ -257,6 +293,15 @@ export function encodeProcess(process: RunProcess | undefined) {
     pid: safeOrNull(process?.pid),
     pid_start: process?.startTime ?? null,
     boot_id: process?.bootId ?? null,
+  };
+}
+
+/** The columns of what a run used; of nothing all are empty. */
+function encodeUsage(usage: RunUsage | undefined) {
+  return {
+    left_behind: safeOrNull(usage?.leftBehind),
+    cpu_usec: safeOrNull(usage?.cpuUsec),
+    memory_peak: safeOrNull(usage?.memoryPeak),
   };
 }
 

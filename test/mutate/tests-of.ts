@@ -11,7 +11,11 @@ export const ALSO: Record<string, string[]> = {
     "host-agent/door/door-clock.test.ts",
   ],
   "host-agent/runs/end-of-run.ts": ["host-agent/runs/observe.test.ts"],
-  "host-agent/executor/run.sh": ["host-agent/executor/wrapper.test.ts"],
+  "host-agent/executor/wrapper.sh": [
+    "host-agent/executor/wrapper.test.ts",
+    "host-agent/executor/wrapper-output.test.ts",
+    "host-agent/executor/wrapper-apart.test.ts",
+  ],
   "host-agent/runs/launch-plan.ts": ["host-agent/runs/launch.test.ts"],
   "host-agent/runs/reconcile.ts": ["host-agent/runs/observe.test.ts"],
   "host-agent/runs/record-launch.ts": [

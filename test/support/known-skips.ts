@@ -1,3 +1,4 @@
+import { WHY_NO_CGROUP2 } from "./needs.ts";
 import { ONLY_ROOT } from "./other-user.ts";
 
 /** A test that cannot run on every host, and why it cannot. */
@@ -9,6 +10,7 @@ export interface KnownSkip {
 }
 
 const onlyRoot = (name: string): KnownSkip => ({ name, reason: ONLY_ROOT });
+const withoutCgroup2 = (name: string): KnownSkip => ({ name, reason: WHY_NO_CGROUP2 });
 const readable = (deployment: string): KnownSkip => ({
   name: `${deployment} > script confinement > a script that the host may not read is refused`,
   // behaviour/unreadable-script.test.ts tries the same as another user.
@@ -107,4 +109,13 @@ export const KNOWN_SKIPS: readonly KnownSkip[] = [
     reason: "this user may not choose pids in a separate namespace",
   },
   onlyRoot("host-agent/runs/stop.test.ts"),
+  withoutCgroup2("behaviour/cgroup.test.ts"),
+  withoutCgroup2("host-agent/executor/cgroup-leaf.test.ts"),
+  onlyRoot(
+    "host-agent/executor/cgroup-leaf.test.ts > the wrapper of another user enters by the descriptor that root has opened",
+  ),
+  onlyRoot("host-agent/executor/cgroup-leaf.test.ts > a process of another user cannot leave its leaf"),
+  onlyRoot(
+    "behaviour/cgroup.test.ts > a host with cgroups > contains a run of another user, with HUB_RUN_AS",
+  ),
 ];

@@ -7,6 +7,10 @@ declare module "vitest" {
   }
 }
 
+/** Why a test is skipped that makes cgroups. */
+export const WHY_NO_CGROUP2 =
+  "this process may not make cgroups: no cgroup2 is mounted, or it is read-only or another user's";
+
 /**
  * Options of a test, or of a group of tests, which needs something of the
  * host. Where `isMet` is false, the tests are skipped, and the end of the run

@@ -1,4 +1,5 @@
 import type { RunRecord } from "../../../host-agent/protocol/run.ts";
+import { usageFacts } from "../../client/run-facts.ts";
 import { withRetries } from "../../client/retry.ts";
 import { runDuration } from "../../client/units.ts";
 import type { Context } from "../context.ts";
@@ -29,6 +30,7 @@ function card({ output }: Context, run: RunRecord): string {
     ["started", localTime(run.started_at)],
     ["ended", run.ended_at === null ? null : localTime(run.ended_at)],
     ["time", runDuration(run, Date.now())],
+    ...usageFacts(run).map(([name, value]): [string, string] => [name.toLowerCase(), value]),
     ["surface", `${run.source}s`],
     ["key", printable(run.key_name)],
     ["pid", run.pid && printable(run.pid)],
