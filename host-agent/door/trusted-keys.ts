@@ -1,3 +1,4 @@
+import { createPublicKey, verify } from "node:crypto";
 import { readFile } from "node:fs/promises";
 
 import * as z from "zod";
@@ -8,7 +9,7 @@ import { fileVersion, MISSING } from "../system/file-version.ts";
 import type { Log } from "../system/log-line.ts";
 import { watchFile } from "../system/watched-file.ts";
 import { parseStrictJson } from "../protocol/strict-json.ts";
-import { importTrustedKeys, PublicKey, type TrustedKeys } from "../protocol/signature.ts";
+import { PublicKey, type TrustedKeys } from "../protocol/signature.ts";
 
 /** The file of the public keys whose owners may talk to the agent. */
 export const TrustFile = z.object({
@@ -61,6 +62,17 @@ export function parseTrustFile(text: string): TrustFile {
   return parsed.data;
 }
 
-async function trustedKeys(text: string): Promise<TrustedKeys> {
+function trustedKeys(text: string): TrustedKeys {
   return importTrustedKeys(parseTrustFile(text).keys);
+}
+
+/** Imports public keys, once for all the requests that they will verify. Throws for a key that is not valid. */
+export function importTrustedKeys(keys: readonly PublicKey[]): TrustedKeys {
+  return new Map(
+    keys.map(({ kty, crv, x, kid }) => {
+      const key = createPublicKey({ key: { kty, crv, x }, format: "jwk" });
+      // Not WebCrypto: its way over the thread pool costs more than this thread would spend on the rest of the check.
+      return [kid, { algorithm: "ed25519", verify: (base, signature) => verify(null, base, key, signature) }];
+    }),
+  );
 }
