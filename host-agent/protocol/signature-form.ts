@@ -34,7 +34,7 @@ export interface ReadForm extends SignatureForm {
 
 // Every edge writes its signatures in one form. A full parser of RFC 9421 costs more than half as much as the
 // mathematics of a signature, on both sides; this file reads and writes that one form. What has any other form is left to
-// the full parser: both give the same answer wherever this one gives any.
+// the full parser: if this file gives an answer, the full parser gives the same one.
 
 /** Reads the signature of a request. Undefined when it has another form. Throws TypeError for a malformed URL. */
 export function readForm(head: RequestHead): ReadForm | undefined {
