@@ -1,3 +1,4 @@
+import { createPublicKey, verify } from "node:crypto";
 import { readFile } from "node:fs/promises";
 
 import * as z from "zod";
@@ -9,7 +10,7 @@ import type { Log } from "../system/log-line.ts";
 import { watchFile } from "../system/watched-file.ts";
 import { jsonFault } from "../protocol/json-fault.ts";
 import { parseStrictJson } from "../protocol/strict-json.ts";
-import { importTrustedKeys, PublicKey, type TrustedKeys } from "../protocol/signature.ts";
+import { PublicKey, type TrustedKeys } from "../protocol/signature.ts";
 
 /** The file of the public keys whose owners may talk to the agent. */
 export const TrustFile = z.object({
@@ -73,6 +74,17 @@ function readJson(text: string): unknown {
   throw fault;
 }
 
-async function trustedKeys(text: string): Promise<TrustedKeys> {
+function trustedKeys(text: string): TrustedKeys {
   return importTrustedKeys(parseTrustFile(text).keys);
+}
+
+/** Imports public keys, once for all the requests that they will verify. Throws for a key that is not valid. */
+export function importTrustedKeys(keys: readonly PublicKey[]): TrustedKeys {
+  return new Map(
+    keys.map(({ kty, crv, x, kid }) => {
+      const key = createPublicKey({ key: { kty, crv, x }, format: "jwk" });
+      // Not WebCrypto: its way over the thread pool costs more than this thread would spend on the rest of the check.
+      return [kid, { algorithm: "ed25519", verify: (base, signature) => verify(null, base, key, signature) }];
+    }),
+  );
 }

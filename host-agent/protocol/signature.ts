@@ -1,14 +1,20 @@
 import {
   type ComponentDescriptor,
-  createSignature,
   isSignatureError,
   type SignatureErrorCode,
   type SignatureParameters,
   type Verifier,
   verifySignature,
-  webcrypto,
 } from "http-message-sig";
 import * as z from "zod";
+
+import {
+  type ReadForm,
+  readForm,
+  type RequestHead,
+  type SignatureForm,
+  writeForm,
+} from "./signature-form.ts";
 
 /** What every signature covers (RFC 9421, section 2.2), and what it covers in addition when a request has a body. */
 const HEAD_COMPONENTS = ["@method", "@authority", "@path", "@query"];
@@ -16,6 +22,7 @@ const BODY_COMPONENTS = ["content-digest", "content-type"];
 const PARAMETERS = ["created", "nonce", "keyid", "tag", "alg"];
 const LABEL = "hub";
 const ALGORITHM = "ed25519";
+const WEBCRYPTO = { name: "Ed25519" };
 const NONCE_BYTES = 16;
 const NONCE = /^[\w-]{16,64}$/;
 
@@ -74,9 +81,6 @@ export class Refusal extends Error {
   }
 }
 
-/** A signed request without its body. */
-export type RequestHead = Pick<Request, "method" | "url" | "headers">;
-
 /** Signs a request whose body is the given bytes: returns its headers, signature included. */
 export type SignRequest = (head: RequestHead, body?: Uint8Array<ArrayBuffer>) => Promise<Headers>;
 
@@ -90,8 +94,11 @@ export interface Claims {
   digest: string | undefined;
 }
 
-/** The public keys that are trusted, by their key id. */
+/** The public keys that are trusted, by their key id: each verifies Ed25519 signatures. */
 export type TrustedKeys = ReadonlyMap<string, Verifier>;
+
+/** The key that verifies a signature with these parameters. Throws Refusal. */
+type VerifierOf = (parameters: SignatureParameters) => Verifier;
 
 /**
  * Signs requests (RFC 9421, Ed25519) for the agent of this name: returns the
@@ -104,37 +111,20 @@ export async function requestSigner(
   now: () => number = Date.now,
 ): Promise<SignRequest> {
   const { kty, crv, x, d, kid } = key;
-  const signer = webcrypto.signer(
-    await crypto.subtle.importKey("jwk", { kty, crv, x, d }, { name: "Ed25519" }, false, ["sign"]),
-  );
+  const secret = await crypto.subtle.importKey("jwk", { kty, crv, x, d }, WEBCRYPTO, false, ["sign"]);
+  const sign = async (base: Uint8Array) =>
+    new Uint8Array(await crypto.subtle.sign(WEBCRYPTO, secret, new Uint8Array(base)));
   return async ({ method, url, headers: unsigned }, body) => {
     const headers = new Headers(unsigned);
-    if (body !== undefined) headers.set("content-digest", await contentDigest(body));
-    const fields = await createSignature(describe({ method, url, headers }), {
-      label: LABEL,
-      components: body === undefined ? HEAD_COMPONENTS : [...HEAD_COMPONENTS, ...BODY_COMPONENTS],
-      parameters: {
-        created: Math.floor(now() / 1000),
-        nonce: makeNonce(),
-        keyid: kid,
-        tag: agentName,
-        alg: ALGORITHM,
-      },
-      signer,
-    });
+    const isBodyCovered = body !== undefined;
+    if (isBodyCovered) headers.set("content-digest", await contentDigest(body));
+    const created = Math.floor(now() / 1000);
+    const form = { created, nonce: makeNonce(), keyId: kid, tag: agentName, isBodyCovered };
+    const fields = await writeForm({ method, url, headers }, form, sign);
     headers.set("signature", fields.signature);
     headers.set("signature-input", fields.signatureInput);
     return headers;
   };
-}
-
-/** Imports public keys, once for all the requests that they will verify. Throws for a key that is not valid. */
-export async function importTrustedKeys(keys: readonly PublicKey[]): Promise<TrustedKeys> {
-  const imported = keys.map(async ({ kty, crv, x, kid }) => {
-    const key = await crypto.subtle.importKey("jwk", { kty, crv, x }, { name: "Ed25519" }, true, ["verify"]);
-    return [kid, webcrypto.verifier(key)] as const;
-  });
-  return new Map(await Promise.all(imported));
 }
 
 /**
@@ -149,39 +139,60 @@ export async function verifyHead(
     throw new Refusal("unsigned");
   }
   const nowSeconds = Math.floor(now / 1000);
+  /** The cheap checks come before the expensive one; what they look at is covered by the signature. */
+  const verifierOf = (parameters: SignatureParameters): Verifier => {
+    checkParameters(parameters, agentName, nowSeconds);
+    const verifier = trusted.get(parameters.keyid!);
+    if (!verifier) throw new Refusal("unknown_key");
+    return verifier;
+  };
   try {
-    const { components, parameters } = await verifySignature(describe(request), {
-      label: LABEL,
-      policy: {
-        algorithms: [ALGORITHM],
-        // Everything but the algorithm is checked below, where each fault has its own reason.
-        requiredComponents: [],
-        requiredParameters: PARAMETERS,
-        clockSkew: Number.MAX_SAFE_INTEGER,
-        now: nowSeconds,
-      },
-      // The cheap checks come before the expensive one; what they look at is covered by the signature.
-      resolveVerifier: (candidate) => {
-        const covered = plainNames(candidate.components);
-        if (!HEAD_COMPONENTS.every((name) => covered.includes(name)))
-          throw new Refusal("incomplete_signature");
-        checkParameters(candidate.parameters, agentName, nowSeconds);
-        const verifier = trusted.get(candidate.parameters.keyid!);
-        if (!verifier) throw new Refusal("unknown_key");
-        return verifier;
-      },
-    });
-    const covered = plainNames(components);
-    const isBodyCovered = BODY_COMPONENTS.every((name) => covered.includes(name));
-    return {
-      keyId: parameters.keyid!,
-      nonce: parameters.nonce!,
-      created: parameters.created!,
-      digest: isBodyCovered ? request.headers.get("content-digest")! : undefined,
-    };
+    const form = readForm(request);
+    const { created, nonce, keyId, isBodyCovered } = form
+      ? await verifyForm(form, verifierOf)
+      : await verifyAnyForm(request, verifierOf, nowSeconds);
+    const digest = isBodyCovered ? request.headers.get("content-digest")! : undefined;
+    return { keyId, nonce, created, digest };
   } catch (error) {
     throw asRefusal(error);
   }
+}
+
+async function verifyForm(form: ReadForm, verifierOf: VerifierOf): Promise<SignatureForm> {
+  const { created, nonce, keyId, tag, base, signature } = form;
+  const verified = verifierOf({ created, nonce, keyid: keyId, tag }).verify(base, signature);
+  if (!(await verified)) throw new Refusal("bad_signature");
+  return form;
+}
+
+async function verifyAnyForm(
+  request: RequestHead,
+  verifierOf: VerifierOf,
+  nowSeconds: number,
+): Promise<Omit<SignatureForm, "tag">> {
+  const { components, parameters } = await verifySignature(describe(request), {
+    label: LABEL,
+    policy: {
+      algorithms: [ALGORITHM],
+      // Everything but the algorithm is checked below, where each fault has its own reason.
+      requiredComponents: [],
+      requiredParameters: PARAMETERS,
+      clockSkew: Number.MAX_SAFE_INTEGER,
+      now: nowSeconds,
+    },
+    resolveVerifier: (candidate) => {
+      const covered = plainNames(candidate.components);
+      if (!HEAD_COMPONENTS.every((name) => covered.includes(name))) throw new Refusal("incomplete_signature");
+      return verifierOf(candidate.parameters);
+    },
+  });
+  const covered = plainNames(components);
+  return {
+    keyId: parameters.keyid!,
+    nonce: parameters.nonce!,
+    created: parameters.created!,
+    isBodyCovered: BODY_COMPONENTS.every((name) => covered.includes(name)),
+  };
 }
 
 /** Compares a body with what was signed; an empty body needs no digest. Throws Refusal. */
@@ -226,6 +237,7 @@ function checkParameters(parameters: SignatureParameters, agentName: string, now
 }
 
 function asRefusal(error: unknown): Refusal {
+  if (error instanceof Refusal) return error;
   if (!isSignatureError(error)) return new Refusal("malformed_signature", { cause: error });
   return error.cause instanceof Refusal ? error.cause : new Refusal(reasonOf(error.code), { cause: error });
 }

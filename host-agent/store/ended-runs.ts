@@ -1,10 +1,10 @@
 import type { Run } from "./run.ts";
 
-/** So many runs are remembered; the one that was read first is forgotten first. */
+/** This number of runs is remembered; the one that was read first is forgotten first. */
 const MAX_RUNS = 512;
 /** In UTF-16 units: a run with a longer command line and spec is read again each time. */
 const MAX_TEXT = 4_096;
-/** A run that another agent has removed is shown for so long. */
+/** A run that another agent has removed is shown for this time. */
 const TRUSTED_FOR_MS = 1_000;
 
 /**

@@ -10,6 +10,7 @@ import { setTimeout as sleep } from "node:timers/promises";
 import { DatabaseSync } from "node:sqlite";
 import { fileURLToPath } from "node:url";
 
+import { doorCost } from "./door.ts";
 import { type Figure, median, table, time, type Times } from "./figures.ts";
 import { cpuMs, freePort, OTHER_KEY, residentMb, startServer } from "./server.ts";
 import { requestsPerSecond } from "./wrk.ts";
@@ -25,6 +26,7 @@ const figures: Figure[] = [];
 await using server = await startServer();
 
 await measureGetRun();
+await measureDoor();
 await measureLaunch();
 await measureLogPages();
 await measureLists();
@@ -53,6 +55,11 @@ async function measureGetRun(): Promise<void> {
   }
   bare.kill();
   compare("GET one run, 16 connections", "req/s", median(rates.ours), median(rates.bare), { atLeast: 0.25 });
+}
+
+async function measureDoor(): Promise<void> {
+  const { door, ed25519 } = await doorCost();
+  compare("a signed GET at an agent's door, CPU, against Ed25519 alone", "µs", door, ed25519, { atMost: 2 });
 }
 
 async function measureLaunch(): Promise<void> {

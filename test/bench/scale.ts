@@ -9,7 +9,8 @@ import { unixFetch } from "../../adapters/node/unix-fetch.ts";
 import { agentClient } from "../../handlers/agent-client.ts";
 import { type Fetch, httpTransport } from "../../handlers/agent-transport.ts";
 import { createApp } from "../../handlers/app.ts";
-import { importTrustedKeys, requestSigner, verifyHead } from "../../host-agent/protocol/signature.ts";
+import { importTrustedKeys } from "../../host-agent/door/trusted-keys.ts";
+import { requestSigner, verifyHead } from "../../host-agent/protocol/signature.ts";
 import { startAgentProcess } from "../support/deployments.ts";
 import { time } from "./figures.ts";
 import { cpuMs, residentMb } from "./server.ts";
@@ -43,9 +44,7 @@ async function measureSignatures(): Promise<void> {
   const agent = await startAgentProcess({ dir, env });
   await agent.stop();
   const sign = await requestSigner(agent.key, "host-agent");
-  const trusted = await importTrustedKeys(
-    [agent.key].map(({ d: _secret, ...key }) => ({ ...key, d: undefined })),
-  );
+  const trusted = importTrustedKeys([agent.key].map(({ d: _secret, ...key }) => ({ ...key, d: undefined })));
   const head = {
     method: "GET",
     url: "http://host-agent/agent/v1/runs/run_0123456789ab?source=script",

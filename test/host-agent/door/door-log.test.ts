@@ -6,7 +6,8 @@ import { makeAgentKey } from "../../../adapters/keys/agent-pair.ts";
 import { createDoor, type DoorOptions } from "../../../host-agent/door/door.ts";
 import { openNonceMemory } from "../../../host-agent/door/nonce-memory.ts";
 import { hostClock } from "../../../host-agent/system/clock.ts";
-import { importTrustedKeys, requestSigner } from "../../../host-agent/protocol/signature.ts";
+import { importTrustedKeys } from "../../../host-agent/door/trusted-keys.ts";
+import { requestSigner } from "../../../host-agent/protocol/signature.ts";
 import { tempDir } from "../../support/temp-dir.ts";
 
 const START_MS = 1_800_000_000_000;
@@ -25,7 +26,7 @@ async function startDoor(changes: Partial<DoorOptions> = {}) {
   onTestFinished(() => nonces.close());
   const key = await makeAgentKey();
   const { d: _secret, ...publicKey } = key;
-  const trusted = await importTrustedKeys([publicKey]);
+  const trusted = importTrustedKeys([publicKey]);
   const door = createDoor({
     agent: async (request) => {
       served.push(request);

@@ -5,7 +5,7 @@ import { createSignature, webcrypto } from "http-message-sig";
 import { describe, expect, test } from "vitest";
 
 import { makeAgentKey } from "../../../adapters/keys/agent-pair.ts";
-import { contentDigest } from "../../../host-agent/protocol/signature.ts";
+import { contentDigest, requestSigner } from "../../../host-agent/protocol/signature.ts";
 import {
   AGENT,
   BODY,
@@ -13,6 +13,7 @@ import {
   REFUSED,
   refusal,
   sha512,
+  signerOfAnotherForm,
   START_MS,
   startDoor,
   UNREADABLE,
@@ -21,9 +22,15 @@ import {
   withoutHeader,
 } from "./real-door.ts";
 
-describe("the door of the agent", () => {
+/** What the door promises, it promises for every form of a signature: one that it reads itself, and one that it leaves to a full parser. */
+const SIGNINGS = [
+  ["signed as the edges sign", requestSigner],
+  ["signed in another form of RFC 9421", signerOfAnotherForm],
+] as const;
+
+describe.each(SIGNINGS)("the door of the agent, for requests that are %s,", (_form, signing) => {
   test("admits a request that a trusted key has signed, with a body and without", async () => {
-    await using door = await startDoor();
+    await using door = await startDoor(signing);
 
     expect(await door.send(await door.sign())).toMatch(/^HTTP\/1.1 200 /);
     expect(
@@ -35,7 +42,7 @@ describe("the door of the agent", () => {
   });
 
   test("refuses a request that is not signed at all", async () => {
-    await using door = await startDoor();
+    await using door = await startDoor(signing);
     const wire = await door.sign();
 
     expect(await refusal(door, { ...wire, headers: [["content-type", "application/json"]] })).toBe(
@@ -52,7 +59,7 @@ describe("the door of the agent", () => {
   });
 
   test("refuses a request that it has admitted before, and one of two at the same time", async () => {
-    await using door = await startDoor();
+    await using door = await startDoor(signing);
     const wire = await door.sign();
     const twice = await door.sign();
 
@@ -65,7 +72,7 @@ describe("the door of the agent", () => {
   });
 
   test("refuses another method, path, query, host, body or content type than the signed one", async () => {
-    await using door = await startDoor();
+    await using door = await startDoor(signing);
     const wire = await door.sign();
     const other = (change: Partial<Wire>) => ({ ...wire, ...change });
 
@@ -85,7 +92,7 @@ describe("the door of the agent", () => {
   });
 
   test("refuses a body in which any one byte is another", async () => {
-    await using door = await startDoor();
+    await using door = await startDoor(signing);
     for (let at = 0; at < BODY.length; at++) {
       const flipped = String.fromCharCode(BODY.charCodeAt(at) ^ 1);
       const wire = await door.sign();
@@ -100,7 +107,7 @@ describe("the door of the agent", () => {
   });
 
   test("refuses a request in which any one byte of the signature or of its input is another", async () => {
-    await using door = await startDoor();
+    await using door = await startDoor(signing);
     const wire = await door.sign();
     for (const name of ["signature", "signature-input", "content-digest"]) {
       const value = header(wire, name);
@@ -116,7 +123,7 @@ describe("the door of the agent", () => {
   });
 
   test("refuses a signature that is older than a minute, or more than five seconds ahead", async () => {
-    await using door = await startDoor();
+    await using door = await startDoor(signing);
     door.clock.now = START_MS + 600_000;
     const signedAt = (seconds: number) => door.sign({ at: door.clock.now + seconds * 1000 });
 
@@ -128,7 +135,7 @@ describe("the door of the agent", () => {
   });
 
   test("refuses what is signed for an agent of another name, or by a key that it does not know", async () => {
-    await using door = await startDoor();
+    await using door = await startDoor(signing);
     const stranger = await makeAgentKey();
 
     expect(await refusal(door, await door.sign({ agentName: "host-agent-2" }))).toBe("wrong_tag");
@@ -139,7 +146,7 @@ describe("the door of the agent", () => {
   });
 
   test("refuses a signature that leaves something out", async () => {
-    await using door = await startDoor();
+    await using door = await startDoor(signing);
     const all = ["@method", "@authority", "@path", "@query", "content-digest", "content-type"];
     const parameters = {
       created: START_MS / 1000,
@@ -209,7 +216,7 @@ describe("the door of the agent", () => {
   });
 
   test("refuses a body that was added to a request signed without one, with any method", async () => {
-    await using door = await startDoor();
+    await using door = await startDoor(signing);
     const bare = await door.sign({ body: undefined });
     const get = await door.sign({ method: "GET", body: undefined });
 
@@ -218,7 +225,7 @@ describe("the door of the agent", () => {
   });
 
   test("refuses duplicate headers", async () => {
-    await using door = await startDoor();
+    await using door = await startDoor(signing);
     for (const name of ["signature", "signature-input", "content-digest", "content-type"]) {
       const wire = await door.sign();
       const other = await door.sign();
@@ -237,7 +244,7 @@ describe("the door of the agent", () => {
   });
 
   test("refuses any other content of the signature headers, and never fails on it", async () => {
-    await using door = await startDoor();
+    await using door = await startDoor(signing);
     const wire = await door.sign();
     const printable = fc.string({
       unit: fc.integer({ min: 0x20, max: 0xff }).map((c) => String.fromCharCode(c)),
@@ -287,7 +294,7 @@ describe("the door of the agent", () => {
   });
 
   test("refuses a body of more than a mebibyte, signed or not, and continues to serve", async () => {
-    await using door = await startDoor();
+    await using door = await startDoor(signing);
     const huge = "x".repeat(1_048_577);
 
     expect(await refusal(door, await door.sign({ body: huge }))).toBe("body_too_large");
@@ -299,7 +306,7 @@ describe("the door of the agent", () => {
   });
 
   test("treats a zip, a bomb and junk as plain bytes, unpacks nothing and continues to serve", async () => {
-    await using door = await startDoor();
+    await using door = await startDoor(signing);
     const bomb = gzipSync(Buffer.alloc(20 * 1_048_576));
     const zip = Buffer.concat([Buffer.from("PK\x03\x04\x14\0\b\0\b\0", "latin1"), bomb]);
     const junk = Array.from({ length: 20 }, (_, i) => Buffer.from(sha512(`${i}`), "hex"));
@@ -322,7 +329,7 @@ describe("the door of the agent", () => {
   });
 
   test("remembers a nonce for as long as its signature is good, and no longer", async () => {
-    await using door = await startDoor();
+    await using door = await startDoor(signing);
     const wire = await door.sign();
     await door.send(wire);
     expect(door.nonces.count()).toBe(1);
@@ -337,7 +344,7 @@ describe("the door of the agent", () => {
   });
 
   test("remembers nothing of requests that are not validly signed", async () => {
-    await using door = await startDoor();
+    await using door = await startDoor(signing);
     const stranger = await makeAgentKey();
     for (let i = 0; i < 50; i++) {
       await door.send(await door.sign({ key: i % 2 === 0 ? stranger : { ...stranger, kid: door.key.kid } }));
@@ -346,7 +353,7 @@ describe("the door of the agent", () => {
   });
 
   test("a clock that is set back and forth does not admit a replay", async () => {
-    await using door = await startDoor();
+    await using door = await startDoor(signing);
     const wire = await door.sign();
     await door.send(wire);
 

@@ -4,13 +4,19 @@ import { hash } from "node:crypto";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 
+import { createSignature, webcrypto } from "http-message-sig";
 import { expect } from "vitest";
 
 import { makeAgentKey, trustKey } from "../../../adapters/keys/agent-pair.ts";
 import { createDoor } from "../../../host-agent/door/door.ts";
 import { close, httpServer, listen } from "../../../host-agent/system/http-listener.ts";
 import { openNonceMemory } from "../../../host-agent/door/nonce-memory.ts";
-import { type PrivateKey, requestSigner } from "../../../host-agent/protocol/signature.ts";
+import {
+  contentDigest,
+  type PrivateKey,
+  requestSigner,
+  type SignRequest,
+} from "../../../host-agent/protocol/signature.ts";
 import { openTrustedKeys } from "../../../host-agent/door/trusted-keys.ts";
 
 /** The name of the agent behind this door. */
@@ -38,11 +44,45 @@ interface Ask {
   at?: number;
 }
 
+/** How a test signs: as the edges do, or in another form of RFC 9421 that states the same. */
+export type Signing = typeof requestSigner;
+
+/** Signs as `requestSigner` does, but with the components and the parameters in another order, and one component more. */
+export async function signerOfAnotherForm(
+  { kty, crv, x, d, kid }: PrivateKey,
+  agentName: string,
+  now: () => number = Date.now,
+): Promise<SignRequest> {
+  const signer = webcrypto.signer(
+    await crypto.subtle.importKey("jwk", { kty, crv, x, d }, { name: "Ed25519" }, false, ["sign"]),
+  );
+  const head = ["@scheme", "@query", "@path", "@authority", "@method"];
+  return async ({ method, url, headers: unsigned }, body) => {
+    const headers = new Headers(unsigned);
+    if (body !== undefined) headers.set("content-digest", await contentDigest(body));
+    const fields = [...headers].map(([name, value]) => ({ name, value }));
+    const created = Math.floor(now() / 1000);
+    const nonce = crypto.randomUUID();
+    const { signature, signatureInput } = await createSignature(
+      { kind: "request", method, targetUri: url, fields },
+      {
+        label: "hub",
+        components: body === undefined ? head : ["content-type", "content-digest", ...head],
+        parameters: { alg: "ed25519", tag: agentName, keyid: kid, nonce, created },
+        signer,
+      },
+    );
+    headers.set("signature", signature);
+    headers.set("signature-input", signatureInput);
+    return headers;
+  };
+}
+
 /**
  * The door behind a real socket, with a clock that the test moves; behind the
  * door stands an agent that only counts.
  */
-export async function startDoor() {
+export async function startDoor(signing: Signing = requestSigner) {
   const dir = mkdtempSync(join(tmpdir(), "door-"));
   const trustFile = join(dir, "trusted_keys.json");
   const key = await makeAgentKey();
@@ -118,7 +158,7 @@ export async function startDoor() {
       ...ask
     }: Ask = {}) {
       const body = "body" in ask ? ask.body : BODY;
-      const signer = await requestSigner(by, agentName, () => ask.at ?? clock.now);
+      const signer = await signing(by, agentName, () => ask.at ?? clock.now);
       const head = {
         method,
         url: `http://${world.host}${target}`,
