@@ -95,6 +95,18 @@ export interface Look {
   wholeTree: boolean;
 }
 
+/** Reports about runs that may have ended. They can be lost or come twice: whoever has to know looks. */
+export interface RunEnds {
+  /** The one receiver of reports: `listener` is called with the run's id, at any time. */
+  onEnd(listener: (runId: string) => void): void;
+  /** Reports this run from now on. Call it before looking, so that no end falls in between; again is of no effect. */
+  follow(runId: string): void;
+  /** Reports it no more. */
+  unfollow(runId: string): void;
+  /** The runs that are followed. */
+  followed(): Iterable<string>;
+}
+
 export type Signal = "SIGTERM" | "SIGINT" | "SIGKILL";
 
 /** What a command would be on this host. */
@@ -139,6 +151,8 @@ export interface Executor {
     paths: readonly string[],
     signal: AbortSignal,
   ): Disposable & { changed: Promise<void> };
+  /** Notices the ends of runs, at no cost while nothing happens. */
+  ends: RunEnds;
   /** Removes what is kept of a run that has ended. */
   forget(runId: string): void;
   /** Prepares for the first start. */

@@ -10,6 +10,7 @@ import { type ProcessPasses, processPasses } from "./process-passes.ts";
 import { recoverRun } from "./recover.ts";
 import type { RunUser } from "./run-as.ts";
 import { removeRunFolder, runFolder } from "./run-folder.ts";
+import { runEnds } from "./run-ends.ts";
 import { otherOwner } from "./run-owner.ts";
 import { sendSignal } from "./send-signal.ts";
 import { treeSignals } from "./signal-tree.ts";
@@ -53,6 +54,7 @@ export function localExecutor({
             );
           }),
   });
+  const ends = runEnds({ spawner, folderOf });
   return {
     start: async ({ runId, command, logPath }) =>
       spawner.startRun(command, {
@@ -86,8 +88,15 @@ export function localExecutor({
     ...signals,
     // Its folder, and not its log: only an exit code says that there is something to see.
     watch: (runId, paths, signal) => watchForChange([...paths, folderOf(runId).path], signal),
-    forget: (runId) => removeRunFolder(folderOf(runId)),
+    ends,
+    forget(runId) {
+      ends.unfollow(runId);
+      removeRunFolder(folderOf(runId));
+    },
     warmUp: () => spawner.warmUp(),
-    close: async () => spawner.close(),
+    async close() {
+      ends.close();
+      await spawner.close();
+    },
   };
 }

@@ -1,9 +1,9 @@
 import { setImmediate as nextTurn } from "node:timers/promises";
 
-import { type ProcessList, type Tree, walkProcesses } from "./process-tree.ts";
+import { createStrangers, type ProcessList, type Tree, walkProcesses } from "./process-tree.ts";
 
 /** A walk works for so long, and then lets others work for a turn of the event loop. */
-const SLICE_MS = 4;
+const SLICE_MS = 2;
 
 /** Walks over the processes of the host, shared by all callers. */
 export interface ProcessPasses {
@@ -16,6 +16,7 @@ export interface ProcessPasses {
  * is under way share the next, which begins later than each of these calls.
  */
 export function processPasses(sliceMs = SLICE_MS): ProcessPasses {
+  const strangers = createStrangers();
   let last: Promise<unknown> = Promise.resolve();
   let next: { trees: Tree[]; list: Promise<ProcessList> } | undefined;
 
@@ -23,7 +24,7 @@ export function processPasses(sliceMs = SLICE_MS): ProcessPasses {
     const trees: Tree[] = [];
     const list = last.then(async () => {
       next = undefined;
-      return inSlices(walkProcesses(trees), sliceMs);
+      return inSlices(walkProcesses(trees, strangers), sliceMs);
     });
     last = list.catch(() => undefined);
     return { trees, list };

@@ -1,7 +1,6 @@
-import { readFileSync } from "node:fs";
-
 import { sleep } from "../system/sleep.ts";
 
+import { childrenOf, descendantsOf } from "./descendants.ts";
 import type { Handle, Signal } from "./executor.ts";
 import { currentBootId, hasEnded, type ProcessStat, readStat } from "./process-identity.ts";
 import type { ProcessPasses } from "./process-passes.ts";
@@ -65,11 +64,13 @@ export function treeOf(handle: Handle, owner: Owner | undefined): Tree {
 export function treeSignals(deps: SignalDeps) {
   async function killOnce(handle: Handle, { spareWrapper }: { spareWrapper: boolean }): Promise<Reach> {
     const owner = deps.ownerOf(handle.runId);
+    const near = nearOf(handle)?.descendants ?? [];
+    const sent = near.length === 0 ? [] : await deps.send(owner, near, "SIGKILL");
     const { leader, members } = await look(handle, owner, deps);
     const targets = members.filter(({ pid }) => pid !== leader || !spareWrapper);
-    const sent = targets.length === 0 ? [] : await deps.send(owner, targets, "SIGKILL");
+    if (targets.length > 0) sent.push(...(await deps.send(owner, targets, "SIGKILL")));
     // Reaches also a run of which only the wrapper is left, and is spared.
-    return { reached: members.length > 0, refused: sent.includes("refused") };
+    return { reached: near.length > 0 || members.length > 0, refused: sent.includes("refused") };
   }
 
   return {
@@ -123,26 +124,34 @@ async function isStarting(handle: Handle, { passes }: SignalDeps): Promise<boole
   return children.every((pid) => commandLine(pid) === own);
 }
 
-/** The children of the main thread of a process (proc_pid_task(5)); undefined where the kernel does not list them. */
-function childrenOf(pid: number): number[] | undefined {
-  try {
-    return readFileSync(`/proc/${pid}/task/${pid}/children`, "latin1").split(" ").filter(Boolean).map(Number);
-  } catch {
-    return undefined;
-  }
+/**
+ * What is known of a run without a walk, while its wrapper is alive: its group, and what the wrapper has started. On a host
+ * with thousands of processes a walk takes too long to wait for.
+ */
+function nearOf(handle: Handle): { leader: number; descendants: ProcessStat[] } | undefined {
+  const leader = leaderOf(handle);
+  const stat = leader === undefined ? undefined : readStat(leader);
+  if (leader === undefined || !stat || hasEnded(stat)) return undefined;
+  const descendants = descendantsOf(leader);
+  return descendants && { leader, descendants };
 }
 
 /** Each process gets the signal once: programs take a second one for an order to drop everything. */
 async function signalTree(handle: Handle, signal: SignalName, deps: SignalDeps): Promise<Reach> {
   const owner = deps.ownerOf(handle.runId);
-  const { leader, members } = await look(handle, owner, deps);
+  const near = nearOf(handle);
+  // All that is near is found before the first signal: what has lost its parent by it may be found by nothing else.
+  const { leader, members } = near
+    ? { leader: near.leader, members: near.descendants }
+    : await look(handle, owner, deps);
   const others = members.filter((stat) => leader === undefined || stat.pgrp !== leader);
-  const isGroupLeft = leader !== undefined && others.length < members.length;
+  const isGroupLeft = leader !== undefined && (near !== undefined || others.length < members.length);
   const group = isGroupLeft ? [{ pid: -leader, startTime: handle.process!.startTime! }] : [];
   const targets: Target[] = [...group, ...others];
   const sent = targets.length === 0 ? [] : await deps.send(owner, targets, signal);
   const signalled = new Set(others.map(({ pid }) => pid));
-  for (let late = 0; late < LATE_LOOKS && targets.length > 0; late++) {
+  const looks = near ? LATE_LOOKS + 1 : LATE_LOOKS;
+  for (let late = 0; late < looks && targets.length > 0; late++) {
     const found = latecomers((await look(handle, owner, deps)).members, leader, signalled);
     if (found.length === 0) continue;
     targets.push(...found);

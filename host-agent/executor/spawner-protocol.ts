@@ -26,6 +26,11 @@ export type SpawnerAnswer = { id: number } & (
     }
 );
 
+/** The wrapper that the request with this number started has ended. */
+export interface SpawnerEnd {
+  ended: number;
+}
+
 /** The answer that reports a failure. */
 export function refusal(id: number, error: unknown): SpawnerAnswer {
   const problem = error instanceof ApiProblem ? error : new ApiProblem("internal", String(error));

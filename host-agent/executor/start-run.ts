@@ -13,25 +13,27 @@ import { FOLDER_FD_PATH, giveFolder, type RunUser } from "./run-as.ts";
 import { createRunFolder, type RunFolder } from "./run-folder.ts";
 
 /** Starts a command, as `startRun` does. */
-export type StartRun = typeof startRun;
+export type StartRun = (command: Command, options: StartOptions) => Promise<Started>;
 
 const RUN_SH = fileURLToPath(new URL("run.sh", import.meta.url));
 
 /**
  * Starts a command under the wrapper. The process belongs to nobody: it
  * leads its own session and writes its own log. Throws `launch_failed` when the
- * command cannot be started and `host_unavailable` when the host lacks the resources for it.
+ * command cannot be started and `host_unavailable` when the host lacks the resources for it. `onExit` is called once the
+ * wrapper has ended.
  */
 export async function startRun(
   command: Command,
   { folder, logPath, env, runUser }: StartOptions,
+  onExit: () => void = () => {},
 ): Promise<Started> {
   try {
     const argv = await runnableArgv(command, { env, runUser });
     createRunFolder(folder);
     using log = createLog(logPath);
     const logFile = fileIdentity(fstatSync(log.fd));
-    const to = { cwd: command.cwd, env, logFd: log.fd };
+    const to = { cwd: command.cwd, env, logFd: log.fd, onExit };
     if (!runUser) return { process: await spawnWrapper([folder.path, ...argv], to), logFile };
     // So that the run may open it again, as by /dev/stderr.
     fchownSync(log.fd, runUser.uid, runUser.gid);
@@ -59,11 +61,13 @@ async function spawnWrapper(
     cwd,
     env,
     logFd,
+    onExit,
     as,
   }: {
     cwd: string;
     env: Record<string, string>;
     logFd: number;
+    onExit: () => void;
     as?: { runUser: RunUser; folderFd: number };
   },
 ): Promise<ProcessIdentity> {
@@ -75,6 +79,7 @@ async function spawnWrapper(
     ...(as && { uid: as.runUser.uid, gid: as.runUser.gid }),
   });
   await once(child, "spawn");
+  child.once("exit", onExit);
   child.unref();
   // A child that has already ended stays a zombie until the event loop reaps it: its stat can still be read.
   const pid = child.pid!;

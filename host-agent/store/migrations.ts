@@ -75,6 +75,13 @@ export const MIGRATIONS: readonly string[] = [
   ALTER TABLE runs ADD COLUMN started_uptime INTEGER;
   ALTER TABLE runs ADD COLUMN stop_deadline_uptime INTEGER;
   `,
+  // What supervision asks each second: each index holds only the runs that have something to be done for.
+  `
+  CREATE INDEX runs_unsettled ON runs (seq)
+    WHERE ended_at IS NULL AND (status <> 'running' OR stop_cause IS NOT NULL);
+  CREATE INDEX runs_by_time_limit ON runs (started_uptime + timeout_seconds * 1000)
+    WHERE ended_at IS NULL AND timeout_seconds IS NOT NULL AND stop_cause IS NULL;
+  `,
 ];
 
 /**

@@ -128,7 +128,14 @@ export async function playSchedule(seed: number, dir: string, breakage: Breakage
         runUser: undefined,
         // In one go: the order of all steps is the simulation's own.
         passes: processPasses(Number.POSITIVE_INFINITY),
-        spawner: { startRun, sendSignalAs, warmUp() {}, async close() {} },
+        spawner: {
+          startRun,
+          sendSignalAs,
+          onEvents() {},
+          isParentOf: () => false,
+          warmUp() {},
+          async close() {},
+        },
       }),
       signalLock: { hold: (work) => work(), close() {} },
       logDir: join(stateDir, "logs"),

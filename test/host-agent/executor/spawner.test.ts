@@ -91,7 +91,7 @@ describe("the process that starts runs", () => {
     const stuck = await until(() => identify(spawnerOf(process.pid)));
     process.kill(stuck.pid, "SIGSTOP");
     const plan = { argv: ["/bin/true"], cwd: "/", terminal: false, script: undefined } as never;
-    const asked = spawner.startRun(plan, { folder: {}, env: {} } as never);
+    const asked = spawner.startRun(plan, { folder: { path: "/nowhere/run_1" }, env: {} } as never);
 
     await expect(asked).rejects.toThrow("the process that starts runs does not answer");
     await until(() => !isAlive(stuck) || undefined);
