@@ -83,6 +83,30 @@ test("a signal reaches daemons in other sessions and groups, also without the ru
   expect(isAlive(identify(run.wrapper.pid!)!), "the wrapper outlives it").toBe(true);
 });
 
+test("what the wrapper has started receives the signal before the processes of the host are listed, and once", async () => {
+  const says = `/bin/bash -c '${SAYS_TERM.replaceAll("'", `'\\''`)}'`;
+  const run = await startRun(`setsid ${says} daemon & exec ${says} command`);
+  for (const name of ["daemon", "command"]) await run.says(`${name} ready`);
+  const passes = processPasses();
+  const { promise: isSignalled, resolve: signalled } = Promise.withResolvers<void>();
+  const late = treeSignals({
+    passes: {
+      async take(trees) {
+        await isSignalled;
+        return passes.take(trees);
+      },
+    },
+    ownerOf: () => undefined,
+    send: async (_owner, targets, signal) => sendSignal(targets, signal),
+  });
+  const sending = late.signal(run.handle, "SIGTERM");
+  for (const name of ["daemon", "command"]) await run.says(`${name} term`);
+  signalled();
+  expect(await sending).toBe("sent");
+  await pause(100);
+  expect(run.text().match(/term/g)).toHaveLength(2);
+});
+
 test("a process that is stopped receives the signal at once, and not when somebody lets it go on", async () => {
   const run = await startRun(`trap 'echo bye; exit 3' TERM; echo ready; while :; do sleep 0.02; done`);
   await run.says("ready");
