@@ -11,8 +11,9 @@ const LOOKED_AT_ONCE = 50;
 export async function lookInParts(
   known: readonly Run[],
   reconcileAll: Reconcile["reconcileAll"],
+  sliceMs?: number,
 ): Promise<Reconciled> {
-  const pause = createSlices();
+  const pause = createSlices(sliceMs);
   const whole: Reconciled = { runs: [], failures: [], unsure: new Set() };
   for (let at = 0; at < known.length; at += LOOKED_AT_ONCE) {
     const { runs, failures, unsure } = await reconcileAll(known.slice(at, at + LOOKED_AT_ONCE));
@@ -31,13 +32,14 @@ export async function lookInParts(
 export function createLookAtLive(
   store: RunStore,
   reconcileAll: Reconcile["reconcileAll"],
+  sliceMs?: number,
 ): () => Promise<unknown[]> {
   let last: Promise<unknown> = Promise.resolve();
   let next: Promise<unknown[]> | undefined;
 
   async function pass(): Promise<unknown[]> {
     const failures: unknown[] = [];
-    const pause = createSlices();
+    const pause = createSlices(sliceMs);
     for (let seq: number | undefined = 0; seq !== undefined; await pause()) {
       const { runs, next }: RunPage = store.aliveAfter(seq, LOOKED_AT_ONCE);
       if (runs.length > 0) failures.push(...(await reconcileAll(runs)).failures);

@@ -42,14 +42,14 @@ export function createRuns(deps: RunsDeps) {
     return findStarted(source, runId);
   };
 
-  const lookAtLive = createLookAtLive(store, reconcileAll);
+  const lookAtLive = createLookAtLive(store, reconcileAll, deps.sliceMs);
 
   async function reconcileAlive(): Promise<void> {
     throwIfAny(await lookAtLive());
   }
 
   async function reconciled(known: readonly Run[]): Promise<Run[]> {
-    const { runs, failures } = await lookInParts(known, reconcileAll);
+    const { runs, failures } = await lookInParts(known, reconcileAll, deps.sliceMs);
     throwIfAny(failures);
     return runs;
   }

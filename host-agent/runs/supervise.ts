@@ -23,6 +23,8 @@ export interface SuperviseDeps {
   /** Receives each run that has been forgotten. */
   onPruned?(run: Run): void;
   now(): number;
+  /** Looks at many runs work for so long before they let others work, in milliseconds. */
+  sliceMs?: number;
   clock: Clock;
   /** This agent. */
   self: ProcessIdentity;
@@ -61,12 +63,14 @@ export function createSupervision(
   async function superviseOnce(): Promise<void> {
     const due = dueRuns();
     for (const { runId } of due) executor.ends.follow(runId);
-    const { runs, failures, unsure } = await lookInParts(due, reconcileAll).catch((error: unknown) => {
-      // What was reported is not reported again.
-      for (const { runId } of due) reported.add(runId);
-      throw error;
-    });
-    const pause = createSlices();
+    const { runs, failures, unsure } = await lookInParts(due, reconcileAll, deps.sliceMs).catch(
+      (error: unknown) => {
+        // What was reported is not reported again.
+        for (const { runId } of due) reported.add(runId);
+        throw error;
+      },
+    );
+    const pause = createSlices(deps.sliceMs);
     for (const run of runs) {
       const isOver = run.endedAt !== undefined;
       if (isOver) executor.ends.unfollow(run.runId);

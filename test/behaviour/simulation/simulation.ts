@@ -137,6 +137,7 @@ export async function playSchedule(seed: number, dir: string, breakage: Breakage
           async close() {},
         },
       }),
+      sliceMs: Number.POSITIVE_INFINITY,
       signalLock: { hold: (work) => work(), close() {} },
       logDir: join(stateDir, "logs"),
       checkCallbackUrl: () => {},
