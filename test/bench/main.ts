@@ -10,6 +10,7 @@ import { DatabaseSync } from "node:sqlite";
 import { fileURLToPath } from "node:url";
 
 import { type Figure, median, table, time, type Times } from "./figures.ts";
+import { measureLiveRuns } from "./live-runs.ts";
 import { freePort, residentMb, startServer } from "./server.ts";
 import { requestsPerSecond } from "./wrk.ts";
 
@@ -28,6 +29,7 @@ await measureLaunch();
 await measureLogPages();
 await measureLists();
 await measureMemory();
+figures.push(...(await measureLiveRuns()));
 console.log(table(figures));
 
 async function measureGetRun(): Promise<void> {

@@ -45,7 +45,7 @@ function startLive(count: number, timeoutSeconds?: number) {
   const runs = createRuns({
     store,
     executor,
-    signalLock: { hold: async (work) => work(), close() {} },
+    signalLock: { hold: async (work: () => Promise<unknown>) => work(), close() {} },
     recipes: { current: async () => ({ recipes: new Map(), error_markers: [] }) },
     scripts: { hasMarkersOff: () => false },
     logDir: stateDir,
