@@ -33,7 +33,7 @@ export function currentBootId(): string {
 }
 
 /** Longer than any stat: a name of at most 64 bytes, and some fifty numbers. */
-const stat = Buffer.allocUnsafeSlow(2_048);
+const statBytes = Buffer.allocUnsafeSlow(2_048);
 /** The last field that is used, counted from the state. */
 const STAT_FIELDS = 20;
 
@@ -44,7 +44,7 @@ export function readStat(pid: number): ProcessStat | undefined {
     // A walk reads thousands of them: readFileSync takes twice the system calls.
     const fd = openSync(`/proc/${pid}/stat`, "r");
     try {
-      text = stat.toString("latin1", 0, readSync(fd, stat, 0, stat.length, null));
+      text = statBytes.toString("latin1", 0, readSync(fd, statBytes, 0, statBytes.length, null));
     } finally {
       closeSync(fd);
     }

@@ -18,7 +18,7 @@ export interface RunEndsDeps {
 export function runEnds({ spawner, folderOf }: RunEndsDeps): RunEnds & { close(): void } {
   /** By run id; undefined for a run that the spawner reports. */
   const followed = new Map<string, FSWatcher | undefined>();
-  let report = (_runId: string): void => {};
+  let report: (runId: string) => void = ignore;
 
   function watchFolder(runId: string): FSWatcher | undefined {
     try {
@@ -57,8 +57,10 @@ export function runEnds({ spawner, folderOf }: RunEndsDeps): RunEnds & { close()
     unfollow,
     followed: () => followed.keys(),
     close() {
-      report = () => {};
+      report = ignore;
       for (const runId of followed.keys()) unfollow(runId);
     },
   };
 }
+
+function ignore(): void {}

@@ -104,7 +104,7 @@ function forkSpawner(answerWithinMs: number, events: SpawnerEvents) {
     child.kill("SIGKILL");
   }
 
-  function ended(id: number): void {
+  function wrapperEnded(id: number): void {
     const runId = started.get(id);
     if (runId === undefined) return;
     started.delete(id);
@@ -113,7 +113,7 @@ function forkSpawner(answerWithinMs: number, events: SpawnerEvents) {
   }
 
   child.on("message", (answer: SpawnerAnswer | SpawnerEnd) => {
-    if ("ended" in answer) return ended(answer.ended);
+    if ("ended" in answer) return wrapperEnded(answer.ended);
     const asked = waiting.get(answer.id);
     if (!asked) return;
     waiting.delete(answer.id);

@@ -131,8 +131,8 @@ export function createLaunchQueue(bounds: LaunchQueueBounds = BOUNDS) {
     /** Refuses all that wait, now and from now on. */
     stop(): void {
       isStopped = true;
-      for (const queue of [...queues.values()]) {
-        for (const waiting of [...queue]) {
+      for (const queue of queues.values()) {
+        for (const waiting of queue) {
           remove(waiting);
           waiting.refuse(stopping());
         }

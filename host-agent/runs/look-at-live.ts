@@ -41,9 +41,9 @@ export function createLookAtLive(
     const failures: unknown[] = [];
     const pause = createSlices(sliceMs);
     for (let seq: number | undefined = 0; seq !== undefined; await pause()) {
-      const { runs, next }: RunPage = store.aliveAfter(seq, LOOKED_AT_ONCE);
-      if (runs.length > 0) failures.push(...(await reconcileAll(runs)).failures);
-      seq = next;
+      const page: RunPage = store.aliveAfter(seq, LOOKED_AT_ONCE);
+      if (page.runs.length > 0) failures.push(...(await reconcileAll(page.runs)).failures);
+      seq = page.next;
     }
     return failures;
   }

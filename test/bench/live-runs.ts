@@ -61,7 +61,7 @@ async function measureLive(server: Server, none: None): Promise<Figure[]> {
   await list("&status=running");
   const plain = await list("");
   const filtered = await list("&status=running");
-  const quiet = await gets(server, async () => void (await sleep(2_000)));
+  const quiet = await gets(server, async () => sleep(2_000));
   const polled = await gets(server, async () => {
     const until = performance.now() + 4_000;
     await Promise.all(
@@ -137,10 +137,10 @@ async function bursts(server: Server): Promise<Figure[]> {
 async function gets(server: Server, work: () => Promise<void>): Promise<{ p99: number; worst: number }> {
   const { run_id } = await server.launch();
   const durations: number[] = [];
-  let isDone = false;
+  const state = { isDone: false };
   const worst = await server.worstDelay(async () => {
-    const working = work().finally(() => (isDone = true));
-    while (!isDone) {
+    const working = work().finally(() => (state.isDone = true));
+    while (!state.isDone) {
       const begin = performance.now();
       await ask(server, "GET", `${RUNS}/${run_id}`);
       durations.push(performance.now() - begin);

@@ -63,7 +63,7 @@ test("a run without a folder is followed once it has one", async () => {
   const run = make("run_1");
   ends.follow("run_1");
   run.end();
-  await until(() => reports.includes("run_1") || undefined);
+  expect(await until(() => reports.includes("run_1") || undefined)).toBe(true);
 });
 
 test("runs whose parent is lost are reported once, and are then noticed by their folders", async () => {

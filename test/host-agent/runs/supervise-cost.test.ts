@@ -27,7 +27,7 @@ function startLive(count: number, timeoutSeconds?: number) {
   });
   const moment = { at: 1_000_000, uptime: 1_000_000 };
   const followed = new Set<string>();
-  let report: (runId: string) => void = () => {};
+  let report: ((runId: string) => void) | undefined;
   const ends: RunEnds = {
     onEnd: (listener) => void (report = listener),
     follow: (runId) => void followed.add(runId),
@@ -83,7 +83,7 @@ function startLive(count: number, timeoutSeconds?: number) {
     add,
     signals,
     followed,
-    report: (runId: string) => report(runId),
+    report: (runId: string) => report!(runId),
     pass(seconds: number) {
       moment.at += seconds * 1_000;
       moment.uptime += seconds * 1_000;
