@@ -31,8 +31,13 @@ export function agentClient(transport: AgentTransport): Agent {
     return parse(schema, await exchange({ method: "GET", path, ...more }));
   }
 
-  async function post<S extends z.ZodType>(schema: S, path: string, body: unknown): Promise<z.output<S>> {
-    return parse(schema, await exchange({ method: "POST", path, body }));
+  async function post<S extends z.ZodType>(
+    schema: S,
+    path: string,
+    body: unknown,
+    more: Partial<AgentCall> = {},
+  ): Promise<z.output<S>> {
+    return parse(schema, await exchange({ method: "POST", path, body, ...more }));
   }
 
   return {
@@ -40,7 +45,7 @@ export function agentClient(transport: AgentTransport): Agent {
     listRecipes: () => get(RecipeList, "/recipes"),
     listScripts: (path) => get(ScriptList, `/scripts${queryString({ path })}`),
     readScript: (path) => get(ScriptContent, `/scripts/content${queryString({ path })}`),
-    launch: (order) => post(LaunchAnswer, "/runs", order),
+    launch: (order, signal) => post(LaunchAnswer, "/runs", order, signal && { signal }),
     previewLaunch: (order) => post(LaunchPreview, "/runs/preview", order),
     listRuns: (query) => get(RunList, `/runs${queryString({ ...query })}`),
     getRun: (source, runId, { waitSeconds = 0, keyName, signal } = {}) =>

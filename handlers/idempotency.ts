@@ -30,6 +30,8 @@ export interface OnceDeps {
   kv: KV;
   digest: Digest;
   now(): number;
+  /** Aborts when the client has closed the connection. */
+  signal?: AbortSignal;
   /** Receives each fault of the KV. The launch does not depend on it. */
   onKvError(error: unknown): void;
 }
@@ -75,7 +77,7 @@ export async function launchOnce(
   key: string | null,
   deps: OnceDeps,
 ): Promise<Launched> {
-  const { agent, digest } = deps;
+  const { agent, digest, signal } = deps;
   const kv = impatientKV(deps.kv);
   const fingerprint = await digest(canonical(bodyOf(launch)));
   // Without a key the token is one of this request, so that our own second attempt is as safe.
@@ -83,14 +85,14 @@ export async function launchOnce(
   const token = await digest(identity);
   const order: LaunchOrder = { ...launch, launch_token: token, fingerprint };
   // Without a key only our own second attempt can find the run: for the client this request started it.
-  if (key === null) return { run: (await agent.launch(order).catch(sayUnknown)).run, from: "launch" };
+  if (key === null) return { run: (await agent.launch(order, signal).catch(sayUnknown)).run, from: "launch" };
 
   const remembered = await recall(`replay:${token}`, fingerprint, { ...deps, kv });
   if (remembered) {
     const replayed = await replay(remembered, launch, deps);
     if (replayed) return replayed;
   }
-  const { run, replayed } = await agent.launch(order);
+  const { run, replayed } = await agent.launch(order, signal);
   const expires_at = run.started_at + IDEMPOTENCY_TTL_SECONDS;
   await kv
     .put(`replay:${token}`, JSON.stringify({ fingerprint, expires_at, run }), {

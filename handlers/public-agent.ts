@@ -18,7 +18,7 @@ export function publicAgent(agent: Agent): Agent {
     listRecipes: () => agent.listRecipes(),
     listScripts: (path) => agent.listScripts(path).catch(publish("query", "script")),
     readScript: (path) => agent.readScript(path).catch(publish("query", "script")),
-    launch: (order) => agent.launch(order).catch(publish("body", order.source)),
+    launch: (order, signal) => agent.launch(order, signal).catch(publish("body", order.source)),
     previewLaunch: (order) => agent.previewLaunch(order).catch(publish("body", order.source)),
     listRuns: (query) => agent.listRuns(query).catch(publish("query", query.source)),
     getRun: (source, ...rest) => agent.getRun(source, ...rest).catch(publish("path", source)),

@@ -113,7 +113,7 @@ export async function startAgent(
   });
   // Now, and not when the first client asks: the operator who starts the agent should learn of a broken file.
   await recipes.current();
-  const interrupted = store.alive().filter((run) => run.status === "launching");
+  const interrupted = store.unsettled().filter((run) => run.status === "launching");
   const rounds = startRounds({
     supervise: runs.supervise,
     forgetDue: runs.forgetDue,

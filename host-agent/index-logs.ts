@@ -5,8 +5,8 @@ import type { Agent } from "./protocol/agent.ts";
 export function indexLogs(operations: Agent, index: LogIndex): Agent {
   return {
     ...operations,
-    async launch(order) {
-      const answer = await operations.launch(order);
+    async launch(order, signal) {
+      const answer = await operations.launch(order, signal);
       if (!answer.replayed) index.add(answer.run.run_id, answer.run.log_path);
       return answer;
     },

@@ -40,7 +40,7 @@ export function createOperations({
 
     listScripts: (path) => scripts.list(path),
     readScript: (path) => scripts.read(path),
-    launch: (order) => runs.launch(order),
+    launch: (order, signal) => runs.launch(order, signal),
     previewLaunch: (order) => runs.preview(order),
     listRuns: (query) => runs.list(query),
     getRun: (source, runId, wait) => runs.get(source, runId, wait),

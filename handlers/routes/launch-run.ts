@@ -78,6 +78,7 @@ export const launchRun = (source: Source) =>
       if (dry_run) return ok(await deps.agent.previewLaunch(launch));
       const launched = await launchOnce(launch, key, {
         ...deps,
+        signal: input.signal,
         onKvError: (error) => deps.log({ level: "warn", event: "kv_failed", error: String(error) }),
       });
       await auditReplay(launched, launch, deps);

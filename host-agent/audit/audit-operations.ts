@@ -8,11 +8,11 @@ export function auditOperations(operations: Agent, record: RecordEvent): Agent {
   return {
     ...operations,
 
-    async launch(order) {
+    async launch(order, signal) {
       const { source, key_name, request_id = null, fingerprint } = order;
       const who = { source, key_name, request_id, request_sha256: fingerprint };
       try {
-        const answer = await operations.launch(order);
+        const answer = await operations.launch(order, signal);
         const { run_id, cmd } = answer.run;
         const what = answer.replayed
           ? { event: "replay", outcome: "replayed" }

@@ -77,7 +77,7 @@ export function createServer(agent: Agent, log: Log): FetchHandler {
     .get("/recipes", async () => ok(await agent.listRecipes()))
     .get("/scripts", async (request) => ok(await agent.listScripts(query(ScriptsQuery, request).path)))
     .get("/scripts/content", async (request) => ok(await agent.readScript(query(ContentQuery, request).path)))
-    .post("/runs", async (request) => ok(await agent.launch(body(LaunchOrder, request))))
+    .post("/runs", async (request) => ok(await agent.launch(body(LaunchOrder, request), request.signal)))
     .post("/runs/preview", async (request) => ok(await agent.previewLaunch(body(PreviewOrder, request))))
     .get("/runs", async (request) => ok(await agent.listRuns(query(ListQuery, request))))
     .get("/runs/:id", async (request) => {

@@ -121,6 +121,18 @@ export interface Look {
   wholeTree: boolean;
 }
 
+/** Reports about runs that may have ended. They can be lost or come twice: whoever has to know looks. */
+export interface RunEnds {
+  /** The one receiver of reports: `listener` is called with the run's id, at any time. */
+  onEnd(listener: (runId: string) => void): void;
+  /** Reports this run from now on. Call it before looking, so that no end falls in between; again is of no effect. */
+  follow(runId: string): void;
+  /** Reports it no more. */
+  unfollow(runId: string): void;
+  /** The runs that are followed. */
+  followed(): Iterable<string>;
+}
+
 export type Signal = "SIGTERM" | "SIGINT" | "SIGKILL";
 
 /** What a command would be on this host. */
@@ -170,6 +182,8 @@ export interface Executor {
    * The end of a run without an exit code is seen by a look only.
    */
   watch(runId: string, paths: readonly string[]): Change & Disposable;
+  /** Notices the ends of runs, at no cost while nothing happens. */
+  ends: RunEnds;
   /** Removes the cgroup of a run whose end is recorded, as soon as no process is in it; with `kill` it ends those that are. */
   release(cgroup: string, options: { kill: boolean }): Promise<void>;
   /** Releases the cgroups that a crash has left, or that had processes in them. `endOf`: undefined for a run that is alive or not known. */

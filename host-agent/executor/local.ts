@@ -18,6 +18,7 @@ import { type ProcessPasses, processPasses } from "./process-passes.ts";
 import { recoverRun } from "./recover.ts";
 import type { RunUser } from "./run-as.ts";
 import { isCommandApart, removeRunFolder, runFolder } from "./run-folder.ts";
+import { runEnds } from "./run-ends.ts";
 import { otherOwner } from "./run-owner.ts";
 import { sendSignal } from "./send-signal.ts";
 import { treeSignals } from "./signal-tree.ts";
@@ -73,6 +74,7 @@ export function localExecutor({
   });
   const leaves = cgroupLeaves(cgroups, defaultLimits);
   const releasing = new Set<Promise<void>>();
+  const ends = runEnds({ spawner, folderOf });
   return {
     leafOf: leaves.leafOf,
 
@@ -131,10 +133,15 @@ export function localExecutor({
       await released;
     },
     sweep: async (endOf) => (cgroups.path === undefined ? undefined : sweepLeaves(cgroups.path, endOf)),
-    forget: (runId) => removeRunFolder(folderOf(runId)),
+    ends,
+    async forget(runId) {
+      ends.unfollow(runId);
+      await removeRunFolder(folderOf(runId));
+    },
     warmUp: () => spawner.warmUp(),
     async close() {
       await Promise.allSettled(releasing);
+      ends.close();
       await spawner.close();
     },
   };

@@ -1,4 +1,4 @@
-import { readFileSync } from "node:fs";
+import { closeSync, openSync, readFileSync, readSync } from "node:fs";
 
 import { isUnableToLook } from "../system/exhaustion.ts";
 
@@ -32,17 +32,28 @@ export function currentBootId(): string {
   return bootId;
 }
 
+/** Longer than any stat: a name of at most 64 bytes, and some fifty numbers. */
+const statBytes = Buffer.allocUnsafeSlow(2_048);
+/** The last field that is used, counted from the state. */
+const STAT_FIELDS = 20;
+
 /** The stat of a process, or undefined when there is none with this pid. Throws when it cannot be looked at now. */
 export function readStat(pid: number): ProcessStat | undefined {
   let text: string;
   try {
-    text = readFileSync(`/proc/${pid}/stat`, "latin1");
+    // A walk reads thousands of them: readFileSync takes twice the system calls.
+    const fd = openSync(`/proc/${pid}/stat`, "r");
+    try {
+      text = statBytes.toString("latin1", 0, readSync(fd, statBytes, 0, statBytes.length, null));
+    } finally {
+      closeSync(fd);
+    }
   } catch (error) {
     if (isUnableToLook(error)) throw error;
     return undefined;
   }
   // The command name is in parentheses and may contain anything, also ")".
-  const fields = text.slice(text.lastIndexOf(")") + 2).split(" ");
+  const fields = text.slice(text.lastIndexOf(")") + 2).split(" ", STAT_FIELDS);
   const [state, ppid, pgrp, session] = fields;
   const startTime = fields[19];
   if (state === undefined || startTime === undefined) return undefined;

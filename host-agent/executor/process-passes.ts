@@ -1,9 +1,9 @@
 import { setImmediate as nextTurn } from "node:timers/promises";
 
-import { type ProcessList, type Seen, type Tree, walkProcesses } from "./process-tree.ts";
+import { createWalkMemory, type ProcessList, type Tree, walkProcesses } from "./process-tree.ts";
 
 /** A walk works for so long, and then lets others work for a turn of the event loop. */
-const SLICE_MS = 4;
+const SLICE_MS = 2;
 
 /** Walks over the processes of the host, shared by all callers. */
 export interface ProcessPasses {
@@ -17,7 +17,7 @@ export interface ProcessPasses {
  * still do.
  */
 export function processPasses(sliceMs = SLICE_MS): ProcessPasses {
-  const seen: Seen = new Map();
+  const memory = createWalkMemory();
   let last: Promise<unknown> = Promise.resolve();
   let next: { trees: Tree[]; list: Promise<ProcessList> } | undefined;
 
@@ -25,7 +25,7 @@ export function processPasses(sliceMs = SLICE_MS): ProcessPasses {
     const trees: Tree[] = [];
     const list = last.then(async () => {
       next = undefined;
-      return inSlices(walkProcesses(trees, seen), sliceMs);
+      return inSlices(walkProcesses(trees, memory), sliceMs);
     });
     last = list.catch(() => undefined);
     return { trees, list };

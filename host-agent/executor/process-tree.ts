@@ -1,4 +1,5 @@
 import { closeSync, openSync, readdirSync, readFileSync, readSync } from "node:fs";
+import { uptime } from "node:os";
 
 import { isUnableToLook } from "../system/exhaustion.ts";
 import { statsOf } from "../system/file-version.ts";
@@ -33,13 +34,60 @@ export interface ProcessList {
 
 /** The start times of the processes that were found to belong to a run, by run and pid. */
 export type Seen = Map<string, Map<number, string>>;
+/** The unit of start times (proc_pid_stat(5)): USER_HZ, which is 100 on every Linux that Node runs on. */
+const TICKS_A_SECOND = 100;
+/** A fork has become its program long before that. */
+const FORKED_FOR_SECONDS = 10;
+
+/** Processes that an earlier walk has found to name no run, in their environment or by a mark. */
+export interface Strangers {
+  /** True when this process need not be asked again. */
+  has(stat: ProcessStat): boolean;
+  add(stat: ProcessStat): void;
+  /** Forgets all but the processes that a walk has found. */
+  keep(all: readonly ProcessStat[]): void;
+}
+
+/**
+ * An environment is fixed when a program starts, and what a run starts inherits its id and its mark. So a process that has an
+ * environment without one, and no mark, stays a stranger as long as it lives: it is known by pid and start time. One that has just been forked still
+ * has the environment of its parent, and is asked again.
+ */
+export function createStrangers(): Strangers {
+  let known = new Map<number, string>();
+  return {
+    has: ({ pid, startTime }) => known.get(pid) === startTime,
+    add({ pid, startTime }) {
+      const age = uptime() - Number(startTime) / TICKS_A_SECOND;
+      if (age > FORKED_FOR_SECONDS) known.set(pid, startTime);
+    },
+    keep(all) {
+      const kept = new Map<number, string>();
+      for (const { pid, startTime } of all) if (known.get(pid) === startTime) kept.set(pid, startTime);
+      known = kept;
+    },
+  };
+}
+
+/** What walks remember for the next one. */
+export interface WalkMemory {
+  seen: Seen;
+  strangers: Strangers;
+}
+
+export function createWalkMemory(): WalkMemory {
+  return { seen: new Map(), strangers: createStrangers() };
+}
 
 /**
  * Lists the living processes, except this one, for questions about `trees` only: the environments of processes that can
  * belong to none of them are not read. What was in `seen` still belongs to its run; what is
  * found is added there, and what has ended removed. Pauses after each process, so that a caller can let others work.
  */
-export function* walkProcesses(trees: readonly Tree[], seen: Seen = new Map()): Generator<void, ProcessList> {
+export function* walkProcesses(
+  trees: readonly Tree[],
+  { seen, strangers }: WalkMemory = createWalkMemory(),
+): Generator<void, ProcessList> {
   const all: ProcessStat[] = [];
   for (const name of readdirSync("/proc")) {
     if (!/^\d+$/.test(name)) continue;
@@ -50,9 +98,13 @@ export function* walkProcesses(trees: readonly Tree[], seen: Seen = new Map()): 
   const byRunId = new Map<string, ProcessStat[]>();
   const wanted = new Set(trees.map(({ runId }) => runId));
   const mayBelong = candidates(trees);
+  strangers.keep(all);
   for (const stat of all) {
-    if (!mayBelong(stat)) continue;
-    for (const runId of claimsOf(stat.pid, wanted)) {
+    if (strangers.has(stat) || !mayBelong(stat)) continue;
+    const { runIds, isEmpty } = claimsOf(stat.pid, wanted);
+    // In the middle of execve(2) a process has no environment, and a run's has an id right after that.
+    if (runIds.length === 0 && !isEmpty) strangers.add(stat);
+    for (const runId of runIds) {
       const members = byRunId.get(runId);
       if (members) members.push(stat);
       else byRunId.set(runId, [stat]);
@@ -146,15 +198,15 @@ const environment = Buffer.alloc(MAX_ENVIRONMENT_BYTES + 1);
 const RUN_ID_ENTRY = `\0${RUN_ID_VARIABLE}=`;
 
 /** The runs that the process belongs to by its environment, or else by its mark: a process can write to its environment. */
-function claimsOf(pid: number, wanted: ReadonlySet<string>): string[] {
-  const ids = runIdsOf(pid);
-  if (ids.some((id) => wanted.has(id))) return ids;
+function claimsOf(pid: number, wanted: ReadonlySet<string>): { runIds: string[]; isEmpty: boolean } {
+  const { runIds, isEmpty } = runIdsOf(pid);
+  if (runIds.some((id) => wanted.has(id))) return { runIds, isEmpty };
   const marked = markedRunOf(pid);
-  return marked === undefined ? ids : [...ids, marked];
+  return { runIds: marked === undefined ? runIds : [...runIds, marked], isEmpty };
 }
 
 /** The ids of runs in the environment that the process was started with (proc_pid_environ(5)): none or one, unless it is forged. */
-function runIdsOf(pid: number): string[] {
+function runIdsOf(pid: number): { runIds: string[]; isEmpty: boolean } {
   const ids: string[] = [];
   const bytes = readEnvironment(pid);
   for (let at = bytes.indexOf(RUN_ID_ENTRY); at >= 0; at = bytes.indexOf(RUN_ID_ENTRY, at + 1)) {
@@ -162,7 +214,7 @@ function runIdsOf(pid: number): string[] {
     const end = bytes.indexOf(0, start);
     if (end >= 0) ids.push(bytes.toString("latin1", start, end));
   }
-  return ids;
+  return { runIds: ids, isEmpty: bytes.length === 1 };
 }
 
 /** True when the environment that the process was started with holds exactly this entry (proc_pid_environ(5)). */

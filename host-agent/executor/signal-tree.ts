@@ -1,7 +1,6 @@
-import { readFileSync } from "node:fs";
-
 import { sleep } from "../system/sleep.ts";
 
+import { childrenOf, descendantsOf } from "./descendants.ts";
 import type { Handle, Signal } from "./executor.ts";
 import { currentBootId, hasEnded, type ProcessStat, readStat } from "./process-identity.ts";
 import type { ProcessPasses } from "./process-passes.ts";
@@ -32,6 +31,8 @@ interface Reach {
 /** What signals are sent with. */
 export interface SignalDeps {
   passes: ProcessPasses;
+  /** What is below a process, as `descendantsOf` finds it, and no walk. */
+  below?(pid: number): ProcessStat[] | undefined;
   /** The user of a run; undefined for the agent's own. */
   ownerOf(runId: string): Owner | undefined;
   /** Whether the group of the run's wrapper is the run's machinery only, and its command leads another one. */
@@ -67,14 +68,17 @@ export function treeOf(handle: Handle, owner: Owner | undefined): Tree {
 export function treeSignals(deps: SignalDeps) {
   async function killOnce(handle: Handle, { spareWrapper }: { spareWrapper: boolean }): Promise<Reach> {
     const owner = deps.ownerOf(handle.runId);
+    const isSpared = ({ pid, pgrp }: ProcessStat, leader: number | undefined) =>
+      spareWrapper && (pid === leader || (pgrp === leader && deps.isApart(handle.runId)));
+    const found = nearOf(handle, deps);
+    const near = found?.descendants.filter((stat) => !isSpared(stat, found.wrapper.pid)) ?? [];
+    const sent = near.length === 0 ? [] : await deps.send(owner, near, "SIGKILL");
     const { leader, members } = await look(handle, owner, deps);
     // The pump as well: it ends by itself when nothing is left that writes to the log.
-    const isSpared = ({ pid, pgrp }: ProcessStat) =>
-      spareWrapper && (pid === leader || (pgrp === leader && deps.isApart(handle.runId)));
-    const targets = members.filter((stat) => !isSpared(stat));
-    const sent = targets.length === 0 ? [] : await deps.send(owner, targets, "SIGKILL");
+    const targets = members.filter((stat) => !isSpared(stat, leader));
+    if (targets.length > 0) sent.push(...(await deps.send(owner, targets, "SIGKILL")));
     // Reaches also a run of which only the wrapper is left, and is spared.
-    return { reached: members.length > 0, refused: sent.includes("refused") };
+    return { reached: near.length > 0 || members.length > 0, refused: sent.includes("refused") };
   }
 
   return {
@@ -128,26 +132,37 @@ async function isStarting(handle: Handle, { passes }: SignalDeps): Promise<boole
   return children.every((pid) => commandLine(pid) === own);
 }
 
-/** The children of the main thread of a process (proc_pid_task(5)); undefined where the kernel does not list them. */
-function childrenOf(pid: number): number[] | undefined {
-  try {
-    return readFileSync(`/proc/${pid}/task/${pid}/children`, "latin1").split(" ").filter(Boolean).map(Number);
-  } catch {
-    return undefined;
-  }
+/**
+ * What is known of a run without a walk, while its wrapper is alive: its group, and what the wrapper has started. On a host
+ * with thousands of processes a walk takes too long to wait for.
+ */
+function nearOf(
+  handle: Handle,
+  { below = descendantsOf }: SignalDeps,
+): { wrapper: ProcessStat; descendants: ProcessStat[] } | undefined {
+  const leader = leaderOf(handle);
+  const stat = leader === undefined ? undefined : readStat(leader);
+  if (leader === undefined || !stat || hasEnded(stat)) return undefined;
+  const descendants = below(leader);
+  return descendants && { wrapper: stat, descendants };
 }
 
 /** Each process gets the signal once: programs take a second one for an order to drop everything. */
 async function signalTree(handle: Handle, signal: SignalName, deps: SignalDeps): Promise<Reach> {
   const owner = deps.ownerOf(handle.runId);
-  const { leader, members } = await look(handle, owner, deps);
+  const near = nearOf(handle, deps);
+  // All that is near is found before the first signal: what has lost its parent by it may be found by nothing else.
+  const { leader, members } = near
+    ? { leader: near.wrapper.pid, members: [near.wrapper, ...near.descendants] }
+    : await look(handle, owner, deps);
   const leaders = groupLeaders(members, leader);
   const groups = new Set(leaders.map(({ pid }) => pid));
   const others = members.filter(({ pgrp }) => !groups.has(pgrp));
   const targets: Target[] = [...leaders.map(({ pid, startTime }) => ({ pid: -pid, startTime })), ...others];
   const sent = targets.length === 0 ? [] : await deps.send(owner, targets, signal);
   const signalled = new Set(others.map(({ pid }) => pid));
-  for (let late = 0; late < LATE_LOOKS && targets.length > 0; late++) {
+  const looks = near ? LATE_LOOKS + 1 : LATE_LOOKS;
+  for (let late = 0; late < looks && targets.length > 0; late++) {
     const found = latecomers((await look(handle, owner, deps)).members, groups, signalled);
     if (found.length === 0) continue;
     targets.push(...found);

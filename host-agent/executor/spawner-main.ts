@@ -11,8 +11,9 @@ for (const signal of ["SIGINT", "SIGTERM", "SIGHUP"]) process.on(signal, () => {
 
 process.on("message", (request: SpawnerRequest) => {
   const { id } = request;
+  const reportEnd = () => void (process.connected && process.send?.({ ended: id }));
   const called: Promise<unknown> =
-    request.call === "startRun" ? startInCgroup(...request.args) : sendSignalAs(...request.args);
+    request.call === "startRun" ? startInCgroup(...request.args, reportEnd) : sendSignalAs(...request.args);
   called.then(
     (result) => process.send?.({ id, result }),
     (error: unknown) => process.send?.(refusal(id, error)),

@@ -1,10 +1,11 @@
 import { ApiProblem, type ProblemCode } from "../protocol/problem.ts";
+import type { Command, Started } from "./executor.ts";
 import type { sendSignalAs } from "./send-signal.ts";
-import type { startInCgroup } from "./start-in-cgroup.ts";
+import type { StartInCgroup } from "./start-in-cgroup.ts";
 
 /** What the spawner does for the agent. */
 export interface SpawnerCalls {
-  startRun: typeof startInCgroup;
+  startRun: (command: Command, options: StartInCgroup) => Promise<Started>;
   sendSignalAs: typeof sendSignalAs;
 }
 
@@ -25,6 +26,11 @@ export type SpawnerAnswer = { id: number } & (
       };
     }
 );
+
+/** The wrapper that the request with this number started has ended. */
+export interface SpawnerEnd {
+  ended: number;
+}
 
 /** The answer that reports a failure. */
 export function refusal(id: number, error: unknown): SpawnerAnswer {

@@ -1,8 +1,15 @@
 import { type ChildProcess, fork } from "node:child_process";
 import { once } from "node:events";
+import { basename } from "node:path";
 import { fileURLToPath } from "node:url";
 
-import { resultOf, type SpawnerAnswer, type SpawnerCalls, type SpawnerRequest } from "./spawner-protocol.ts";
+import {
+  resultOf,
+  type SpawnerAnswer,
+  type SpawnerCalls,
+  type SpawnerEnd,
+  type SpawnerRequest,
+} from "./spawner-protocol.ts";
 import { StartUnknown } from "./executor.ts";
 
 const SPAWNER_MAIN = fileURLToPath(new URL("spawner-main.ts", import.meta.url));
@@ -13,10 +20,22 @@ const ANSWER_WITHIN_MS = 10_000;
 
 /** Each call is made in the process. It throws StartUnknown when nobody knows what became of it. */
 export interface Spawner extends SpawnerCalls {
+  /** The one receiver of what happens to the runs that it has started. */
+  onEvents(events: SpawnerEvents): void;
+  /** True while the process is the parent of the run's wrapper, and so reports its end. */
+  isParentOf(runId: string): boolean;
   /** Has the process ready for the first run. */
   warmUp(): void;
   /** Ends the process; the runs that it started go on. */
   close(): Promise<void>;
+}
+
+/** What happens to runs, by their ids. */
+export interface SpawnerEvents {
+  /** Its wrapper has ended. */
+  ended(runId: string): void;
+  /** Nobody reports the ends of these: the process that started them has ended. */
+  lost(runIds: readonly string[]): void;
 }
 
 interface Waiting {
@@ -33,21 +52,29 @@ interface Waiting {
  */
 export function openSpawner(answerWithinMs = ANSWER_WITHIN_MS): Spawner {
   let current: ReturnType<typeof forkSpawner> | undefined;
+  let events: SpawnerEvents = { ended: () => {}, lost: () => {} };
 
   function ready() {
-    if (!current?.isUsable()) current = forkSpawner(answerWithinMs);
+    if (!current?.isUsable()) {
+      current = forkSpawner(answerWithinMs, {
+        ended: (runId) => events.ended(runId),
+        lost: (runIds) => events.lost(runIds),
+      });
+    }
     return current;
   }
 
   return {
     startRun: async (...args) => ready().ask("startRun", args),
     sendSignalAs: async (...args) => ready().ask("sendSignalAs", args),
+    onEvents: (receiver) => void (events = receiver),
+    isParentOf: (runId) => current?.isParentOf(runId) ?? false,
     warmUp: () => void ready(),
     close: async () => current?.end(),
   };
 }
 
-function forkSpawner(answerWithinMs: number) {
+function forkSpawner(answerWithinMs: number, events: SpawnerEvents) {
   // Without an environment: a job may read that of the process that started it.
   const child: ChildProcess = fork(SPAWNER_MAIN, {
     execArgv: EXEC_ARGV,
@@ -56,6 +83,9 @@ function forkSpawner(answerWithinMs: number) {
     serialization: "json",
   });
   const waiting = new Map<number, Waiting>();
+  /** The runs whose wrappers it may be the parent of: their ids by the number of the request, and the ids. */
+  const started = new Map<number, string>();
+  const parentOf = new Set<string>();
   let lastId = 0;
   let lost: StartUnknown | undefined;
 
@@ -66,11 +96,24 @@ function forkSpawner(answerWithinMs: number) {
       reject(lost);
     }
     waiting.clear();
+    const orphans = [...parentOf];
+    parentOf.clear();
+    started.clear();
+    events.lost(orphans);
     // Nobody asks it any more: one that is stopped would stay forever.
     child.kill("SIGKILL");
   }
 
-  child.on("message", (answer: SpawnerAnswer) => {
+  function wrapperEnded(id: number): void {
+    const runId = started.get(id);
+    if (runId === undefined) return;
+    started.delete(id);
+    parentOf.delete(runId);
+    events.ended(runId);
+  }
+
+  child.on("message", (answer: SpawnerAnswer | SpawnerEnd) => {
+    if ("ended" in answer) return wrapperEnded(answer.ended);
     const asked = waiting.get(answer.id);
     if (!asked) return;
     waiting.delete(answer.id);
@@ -78,6 +121,9 @@ function forkSpawner(answerWithinMs: number) {
     try {
       asked.resolve(resultOf(answer));
     } catch (error) {
+      // Nothing was started.
+      parentOf.delete(started.get(answer.id) ?? "");
+      started.delete(answer.id);
       asked.reject(error);
     }
   });
@@ -86,6 +132,7 @@ function forkSpawner(answerWithinMs: number) {
 
   return {
     isUsable: () => lost === undefined,
+    isParentOf: (runId: string) => parentOf.has(runId),
     async ask<Call extends keyof SpawnerCalls>(call: Call, args: Parameters<SpawnerCalls[Call]>) {
       const answered = new Promise<unknown>((resolve, reject) => {
         const id = ++lastId;
@@ -97,6 +144,12 @@ function forkSpawner(answerWithinMs: number) {
         }, answerWithinMs);
         waiting.set(id, { resolve, reject, timer });
         const request = { id, call, args } as SpawnerRequest;
+        if (request.call === "startRun") {
+          // Before the answer: the end can be reported first.
+          const runId = basename(request.args[1].folder.path);
+          started.set(id, runId);
+          parentOf.add(runId);
+        }
         child.send(request, (error) => error && lose(`cannot be asked: ${error.message}`));
       });
       return (await answered) as Awaited<ReturnType<SpawnerCalls[Call]>>;

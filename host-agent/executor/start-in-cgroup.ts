@@ -17,8 +17,9 @@ export interface StartInCgroup extends Omit<StartOptions, "cgroupFd"> {
 export async function startInCgroup(
   command: Parameters<typeof startRun>[0],
   { cgroupProcs, ...options }: StartInCgroup,
+  onExit: () => void = () => {},
 ): Promise<Started> {
-  if (cgroupProcs === undefined) return startRun(command, options);
+  if (cgroupProcs === undefined) return startRun(command, options, onExit);
   let cgroupFd: number;
   try {
     cgroupFd = openSync(cgroupProcs, constants.O_WRONLY);
@@ -26,7 +27,7 @@ export async function startInCgroup(
     throw launchProblem(error);
   }
   try {
-    return await startRun(command, { ...options, cgroupFd });
+    return await startRun(command, { ...options, cgroupFd }, onExit);
   } finally {
     closeSync(cgroupFd);
   }

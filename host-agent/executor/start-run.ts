@@ -14,15 +14,20 @@ import { helperOrder, openOrder, shellOrder } from "./order-file.ts";
 import { createRunFolder, type RunFolder } from "./run-folder.ts";
 
 /** Starts a command, as `startRun` does. */
-export type StartRun = typeof startRun;
+export type StartRun = (command: Command, options: StartOptions) => Promise<Started>;
 
 const WRAPPER_SH = fileURLToPath(new URL("wrapper.sh", import.meta.url));
 
 /**
  * Starts a command under the wrapper, which has its own session, pump and log, and outlives this process. Throws
  * `launch_failed` when the command cannot be started and `host_unavailable` when the host lacks the resources for it.
+ * `onExit` is called once the wrapper has ended.
  */
-export async function startRun(command: Command, options: StartOptions): Promise<Started> {
+export async function startRun(
+  command: Command,
+  options: StartOptions,
+  onExit: () => void = () => {},
+): Promise<Started> {
   const { runId, folder, logPath, logLimit, env, runUser, cgroupFd, helper } = options;
   try {
     const argv = await runnableArgv(command, { env, runUser });
@@ -46,7 +51,7 @@ export async function startRun(command: Command, options: StartOptions): Promise
     using held = openFolder(folder.path);
     const fds = { order: opened.fd, log: log.fd, folder: held.fd, cgroup: cgroupFd };
     const argv0 = helper === undefined ? ["/bin/sh", WRAPPER_SH, runId] : [helper, runId];
-    return { process: await spawnWrapper(argv0, fds, { cwd: command.cwd, env, runUser }), logFile };
+    return { process: await spawnWrapper(argv0, fds, { cwd: command.cwd, env, runUser, onExit }), logFile };
   } catch (error) {
     throw launchProblem(error);
   }
@@ -74,7 +79,12 @@ export interface StartOptions {
 async function spawnWrapper(
   [program, ...args]: string[],
   fds: { order: number; log: number; folder: number; cgroup: number | undefined },
-  { cwd, env, runUser }: { cwd: string; env: Record<string, string>; runUser: RunUser | undefined },
+  {
+    cwd,
+    env,
+    runUser,
+    onExit,
+  }: { cwd: string; env: Record<string, string>; runUser: RunUser | undefined; onExit: () => void },
 ): Promise<ProcessIdentity> {
   const child = spawn(program!, args, {
     cwd,
@@ -86,6 +96,7 @@ async function spawnWrapper(
     ...(runUser && { uid: runUser.uid, gid: runUser.gid }),
   });
   await once(child, "spawn");
+  child.once("exit", onExit);
   child.unref();
   // A child that has already ended stays a zombie until the event loop reaps it: its stat can still be read.
   const pid = child.pid!;

@@ -17,8 +17,8 @@ export interface Agent {
   /** The scripts in a folder, or in all the roots. */
   listScripts(path?: string): Promise<ScriptList>;
   readScript(path: string): Promise<ScriptContent>;
-  /** Starts a run, at most once for each launch token. */
-  launch(order: LaunchOrder): Promise<LaunchAnswer>;
+  /** Starts a run, at most once for each launch token; nothing when `signal` aborts before its turn has come. */
+  launch(order: LaunchOrder, signal?: AbortSignal): Promise<LaunchAnswer>;
   /** What a launch would do. Starts and records nothing. */
   previewLaunch(order: PreviewOrder): Promise<LaunchPreview>;
   listRuns(query: RunsQuery): Promise<RunList>;

@@ -8,6 +8,7 @@ import { ApiProblem } from "../protocol/problem.ts";
 import type { Run } from "../store/run.ts";
 import { sleep } from "../system/sleep.ts";
 import { ageOf } from "./age.ts";
+import { createLaunchQueue, type LaunchQueue } from "./launch-queue.ts";
 import { createAdmission } from "./admission.ts";
 import { type PlanDeps, planLaunch } from "./launch-plan.ts";
 import { previewLaunch } from "./preview.ts";
@@ -18,6 +19,8 @@ import { createStarts, type StartDeps } from "./start.ts";
 export interface LaunchDeps extends PlanDeps, RecordDeps, StartDeps {
   /** At most this many runs on the host at once. */
   maxRunning: number;
+  /** Where launches wait for their turn. */
+  launchQueue?: LaunchQueue;
 }
 
 /** What launches have to know of the runs that exist. */
@@ -34,30 +37,47 @@ const FOREIGN_LAUNCH_INTERVAL_MS = 50;
 
 /** Launches runs, at most once for each token. */
 export function createLaunches(deps: LaunchDeps, { reconcile, reconcileAlive }: KnownRuns) {
-  const { store, clock, self } = deps;
+  const { store, clock, self, launchQueue = createLaunchQueue() } = deps;
   const inForce = (holder: Run): boolean =>
     ageOf(holder, { now: clock(), bootId: self.bootId }) <= IDEMPOTENCY_TTL_SECONDS * 1000;
   const admission = createAdmission(store, deps.maxRunning);
   const starts = createStarts(deps, reconcile);
   const recordLaunch = createLaunchRecorder(deps, { admission, inForce, begin: starts.begin });
 
-  async function launch(order: LaunchOrder): Promise<LaunchAnswer> {
+  async function launch(order: LaunchOrder, signal?: AbortSignal): Promise<LaunchAnswer> {
+    const known = knownRunOf(order);
+    if (known) return replay(known, order, signal);
+    const text = order.launch_token.length + JSON.stringify(order.spec).length;
+    const place = { keyName: order.key_name, text, signal };
+    const begun = await launchQueue.inTurn(place, async () => begin(order));
+    return "replayOf" in begun ? replay(begun.replayOf, order, signal) : begun;
+  }
+
+  /** The run that the order's token names. */
+  function knownRunOf(order: LaunchOrder): Run | undefined {
     const known = store.findByToken(order.launch_token);
-    if (known && inForce(known)) return replay(known, order);
+    return known && inForce(known) ? known : undefined;
+  }
+
+  /** The launch in its turn. A replay waits for another launch, and so is left to be made outside of it. */
+  async function begin(order: LaunchOrder): Promise<LaunchAnswer | { replayOf: Run }> {
+    // A retry may have waited behind the request that it repeats.
+    const known = knownRunOf(order);
+    if (known) return { replayOf: known };
     const plan = await planLaunch(order, deps);
     // Some may have ended since anybody looked: only runs that are alive count.
     if (admission.limitReached(plan) !== undefined) await reconcileAlive();
     const recorded = await recordLaunch({ order, plan });
     if (recorded instanceof ApiProblem) throw recorded;
-    if (!recorded.started) return replay(recorded.run, order);
+    if (!recorded.started) return { replayOf: recorded.run };
     return { run: publicRun(await recorded.started), replayed: false };
   }
 
-  async function replay(run: Run, order: LaunchOrder): Promise<LaunchAnswer> {
+  async function replay(run: Run, order: LaunchOrder, signal?: AbortSignal): Promise<LaunchAnswer> {
     if (run.fingerprint !== order.fingerprint) throw tokenReused(run);
     const current = await launched(run);
     // A launch that failed has freed its token: this is a new one.
-    if (current.launchToken !== order.launch_token) return launch(order);
+    if (current.launchToken !== order.launch_token) return launch(order, signal);
     return { run: publicRun(current), replayed: true };
   }
 
@@ -74,6 +94,8 @@ export function createLaunches(deps: LaunchDeps, { reconcile, reconcileAlive }: 
 
   return {
     launch,
+    /** Refuses the launches that wait for their turn. */
+    stopWaiting: launchQueue.stop,
     preview: (order: PreviewOrder) => previewLaunch(order, { ...deps, admission, reconcileAlive }),
     isUnderWay: starts.isUnderWay,
     over: starts.over,

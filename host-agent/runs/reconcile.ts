@@ -8,6 +8,15 @@ export interface ReconcileDeps extends ObserveDeps, RecoverDeps {
   markers(): Promise<MarkersOf>;
 }
 
+/** What a look at many runs has found. */
+export interface Reconciled {
+  runs: Run[];
+  /** Of runs that could not be looked at and are returned as they were. */
+  failures: unknown[];
+  /** The ids of those that were not seen under a living wrapper: those that have not ended are to be looked at again soon. */
+  unsure: Set<string>;
+}
+
 /** The looks at one run and at many, as `createReconcile` makes them. */
 export type Reconcile = ReturnType<typeof createReconcile>;
 
@@ -29,10 +38,11 @@ export function createReconcile(deps: ReconcileDeps) {
     return observer.apply(current, (await observer.look([current]))[0]!, markersOf);
   }
 
-  /** The same for many, with one write to the disk; `failures` are of runs that could not be looked at and are returned as they were. */
-  async function reconcileAll(known: readonly Run[]): Promise<{ runs: Run[]; failures: unknown[] }> {
+  /** The same for many, with one write to the disk. */
+  async function reconcileAll(known: readonly Run[]): Promise<Reconciled> {
     const markersOf = await deps.markers();
     const failures: unknown[] = [];
+    const unsure = new Set<string>();
     for (const run of known.filter(({ status }) => status === "launching")) {
       await reconcile(run).catch((error: unknown) => failures.push(error));
     }
@@ -40,8 +50,9 @@ export function createReconcile(deps: ReconcileDeps) {
     const decided = await decideAll(
       // What a launch that is under way here has started, it may still refuse: the end is recorded after it.
       current.filter(({ runId }) => !deps.isLaunching(runId)),
-      { observer, markersOf, failures },
+      { observer, markersOf, failures, unsure },
     );
+    for (const { runId } of current) if (deps.isLaunching(runId)) unsure.add(runId);
     // From here on nothing is awaited: what another request has reported meanwhile is never taken back.
     const written = writeAll(decided, { observer, failures });
     return {
@@ -49,6 +60,7 @@ export function createReconcile(deps: ReconcileDeps) {
         run.endedAt === undefined ? (written.get(run.runId) ?? observer.currentOf(run)) : run,
       ),
       failures,
+      unsure,
     };
   }
 
@@ -64,7 +76,12 @@ interface Decided {
 /** What is to be written of each run; a run whose signal is due is written by then. A failure of one costs no other. */
 async function decideAll(
   current: readonly Run[],
-  { observer, markersOf, failures }: { observer: Observer; markersOf: MarkersOf; failures: unknown[] },
+  {
+    observer,
+    markersOf,
+    failures,
+    unsure,
+  }: { observer: Observer; markersOf: MarkersOf } & Pick<Reconciled, "failures" | "unsure">,
 ): Promise<Decided[]> {
   const started = current.filter((run) => run.endedAt === undefined && run.status !== "launching");
   const observations = await observer.look(started);
@@ -72,6 +89,7 @@ async function decideAll(
   for (const [i, run] of started.entries()) {
     try {
       const observation = observations[i]!;
+      if (observation.state !== "running") unsure.add(run.runId);
       if (isSignalDue(run)) {
         await observer.apply(run, observation, markersOf);
         continue;

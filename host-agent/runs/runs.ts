@@ -1,12 +1,14 @@
 import type { RunsQuery } from "../protocol/agent.ts";
 import type { RunList } from "../protocol/run.ts";
 import type { Run } from "../store/run.ts";
+import type { ListQuery, RunPage } from "../store/run-queries.ts";
 import { isOfOneFile } from "../system/exhaustion.ts";
 import type { MarkersOf } from "./end-of-run.ts";
 import { createFind, type FindRun } from "./find.ts";
 import { holdRequests } from "./held.ts";
 import { createKill } from "./kill.ts";
 import { createLaunches, type LaunchDeps } from "./launch.ts";
+import { createLookAtLive, lookInParts } from "./look-at-live.ts";
 import { createReconcile, type ReconcileDeps } from "./reconcile.ts";
 import { publicRun } from "./record.ts";
 import { createRetention, type RetentionDeps } from "./retention.ts";
@@ -44,25 +46,45 @@ export function createRuns(deps: RunsDeps) {
     return findStarted(source, runId);
   };
 
+  const lookAtLive = createLookAtLive(store, reconcileAll, deps.sliceMs);
+
   async function reconcileAlive(): Promise<void> {
-    await reconciled(store.alive());
+    throwIfAny(await lookAtLive());
   }
 
-  /** Throws the first failure that is not about a file of one run: that run is then as it was known. */
   async function reconciled(known: readonly Run[]): Promise<Run[]> {
-    const { runs, failures } = await reconcileAll(known);
-    const failure = failures.find((each) => !isOfOneFile(each));
-    if (failure !== undefined) throw failure;
+    const { runs, failures } = await lookInParts(known, reconcileAll, deps.sliceMs);
+    throwIfAny(failures);
     return runs;
   }
 
-  async function list({ source, status, label, limit, cursor }: RunsQuery): Promise<RunList> {
-    // With a filter it matters what a run is, so all that may have changed are looked at first.
-    if (status !== undefined) await reconcileAlive();
-    const before = cursor === undefined ? undefined : Number(cursor);
-    const { runs: page, next } = store.list({ source, status, label, before, limit });
-    const runs = status === undefined ? await reconciled(page) : page;
+  async function list({ cursor, ...query }: RunsQuery): Promise<RunList> {
+    const from = { ...query, before: cursor === undefined ? undefined : Number(cursor) };
+    const { runs, next } = await pageOf(from);
     return { runs: runs.map(publicRun), next_cursor: next === undefined ? null : String(next) };
+  }
+
+  async function pageOf(query: ListQuery): Promise<RunPage> {
+    if (query.status === "running") return pageOfRunning(query);
+    // A run that has just ended belongs to the page, and anything that was alive may be it.
+    if (query.status !== undefined) await reconcileAlive();
+    const { runs, next } = store.list(query);
+    return { runs: query.status === undefined ? await reconciled(runs) : runs, next };
+  }
+
+  /** A run that is running is recorded as running: so only those on the page are looked at, and those that have ended replaced by the next ones. */
+  async function pageOfRunning(query: ListQuery): Promise<RunPage> {
+    const running: Run[] = [];
+    let { before } = query;
+    for (let parts = 1; ; parts++) {
+      const limit = query.limit - running.length;
+      const { runs, next } = store.list({ ...query, before, limit });
+      running.push(...(await reconciled(runs)).filter(isRunning));
+      // A part that is shorter than it may be has long texts.
+      const isFull = running.length >= query.limit || runs.length < limit;
+      if (next === undefined || isFull || parts === MAX_PARTS) return { runs: running, next };
+      before = next;
+    }
   }
 
   return {
@@ -75,7 +97,10 @@ export function createRuns(deps: RunsDeps) {
     forgetDue: createRetention(deps),
     stopWaiting: requests.stopWaiting,
     /** Resolves once no request that may wait is under way, for clients that hung up included. */
-    stopHolding: requests.stop,
+    async stopHolding(): Promise<void> {
+      launches.stopWaiting();
+      await requests.stop();
+    },
     async reconcileAndCountAlive(): Promise<number> {
       await reconcileAlive();
       return store.countAlive();
@@ -85,6 +110,19 @@ export function createRuns(deps: RunsDeps) {
     stateProblem: (): string | undefined =>
       reconciling.writeError() === undefined ? undefined : "the state of runs cannot be written now",
   };
+}
+
+/** A page of running runs is filled up so often; after that it is shorter than it may be. */
+const MAX_PARTS = 8;
+
+function isRunning({ status, endedAt }: Run): boolean {
+  return endedAt === undefined && (status === "running" || status === "launching");
+}
+
+/** Throws the first failure that is not about a file of one run: that run is then as it was known. */
+function throwIfAny(failures: readonly unknown[]): void {
+  const failure = failures.find((each) => !isOfOneFile(each));
+  if (failure !== undefined) throw failure;
 }
 
 type Catalogue = Awaited<ReturnType<LaunchDeps["recipes"]["current"]>>;

@@ -103,6 +103,13 @@ export const MIGRATIONS: readonly string[] = [
   ALTER TABLE runs ADD COLUMN cpu_usec INTEGER;
   ALTER TABLE runs ADD COLUMN memory_peak INTEGER;
   `,
+  // What supervision asks each second: each index holds only the runs that have something to be done for.
+  `
+  CREATE INDEX runs_unsettled ON runs (seq)
+    WHERE ended_at IS NULL AND (status <> 'running' OR stop_cause IS NOT NULL);
+  CREATE INDEX runs_by_time_limit ON runs (started_uptime + timeout_seconds * 1000)
+    WHERE ended_at IS NULL AND timeout_seconds IS NOT NULL AND stop_cause IS NULL;
+  `,
 ];
 
 /** A check of the whole database reads all of it. Up to this many pages of 4,096 bytes that takes some tens of milliseconds. */

@@ -17,7 +17,7 @@ export interface ListQuery {
 /** A page of a list. */
 export interface RunPage {
   runs: Run[];
-  /** The sequence number that the next page begins before; undefined on the last page. */
+  /** The sequence number that the next page begins before, or after where the oldest come first; undefined on the last page. */
   next: number | undefined;
 }
 
@@ -35,12 +35,26 @@ export function runQueries(db: DatabaseSync) {
   const selectById = db.prepare(`SELECT ${COLUMNS} FROM runs WHERE run_id = :run_id`);
   const selectSeq = db.prepare("SELECT seq FROM runs WHERE run_id = ?");
   const selectByToken = db.prepare(`SELECT ${COLUMNS} FROM runs WHERE launch_token = :token`);
+  const selectNewestSeq = db.prepare("SELECT max(seq) AS seq FROM runs");
   const selectEarliestBoot = db.prepare(
     `SELECT min(started_at - started_uptime) AS at
       FROM (SELECT started_at, started_uptime, boot_id FROM runs ORDER BY seq DESC LIMIT ${NEWEST_RUNS})
       WHERE boot_id = :boot_id AND started_uptime IS NOT NULL`,
   );
   const selectAlive = db.prepare(`SELECT ${COLUMNS} FROM runs WHERE ended_at IS NULL ORDER BY seq`);
+  const selectAliveAfter = db.prepare(
+    `SELECT ${COLUMNS} FROM runs INDEXED BY runs_alive WHERE ended_at IS NULL AND seq > :seq ORDER BY seq LIMIT :limit`,
+  );
+  const selectUnsettled = db.prepare(
+    `SELECT ${COLUMNS} FROM runs INDEXED BY runs_unsettled
+      WHERE ended_at IS NULL AND (status <> 'running' OR stop_cause IS NOT NULL) ORDER BY seq`,
+  );
+  const selectOverTime = db.prepare(
+    `SELECT ${COLUMNS} FROM runs INDEXED BY runs_by_time_limit
+      WHERE ended_at IS NULL AND timeout_seconds IS NOT NULL AND stop_cause IS NULL
+        AND started_uptime + timeout_seconds * 1000 < :uptime
+      ORDER BY started_uptime + timeout_seconds * 1000 LIMIT :limit`,
+  );
   const selectAliveWithLog = db.prepare(
     "SELECT 1 FROM runs INDEXED BY runs_alive_by_log WHERE ended_at IS NULL AND log_path = :log_path",
   );
@@ -76,6 +90,11 @@ export function runQueries(db: DatabaseSync) {
       return decodeOne(selectByToken.get({ token }));
     },
 
+    /** The sequence number of the run that was launched last; 0 without any run. */
+    newestSeq(): number {
+      return (selectNewestSeq.get() as { seq: number | null }).seq ?? 0;
+    },
+
     /**
      * When this boot of the host began, in epoch milliseconds, by the wall clock at the starts of its newest runs: the
      * earliest that one of them makes it, undefined without any. A later one is of a clock that was set ahead since.
@@ -96,6 +115,25 @@ export function runQueries(db: DatabaseSync) {
     /** Every run of which something may be alive, oldest first. */
     alive(): Run[] {
       return decodeAll(selectAlive.all());
+    },
+
+    /** The next `limit` runs of which something may be alive and that were launched after the one with this sequence number, oldest first. */
+    aliveAfter(seq: number, limit: number): RunPage {
+      const rows = selectAliveAfter.all({ seq, limit }) as unknown as RunRow[];
+      return { runs: decodeAll(rows), next: rows.length < limit ? undefined : rows.at(-1)!.seq };
+    },
+
+    /** Runs that may be alive and are more than running: being launched, or with a stop that was ordered. Costs nothing for others. */
+    unsettled(): Run[] {
+      return decodeAll(selectUnsettled.all());
+    },
+
+    /**
+     * Runs without a stop whose time limit is over by the time since the boot, in milliseconds, the longest over first. A
+     * run of another boot, or of a version that recorded no such time, may be missing or be there too early.
+     */
+    overTime(uptime: number, limit: number): Run[] {
+      return decodeAll(selectOverTime.all({ uptime, limit }));
     },
 
     countAlive(): number {

@@ -27,7 +27,7 @@ export async function doorCost(): Promise<{ door: number; ed25519: number }> {
   writeFileSync(trustFile, JSON.stringify({ keys: [publicKey] }));
   // A clock that does not move, so that no signature gets too old on a busy machine.
   const start = Date.now();
-  const nonces = openNonceMemory(join(dir, "door.mark"), () => start);
+  const nonces = openNonceMemory(join(dir, "door.mark"), () => ({ at: start, uptime: start }));
   const door = createDoor({
     answersLivez: false,
     agent: async () => new Response("ok"),

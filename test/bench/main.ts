@@ -13,6 +13,7 @@ import { fileURLToPath } from "node:url";
 import { doorCost } from "./door.ts";
 import { type Figure, median, table, time, type Times } from "./figures.ts";
 import { cpuMs, freePort, OTHER_KEY, residentMb, startServer } from "./server.ts";
+import { measureLiveRuns } from "./live-runs.ts";
 import { requestsPerSecond } from "./wrk.ts";
 
 const BARE_SPAWNER = fileURLToPath(new URL("bare-spawner.ts", import.meta.url));
@@ -32,6 +33,7 @@ await measureLogPages();
 await measureLists();
 await measureMemory();
 await measureHeld();
+figures.push(...(await measureLiveRuns()));
 console.log(table(figures));
 
 async function measureGetRun(): Promise<void> {

@@ -16,8 +16,10 @@ const KEY = "sk_bench_0123456789abcdef0123456789abcdef";
 export const OTHER_KEY = `${KEY}0`;
 const TRUE_SCRIPT = "#!/bin/sh\nexec /bin/true\n";
 
-/** A server of the product, in a separate process, on a separate state folder. */
-export async function startServer() {
+const LOOP_DELAY = new URL("loop-delay.ts", import.meta.url).href;
+
+/** A server of the product, in a separate process, on a separate state folder; `env` is added to its settings. */
+export async function startServer(env: Record<string, string> = {}) {
   const dir = await mkdtemp(join(tmpdir(), "hub-bench-"));
   const port = await freePort();
   const script = join(dir, "true.sh");
@@ -32,9 +34,9 @@ export async function startServer() {
   async function start() {
     const child = spawn(
       process.execPath,
-      ["--max-semi-space-size=2", "--heap-growing-percent=30", NODE_ADAPTER],
+      ["--max-semi-space-size=2", "--heap-growing-percent=30", "--import", LOOP_DELAY, NODE_ADAPTER],
       {
-        stdio: ["ignore", "pipe", "ignore"],
+        stdio: ["ignore", "pipe", "ignore", "ipc"],
         env: {
           PATH: process.env["PATH"],
           HUB_PORT: String(port),
@@ -45,10 +47,11 @@ export async function startServer() {
           HUB_MAX_LOG_BYTES: "0",
           HUB_KEEP_RUNS_DAYS: "0",
           ...COMPILE_CACHE,
+          ...env,
         },
       },
     );
-    await once(child.stdout, "data");
+    await once(child.stdout!, "data");
     return child;
   }
   let child = await start();
@@ -68,6 +71,14 @@ export async function startServer() {
       const { status, text } = await post(`${url}/api/v1/scripts/runs`, headers, JSON.stringify({ path }));
       if (status !== 201) throw new Error(`launch: ${status} ${text}`);
       return JSON.parse(text) as { run_id: string; pid: string };
+    },
+    /** How long the server's event loop was held at most while `work` ran, in milliseconds. */
+    async worstDelay(work: () => Promise<void>): Promise<number> {
+      child.send("start");
+      await work();
+      child.send("stop");
+      const [{ worstMs }] = (await once(child, "message")) as [{ worstMs: number }];
+      return worstMs;
     },
     async get(path: string) {
       const response = await fetch(url + path, { headers });
@@ -94,6 +105,19 @@ export async function startServer() {
 }
 
 const connections = new Agent({ keepAlive: true });
+
+/** CPU time that a process has used, children left out, in milliseconds (proc_pid_stat(5), 100 ticks a second). */
+export function cpuMs(pid: number): number {
+  const text = readFileSync(`/proc/${pid}/stat`, "latin1");
+  const fields = text.slice(text.lastIndexOf(")") + 2).split(" ");
+  return (Number(fields[11]) + Number(fields[12])) * 10;
+}
+
+/** The processes of a server: itself and those that it has started and that have not left it, as its spawner. */
+export function processesOf(pid: number): number[] {
+  const children = readFileSync(`/proc/${pid}/task/${pid}/children`, "latin1").trim().split(" ");
+  return [pid, ...children.filter(Boolean).map(Number)];
+}
 
 /** POST with little more than the time on the wire, so that what is measured is the server. */
 async function post(url: string, headers: Record<string, string>, body: string) {
@@ -133,11 +157,4 @@ export async function freePort(): Promise<number> {
   const { port } = server.address() as { port: number };
   server.close();
   return port;
-}
-
-/** CPU time that a process has used, children left out, in milliseconds (proc_pid_stat(5), 100 ticks a second). */
-export function cpuMs(pid: number): number {
-  const text = readFileSync(`/proc/${pid}/stat`, "latin1");
-  const fields = text.slice(text.lastIndexOf(")") + 2).split(" ");
-  return (Number(fields[11]) + Number(fields[12])) * 10;
 }

@@ -128,8 +128,16 @@ export async function playSchedule(seed: number, dir: string, breakage: Breakage
         runUser: undefined,
         // In one go: the order of all steps is the simulation's own.
         passes: processPasses(Number.POSITIVE_INFINITY),
-        spawner: { startRun, sendSignalAs, warmUp() {}, async close() {} },
+        spawner: {
+          startRun,
+          sendSignalAs,
+          onEvents() {},
+          isParentOf: () => false,
+          warmUp() {},
+          async close() {},
+        },
       }),
+      sliceMs: Number.POSITIVE_INFINITY,
       signalLock: { hold: (work) => work(), close() {} },
       logDir: join(stateDir, "logs"),
       checkCallbackUrl: () => {},

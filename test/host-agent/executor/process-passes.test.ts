@@ -5,7 +5,7 @@ import { describe, expect, onTestFinished, test } from "vitest";
 
 import { identify } from "../../../host-agent/executor/process-identity.ts";
 import { processPasses } from "../../../host-agent/executor/process-passes.ts";
-import { commandLine, type Tree } from "../../../host-agent/executor/process-tree.ts";
+import { commandLine, createStrangers, type Tree } from "../../../host-agent/executor/process-tree.ts";
 import { until } from "../../support/hub.ts";
 import { needs } from "../../support/needs.ts";
 import { CAN_BE_NOBODY, NOBODY_UID, WHY_NOT_NOBODY } from "../../support/other-user.ts";
@@ -109,4 +109,17 @@ describe("a walk over the processes of the host", () => {
       expect((await found(ANY)).toSorted(byNumber)).toEqual([roots.pid, theirs.pid].toSorted(byNumber));
     },
   );
+});
+
+test("a process is remembered as a stranger by pid and start time, and not right after its fork, when its environment is its parent's", () => {
+  const strangers = createStrangers();
+  const stat = { pid: 7, state: "S", ppid: 1, pgrp: 7, session: 7, startTime: "1" };
+  const young = { ...stat, pid: 8, startTime: identify(process.pid)!.startTime };
+  const justForked = { ...stat, pid: 9, startTime: String(2 ** 40) };
+  for (const each of [stat, justForked]) strangers.add(each);
+  expect(strangers.has(stat)).toBe(true);
+  expect(strangers.has({ ...stat, startTime: "2" })).toBe(false);
+  expect(strangers.has(justForked)).toBe(false);
+  strangers.keep([young]);
+  expect(strangers.has(stat)).toBe(false);
 });

@@ -76,6 +76,8 @@ function scripted(lists: ProcessStat[][], answer: Sent = "sent", process: Handle
         return { of: () => list, childrenOf: () => [] };
       },
     },
+    // As where the kernel does not list the children of a process.
+    below: () => undefined,
     ownerOf: (runId) => (runId === "run_scripted" ? OWNER : undefined),
     isApart: () => false,
     async send(owner, targets, signal) {
@@ -184,6 +186,31 @@ forEachWrapper(() => {
         .toSorted(),
     ).toEqual(names.map((name) => `${name} term`).toSorted());
     expect(isAlive(identify(run.wrapper)!), "the wrapper outlives it").toBe(true);
+  });
+
+  test("what the wrapper has started receives the signal before the processes of the host are listed, and once", async () => {
+    const says = `/bin/bash -c '${SAYS_TERM.replaceAll("'", `'\\''`)}'`;
+    const run = await startRun(`setsid ${says} daemon & exec ${says} command`);
+    for (const name of ["daemon", "command"]) await run.says(`${name} ready`);
+    const passes = processPasses();
+    const { promise: isSignalled, resolve: signalled } = Promise.withResolvers<void>();
+    const late = treeSignals({
+      passes: {
+        async take(trees) {
+          await isSignalled;
+          return passes.take(trees);
+        },
+      },
+      ownerOf: () => undefined,
+      isApart: () => true,
+      send: async (_owner, targets, signal) => sendSignal(targets, signal),
+    });
+    const sending = late.signal(run.handle, "SIGTERM");
+    for (const name of ["daemon", "command"]) await run.says(`${name} term`);
+    signalled();
+    expect(await sending).toBe("sent");
+    await pause(100);
+    expect(run.text().match(/term/g)).toHaveLength(2);
   });
 
   test("a process that is stopped receives the signal at once, and not when somebody lets it go on", async () => {

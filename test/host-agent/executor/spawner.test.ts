@@ -74,7 +74,11 @@ describe("the process that starts runs", () => {
           const { status, json } = await hub.post(RUNS, order, { headers: { "idempotency-key": key } });
           expect([201, 503]).toContain(status);
           if (status === 503) refused++;
-          else if (++acknowledged % 6 === 0) killSpawner();
+          else if (++acknowledged % 6 === 0) {
+            killSpawner();
+            // The next one, while it starts: the launches that it was asked for meanwhile have no answer.
+            setTimeout(killSpawner, 20);
+          }
           return status === 201 ? json : undefined;
         }),
       ),
@@ -91,7 +95,7 @@ describe("the process that starts runs", () => {
     const stuck = await until(() => identify(spawnerOf(process.pid)));
     process.kill(stuck.pid, "SIGSTOP");
     const plan = { argv: ["/bin/true"], cwd: "/", terminal: false, script: undefined } as never;
-    const asked = spawner.startRun(plan, { folder: {}, env: {} } as never);
+    const asked = spawner.startRun(plan, { folder: { path: "/nowhere/run_1" }, env: {} } as never);
 
     await expect(asked).rejects.toThrow("the process that starts runs does not answer");
     await until(() => !isAlive(stuck) || undefined);

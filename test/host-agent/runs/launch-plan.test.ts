@@ -66,6 +66,7 @@ describe("the plan of a launch", () => {
         terminal: true,
         script: undefined,
         logDir: "/var/log/full",
+        limits: {},
       },
       cmd: "/bin/echo 'a b' --n 5 x 'y z'",
       logName: "full",
@@ -73,6 +74,8 @@ describe("the plan of a launch", () => {
       recipeId: "full",
       timeoutSeconds: 3,
       maxRunning: 2,
+      keepDays: undefined,
+      killLeftBehind: false,
     });
   });
 
@@ -82,6 +85,8 @@ describe("the plan of a launch", () => {
       command: { argv: PLAIN.command, env: {}, terminal: false, logDir: "/logs" },
       timeoutSeconds: undefined,
       maxRunning: undefined,
+      keepDays: undefined,
+      killLeftBehind: false,
     });
   });
 
@@ -105,6 +110,8 @@ describe("the plan of a launch", () => {
       recipeId: undefined,
       timeoutSeconds: undefined,
       maxRunning: undefined,
+      keepDays: undefined,
+      killLeftBehind: false,
     });
   });
 

@@ -344,7 +344,11 @@ describe("what cannot be read or written now", () => {
       endedAt: undefined,
       statusReason: "Its exit code cannot be read now (EIO); the host-agent tries again for up to 5 minutes.",
     });
-    expect(await reconcileAll([waiting])).toEqual({ runs: [waiting], failures: [] });
+    expect(await reconcileAll([waiting])).toEqual({
+      runs: [waiting],
+      failures: [],
+      unsure: new Set([run.runId]),
+    });
   });
 
   test("a change for which the disk has no space is not reported, and said until a write succeeds", async () => {
@@ -431,7 +435,7 @@ describe("a look at many runs", () => {
     const { start, store, executor, reconcileAll } = world();
     const runs = [start(), start(), start()];
     const quiet = await reconcileAll(runs);
-    expect(quiet).toEqual({ runs, failures: [] });
+    expect(quiet).toEqual({ runs, failures: [], unsure: new Set() });
     for (const { runId } of runs.slice(1)) executor.seen.set(runId, endedWith(0));
     const { runs: found, failures } = await reconcileAll(runs);
     expect(failures).toEqual([]);
@@ -462,7 +466,7 @@ describe("an interrupted launch", () => {
     executor.onRecover = async () => "unreadable";
     const run = launch();
     expect(await reconcile(run)).toEqual(run);
-    expect(await reconcileAll([run])).toEqual({ runs: [run], failures: [] });
+    expect(await reconcileAll([run])).toEqual({ runs: [run], failures: [], unsure: new Set() });
     expect(executor.looks).toEqual([]);
   });
 
