@@ -6,7 +6,7 @@ import { describe, expect, test } from "vitest";
 
 import { type Hub, startHub } from "../support/hub.ts";
 import { PYTHON } from "../support/shell.ts";
-import { endsRuns, EXAMPLE_RECIPE, needsTool, pageVariables, runTool, TOOLS } from "./tools.ts";
+import { needsTool, pageVariables, runTool, startExampleHub, TOOLS } from "./tools.ts";
 
 const JAR = join(TOOLS, "@openapitools/openapi-generator-cli/bin/openapi-generator.jar");
 const HAS_JAVA = spawnSync("java", ["-version"]).status === 0;
@@ -61,8 +61,7 @@ describe("openapi-generator", () => {
         : NO_JAVA,
     ),
     async () => {
-      await using hub = await startHub({ recipes: [EXAMPLE_RECIPE] });
-      await using _runs = endsRuns(hub);
+      await using hub = await startExampleHub();
       const client = join(hub.dir, "client");
       await generator(hub, ["generate", "-i", await documentOf(hub), "-g", "python", "-o", client]);
 

@@ -1,30 +1,31 @@
+import { spawnSync } from "node:child_process";
 import { writeFileSync } from "node:fs";
 import { join } from "node:path";
 
 import { describe, expect, test } from "vitest";
 
 import { clientsBlock } from "../support/clients-page.ts";
-import { type Hub, startHub } from "../support/hub.ts";
+import type { Hub } from "../support/hub.ts";
 import { servedDocument } from "../support/openapi-check.ts";
 import {
-  endsRuns,
-  EXAMPLE_RECIPE,
   needsTool,
   pageVariables,
   runTool,
   type Sent,
   sentIn,
   shell,
+  startExampleHub,
   successesOf,
 } from "./tools.ts";
+
+const HAS_CURL = spawnSync("curl", ["--version"]).status === 0;
 
 describe("Postman's tools", () => {
   test(
     "newman calls every operation in the collection that Postman's converter makes, and each answer is the documented success",
-    needsTool("newman"),
+    needsTool("newman", HAS_CURL, "curl is not installed"),
     async () => {
-      await using hub = await startHub({ recipes: [EXAMPLE_RECIPE] });
-      await using _runs = endsRuns(hub);
+      await using hub = await startExampleHub();
 
       const sent = await runPageBlock(hub, "newman.sh", ["prepare.cjs"]);
 
@@ -36,10 +37,9 @@ describe("Postman's tools", () => {
 
   test(
     "the contract tests that Portman makes of the document pass against a live Hub, for every operation",
-    needsTool("portman"),
+    needsTool("portman", HAS_CURL, "curl is not installed"),
     async () => {
-      await using hub = await startHub({ recipes: [EXAMPLE_RECIPE] });
-      await using _runs = endsRuns(hub);
+      await using hub = await startExampleHub();
 
       const sent = await runPageBlock(hub, "portman.sh", ["portman.json", "postman.json"]);
 

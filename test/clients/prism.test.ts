@@ -8,15 +8,7 @@ import { freePort } from "../bench/server.ts";
 import { clientsBlock } from "../support/clients-page.ts";
 import { ALL, type Hub, startHub, until } from "../support/hub.ts";
 import { type AnyJson, servedDocument } from "../support/openapi-check.ts";
-import {
-  endsRuns,
-  EXAMPLE_RECIPE,
-  needsTool,
-  pageVariables,
-  shell,
-  startTool,
-  successesOf,
-} from "./tools.ts";
+import { needsTool, pageVariables, shell, startExampleHub, startTool, successesOf } from "./tools.ts";
 
 const RUNS = "/api/v1/pipelines/runs";
 
@@ -25,8 +17,7 @@ describe("Prism, as a proxy that validates", () => {
     "finds no violation in a true request of every operation and in its answer",
     needsTool("prism"),
     async () => {
-      await using hub = await startHub({ recipes: [EXAMPLE_RECIPE] });
-      await using _runs = endsRuns(hub);
+      await using hub = await startExampleHub();
       const script = await hub.script("job.sh", "echo begun; exec sleep 300");
       const ask = asker(await startPrism(hub, pageVariables(hub)));
       const called: string[] = [];
@@ -39,7 +30,7 @@ describe("Prism, as a proxy that validates", () => {
       }
 
       for (const [surface, order] of [
-        ["pipelines", { recipe_id: EXAMPLE_RECIPE.recipe_id, args: "--limit 5000" }],
+        ["pipelines", { recipe_id: "build_all_extra_features", args: "--limit 5000" }],
         ["scripts", { path: script, args: "--mode full", label: "prism" }],
       ] as const) {
         const runs = `/api/v1/${surface}/runs`;

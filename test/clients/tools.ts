@@ -5,7 +5,8 @@ import { delimiter, dirname, join } from "node:path";
 
 import { expect, onTestFinished, type TestOptions } from "vitest";
 
-import { ALL, type Hub } from "../support/hub.ts";
+import type { RunRecord } from "../../host-agent/protocol/run.ts";
+import { ALL, type Hub, startHub } from "../support/hub.ts";
 import { needs } from "../support/needs.ts";
 
 /** Where `npm run test:clients:install` installs the tools of others. */
@@ -14,7 +15,7 @@ export const TOOLS = join(import.meta.dirname, "tools", "node_modules");
 /** The generous limit of a test that runs such a tool: each of them takes seconds to load. */
 export const TOOL_TIMEOUT_MS = 240_000;
 
-/** Options of a test that runs one of the tools, and needs something else too, for the `reason`. */
+/** Options of a test that runs one of the tools, and where `isMet` is false lacks something else: the `reason`. */
 export function needsTool(name: string, isMet = true, reason = ""): TestOptions {
   const isInstalled = existsSync(join(TOOLS, ".bin", name));
   const missing = isInstalled
@@ -75,25 +76,38 @@ export function pageVariables(hub: Hub): Record<string, string> {
 }
 
 /** The recipe of the document's examples, as a command that runs until it is killed. */
-export const EXAMPLE_RECIPE = {
+const EXAMPLE_RECIPE = {
   recipe_id: "build_all_extra_features",
   title: "Build all extra features",
   description: "Writes one line and sleeps",
   command: ["/bin/sh", "-c", "echo begun; exec sleep 300"],
 };
 
-/** On disposal ends all runs of the Hub: those that a tool launched are unknown to the test. */
-export function endsRuns(hub: Hub): AsyncDisposable {
-  return {
+/**
+ * A Hub with the recipe of the document's examples. Its disposal first ends all
+ * runs: those that a tool launched are unknown to the test.
+ */
+export async function startExampleHub(): Promise<Hub> {
+  const hub = await startHub({ recipes: [EXAMPLE_RECIPE] });
+  const stop = hub[Symbol.asyncDispose];
+  return Object.assign(hub, {
     async [Symbol.asyncDispose]() {
-      for (const source of ["pipeline", "script"] as const) {
-        const { json } = await hub.get(`/api/v1/${source}s/runs?status=running`);
-        for (const { run_id } of json.runs) await hub.kill({ source, run_id }, { signal: "SIGKILL" });
-        const left = (await hub.get(`/api/v1/${source}s/runs`)).json.runs;
-        for (const { run_id } of left) await hub.ended({ source, run_id });
+      try {
+        await endRuns(hub);
+      } finally {
+        await stop();
       }
     },
-  };
+  });
+}
+
+async function endRuns(hub: Hub): Promise<void> {
+  for (const source of ["pipeline", "script"] as const) {
+    const { json } = await hub.get(`/api/v1/${source}s/runs`);
+    const alive = (json.runs as RunRecord[]).filter(({ ended_at: endedAt }) => endedAt === null);
+    for (const run of alive) await hub.kill(run, { signal: "SIGKILL" });
+    for (const run of alive) await hub.ended(run);
+  }
 }
 
 /** A request that newman has sent, and what came of it. */
