@@ -12,7 +12,8 @@ type HeaderRefs = Record<string, { $ref: string }>;
 
 /** The headers that several answers have, once in the document. */
 const HEADERS = {
-  "X-Request-Id": { description: "The id of this request.", schema: { type: "string" } },
+  // Required, so that tools check that it was sent, and clients need not ask whether it was.
+  "X-Request-Id": { description: "The id of this request.", required: true, schema: { type: "string" } },
   "Hub-Auth": {
     description: "`dev` on a Hub without API keys.",
     schema: { type: "string", enum: ["dev"] as string[] },

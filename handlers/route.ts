@@ -66,6 +66,8 @@ export interface Context {
 export interface ResponseHeader {
   name: string;
   description: string;
+  /** When every answer of this status has the header. */
+  required?: true;
   /** JSON Schema, in the part that OpenAPI 3.0 has too. */
   schema: HeaderSchema;
 }

@@ -31,7 +31,7 @@ const LAUNCH_RESPONSE: Omit<Route["response"], "body"> = {
   status: 201,
   description: "The run; also when an earlier request with the same Idempotency-Key started it",
   headers: [
-    { name: "Location", description: "The run's own URL.", schema: { type: "string" } },
+    { name: "Location", description: "The run's own URL.", required: true, schema: { type: "string" } },
     {
       name: "Idempotent-Replayed",
       description: "`true` when an earlier request started the run; the record is the run's current one.",

@@ -1,6 +1,5 @@
 import { execFile, spawn, spawnSync } from "node:child_process";
 import { once } from "node:events";
-import { readFileSync } from "node:fs";
 import { mkdir, writeFile } from "node:fs/promises";
 import { createRequire } from "node:module";
 import { connect, createServer, type Socket } from "node:net";
@@ -12,11 +11,11 @@ import { promisify } from "node:util";
 import { Webhook } from "standardwebhooks";
 import { describe, expect, onTestFinished, test } from "vitest";
 
+import { CLIENTS_PAGE, clientsBlock as block } from "../support/clients-page.ts";
 import { ALL, type Hub, startHub, until } from "../support/hub.ts";
 import { HAS_HTTPX, PYTHON, runPython, runShell } from "../support/shell.ts";
 import { needs } from "../support/needs.ts";
 
-const PAGE = readFileSync(new URL("../../docs/clients.md", import.meta.url), "utf8");
 const CLIENT = fileURLToPath(new URL("../client/", import.meta.url));
 const require = createRequire(join(CLIENT, "package.json"));
 const folderOf = (name: string) => dirname(require.resolve(`${name}/package.json`));
@@ -255,7 +254,7 @@ except RuntimeError as error:
   );
 
   test("every named code block of the page is tested", () => {
-    const names = [...PAGE.matchAll(/^```\w+ (\S+)$/gm)].map(([, name]) => name);
+    const names = [...CLIENTS_PAGE.matchAll(/^```\w+ (\S+)$/gm)].map(([, name]) => name);
     expect(names).toEqual([
       "env",
       "curl.sh",
@@ -268,6 +267,12 @@ except RuntimeError as error:
       "receiver.py",
       "workflow.yml",
       "dag.py",
+      "prepare.cjs",
+      "newman.sh",
+      "portman.json",
+      "postman.json",
+      "portman.sh",
+      "prism.sh",
     ]);
   });
 });
@@ -310,15 +315,6 @@ interface Ended {
   code: number | null;
   stdout: string;
   stderr: string;
-}
-
-/** The block of the page with this name behind its language. */
-function block(name: string): string {
-  const found = new RegExp(`^\`\`\`\\w+ ${name.replaceAll(".", "\\.")}\\n([^]*?)^\`\`\`$`, "m").exec(
-    PAGE,
-  )?.[1];
-  if (found === undefined) throw new Error(`docs/clients.md has no block ${name}`);
-  return found;
 }
 
 function environment(url: string): Record<string, string> {

@@ -74,6 +74,26 @@ test("a collection made of the OpenAPI document has one key for all requests", (
   expect(document.security).toEqual([{ bearer: [] }]);
 });
 
+test("the OpenAPI document requires the headers that every answer of an operation has", () => {
+  const answers = operations().flatMap(({ key, operation }) =>
+    Object.keys(operation.responses).map((status) => {
+      const [method, path] = key.split(" ") as [string, string];
+      const { described } = responseOf(document, [path, method.toLowerCase(), status]);
+      const headers = Object.entries<AnyJson>(described!.headers!).map(([name, { $ref, ...header }]) => ({
+        name,
+        ...($ref ? document.components.headers[$ref.replace("#/components/headers/", "")] : header),
+      }));
+      const required = headers.filter((header) => header.required).map(({ name }) => name);
+      return { answer: `${key} ${status}`, required };
+    }),
+  );
+  expect(answers.length).toBeGreaterThan(100);
+  for (const { answer, required } of answers) {
+    const isLaunch = answer.endsWith("/runs 201");
+    expect(required, answer).toEqual(isLaunch ? ["X-Request-Id", "Location"] : ["X-Request-Id"]);
+  }
+});
+
 test("a form made of the OpenAPI document sends no Idempotency-Key and no wait that nobody typed", () => {
   for (const { key, operation } of operations()) {
     const headers = (operation.parameters as AnyJson[]).filter((parameter) => parameter.in === "header");
@@ -270,6 +290,20 @@ test.for([
     await expect(check(body, init)).rejects.toThrow(/healthz/);
   },
 );
+
+test("a launch whose answer has no Location does not pass the check", async () => {
+  const path = "/api/v1/pipelines/runs";
+  const run = document.paths[path].post.responses["201"].content["application/json"].example;
+  const check = (headers: Record<string, string>) =>
+    checkedAnswer(
+      hub.url,
+      "POST",
+      path,
+      Response.json(run, { status: 201, headers: { "x-request-id": "x", ...headers } }),
+    );
+  expect((await check({ location: `${path}/${run.run_id}` })).status).toBe(201);
+  await expect(check({})).rejects.toThrow(/201 lacks a header that the document requires/);
+});
 
 test("the served OpenAPI document allows further fields in answers, for servers of a later version", () => {
   const objects = Object.entries<AnyJson>(document.components.schemas).filter(

@@ -88,6 +88,10 @@ export const KNOWN_SKIPS: readonly KnownSkip[] = [
   { name: "mutate/mutants.test.ts", reason: "this is no clone of git" },
   client("Java's HttpClient", "default-jdk-headless"),
   client("Go's net/http", "golang-go"),
+  {
+    name: "clients/openapi-generator.test.ts",
+    reason: "default-jre-headless is not installed",
+  },
   onlyRoot("adapters/doctor/doctor-faults.test.ts"),
   onlyRoot("adapters/node/keys-path.test.ts"),
   onlyRoot("behaviour/no-passwd.test.ts"),

@@ -8,13 +8,17 @@ import type { Answer } from "./hub.ts";
 export type AnyJson = any;
 
 interface Described {
-  headers?: Record<string, object>;
+  headers?: Record<string, DescribedHeader | Reference>;
   content?: Record<string, object>;
+}
+
+interface DescribedHeader {
+  required?: boolean;
 }
 
 interface Document {
   paths: Record<string, Record<string, { responses: Record<string, Described | Reference> }>>;
-  components: { responses: Record<string, Described> };
+  components: { responses: Record<string, Described>; headers: Record<string, DescribedHeader> };
 }
 
 interface Reference {
@@ -93,7 +97,8 @@ const EVERYWHERE =
 
 /**
  * Reads an answer and holds it against the served document: the operation must
- * list the status, the content type and the headers, and the body must fit the
+ * list the status, the content type and the headers, those that it requires
+ * must have been sent, and the body must fit the
  * schema and have no field that the schema does not name.
  */
 export async function checkedAnswer(
@@ -127,6 +132,8 @@ export async function checkedAnswer(
   const named = new Set(Object.keys(described!.headers ?? {}).map((name) => name.toLowerCase()));
   const unnamed = [...response.headers.keys()].filter((name) => !named.has(name) && !EVERYWHERE.test(name));
   expect(unnamed, `${what} has headers that the document does not name`).toEqual([]);
+  const missing = requiredHeaders(document, described!).filter((name) => !response.headers.has(name));
+  expect(missing, `${what} lacks a header that the document requires`).toEqual([]);
   if (!isJson) return answer;
 
   const pointer = [...at, "content", type]
@@ -137,6 +144,14 @@ export async function checkedAnswer(
     true,
   );
   return answer;
+}
+
+function requiredHeaders({ components }: Document, { headers = {} }: Described): string[] {
+  return Object.entries(headers).flatMap(([name, header]) => {
+    const found =
+      "$ref" in header ? components.headers[header.$ref.replace("#/components/headers/", "")] : header;
+    return found?.required ? [name] : [];
+  });
 }
 
 /** A dry run on the launch's own route is not in the document; its answer is that of the preview. */

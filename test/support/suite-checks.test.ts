@@ -1,3 +1,6 @@
+import { mkdirSync, writeFileSync } from "node:fs";
+import { dirname, join } from "node:path";
+
 import { describe, expect, test } from "vitest";
 
 import {
@@ -7,8 +10,10 @@ import {
   mentionsOf,
   type ReportedTest,
   skipLine,
+  testFilesIn,
   unknownSkips,
 } from "./suite-checks.ts";
+import { tempDir } from "./temp-dir.ts";
 
 const RAN: ReportedTest = { file: "a.test.ts", name: "a group > a full disk stops nothing", hasRun: true };
 const SKIPPED: ReportedTest = {
@@ -26,6 +31,15 @@ describe("the end of a test run", () => {
       "Skipped 2: b.test.ts > curl > prints a page (curl is not installed); b.test.ts > x (no reason given)",
     );
     expect(skipLine([RAN])).toBeUndefined();
+  });
+
+  test("counts the project's test files, and not those of installed packages", () => {
+    const root = tempDir();
+    for (const file of ["test/a.test.ts", "test/b/c.test.ts", "test/b/node_modules/x/src/d.test.ts"]) {
+      mkdirSync(dirname(join(root, file)), { recursive: true });
+      writeFileSync(join(root, file), "");
+    }
+    expect(testFilesIn(root).toSorted()).toEqual(["test/a.test.ts", "test/b/c.test.ts"]);
   });
 
   test("accepts a skip that is listed with its reason, by its name or its group's, and no other", () => {

@@ -1,3 +1,5 @@
+import { globSync } from "node:fs";
+
 import type { KnownSkip } from "./known-skips.ts";
 
 /** One test, as a line of output names it. */
@@ -16,6 +18,11 @@ export interface ReportedTest {
 export interface Mention {
   file: string;
   names: string[];
+}
+
+/** The test files of the project in `root`, from there; those of installed packages are none of them. */
+export function testFilesIn(root: string): string[] {
+  return globSync("test/**/*.test.ts", { cwd: root, exclude: ["**/node_modules/**"] });
 }
 
 /** One line that names each skipped test with its reason; undefined when all have run. */

@@ -1,4 +1,4 @@
-import { globSync, readFileSync } from "node:fs";
+import { readFileSync } from "node:fs";
 import { join, relative } from "node:path";
 
 import type { Reporter, TestCase, TestModule, Vitest } from "vitest/node";
@@ -10,6 +10,7 @@ import {
   mentionsOf,
   type ReportedTest,
   skipLine,
+  testFilesIn,
   unknownSkips,
 } from "./suite-checks.ts";
 
@@ -32,7 +33,7 @@ export function suiteReporter(): Reporter {
       const line = skipLine(tests);
       if (line !== undefined) vitest.logger.log(`\n${line}`);
       const faults = process.env["CI"] === "true" ? unknownSkips(tests, KNOWN_SKIPS).map(unlisted) : [];
-      if (modules.length === globSync("test/**/*.test.ts", { cwd: root }).length) {
+      if (modules.length === testFilesIn(root).length) {
         faults.push(...notRun(root, tests));
       }
       for (const fault of faults) vitest.logger.error(fault);
