@@ -99,7 +99,7 @@ test("limits that are not set have the defaults of the README", () => {
 
 /** The states of what the doctor finds about these limits of logs. */
 async function capFindings(limits: object): Promise<string[]> {
-  const agent = { stateDir: tmpdir(), recipesFile: "/none.json", ...limits };
-  const findings = await disk.look({ agent } as Patient);
+  const settings = { stateDir: tmpdir(), recipesFile: "/none.json", ...limits };
+  const findings = await disk.look({ agent: settings } as Patient);
   return findings.filter(({ says }) => says.includes("HUB_MAX_LOGS_BYTES")).map(({ status }) => status);
 }

@@ -65,10 +65,12 @@ test("a token finds the run that holds it, and an id its run", () => {
   expect(store.get("run_ffffffffffff")).toBeUndefined();
 });
 
+/** What a run that was started in this boot of the host records. */
+const started = (bootId: string) => ({ process: { pid: 1, startTime: "1", bootId } });
+
 test("the boot of the host began at the earliest time that one of its runs makes it", () => {
   const { store, launch } = emptyStore();
   expect(store.earliestBoot("this boot")).toBeUndefined();
-  const started = (bootId: string) => ({ process: { pid: 1, startTime: "1", bootId } });
   launch({ startedAt: 5_000, startedUptime: 1_000 }, started("this boot"));
   launch({ startedAt: 90_000, startedUptime: 2_000 }, { ...started("this boot"), ...ENDED });
   launch({ startedAt: 10, startedUptime: 3 }, started("another boot"));
