@@ -42,7 +42,7 @@ export function removeLeaf(leaf: string): boolean {
 }
 
 /**
- * Whether this is the wrapper of a run, of that pid and start time, or its pump: the command leads a group of its own, so all that
+ * Whether this is the wrapper of a run, of that pid and start time, or its pump: the command leads another group, so all that
  * is in the wrapper's group is the run's machinery.
  */
 export function isWrapperOf(process: HandleProcess | undefined): (stat: ProcessStat) => boolean {

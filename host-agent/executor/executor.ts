@@ -121,7 +121,7 @@ export interface Look {
   wholeTree: boolean;
 }
 
-/** Reports about runs that may have ended. They can be lost or come twice: whoever has to know looks. */
+/** Reports about runs that may have ended. They can be lost or come twice: only a look is certain. */
 export interface RunEnds {
   /** The one receiver of reports: `listener` is called with the run's id, at any time. */
   onEnd(listener: (runId: string) => void): void;

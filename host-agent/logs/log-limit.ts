@@ -22,7 +22,7 @@ export async function removeLog(path: string, identity: string): Promise<void> {
   });
 }
 
-/** The size in bytes of the log at `path`; 0 when the file that was created for the run, `identity`, is not there or cannot be looked at. */
+/** The size in bytes of the log at `path`; 0 when the file that was created for the run, `identity`, does not exist or cannot be looked at. */
 export async function logSize(path: string, identity: string): Promise<number> {
   try {
     const stats = await lstat(path);

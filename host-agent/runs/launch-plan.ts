@@ -20,7 +20,7 @@ export interface LaunchPlan {
   recipeId: string | undefined;
   timeoutSeconds: number | undefined;
   maxRunning: number | undefined;
-  /** The run is kept for this many days after its end, 0 for ever; undefined for as long as the agent's setting says. */
+  /** The run is kept for this many days after its end, 0 forever; undefined for as long as the agent's setting says. */
   keepDays: number | undefined;
   /** Whether processes that are alive after the end of the run are killed, where it has a cgroup. */
   killLeftBehind: boolean;

@@ -42,7 +42,7 @@ interface Waiting extends Place {
 /**
  * Lets launches wait for their turn, so that a burst is started at the rate of the host and not refused. The keys take turns: one
  * with a thousand launches delays another key's by one turn. A launch that has not begun leaves nothing behind when its client
- * gives up.
+ * disconnects.
  */
 export function createLaunchQueue(bounds: LaunchQueueBounds = BOUNDS) {
   /** Those that wait, by key, in the order of their turns. */
@@ -150,7 +150,7 @@ function tooMany(whose: string, most: number): ApiProblem {
 }
 
 function clientGone(): ApiProblem {
-  return new ApiProblem("host_unavailable", "The client gave up before its turn; nothing was started", {
+  return new ApiProblem("host_unavailable", "The client disconnected before its turn; nothing was started", {
     retryAfterSeconds: 1,
   });
 }

@@ -59,7 +59,7 @@ export function createLaunches(deps: LaunchDeps, { reconcile, reconcileAlive }: 
     return known && inForce(known) ? known : undefined;
   }
 
-  /** The launch in its turn. A replay waits for another launch, and so is left to be made outside of it. */
+  /** The launch, once it has its turn. A replay waits for another launch, and so is left to be made outside of it. */
   async function begin(order: LaunchOrder): Promise<LaunchAnswer | { replayOf: Run }> {
     // A retry may have waited behind the request that it repeats.
     const known = knownRunOf(order);

@@ -4,7 +4,7 @@ import type { RunStore } from "../store/run-store.ts";
 import { createSlices } from "../system/slices.ts";
 import type { Reconcile, Reconciled } from "./reconcile.ts";
 
-/** So many runs are looked at in one go, and written in one transaction. */
+/** This number of runs is looked at in one go, and written in one transaction. */
 const LOOKED_AT_ONCE = 50;
 
 /** Looks at these runs as `reconcileAll` does, in parts, and lets others work in between. */

@@ -26,9 +26,9 @@ const DAY_MS = 86_400_000;
 const RETRY_MS = IDEMPOTENCY_TTL_SECONDS * 1000;
 /** A wall clock that moved further than this against the time since the boot was set, and not corrected. */
 const MOST_CLOCK_CORRECTION_MS = DAY_MS;
-/** So many runs share a write: few enough that it blocks other work for a few milliseconds only. */
+/** This number of runs shares a write: few enough that it blocks other work for a few milliseconds only. */
 const BATCH = 50;
-/** So many batches are a round: between two rounds the host gets a pause. */
+/** This number of batches is a round: between two rounds the host gets a pause. */
 const BATCHES_PER_ROUND = 50;
 
 /**

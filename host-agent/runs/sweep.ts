@@ -2,11 +2,11 @@ import type { RunEnds } from "../executor/executor.ts";
 import type { Run } from "../store/run.ts";
 import type { RunStore } from "../store/run-store.ts";
 
-/** Each run that may be alive is looked at within so many rounds, one a second. */
+/** Each run that may be alive is looked at within this number of rounds, one a second. */
 const ROUNDS = 60;
-/** At least so many looks in a round: a host with few runs looks at each of them every second. */
+/** The fewest looks in a round: a host with few runs looks at each of them every second. */
 const MIN_SHARE = 20;
-/** At most so many looks in a round, however many runs are alive. */
+/** The most looks in a round, however many runs are alive. */
 const MAX_SHARE = 300;
 
 /**

@@ -21,7 +21,7 @@ export function createRunWatches(hasEnded: (runId: string) => Promise<boolean>) 
     isLooking = true;
     try {
       for (const [runId, wakes] of waiting) {
-        // Whoever cannot look here learns why when it looks itself.
+        // A request that cannot look here learns why when it looks itself.
         if (await hasEnded(runId).catch(() => true)) for (const wake of wakes) wake();
       }
     } finally {

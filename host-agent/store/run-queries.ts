@@ -27,7 +27,7 @@ export interface RunPage {
  */
 const MAX_PAGE_TEXT = 2_097_152;
 
-/** So many runs are looked at for the time of the boot: few enough to be read in each round that would delete something. */
+/** This number of runs is looked at for the time of the boot: few enough to be read in each round that would delete something. */
 const NEWEST_RUNS = 1_000;
 
 /** Reads of the table `runs`. None waits for a writer. */
@@ -130,7 +130,7 @@ export function runQueries(db: DatabaseSync) {
 
     /**
      * Runs without a stop whose time limit is over by the time since the boot, in milliseconds, the longest over first. A
-     * run of another boot, or of a version that recorded no such time, may be missing or be there too early.
+     * run of another boot, or of a version that recorded no such time, may be missing or come too early.
      */
     overTime(uptime: number, limit: number): Run[] {
       return decodeAll(selectOverTime.all({ uptime, limit }));

@@ -108,7 +108,7 @@ export interface NewRun extends Pick<
   | "killLeftBehind"
 > {
   launchToken: string;
-  /** Kept for this many days after its end, 0 for ever; undefined for as long as the agent's setting says. */
+  /** Kept for this many days after its end, 0 forever; undefined for as long as the agent's setting says. */
   keepDays?: number | undefined;
   /** Receives the run's final record. */
   callbackUrl: string | undefined;

@@ -1,4 +1,4 @@
-/** Work that takes longer than a request may wait gives way after so many milliseconds. */
+/** Work that takes longer than a request may wait lets other work run after a number of milliseconds. */
 const SLICE_MS = 4;
 
 /** Resolves in the next turn of the event loop, after what waits for this one; at once while the slice is not used up. */

@@ -79,8 +79,8 @@ async function measureLive(server: Server, none: None): Promise<Figure[]> {
     against(`list ?status=running ${live}, p50, against without`, "ms", filtered.p50, plain.p50, {
       atMost: 2,
     }),
-    against(`GET beside nothing ${live}, p99, against 20 ms`, "ms", quiet.p99, 20, null),
-    against(`GET beside ${POLLERS} pollers of ?status=running, p99, against 20 ms`, "ms", polled.p99, 20, {
+    against(`GET alone among ${live}, p99, against 20 ms`, "ms", quiet.p99, 20, null),
+    against(`GET next to ${POLLERS} pollers of ?status=running, p99, against 20 ms`, "ms", polled.p99, 20, {
       atMost: 1,
     }),
     against("the event loop held meanwhile, worst, against 10 ms", "ms", polled.worst, 10, { atMost: 1 }),
@@ -108,7 +108,7 @@ async function measureKills(server: Server): Promise<Figure[]> {
     against(`kill of one run ${among}, p99 to the signal, against 100 ms`, "ms", p99(signalled), 100, {
       atMost: 1,
     }),
-    against("GET beside these kills, p99, against 20 ms", "ms", during.p99, 20, { atMost: 1 }),
+    against("GET next to these kills, p99, against 20 ms", "ms", during.p99, 20, { atMost: 1 }),
     against("the event loop held meanwhile, worst, against 10 ms", "ms", during.worst, 10, { atMost: 1 }),
   ];
 }

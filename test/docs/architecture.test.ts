@@ -60,10 +60,10 @@ describe("docs/architecture.md", () => {
     expect(new Set(arrows.map(asText))).toEqual(new Set(allowed.map(asText)));
   });
 
-  test("describes a launch, a log page and a kill in about a dozen steps each", () => {
+  test("describes a launch, a log page, a kill and an end in about a dozen steps each", () => {
     const ways = PAGE.split(/^## The way of /m).slice(1);
 
-    expect(ways.map((way) => way.split("\n", 1)[0])).toEqual(["a launch", "a log page", "a kill"]);
+    expect(ways.map((way) => way.split("\n", 1)[0])).toEqual(["a launch", "a log page", "a kill", "an end"]);
     for (const way of ways) expect(way.match(/^\d+\. /gm)!.length).toBeLessThanOrEqual(14);
   });
 });

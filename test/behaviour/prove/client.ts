@@ -70,7 +70,7 @@ function acknowledge(
   acknowledged.add(json.run_id);
   if (acknowledged.size > 1) facts.violate(`${job.id} has two runs: ${[...acknowledged].join(", ")}`);
   if (earlier.has(json.run_id)) {
-    // The edge's memory of answers goes by the wall clock; the agent's does not.
+    // The edge's memory of answers uses the wall clock; the agent's does not.
     const wasSetBack = facts.setBack.some((at) => at >= (keySince ?? asked!.from));
     if (wasSetBack) facts.excuse("replayed after its hour: the wall clock was set back");
     else facts.violate(`${job.id} was replayed after its time: ${json.run_id}`);

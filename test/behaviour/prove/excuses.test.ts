@@ -167,7 +167,7 @@ const CASES: [Fault, string, Story, Story[]][] = [
   ],
   [
     "no exit code",
-    "its launch was interrupted, and no client was told of it",
+    "its launch was interrupted, and no client has its id",
     { isAcknowledged: false, code: null, reason: "Launch interrupted: before the command was started." },
     [
       { code: null, reason: "Launch interrupted: before the command was started." },

@@ -132,7 +132,7 @@ export const EXCUSES: readonly Excuse[] = [
   },
   {
     fault: "no exit code",
-    because: "its launch was interrupted, and no client was told of it",
+    because: "its launch was interrupted, and no client has its id",
     holds: (run) => !run.isAcknowledged && neverStarted(run, INTERRUPTED),
   },
   { fault: "no exit code", because: "the host lost power", holds: isOfLostPower },

@@ -172,7 +172,7 @@ describe("the judge of the crash harness", () => {
       { ledger: [RAN[0]!, `end ${RUN_ID} j0 1`], log: "", full: "blocks" },
     ],
     [
-      "a run of before a loss of power whose record does not tell of it",
+      "a run of before a loss of power whose record does not report it",
       /lost its exit code/,
       { record: { status: "unknown", exit_code: null }, ledger: RAN.slice(0, 1), log: "", powerLost: true },
     ],

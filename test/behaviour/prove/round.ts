@@ -14,7 +14,7 @@ import { sabotage } from "./saboteur.ts";
 import type { World } from "./world.ts";
 
 const CLIENTS = 3;
-/** In one of so many rounds many jobs are launched at once. */
+/** In one of this number of rounds many jobs are launched at once. */
 const BURST_EVERY = 24;
 const BURST = [40, 50] as const;
 const LONG_PAUSE_MS = 800;

@@ -43,6 +43,14 @@ async function msOf(work: () => Promise<unknown>): Promise<number> {
   return performance.now() - begun;
 }
 
+function killGroup(pid: number): void {
+  try {
+    process.kill(-pid, "SIGKILL");
+  } catch (error) {
+    if ((error as NodeJS.ErrnoException).code !== "ESRCH") throw error;
+  }
+}
+
 async function ended(child: ChildProcess): Promise<void> {
   const exit = once(child, "exit");
   child.kill("SIGKILL");
@@ -280,7 +288,8 @@ forEachWrapper(() => {
       const wrapper = spawn(program, words, { stdio: "ignore", detached: true });
       const process = await until(() => identify(wrapper.pid!));
       const handle = { runId: "run_alone", launchedIn: HERE, process };
-      onTestFinished(() => signals.kill(handle));
+      // The group, which outlives its leader.
+      onTestFinished(() => killGroup(wrapper.pid!));
       await until(() => processesOf("", wrapper.pid).length >= (words.length === 1 ? 1 : 3) || undefined);
       const waited = await msOf(() => signals.ready(handle));
       await ended(wrapper);

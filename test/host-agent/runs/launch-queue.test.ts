@@ -60,7 +60,7 @@ describe("the queue of launches", () => {
     expect(begun).toEqual(["x1", "x2", "y1", "x3", "x4"]);
   });
 
-  test("never begins the launch of a client that gave up while it waited, and frees its place", async () => {
+  test("never begins the launch of a client that disconnected while it waited, and frees its place", async () => {
     const { queue, begun, launch, end } = startQueue({ ...BOUNDS, atOnce: 1 });
     const client = new AbortController();
     const first = launch("a");
@@ -80,7 +80,7 @@ describe("the queue of launches", () => {
     expect(begun).toEqual(["a", "c"]);
   });
 
-  test("finishes a launch that has begun although its client gives up", async () => {
+  test("finishes a launch that has begun although its client disconnects", async () => {
     const { launch, end } = startQueue();
     const client = new AbortController();
     const begun = launch("a", { signal: client.signal });

@@ -60,7 +60,7 @@ function world(limits: Pick<RetentionDeps, "keepRunsDays" | "maxLogsBytes">) {
   return { path, stateDir, store, deps, run, isKept, forgetDue: createRetention(deps) };
 }
 
-test("a recipe's own days count instead of the setting's, longer or shorter, and 0 is for ever", async () => {
+test("a recipe's own days count instead of the setting's, longer or shorter, and 0 is forever", async () => {
   const { run, isKept, forgetDue } = world({ keepRunsDays: 30 });
   const age = 40 * DAY_MS;
   const [bySetting, shorter, longer, forEver] = [

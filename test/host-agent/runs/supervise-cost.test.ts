@@ -88,7 +88,7 @@ function startLive(count: number, timeoutSeconds?: number) {
       moment.at += seconds * 1_000;
       moment.uptime += seconds * 1_000;
     },
-    /** The ids of the runs that were looked at in so many rounds, one for each look. */
+    /** The ids of the runs that were looked at in a number of rounds, one for each look. */
     async rounds(number: number): Promise<string[]> {
       executor.looks.length = 0;
       // oxlint-disable-next-line no-await-in-loop -- one round after the other

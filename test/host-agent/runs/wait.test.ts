@@ -68,7 +68,7 @@ test("every request that waits for a log is answered when it grows", async () =>
   for (const { bytes } of await Promise.all(pages)) expect(Buffer.from(bytes).toString()).toBe("news\n");
 });
 
-test("every request that waits is answered when the run ends without any file that says so", async () => {
+test("every request that waits is answered when the run ends without any file that reports it", async () => {
   const { executor, run, waits, follow } = world();
   const pages = Array.from({ length: FOLLOWERS }, () => follow(60));
   const record = waits.get("script", run.runId, { waitSeconds: 60 });
