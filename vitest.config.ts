@@ -41,8 +41,9 @@ function shuffledPlaceOf({ moduleId }: TestSpecification, seed: number): string 
 export default defineConfig({
   test: {
     include: ["test/**/*.test.ts"],
-    testTimeout: 30_000,
-    hookTimeout: 30_000,
+    // Far more than any test takes: a busy machine is no fault of the product.
+    testTimeout: 180_000,
+    hookTimeout: 180_000,
     // Every test file starts real processes, and much of its time is waiting for them.
     maxWorkers: 4,
     // Files follow each other in one process: to start one for each, and load everything again, takes longer than most of them.

@@ -9,7 +9,7 @@ import { processesOf } from "../../host-agent/executor/process-tree.ts";
 import { type AgentProcess, remoteEnv, startAgentProcess } from "../support/deployments.ts";
 import { type Deploy, startHub, until } from "../support/hub.ts";
 
-const LONG = { timeout: 60_000 };
+const LONG = { timeout: 240_000 };
 
 /** An edge that stays, in front of an agent that is ended and started again, as systemd does with KillMode=process. */
 function upgradable() {

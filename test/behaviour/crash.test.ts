@@ -19,7 +19,7 @@ date +ended_at=%s
 exit 9`;
 
 /** For tests that start several servers while others do too. */
-const LONG = { timeout: 60_000 };
+const LONG = { timeout: 240_000 };
 const ENDS: StopSignal[] = ["SIGKILL", "SIGKILL", "SIGTERM", "SIGKILL", "SIGINT", "SIGKILL", "SIGKILL"];
 
 describe("a stop of the server", () => {

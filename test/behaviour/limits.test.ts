@@ -298,6 +298,10 @@ test("a database of version 1 is migrated with all its runs", async () => {
   await hub.restart(() => {
     using db = open(hub);
     db.exec(`
+      DROP INDEX runs_by_time_limit; DROP INDEX runs_unsettled;
+      ALTER TABLE runs DROP COLUMN cgroup; ALTER TABLE runs DROP COLUMN kill_left_behind;
+      ALTER TABLE runs DROP COLUMN left_behind; ALTER TABLE runs DROP COLUMN cpu_usec;
+      ALTER TABLE runs DROP COLUMN memory_peak;
       DROP TRIGGER log_measured; DROP TRIGGER log_forgotten; DROP TABLE ended_logs; DROP INDEX runs_with_log;
       DROP INDEX runs_unmeasured; DROP INDEX runs_kept_by_recipe; DROP INDEX runs_kept_by_setting;
       ALTER TABLE runs DROP COLUMN log_bytes; ALTER TABLE runs DROP COLUMN keep_days;

@@ -102,7 +102,7 @@ describe("HTTP clients of others", () => {
     const isInstalled = spawnSync(probe[0], probe.slice(1)).status === 0;
     test(
       `${name} launches with a key, gets the same run again, reads its log and kills it without a body`,
-      { ...needs(isInstalled, `${debian} is not installed`), timeout: 90_000 },
+      { ...needs(isInstalled, `${debian} is not installed`), timeout: 240_000 },
       async () => {
         const hub = shared();
 

@@ -15,7 +15,7 @@ import { ALL, type Hub } from "../../support/hub.ts";
 export const BIN = fileURLToPath(new URL("../../../adapters/cli/bin.js", import.meta.url));
 
 /** For `expect.poll`: a start of the client takes a second on a busy machine. */
-export const PATIENTLY = { timeout: 15_000 };
+export const PATIENTLY = { timeout: 90_000 };
 
 /** A separate home for the test file: it has only the hosts that its tests store. */
 const HOME = mkdtempSync(join(tmpdir(), "hub-cli-"));

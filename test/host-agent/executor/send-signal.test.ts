@@ -77,7 +77,7 @@ test(
     const { stdout, stderr } = spawnSync(
       "unshare",
       ["--pid", "--fork", "--kill-child", "--mount-proc", process.execPath, REUSE_PID],
-      { encoding: "utf8", timeout: 20_000 },
+      { encoding: "utf8", timeout: 120_000 },
     );
     expect(stderr).toBe("");
     expect(JSON.parse(stdout)).toEqual({ isSamePid: true, own: ["gone"], as: ["gone"], isAlive: true });
