@@ -19,16 +19,18 @@ export function agentTimeout(cause: unknown): ApiProblem {
 }
 
 /**
- * The agent refuses the edge's signature. The answer of the API names the cause as far as it is known: `clockSeconds` is how far
- * the edge's clock is ahead of the agent's, 0 when both agree. Only the agent's log has the exact reason.
+ * The agent refuses the edge's signature. `clockSeconds` is how far the edge's clock is ahead of the agent's, 0 when both agree:
+ * a difference is the likely cause, and the answer of the API names it. Any other cause is for the operator only: the log of the
+ * agent has it.
  */
 export function signatureRefused(clockSeconds: number): ApiProblem {
+  if (clockSeconds === 0) {
+    return agentError(
+      new Error("the host-agent refuses the signature of the edge. Its log has the reason (event refused)"),
+    );
+  }
   const place = clockSeconds > 0 ? "ahead of" : "behind";
-  const cause =
-    clockSeconds === 0
-      ? "The operator finds the reason in the log of the host-agent (event refused)"
-      : `The clock of the edge is ${Math.abs(clockSeconds)} seconds ${place} the host's. The operator must set both clocks (NTP)`;
-  const detail = `The host refused the signature of the edge. ${cause}`;
+  const detail = `The clock of the edge is ${Math.abs(clockSeconds)} seconds ${place} the host's. The operator must set both clocks (NTP)`;
   return new ApiProblem("agent_error", detail, {
     retryAfterSeconds: RETRY_AFTER_SECONDS,
     cause: new Error(detail),

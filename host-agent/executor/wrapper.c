@@ -1,5 +1,6 @@
 /*
- * wrapper.c - the wrapper of a run and its pump in one small program: what wrapper.sh does, in one process.
+ * wrapper.c - the wrapper of a run and its pump in one small program: what wrapper.sh does, in two processes. The pump is apart,
+ * so that a SIGKILL to the wrapper costs no output; one that is killed itself is replaced.
  *
  *   hub-wrapper RUN_ID   runs the order on descriptor 0
  *   hub-wrapper --check  prints the version of its protocol
@@ -20,6 +21,8 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/ioctl.h>
+#include <sys/mman.h>
 #include <sys/resource.h>
 #include <sys/signalfd.h>
 #include <sys/stat.h>
@@ -203,64 +206,91 @@ static void run_command(const struct order *order, int output, int null, int sta
 
 /* ---- the pump ---- */
 
-struct pump {
-  const struct order *order;
-  int input; /* -1 once the output has ended */
+/* What a pump has done, in memory that it shares with the wrapper and with the pump that replaces it. */
+struct done {
   uint64_t written;
   int is_lost, is_full, is_end_written;
+  /* From before a read until what was read is in the log. */
+  int is_copying;
+};
+
+struct pump {
+  const struct order *order;
+  int input;
+  volatile struct done *done;
 };
 
 static char buffer[65536];
 
-static void write_end_line(struct pump *pump) {
-  if (pump->is_full && !pump->is_end_written)
-    pump->is_end_written = write_all(LOG_FD, pump->order->end_line, strlen(pump->order->end_line)) == 0;
+static void write_end_line(const struct pump *pump) {
+  if (pump->done->is_full && !pump->done->is_end_written)
+    pump->done->is_end_written = write_all(LOG_FD, pump->order->end_line, strlen(pump->order->end_line)) == 0;
 }
 
 /* What cannot be written is dropped. The next piece that can be is preceded by a line that reports it. */
-static void append(struct pump *pump, size_t length) {
-  if (pump->is_full) {
+static void append(const struct pump *pump, size_t length) {
+  volatile struct done *done = pump->done;
+  if (done->is_full) {
     write_end_line(pump);
     return;
   }
-  if (pump->is_lost) {
+  if (done->is_lost) {
     size_t line = strlen(pump->order->lost_line);
     size_t missing = write_all(LOG_FD, pump->order->lost_line, line);
-    pump->written += line - missing;
+    done->written += line - missing;
     if (missing != 0) return;
-    pump->is_lost = 0;
+    done->is_lost = 0;
   }
   size_t keep = length;
   if (pump->order->has_limit) {
-    uint64_t room = pump->written < pump->order->limit ? pump->order->limit - pump->written : 0;
+    uint64_t room = done->written < pump->order->limit ? pump->order->limit - done->written : 0;
     if (length > room) keep = (size_t)room;
   }
   size_t missing = write_all(LOG_FD, buffer, keep);
-  pump->written += keep - missing;
+  done->written += keep - missing;
   if (missing != 0)
-    pump->is_lost = 1;
+    done->is_lost = 1;
   else if (keep < length) {
-    pump->is_full = 1;
+    done->is_full = 1;
     write_end_line(pump);
   }
 }
 
-/* Copies what is there, a megabyte at most. Returns whether there is nothing more now. */
-static int copy_some(struct pump *pump) {
-  for (int pieces = 0; pieces < 16 && pump->input >= 0; pieces++) {
+/* Copies until all writers of the pipe have ended. */
+static void run_pump(const struct pump *pump) {
+  volatile struct done *done = pump->done;
+  /* The one before may have been killed while it copied. */
+  done->is_copying = 0;
+  for (;;) {
+    struct pollfd fd = {pump->input, POLLIN, 0};
+    int found = poll(&fd, 1, done->is_full && !done->is_end_written ? RETRY_MS : -1);
+    if (found == 0) write_end_line(pump);
+    if (found <= 0) continue;
+    done->is_copying = 1;
     ssize_t n = read(pump->input, buffer, sizeof buffer);
-    if (n > 0)
-      append(pump, (size_t)n);
-    else if (n < 0 && errno == EINTR)
-      continue;
-    else if (n < 0 && errno == EAGAIN)
-      return 1;
-    else {
-      close(pump->input);
-      pump->input = -1;
-    }
+    if (n > 0) append(pump, (size_t)n);
+    done->is_copying = 0;
+    if (n == 0) break;
   }
-  return pump->input < 0;
+  write_end_line(pump);
+  _exit(0);
+}
+
+static pid_t start_pump(const struct pump *pump, int children) {
+  pid_t pid = fork();
+  if (pid != 0) return pid;
+  close(FOLDER_FD);
+  close(children);
+  if (chdir("/") != 0) { /* It then keeps the folder of the command busy. */
+  }
+  run_pump(pump);
+  return pid;
+}
+
+/* In this order: what is no longer in the pipe is being copied, or is in the log. */
+static int is_drained(const struct pump *pump) {
+  int left = 1;
+  return ioctl(pump->input, FIONREAD, &left) == 0 && left == 0 && !pump->done->is_copying;
 }
 
 /* ---- whether anything works that can still write ---- */
@@ -318,52 +348,56 @@ static int64_t now_ms(void) {
 
 /* ---- the run ---- */
 
-static int reap(pid_t command, int children, int *code) {
+/* The wrapper's children. */
+struct children {
+  int signals;
+  pid_t command, pump;
+  int has_ended, is_pump_over, code;
+};
+
+static void reap(struct children *children, const struct pump *pump) {
   int status;
   struct signalfd_siginfo ignored;
-  while (read(children, &ignored, sizeof ignored) > 0) continue;
-  pid_t found = waitpid(command, &status, WNOHANG);
-  if (found != command) return 0;
-  *code = WIFSIGNALED(status) ? 128 + WTERMSIG(status) : WEXITSTATUS(status);
-  return 1;
+  while (read(children->signals, &ignored, sizeof ignored) > 0) continue;
+  for (pid_t found; (found = waitpid(-1, &status, WNOHANG)) > 0;) {
+    if (found == children->command) {
+      children->has_ended = 1;
+      children->code = WIFSIGNALED(status) ? 128 + WTERMSIG(status) : WEXITSTATUS(status);
+    } else if (found == children->pump) {
+      children->pump = WIFEXITED(status) ? -1 : start_pump(pump, children->signals);
+      children->is_pump_over = children->pump < 0;
+    }
+  }
 }
 
-static int supervise(pid_t command, int children, struct pump *pump) {
-  int code = 0, has_ended = 0, is_over = 0;
+static int supervise(struct children *children, const struct pump *pump) {
+  int is_code_written = 0;
   int64_t look_at_ms = 0, until_ms = 0;
   uint64_t seen = 0;
-  while (!is_over || pump->input >= 0) {
+  for (;;) {
     int64_t wait = -1;
-    if (has_ended && !is_over) {
+    if (is_code_written) {
       wait = look_at_ms - now_ms();
       if (wait < 0) wait = 0;
-    } else if (pump->is_full && !pump->is_end_written)
-      wait = RETRY_MS;
-    struct pollfd fds[2] = {{has_ended ? -1 : children, POLLIN, 0}, {pump->input, POLLIN, 0}};
-    if (poll(fds, 2, (int)wait) < 0 && errno != EINTR) return code;
-    int is_drained = copy_some(pump);
-    if (!has_ended && reap(command, children, &code)) {
-      has_ended = 1;
-      close(children);
-      /* What it wrote before its end is in the pipe by now. */
-      is_drained = copy_some(pump);
+    }
+    struct pollfd fd = {children->signals, POLLIN, 0};
+    if (poll(&fd, 1, (int)wait) < 0 && errno != EINTR) return children->code;
+    reap(children, pump);
+    if (!children->has_ended) continue;
+    if (!is_code_written) {
+      is_code_written = 1;
       until_ms = now_ms() + SETTLE_MS;
       look_at_ms = now_ms() + FIRST_LOOK_MS;
-      if (pump->input >= 0) write_exit(code, 0);
-    }
-    if (!has_ended || is_over) {
-      if (pump->is_full) write_end_line(pump);
-      continue;
+      write_exit(children->code, 0);
     }
     int64_t now = now_ms();
-    if (pump->input < 0 || now >= until_ms || (now >= look_at_ms && is_drained && !is_busy(pump, &seen))) {
-      is_over = 1;
-      write_end_line(pump);
-      write_exit(code, 1);
-    } else if (now >= look_at_ms)
-      look_at_ms = now + LOOK_MS;
+    int is_quiet = now >= look_at_ms && is_drained(pump) && !is_busy(pump, &seen);
+    if (children->is_pump_over || now >= until_ms || is_quiet) {
+      write_exit(children->code, 1);
+      return children->code;
+    }
+    if (now >= look_at_ms) look_at_ms = now + LOOK_MS;
   }
-  return code;
 }
 
 int main(int argc, char **argv) {
@@ -385,8 +419,9 @@ int main(int argc, char **argv) {
   sigemptyset(&child);
   sigaddset(&child, SIGCHLD);
   set_mask(1ull << (SIGCHLD - 1));
-  int children = signalfd(-1, &child, SFD_CLOEXEC | SFD_NONBLOCK);
-  if (null < 0 || children < 0 || pipe2(output, O_CLOEXEC) != 0) refuse();
+  int signals = signalfd(-1, &child, SFD_CLOEXEC | SFD_NONBLOCK);
+  struct done *done = mmap(NULL, sizeof *done, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS, -1, 0);
+  if (null < 0 || signals < 0 || done == MAP_FAILED || pipe2(output, O_CLOEXEC) != 0) refuse();
 
   /* O_EXCL: one claimant wins, once and for all. */
   int started = openat(FOLDER_FD, "started", O_WRONLY | O_CREAT | O_EXCL | O_APPEND | O_NOFOLLOW | O_CLOEXEC, 0600);
@@ -395,18 +430,22 @@ int main(int argc, char **argv) {
   int length = snprintf(claim, sizeof claim, "%ld 2\n", (long)getpid());
   if (write_all(started, claim, (size_t)length) != 0) refuse();
 
-  pid_t command = fork();
-  if (command == 0) run_command(&order, output[1], null, started);
+  struct children children = {signals, fork(), -1, 0, 0, 0};
+  if (children.command == 0) run_command(&order, output[1], null, started);
   close(started);
   close(output[1]);
-  if (command < 0) refuse();
-  setpgid(command, command);
+  if (children.command < 0) refuse();
+  setpgid(children.command, children.command);
   dup2(null, 0);
   dup2(null, 2);
   close(null);
+  struct pump pump = {&order, output[0], done};
+  children.pump = start_pump(&pump, signals);
+  if (children.pump < 0) {
+    kill(children.command, SIGKILL);
+    refuse();
+  }
   if (chdir("/") != 0) { /* It then keeps the folder of its command busy. */
   }
-  fcntl(output[0], F_SETFL, O_NONBLOCK);
-  struct pump pump = {&order, output[0], 0, 0, 0, 0};
-  return supervise(command, children, &pump);
+  return supervise(&children, &pump);
 }

@@ -87,7 +87,10 @@ describe("the settings of the edge for a remote agent", () => {
       ],
       [url, /^HUB_AGENT_KEY: must be the private key/],
       [{ ...url, HUB_AGENT_KEY: join(dir, "none") }, /^HUB_AGENT_KEY: .* cannot be read: ENOENT$/],
-      [{ ...url, HUB_AGENT_KEY: JSON.stringify(key).slice(0, -2) }, /^HUB_AGENT_KEY: its value is not JSON$/],
+      [
+        { ...url, HUB_AGENT_KEY: JSON.stringify(key).slice(0, -2) },
+        /^HUB_AGENT_KEY: its value is not JSON\. It must be the private key/,
+      ],
       [
         { ...url, HUB_AGENT_KEY: JSON.stringify({ ...key, x: "short" }) },
         /^HUB_AGENT_KEY: .* x: must be 32 bytes/,

@@ -34,7 +34,7 @@ function codeBlocks(language: string): string[] {
 describe("docs/deploy.md", () => {
   test(
     "names only wrangler commands and options that the pinned wrangler has",
-    { timeout: 120_000 },
+    { timeout: 600_000 },
     async () => {
       const lines = [...PAGE.matchAll(/npx wrangler (?<words>[^`\n]+)/g)].map(
         (match) => match.groups!["words"]!,

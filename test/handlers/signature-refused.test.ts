@@ -41,17 +41,26 @@ test.for([
     "The clock of the edge is 3600 seconds ahead of the host's. The operator must set both clocks (NTP)",
   ],
   [dated(6), "The clock of the edge is 6 seconds behind the host's. The operator must set both clocks (NTP)"],
-  [dated(5), "The operator finds the reason in the log of the host-agent (event refused)"],
-  [{}, "The operator finds the reason in the log of the host-agent (event refused)"],
-  [{ date: "soon" }, "The operator finds the reason in the log of the host-agent (event refused)"],
 ] as const)(
-  "an agent that refuses the signature, with %j, is a 502 that names the cause: %s",
-  async ([headers, cause]) => {
+  "an agent that refuses the signature, with %j, is a 502 that names the clocks: %s",
+  async ([headers, message]) => {
     expect(await problemOf(headers)).toMatchObject({
       code: "agent_error",
       status: 502,
-      message: `The host refused the signature of the edge. ${cause}`,
-      extras: { retryAfterSeconds: 2, cause: { message: expect.stringContaining(cause) } },
+      message,
+      extras: { retryAfterSeconds: 2, cause: { message } },
+    });
+  },
+);
+
+test.for([dated(5), {}, { date: "soon" }])(
+  "an agent that refuses the signature while the clocks agree, with %j, is a 502 whose reason only the log has",
+  async (headers) => {
+    expect(await problemOf(headers)).toMatchObject({
+      code: "agent_error",
+      status: 502,
+      message: "The host gave no usable answer. The operator finds the cause in the log",
+      extras: { retryAfterSeconds: 2, cause: { message: expect.stringContaining("refuses the signature") } },
     });
   },
 );

@@ -7,7 +7,7 @@ import { World } from "./world.ts";
 
 test(
   "launches, replays, reads, kills, restarts, crashes and elapsed time in random order match the model",
-  { timeout: 120_000 },
+  { timeout: 600_000 },
   async () => {
     await fc.assert(
       fc.asyncProperty(commands, async (chosen) => {

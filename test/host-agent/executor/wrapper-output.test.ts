@@ -151,6 +151,22 @@ forEachWrapper(() => {
     expect(readExit(run.folder)).toMatchObject({ code: 9, isOver: false });
   });
 
+  test("a job that kills its wrapper loses none of its output", async () => {
+    const run = await realRun(bash(`echo before; kill -KILL $PPID; sleep 0.2; echo after`));
+    await run.says("after\n");
+    expect(run.text()).toBe("before\nafter\n");
+    await until(() => processesOf(run.runId).length === 0 || undefined);
+    expect(readExit(run.folder)).toBeUndefined();
+  });
+
+  test("a pump that is killed is replaced, and the log keeps to its limit", async () => {
+    const limit = 1_024;
+    const script = `printf '%0600d' 0; sleep 0.5; pkill -9 -P $PPID -g $PPID; sleep 0.5; printf '%0600d' 1; exit 7`;
+    const run = await realRun(bash(script), { logLimit: limit });
+    expect(await run.ended()).toBe(7);
+    expect(run.log().subarray(0, limit).toString()).toBe("0".repeat(limit));
+  });
+
   test("a pump whose copying program is killed by the job goes on", async () => {
     const run = await realRun(
       bash(`echo before; sleep 0.3; pkill -9 -s $(ps -o sess= -p $PPID) cat; sleep 0.5; echo after; exit 7`),
