@@ -39,7 +39,7 @@ describe("a number that a job wrote", needs(HAS_TMPFS, WHY_NOT), () => {
   test("as the time of its exit file breaks no list, and its run ends between its start and now", async () => {
     await using hub = await startHub({ env: { HUB_STATE_DIR: join(tmpfsFolder(), "state") } });
     const run = await hub.runScript(
-      `dir=$(tr '\\0' '\\n' </proc/$PPID/cmdline | grep '/runs/run_'); printf '  0\\n' >"$dir/new"
+      `dir="${hub.stateDir}/runs/$HUB_RUN_ID"; printf '  0\\n' >"$dir/new"
        touch -d @9000000000000000 "$dir/new"; mv "$dir/new" "$dir/exit"; exec sleep 60`,
     );
     const ended = await hub.ended(run);

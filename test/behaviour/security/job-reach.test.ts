@@ -105,8 +105,9 @@ describe("a hostile job", () => {
   test("gains nothing by a forged claim, and a file that replaces its log becomes its log", async () => {
     await using hub = await startHub();
     const run = await hub.runScript(
-      `dir=$(tr '\\0' '\\n' </proc/$PPID/cmdline | grep '/runs/run_')
-       echo agent >"$dir/started"; log=$(readlink /proc/$$/fd/1); echo kept; mv "$log" "$log.kept"; echo forged >"$log"
+      `echo agent >"${hub.stateDir}/runs/$HUB_RUN_ID/started"; echo kept
+       until log=$(readlink -e "${hub.stateDir}/logs/by-run/$HUB_RUN_ID.log") && test -s "$log"; do sleep 0.02; done
+       mv "$log" "$log.kept"; echo forged >"$log"
        until test -e "${hub.dir}/go"; do sleep 0.02; done; exit 4`,
     );
     await until(async () => (await hub.log(run)) === "forged\n" || undefined);
