@@ -1,4 +1,10 @@
-import { inspectCgroupRoot, LIMITS, readCatalogue, unenforceable } from "../../../host-agent/inspection.ts";
+import {
+  inspectCgroupRoot,
+  LIMITS,
+  readCatalogue,
+  unenforceable,
+  unreadableProcFile,
+} from "../../../host-agent/inspection.ts";
 import type { AgentConfig } from "../../../host-agent/config.ts";
 import { type Check, fail, type Finding, messageOf, pass, warn } from "../finding.ts";
 
@@ -7,7 +13,8 @@ const HOW = "docs/deploy.md, A cgroup for each run, says how to get it";
 /** Whether each run gets a cgroup, and whether its limits can be enforced. */
 export const cgroups: Check = {
   name: "Cgroups",
-  look: ({ agent }) => lookAtCgroups(agent),
+  // Without /proc nothing can be said; its own check reports that.
+  look: ({ agent }) => (unreadableProcFile() === undefined ? lookAtCgroups(agent) : []),
 };
 
 type Inspect = typeof inspectCgroupRoot;

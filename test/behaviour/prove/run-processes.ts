@@ -31,7 +31,7 @@ export function runProcesses(dir: string): RunProcess[] {
 
 function partOf(command: string, leads: boolean): RunProcess["part"] {
   // A fork of the wrapper bears its command line until it becomes the command.
-  if (/wrapper\.sh|run\.sh/.test(command)) return leads ? "wrapper" : "other";
+  if (/hub-wrapper|wrapper\.sh|run\.sh/.test(command)) return leads ? "wrapper" : "other";
   return command.includes("job.sh") && !command.includes("terminal.js") ? "job" : "other";
 }
 
