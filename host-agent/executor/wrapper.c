@@ -276,11 +276,14 @@ static void run_pump(const struct pump *pump) {
   _exit(0);
 }
 
-static pid_t start_pump(const struct pump *pump, int children) {
+static pid_t start_pump(const struct pump *pump) {
   pid_t pid = fork();
   if (pid != 0) return pid;
-  close(FOLDER_FD);
-  close(children);
+  /* The end to write of the pipe above all: the output would never end. */
+  dup2(pump->input, FOLDER_FD);
+  close_from(CGROUP_FD);
+  struct pump own = {pump->order, FOLDER_FD, pump->done};
+  pump = &own;
   if (chdir("/") != 0) { /* It then keeps the folder of the command busy. */
   }
   run_pump(pump);
@@ -364,7 +367,7 @@ static void reap(struct children *children, const struct pump *pump) {
       children->has_ended = 1;
       children->code = WIFSIGNALED(status) ? 128 + WTERMSIG(status) : WEXITSTATUS(status);
     } else if (found == children->pump) {
-      children->pump = WIFEXITED(status) ? -1 : start_pump(pump, children->signals);
+      children->pump = WIFEXITED(status) ? -1 : start_pump(pump);
       children->is_pump_over = children->pump < 0;
     }
   }
@@ -430,7 +433,11 @@ int main(int argc, char **argv) {
   int length = snprintf(claim, sizeof claim, "%ld 2\n", (long)getpid());
   if (write_all(started, claim, (size_t)length) != 0) refuse();
 
-  struct children children = {signals, fork(), -1, 0, 0, 0};
+  /* First, so that a SIGKILL to this process never leaves a command without a reader of its output. */
+  struct pump pump = {&order, output[0], done};
+  struct children children = {signals, -1, start_pump(&pump), 0, 0, 0};
+  if (children.pump < 0) refuse();
+  children.command = fork();
   if (children.command == 0) run_command(&order, output[1], null, started);
   close(started);
   close(output[1]);
@@ -439,12 +446,6 @@ int main(int argc, char **argv) {
   dup2(null, 0);
   dup2(null, 2);
   close(null);
-  struct pump pump = {&order, output[0], done};
-  children.pump = start_pump(&pump, signals);
-  if (children.pump < 0) {
-    kill(children.command, SIGKILL);
-    refuse();
-  }
   if (chdir("/") != 0) { /* It then keeps the folder of its command busy. */
   }
   return supervise(&children, &pump);

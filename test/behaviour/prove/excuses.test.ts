@@ -192,22 +192,9 @@ const CASES: [Fault, string, Story, Story[]][] = [
   ],
   [
     "log lacks lines",
-    "the disk was full, and the job noticed it",
-    { lacked: "blocks", entry: { ...ENDED, linesLost: 1 } },
-    [
-      { entry: { ...ENDED, linesLost: 1 } },
-      { lacked: "inodes", entry: { ...ENDED, linesLost: 1 } },
-      { lacked: "blocks", entry: ENDED },
-    ],
-  ],
-  [
-    "log lacks lines",
-    "the disk was full, which a terminal hides from its job",
-    { lacked: "blocks", isTerminal: true, entry: ENDED },
-    [
-      { isTerminal: true, entry: ENDED },
-      { lacked: "blocks", entry: ENDED },
-    ],
+    "the disk was full, which its pump hides from the job",
+    { lacked: "blocks", entry: ENDED },
+    [{ entry: ENDED }, { lacked: "inodes", entry: ENDED }],
   ],
   [
     "log lacks lines",
@@ -233,8 +220,8 @@ const CASES: [Fault, string, Story, Story[]][] = [
   [
     "torn last line of the log",
     "the disk was full",
-    { lacked: "blocks", entry: { ...ENDED, linesLost: 1 } },
-    [{ entry: { ...ENDED, linesLost: 1 } }, { lacked: "blocks", entry: ENDED }],
+    { lacked: "blocks", entry: ENDED },
+    [{ entry: ENDED }, { lacked: "inodes", entry: ENDED }],
   ],
   ["torn last line of the log", "the host lost power", { powerLost: true, entry: ENDED }, [{ entry: ENDED }]],
 ];

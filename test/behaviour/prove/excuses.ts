@@ -148,13 +148,8 @@ export const EXCUSES: readonly Excuse[] = [
   },
   {
     fault: "log lacks lines",
-    because: "the disk was full, and the job noticed it",
-    holds: ({ lacked, entry }) => lacked.has("blocks") && (entry?.linesLost ?? 0) > 0,
-  },
-  {
-    fault: "log lacks lines",
-    because: "the disk was full, which a terminal hides from its job",
-    holds: ({ lacked, isTerminal }) => lacked.has("blocks") && isTerminal,
+    because: "the disk was full, which its pump hides from the job",
+    holds: ({ lacked }) => lacked.has("blocks"),
   },
   {
     fault: "log lacks lines",
@@ -170,8 +165,7 @@ export const EXCUSES: readonly Excuse[] = [
   {
     fault: "torn last line of the log",
     because: "the disk was full",
-    holds: ({ lacked, entry, isTerminal }) =>
-      lacked.has("blocks") && (isTerminal || (entry?.linesLost ?? 0) > 0),
+    holds: ({ lacked }) => lacked.has("blocks"),
   },
   {
     fault: "torn last line of the log",

@@ -24,14 +24,14 @@ export function runProcesses(dir: string): RunProcess[] {
     const isHere = command.includes(dir) || environ.includes(dir) || read(`/proc/${name}/comm`) === "sleep\n";
     const stat = readStat(pid);
     if (isHere && stat && !hasEnded(stat))
-      found.push({ pid, runId, part: partOf(command, stat.pgrp === pid), command });
+      found.push({ pid, runId, part: partOf(command, stat.session === pid), command });
   }
   return found;
 }
 
-function partOf(command: string, leads: boolean): RunProcess["part"] {
-  // A fork of the wrapper bears its command line until it becomes the command.
-  if (/hub-wrapper|wrapper\.sh|run\.sh/.test(command)) return leads ? "wrapper" : "other";
+function partOf(command: string, leadsSession: boolean): RunProcess["part"] {
+  // A fork of the wrapper bears its command line until it becomes the command, and leads a group by then.
+  if (/hub-wrapper|wrapper\.sh|run\.sh/.test(command)) return leadsSession ? "wrapper" : "other";
   return command.includes("job.sh") && !command.includes("terminal.js") ? "job" : "other";
 }
 
