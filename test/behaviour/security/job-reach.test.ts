@@ -124,6 +124,9 @@ describe("a hostile job", () => {
 /** The pid of the run's command, once it has replaced the fork of its wrapper. */
 async function commandOf({ pid }: RunRecord): Promise<string | undefined> {
   const children = await readFile(`/proc/${pid}/task/${pid}/children`, "utf8");
-  const [child] = children.trim().split(" ");
-  return child && readlinkSync(`/proc/${child}/exe`).includes("bash") ? child : undefined;
+  // The other child is the pump.
+  return children
+    .trim()
+    .split(" ")
+    .find((child) => child !== "" && readlinkSync(`/proc/${child}/exe`).includes("bash"));
 }
