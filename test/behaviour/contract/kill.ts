@@ -7,7 +7,7 @@ import { setTimeout as sleep } from "node:timers/promises";
 import { describe, expect, test } from "vitest";
 
 import { hasEnded, readStat } from "../../../host-agent/executor/process-identity.ts";
-import { processesOf } from "../../../host-agent/executor/process-tree.ts";
+import { commandLine, processesOf } from "../../../host-agent/executor/process-tree.ts";
 import type { RunRecord } from "../../../host-agent/protocol/run.ts";
 import { ALL, type Deploy, type Hub, OTHER, sharedHub, startHub, until } from "../../support/hub.ts";
 
@@ -160,7 +160,7 @@ export function killContract(deploy: Deploy): void {
       const run = await hub.runScript("setsid sleep 600 & wait");
       const members = await until(() => {
         const found = processesOf(run.run_id).map((stat) => stat.pid);
-        return found.length === 3 ? found : undefined;
+        return found.some((pid) => commandLine(pid).startsWith("sleep\0")) ? found : undefined;
       });
       for (const pid of members) process.kill(pid, "SIGSTOP");
 
@@ -244,7 +244,8 @@ export function killContract(deploy: Deploy): void {
       const run = await hub.runScript("setsid sleep 600 & sleep 600");
       const members = await until(() => {
         const found = processesOf(run.run_id);
-        return found.length === 4 ? found : undefined;
+        const sleeps = found.filter(({ pid }) => commandLine(pid).startsWith("sleep\0"));
+        return sleeps.length === 2 ? found : undefined;
       });
 
       for (const method of ["GET", "HEAD"]) {

@@ -122,7 +122,10 @@ test.for<[string, StopEvent]>([
     status: "killed",
   });
   // Whatever was sent before this has been handled by then.
-  process.kill(processesOf(run.run_id).find(({ ppid }) => ppid === Number(run.pid))!.pid, "SIGUSR1");
+  process.kill(
+    processesOf(run.run_id).find(({ pid, ppid, pgrp }) => ppid === Number(run.pid) && pgrp === pid)!.pid,
+    "SIGUSR1",
+  );
   await until(async () => (await hub.log(run)).includes("\nbarrier\n") || undefined);
   expect((await hub.log(run)).match(/^(?:term|int)$/gm)).toEqual(["int"]);
 });
@@ -140,7 +143,10 @@ test("a limit that two agents notice sends one signal", async () => {
   await until(async () => (await hub.log(run)).includes("\nterm\n") || undefined);
 
   await notice();
-  process.kill(processesOf(run.run_id).find(({ ppid }) => ppid === Number(run.pid))!.pid, "SIGUSR1");
+  process.kill(
+    processesOf(run.run_id).find(({ pid, ppid, pgrp }) => ppid === Number(run.pid) && pgrp === pid)!.pid,
+    "SIGUSR1",
+  );
   await until(async () => (await hub.log(run)).includes("\nbarrier\n") || undefined);
   expect((await hub.log(run)).match(/^term$/gm)).toEqual(["term"]);
 });
