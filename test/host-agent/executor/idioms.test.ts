@@ -109,11 +109,12 @@ function read(path: string): string {
 const isInstalled = (program: string) =>
   spawnSync("/bin/sh", ["-c", 'command -v "$0"', program], { stdio: "ignore" }).status === 0;
 
+const clip = (shown: Shown) => ({ ...shown, output: shown.output.slice(0, 300) });
+
 /** On a busy host a process that was killed may still be seen: a difference that is the product's shows each time. */
 const TRIES = 3;
 
 async function differenceOf(idiom: Idiom): Promise<object | undefined> {
-  const clip = (shown: Shown) => ({ ...shown, output: shown.output.slice(0, 300) });
   let difference: object | undefined;
   for (let tries = 0; tries < TRIES; tries++) {
     // oxlint-disable-next-line no-await-in-loop -- each try only after a difference
