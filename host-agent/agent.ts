@@ -168,7 +168,11 @@ function openCgroups({ cgroup = "off", limits = {} }: AgentConfig): CgroupRoot |
   const opened = openCgroupRoot(cgroup);
   const controllers = opened.path === undefined ? new Set<never>() : opened.controllers;
   const [missing] = unenforceable(limits, controllers);
-  if (missing) throw new ConfigError(`${missing.setting}: cannot be enforced, because ${opened.why}`);
+  if (missing) {
+    throw new ConfigError(
+      `${missing.setting}: cannot be enforced, because ${opened.why}. Remove it, or see docs/deploy.md, A cgroup for each run`,
+    );
+  }
   return opened;
 }
 

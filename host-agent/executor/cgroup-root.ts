@@ -127,16 +127,19 @@ function cgroup2Mount(mountinfo: string): string | undefined {
   return undefined;
 }
 
+/** What a reason begins with that is about the cgroup in which this process was started. */
+const OF_OWN = "of the cgroup of this process:";
+
 /** The cgroup of this process if it was delegated, else the reason why it is not used, which fits after "because". */
 function delegatedRoot(own: string, host: CgroupHost): { path: string; mayEnable: boolean } | string {
   // An agent that was started from a process of an earlier one is in its leaf.
   const path = basename(own) === AGENT_LEAF ? dirname(own) : own;
   const unfit = whyNotKillable(path);
-  if (unfit !== undefined) return unfit;
+  if (unfit !== undefined) return `${OF_OWN} ${unfit}`;
   const isOfSystemd = /\.(?:service|scope)$/.test(path);
   if (isOfSystemd && !host.isDelegatedUnit(path)) return `${basename(path)} has no Delegate=yes`;
   const obstacle = obstacleIn(path);
-  if (obstacle !== undefined) return obstacle;
+  if (obstacle !== undefined) return `${OF_OWN} ${obstacle}`;
   return { path, mayEnable: !isOfSystemd };
 }
 

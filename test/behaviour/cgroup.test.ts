@@ -262,7 +262,7 @@ describe("a host with cgroups", needs(HAS_CGROUP2, WHY_NO_CGROUP2), () => {
 
   test("does not start with a default limit that it cannot enforce", async () => {
     await expect(startHub({ env: { HUB_CGROUP: "off", HUB_MEMORY_MAX: "2G" } })).rejects.toThrow(
-      "HUB_MEMORY_MAX: cannot be enforced, because HUB_CGROUP is off",
+      "HUB_MEMORY_MAX: cannot be enforced, because HUB_CGROUP is off. Remove it, or see docs/deploy.md, A cgroup for each run",
     );
   });
 
