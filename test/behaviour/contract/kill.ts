@@ -197,7 +197,7 @@ export function killContract(deploy: Deploy): void {
         expect(await hub.run(run)).toEqual(ended);
         expect((await hub.get(`${SCRIPTS}?status=${ended.status}&limit=20`)).json.runs).toContainEqual(ended);
       };
-      for (let round = 0; round < 20; round++) {
+      for (let round = 0; round < 20; round += 3) {
         await Promise.all([oneRace(round), oneRace(round / 2), oneRace(round / 4), oneRace(0)]);
       }
     });
@@ -205,7 +205,7 @@ export function killContract(deploy: Deploy): void {
     test("a run can be killed while it is being launched", async () => {
       await using hub = await startHub({ deploy });
       const path = await hub.script("long.sh", "sleep 600");
-      for (let round = 0; round < 10; round++) {
+      for (let round = 0; round < 4; round++) {
         const launched = hub.post(SCRIPTS, { path });
         const early = await until(async () => {
           const { json } = await hub.get(`${SCRIPTS}?limit=1&status=running`);

@@ -86,7 +86,7 @@ describe("verifying the audit log", () => {
         writeFileSync(log.path, bytes);
         expect(verifyAuditLog(log.path, { head }).fault).toMatch(/^line \d+: /);
       }),
-      { numRuns: 600 },
+      { numRuns: 200 },
     );
     writeFileSync(log.path, whole);
   });
