@@ -13,6 +13,8 @@ export interface Deps {
   publicUrl?: string | undefined;
   /** SHA-256 in hex. */
   digest: Digest;
+  /** UTF-8 text as a JSON string in bytes, undefined for other bytes; omitted where that is not faster than decoding it. */
+  jsonString?(utf8: Uint8Array): Uint8Array | undefined;
   /** The most requests a minute for each key; undefined for no limit. */
   requestsPerMinute?: number | undefined;
   /** The most requests a minute from one address without a valid key; undefined for no limit. */

@@ -24,6 +24,7 @@ import { embeddedAgent } from "./embedded-agent.ts";
 import { firstRecipe, type FirstRecipe } from "./first-recipe.ts";
 import { close, httpServer } from "./http-server.ts";
 import { openKeysFile } from "./keys-file.ts";
+import { jsonStringOf } from "./json-string.ts";
 import { listenOn } from "./listen-on.ts";
 import { sha256 } from "../../host-agent/system/sha256.ts";
 import { createKeyCommand } from "./keys-path.ts";
@@ -93,6 +94,7 @@ export async function serveNode(
     kv,
     keys,
     digest: sha256,
+    jsonString: jsonStringOf,
     publicUrl: config.publicUrl,
     requestsPerMinute: config.ratePerKey,
     failuresPerMinute: config.failedAuthPerMinute,

@@ -48,7 +48,7 @@ export const readLog = (source: Source) =>
     },
     problems: ["run_not_found", "log_gone", "offset_beyond_end"],
 
-    async handle({ params, query, headers, signal, principal }, { agent, stopping }) {
+    async handle({ params, query, headers, signal, principal }, { agent, stopping, jsonString }) {
       const page = await hold(query.wait, { signal, stopping }, (wait) =>
         agent.readLog(source, params.run_id, {
           after: query.after,
@@ -71,9 +71,32 @@ export const readLog = (source: Source) =>
           bytes,
         };
       }
-      return { ...ok({ run_id: params.run_id, offset, size, chunk: decode(bytes), more }), headers: VARY };
+      const { run_id } = params;
+      const chunk = jsonString?.(bytes);
+      if (chunk === undefined) {
+        return { ...ok({ run_id, offset, size, chunk: decode(bytes), more }), headers: VARY };
+      }
+      return {
+        status: 200,
+        bytes: jsonAround({ run_id, offset, size, chunk: "", more }, chunk),
+        headers: VARY,
+      };
     },
   });
+
+/** The answer in bytes, with `chunk` in the place of its empty string. */
+function jsonAround(page: z.input<typeof LogPage>, chunk: Uint8Array): Uint8Array {
+  const [before, after] = `${JSON.stringify(page)}\n`.split('""') as [string, string];
+  const encoder = new TextEncoder();
+  const parts = [encoder.encode(before), chunk, encoder.encode(after)];
+  const whole = new Uint8Array(parts.reduce((sum, { length }) => sum + length, 0));
+  let at = 0;
+  for (const part of parts) {
+    whole.set(part, at);
+    at += part.length;
+  }
+  return whole;
+}
 
 /** Keeps a byte order mark: the text has all bytes of the log. */
 function decode(bytes: Uint8Array): string {
