@@ -8,18 +8,47 @@ export interface Figure {
   promise: { atLeast: number } | { atMost: number } | null;
 }
 
-/** The figures as a table for people, with a mark on each promise that does not hold. */
-export function table(figures: readonly Figure[]): string {
-  const rows = figures.map(({ what, measured, baseline, ratio, promise }) => {
-    const line = [what, measured, baseline, ratio.toFixed(2)];
-    if (promise === null) return [...line, "none", ""];
-    const isKept = "atLeast" in promise ? ratio >= promise.atLeast : ratio <= promise.atMost;
-    const bound = "atLeast" in promise ? `>= ${promise.atLeast}` : `<= ${promise.atMost}`;
-    return [...line, bound, isKept ? "kept" : "BROKEN"];
+/** Ratios of an earlier run of the bench, by what was measured. */
+export type Ratios = Record<string, number>;
+
+/** A ratio that differs by less is noise. */
+const NOISE = 0.15;
+
+/**
+ * The figures as a table for people, next to the ratios of an earlier run: with a mark on each promise that does not hold,
+ * and on each ratio that got worse by more than 15 %.
+ */
+export function table(figures: readonly Figure[], previous: Ratios = {}): string {
+  const rows = figures.map((figure) => {
+    const { what, measured, baseline, ratio, promise } = figure;
+    const before = previous[what];
+    const line = [what, measured, baseline, ratio.toFixed(2), before?.toFixed(2) ?? "none"];
+    return [...line, boundOf(promise), marksOf(figure, before)];
   });
-  const all = [["what", "measured", "baseline", "ratio", "promise", ""], ...rows];
+  const all = [["what", "measured", "baseline", "ratio", "previous", "promise", ""], ...rows];
   const widths = all[0]!.map((_, column) => Math.max(...all.map((row) => row[column]!.length)));
-  return all.map((row) => row.map((cell, column) => cell.padEnd(widths[column]!)).join("  ")).join("\n");
+  return all
+    .map((row) =>
+      row
+        .map((cell, column) => cell.padEnd(widths[column]!))
+        .join("  ")
+        .trimEnd(),
+    )
+    .join("\n");
+}
+
+function boundOf(promise: Figure["promise"]): string {
+  if (promise === null) return "none";
+  return "atLeast" in promise ? `>= ${promise.atLeast}` : `<= ${promise.atMost}`;
+}
+
+function marksOf({ ratio, promise }: Figure, before: number | undefined): string {
+  if (promise === null) return "";
+  const isMost = "atMost" in promise;
+  const isKept = isMost ? ratio <= promise.atMost : ratio >= promise.atLeast;
+  const isWorse =
+    before !== undefined && (isMost ? ratio > before * (1 + NOISE) : ratio < before * (1 - NOISE));
+  return [isKept ? "kept" : "BROKEN", ...(isWorse ? ["worse than before"] : [])].join(", ");
 }
 
 export function median(values: readonly number[]): number {

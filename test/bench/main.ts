@@ -1,10 +1,12 @@
 // npm run bench: speed and memory of the product compared with a baseline that is measured in the same run.
 //
+// With --keep its ratios go to previous.json, which the next run prints next to its own: do so before a landing.
+//
 // Leave a minute between two runs: ext4 steps over the inodes that were just deleted, one by one, and a run deletes
 // some thousands of them at its end, so that each folder of the next one costs a millisecond more.
 import { fork } from "node:child_process";
 import { once } from "node:events";
-import { truncate } from "node:fs/promises";
+import { truncate, writeFile } from "node:fs/promises";
 import { join } from "node:path";
 import { setTimeout as sleep } from "node:timers/promises";
 import { DatabaseSync } from "node:sqlite";
@@ -14,6 +16,7 @@ import { doorCost } from "./door.ts";
 import { type Figure, median, table, time, type Times } from "./figures.ts";
 import { cpuMs, freePort, OTHER_KEY, residentMb, startServer } from "./server.ts";
 import { measureLiveRuns } from "./live-runs.ts";
+import { keepRatios, previousRatios } from "./previous.ts";
 import { requestsPerSecond } from "./wrk.ts";
 
 const BARE_SPAWNER = fileURLToPath(new URL("bare-spawner.ts", import.meta.url));
@@ -34,7 +37,8 @@ await measureLists();
 await measureMemory();
 await measureHeld();
 figures.push(...(await measureLiveRuns()));
-console.log(table(figures));
+console.log(table(figures, previousRatios()));
+if (process.argv.includes("--keep")) keepRatios(figures);
 
 async function measureGetRun(): Promise<void> {
   const { run_id } = await server.launch();
@@ -115,6 +119,35 @@ async function measureLogPages(): Promise<void> {
   const [start, far] = [median(rates.start), median(rates.far)];
   compare("64 KiB log page at 0, against 3,000/s", "pages/s", start, 3_000, { atLeast: 1 });
   compare("64 KiB log page at 1.9 GB, against 0", "pages/s", far, start, { atLeast: 0.8 });
+  for (const [name, line] of LOG_LINES) await measureJsonPages(name, line);
+}
+
+const LOG_LINES = [
+  ["ASCII", '2026-11-27T20:45:02Z INFO step 17: 1024 of 4096 records, "ok"\n'],
+  ["Latin and emoji", "2026-11-27T20:45:02Z INFO étape 17 terminée : 1024 enregistrements ✓\n"],
+  ["Chinese", "2026-11-27T20:45:02Z 信息 第十七步：已处理一千零二十四条记录，共四千零九十六条\n"],
+] as const;
+
+/** A log page as JSON against the same bytes raw. */
+async function measureJsonPages(name: string, line: string): Promise<void> {
+  const { run_id } = await server.launch();
+  const record = await ended(run_id);
+  await writeFile(String(record["log_path"]), line.repeat(4_000));
+  const page = (accept: string) =>
+    requestsPerSecond({
+      url: `${server.url}/api/v1/scripts/runs/${run_id}/logs?after=0&max_bytes=65536`,
+      connections: 4,
+      seconds: SECONDS,
+      headers: { authorization: server.headers.authorization, accept },
+    });
+  const rates = { json: [] as number[], raw: [] as number[] };
+  for (let round = 0; round < ROUNDS; round++) {
+    rates.raw.push(await page("text/plain"));
+    rates.json.push(await page("application/json"));
+  }
+  compare(`64 KiB log page as JSON, ${name}, against raw`, "pages/s", median(rates.json), median(rates.raw), {
+    atLeast: 0.6,
+  });
 }
 
 async function measureLists(): Promise<void> {
