@@ -2,7 +2,7 @@ import { closeSync, constants, fchmodSync, openSync, readSync } from "node:fs";
 import { basename, dirname } from "node:path";
 
 import { openLogFolder, placeIn } from "./log-folder.ts";
-import { logEndMark } from "./log-limit.ts";
+import { isSameInode, logEndMark } from "./log-limit.ts";
 import { NotRegularFile, openFile } from "../system/open-file.ts";
 import { unreadableCode } from "../system/exhaustion.ts";
 import { ApiProblem } from "../protocol/problem.ts";
@@ -56,8 +56,8 @@ export async function readPage(path: string, request: PageRequest): Promise<LogP
   }
 }
 
-function pageOf(path: string, { after, maxBytes, growing, limit }: PageRequest): LogPage {
-  using log = openLog(path);
+function pageOf(path: string, { after, maxBytes, growing, limit, identity }: PageRequest): LogPage {
+  using log = openLog(path, identity);
   const fileSize = log.size;
   const mark = limit !== undefined && fileSize > limit ? logEndMark(limit) : undefined;
   const size = mark ? limit! + mark.length : fileSize;
@@ -94,12 +94,17 @@ interface PageRequest {
   maxBytes: number;
   growing: boolean;
   limit?: number | undefined;
+  /** As `fileIdentity` has it, of the file that must be at the path; undefined for any. */
+  identity?: string | undefined;
 }
 
-/** The last `maxBytes` bytes, decoded leniently; "" when the log is gone. Throws when it exists and cannot be read now. */
-export function readTail(path: string, maxBytes: number): string {
+/**
+ * The last `maxBytes` bytes, decoded leniently; "" when the log is gone, or is not the file `identity`. Throws when it
+ * exists and cannot be read now.
+ */
+export function readTail(path: string, maxBytes: number, identity?: string): string {
   try {
-    using log = openLog(path);
+    using log = openLog(path, identity);
     const start = Math.max(0, log.size - maxBytes);
     const buffer = Buffer.alloc(log.size - start);
     const bytesRead = readSync(log.fd, buffer, 0, buffer.length, start);
@@ -114,15 +119,19 @@ export function readTail(path: string, maxBytes: number): string {
 
 /**
  * Opens a log to be read. Synchronous, as is all that reads it: a page is in the
- * kernel's memory nearly always, and four trips to the thread pool cost more than it. Throws `log_gone`.
+ * kernel's memory nearly always, and four trips to the thread pool cost more than it. Throws `log_gone`, also for
+ * another file than `identity`.
  */
-function openLog(path: string): { fd: number; size: number } & Disposable {
+function openLog(path: string, identity?: string): { fd: number; size: number } & Disposable {
   try {
     const file = openFile(path);
-    return { fd: file.fd, size: file.stats.size, [Symbol.dispose]: () => file[Symbol.dispose]() };
+    if (identity === undefined || isSameInode(file.stats, identity)) {
+      return { fd: file.fd, size: file.stats.size, [Symbol.dispose]: () => file[Symbol.dispose]() };
+    }
+    file[Symbol.dispose]();
   } catch (error) {
     const isGone = error instanceof NotRegularFile || NO_LOG.has((error as NodeJS.ErrnoException).code ?? "");
     if (!isGone) throw error;
-    throw new ApiProblem("log_gone", "The log no longer exists: it was moved or removed on the host");
   }
+  throw new ApiProblem("log_gone", "The log no longer exists: it was moved or removed on the host");
 }

@@ -9,6 +9,14 @@ export function fileIdentity({ dev, ino }: { dev: number | bigint; ino: number |
   return `${dev}:${ino}`;
 }
 
+/**
+ * True when a file has the inode of `identity`. The device is left out: some file systems (NFS, btrfs) have another number
+ * after they were mounted again.
+ */
+export function isSameInode({ ino }: { ino: number | bigint }, identity: string): boolean {
+  return identity.endsWith(`:${ino}`);
+}
+
 /** The identity of the regular file at `path`; undefined when there is none. */
 export function logIdentity(path: string): string | undefined {
   const stats = lstatSync(path, { throwIfNoEntry: false });

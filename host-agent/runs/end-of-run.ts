@@ -56,7 +56,7 @@ function endOf(
   { markers, now, patience }: { markers: readonly RegExp[]; now: number; patience: Patience },
 ): RunChanges {
   const logCut = cutLogOf(run);
-  const logTail = logCut ? "" : tailOf(run, patience);
+  const logTail = logCut ? "" : tailOf(run, { patience, rebooted });
   const stop = effectiveStop(run, exitCode);
   const outcome: Outcome =
     !commandStarted && !stop
@@ -81,9 +81,13 @@ function endOf(
 }
 
 /** The end of the log; undefined once it could not be read for so long that the patience is over. Throws until then. */
-function tailOf({ runId, logPath }: Run, patience: Patience): string | undefined {
+function tailOf(
+  { runId, logPath, logFile }: Run,
+  { patience, rebooted }: { patience: Patience; rebooted: boolean },
+): string | undefined {
   try {
-    const tail = readTail(logPath, TAIL_BYTES);
+    // A host that was restarted may have been restored from a copy, whose files have other inodes.
+    const tail = readTail(logPath, TAIL_BYTES, rebooted ? undefined : logFile);
     patience.clear(runId);
     return tail;
   } catch (error) {

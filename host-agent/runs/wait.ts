@@ -19,10 +19,12 @@ export interface WaitDeps {
   /** True while this agent is starting the run. */
   isLaunching(runId: string): boolean;
   requests: HeldRequests;
+  /** The host's current boot. */
+  bootId: string;
 }
 
 /** The reads that may wait: of a record for the run's end, and of a log page for new bytes. Throw `run_not_found`. */
-export function createWaits({ store, executor, find, reconcile, isLaunching, requests }: WaitDeps) {
+export function createWaits({ store, executor, find, reconcile, isLaunching, requests, bootId }: WaitDeps) {
   const ends = createRunWatches(async (runId) => {
     if (isLaunching(runId)) return false;
     const run = store.get(runId);
@@ -52,7 +54,9 @@ export function createWaits({ store, executor, find, reconcile, isLaunching, req
     const run = await find(source, runId);
     if (neverHadLog(run)) return { page: emptyPage(after), isFinal: true };
     const growing = run.endedAt === undefined;
-    const page = await readPage(run.logPath, { after, maxBytes, growing, limit: run.logLimit });
+    // After a restart of the host the files may be a copy, with other inodes.
+    const identity = run.launcher.bootId === bootId ? run.logFile : undefined;
+    const page = await readPage(run.logPath, { after, maxBytes, growing, limit: run.logLimit, identity });
     return { page, isFinal: page.bytes.length > 0 || !growing };
   }
 

@@ -1,6 +1,6 @@
 import { execFileSync } from "node:child_process";
 import { statSync } from "node:fs";
-import { mkdir, open, rm, symlink, truncate, writeFile } from "node:fs/promises";
+import { mkdir, open, rename, rm, symlink, truncate, writeFile } from "node:fs/promises";
 import { join } from "node:path";
 
 import { describe, expect, test } from "vitest";
@@ -229,6 +229,20 @@ export function logsContract(deploy: Deploy): void {
         }
       }
       expect((await hub.run(run)).status).toBe("completed");
+    });
+
+    test("a log that was renamed answers 410, and the file in its place is not shown", async () => {
+      const hub = shared();
+      const run = await hub.ended(await hub.runScript("echo hello"));
+      await rename(run.log_path, `${run.log_path}.1`);
+      await writeFile(run.log_path, "the secret");
+      for (const how of [{}, RAW]) {
+        const answer = await hub.get(logsOf(run), how);
+        expect(answer.status).toBe(410);
+        expect(answer.json.code).toBe("log_gone");
+      }
+      await rename(`${run.log_path}.1`, run.log_path);
+      expect(await hub.log(run)).toBe("hello\n");
     });
 
     test("a truncated log answers 416 with its size, and is readable again from its start", async () => {

@@ -45,7 +45,15 @@ function world() {
   });
   const requests = holdRequests();
   const find = createFind(store, reconcile);
-  const waits = createWaits({ store, executor, find, reconcile, isLaunching: () => false, requests });
+  const waits = createWaits({
+    store,
+    executor,
+    find,
+    reconcile,
+    isLaunching: () => false,
+    requests,
+    bootId: launch.launcher.bootId,
+  });
   const follow = (waitSeconds = WAIT_SECONDS) =>
     waits.readLog("script", run.runId, { after: 0, maxBytes: 100, waitSeconds });
   return { executor, logPath, run, waits, follow, requests };
