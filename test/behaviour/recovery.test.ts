@@ -209,6 +209,22 @@ describe("a run whose process has gone", () => {
     expect(await hub.run(other)).toMatchObject({ status: "failed", exit_code: 3 });
   });
 
+  test("by the signal of a kill that a dying agent had not sent to all of it ends once the rest has received it", async () => {
+    await using hub = await startHub();
+    const file = join(hub.dir, "daemon");
+    const run = await hub.runScript(
+      `setsid sh -c 'echo $$ >${file}; exec sleep 600' & until [ -s ${file} ]; do sleep 0.02; done; kill -TERM $$`,
+    );
+    expect(await hub.ended(run)).toMatchObject({ exit_code: 143 });
+    await hub.restart(() => rewriteRow(hub.stateDir, run.run_id, killedRow("SIGTERM", "acme-prod")));
+    expect(await hub.ended(run)).toMatchObject({
+      status: "killed",
+      exit_code: 143,
+      status_reason: "/kill by acme-prod sent SIGTERM.",
+    });
+    expect(processesOf(run.run_id)).toEqual([]);
+  });
+
   test("and that left half an exit record is unknown", async () => {
     await using hub = await startHub();
     const run = await hub.runScript("exit 12");
