@@ -103,7 +103,7 @@ describe("a revoked key", () => {
         `Content-Type: application/json\r\nContent-Length: ${body.length}\r\n\r\n${body.slice(0, 9)}`,
     );
     await until(() => answer.includes("\r\n\r\n") || undefined);
-    // The head has arrived. Whoever is admitted after it proves that the key was good for it too.
+    // The head has arrived. A request that is admitted after it proves that the key was good for it too.
     expect(await statusFor(hub, ALL.key)).toBe(200);
     expect(answer).toBe("HTTP/1.1 100 Continue\r\n\r\n");
     replaceKeys(hub, [STAYS]);
