@@ -11,6 +11,7 @@ import { parsePublicUrl, PUBLIC_URL_RULE } from "../../handlers/public-url.ts";
 import { bindingAssets } from "./assets-workers.ts";
 import { PrivateKey, requestSigner } from "../../host-agent/protocol/signature.ts";
 import { type LogEntry, logLine } from "../../host-agent/system/log-line.ts";
+import { dropBody } from "./drop-body.ts";
 import { kvKeys } from "./keys-kv.ts";
 import { workersKV } from "./kv-workers.ts";
 
@@ -68,7 +69,10 @@ export default {
   async fetch(request: Request, env: WorkerEnv): Promise<Response> {
     app ??= createWorkerApp(env);
     // Cloudflare sets this header. On another platform the proxy in front of the Worker must set it.
-    return (await app).fetch(request, { address: request.headers.get("cf-connecting-ip") ?? undefined });
+    const address = request.headers.get("cf-connecting-ip") ?? undefined;
+    const response = await (await app).fetch(request, { address });
+    await dropBody(request);
+    return response;
   },
 };
 

@@ -1,7 +1,7 @@
 import type { Ended, Observation } from "../executor/executor.ts";
 import { readTail } from "../logs/log-file.ts";
 import { cutLog } from "../logs/log-limit.ts";
-import type { Run, RunChanges } from "../store/run.ts";
+import type { Run, RunChanges, Stop } from "../store/run.ts";
 import { unreadableCode } from "../system/exhaustion.ts";
 import type { Patience } from "../system/patience.ts";
 import { signalOfExitCode } from "../system/signals.ts";
@@ -100,10 +100,16 @@ function tailOf(
 function effectiveStop(run: Run, exitCode: number | undefined): Ending["stop"] {
   const { stop } = run;
   if (stop === undefined) return undefined;
-  // An agent that dies after it has sent a signal and before it has recorded that leaves the order and its effect.
-  const isEffect = exitCode !== undefined && signalOfExitCode(exitCode) === stop.signal;
-  if (!stop.sent && !isEffect) return undefined;
+  if (!stop.sent && !isEffectOf(stop, exitCode)) return undefined;
   return { ...stop, timeoutSeconds: run.timeoutSeconds, logLimit: run.logLimit };
+}
+
+/**
+ * Whether a command that ended so may have ended by the signal of the stop: an agent that dies after it has sent a signal and
+ * before it has recorded that leaves the order and its effect.
+ */
+export function isEffectOf({ signal }: Stop, exitCode: number | undefined): boolean {
+  return exitCode !== undefined && signalOfExitCode(exitCode) === signal;
 }
 
 /** Cuts the log of a run that is over its limit. True when it is. */

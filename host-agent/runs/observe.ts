@@ -4,7 +4,7 @@ import type { Run, RunChanges } from "../store/run.ts";
 import type { RunStore } from "../store/run-store.ts";
 import { isUnwritable } from "../store/sqlite-errors.ts";
 import { createPatience } from "../system/patience.ts";
-import { changesBy, type MarkersOf } from "./end-of-run.ts";
+import { changesBy, isEffectOf, type MarkersOf } from "./end-of-run.ts";
 import { handleOf } from "./handle.ts";
 
 /** For so long a log is read again before its run ends without it. */
@@ -30,6 +30,15 @@ export function createObserver({ store, executor, signalLock, now }: ObserveDeps
 
   async function look(runs: readonly Run[]): Promise<Observation[]> {
     return executor.look(runs.map((run) => ({ handle: handleOf(run), wholeTree: run.stop?.sent ?? false })));
+  }
+
+  /**
+   * What is seen of a run whose signal is due. A run with the effect of the signal ends with all of its processes: the agent that
+   * died before it recorded the signal may not have sent it to each of them.
+   */
+  async function lookBeforeSignal(run: Run, observation: Observation): Promise<Observation> {
+    const isPart = observation.state === "ended" && isEffectOf(run.stop!, observation.exitCode);
+    return isPart ? (await executor.look([{ handle: handleOf(run), wholeTree: true }]))[0]! : observation;
   }
 
   function changesOf(run: Run, observation: Observation, markersOf: MarkersOf): RunChanges | undefined {
@@ -98,7 +107,9 @@ export function createObserver({ store, executor, signalLock, now }: ObserveDeps
       return signalLock.hold(async () => {
         const current = currentOf(run);
         if (current.endedAt !== undefined) return current;
-        const seen = isSignalDue(current) ? observation : (await look([current]))[0]!;
+        const seen = isSignalDue(current)
+          ? await lookBeforeSignal(current, observation)
+          : (await look([current]))[0]!;
         return record(current, seen, markersOf);
       });
     },

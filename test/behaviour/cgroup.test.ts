@@ -6,6 +6,7 @@ import { describe, expect, test } from "vitest";
 
 import { isPopulated, readCgroupFile, writeCgroupFile } from "../../host-agent/executor/cgroup-files.ts";
 import { identify } from "../../host-agent/executor/process-identity.ts";
+import { commandLine } from "../../host-agent/executor/process-tree.ts";
 import type { RunRecord } from "../../host-agent/protocol/run.ts";
 import { HAS_CGROUP2, pidsIn, sharedCgroup, tempCgroup } from "../support/cgroup.ts";
 import { type Hub, type HubOptions, sharedHub, startHub, until } from "../support/hub.ts";
@@ -29,6 +30,9 @@ function useCgroup({ env }: Hub, value: string): void {
   (env as Record<string, string>)["HUB_CGROUP"] = value;
 }
 
+/** The processes of a leaf that have become `sleep 600`. */
+const sleepersIn = (leaf: string) =>
+  pidsIn(leaf).filter((pid) => commandLine(pid).replaceAll("\0", " ") === "sleep 600 ");
 const leafOf = (root: string, { run_id }: Pick<RunRecord, "run_id">) => join(root, run_id);
 const isGone = async (path: string) => until(() => !existsSync(path) || undefined);
 
@@ -89,12 +93,15 @@ describe("a run in a cgroup", needs(HAS_CGROUP2, WHY_NO_CGROUP2), () => {
     "cannot hide a daemon from %s with a separate session, environment and parent",
     async ([signal, code]) => {
       const hub = shared();
-      const file = join(hub.dir, "daemon");
+      // Each signal has its own file: in that of the one before stands the pid of another daemon.
+      const file = join(hub.dir, `daemon-${signal}`);
       // A shell that is not interactive starts background commands with SIGINT ignored: env gives it back.
       const run = await hub.runScript(
         `(setsid env -i --default-signal=INT ${stay(file)} &); until test -s "${file}"; do sleep 0.02; done; exec sleep 600`,
       );
       const pid = await written(file);
+      // The shell may outlive SIGINT while it loops: it ignores one that its `sleep` has not died of (bash(1), SIGNALS).
+      await until(() => sleepersIn(leafOf(place, run)).length === 2 || undefined);
       await hub.kill(run, { signal });
       expect(await hub.ended(run)).toMatchObject({ status: "killed", exit_code: code });
       expect(isLiving(pid)).toBe(false);

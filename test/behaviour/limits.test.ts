@@ -355,11 +355,16 @@ function open(hub: Hub): DatabaseSync {
   return new DatabaseSync(join(hub.stateDir, "runs.db"));
 }
 
-/** Makes a run this many days old; a live run began then. */
+/**
+ * Makes a run this many days old; a live run began then. One that has ended was launched in an earlier boot of the host: in a boot
+ * that began a moment ago nothing can be days old.
+ */
 function age(hub: Hub, run: RunRecord, days: number): void {
   using db = open(hub);
   const then = Date.now() - days * DAY_MS;
+  db.prepare("UPDATE runs SET started_at = ?, started_uptime = NULL WHERE run_id = ?").run(then, run.run_id);
   db.prepare(
-    "UPDATE runs SET started_at = ?, started_uptime = NULL, ended_at = CASE WHEN ended_at IS NULL THEN NULL ELSE ? END WHERE run_id = ?",
-  ).run(then, then, run.run_id);
+    `UPDATE runs SET ended_at = ?, boot_id = 'earlier', launcher = json_set(launcher, '$.bootId', 'earlier')
+      WHERE run_id = ? AND ended_at IS NOT NULL`,
+  ).run(then, run.run_id);
 }

@@ -1,6 +1,6 @@
 import { spawn } from "node:child_process";
 import { once } from "node:events";
-import { mkdtemp, readFile, rm, truncate, writeFile } from "node:fs/promises";
+import { cp, mkdtemp, readFile, rm, truncate, writeFile } from "node:fs/promises";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 
@@ -10,7 +10,7 @@ import { identify, type ProcessIdentity } from "../../host-agent/executor/proces
 import { processesOf } from "../../host-agent/executor/process-tree.ts";
 import type { RunRecord } from "../../host-agent/protocol/run.ts";
 import { type Hub, startHub, until } from "../support/hub.ts";
-import { killedRow, launchingRow, RUNNING_ROW, rewriteRow } from "../support/runs.ts";
+import { copyRow, killedRow, launchingRow, RUNNING_ROW, rewriteRow } from "../support/runs.ts";
 
 const SCRIPTS = "/api/v1/scripts/runs";
 const INTERRUPTED = "Launch interrupted: the host-agent stopped before the command was started.";
@@ -152,16 +152,17 @@ describe("a run whose process has gone", () => {
   ] as const)("sends no %s to the process with its pid that %s", async ([signal, difference]) => {
     await using hub = await startHub();
     await using bystander = await startBystander();
-    const run = await hub.runScript("true");
-    await hub.ended(run);
+    const ended = await hub.ended(await hub.runScript("true"));
     const { pid, bootId, startTime } = bystander.identity;
     const other =
       difference === "belongs to another boot"
         ? { pid_start: startTime, boot_id: OTHER_BOOT }
         : { pid_start: String(Number(startTime) - 1), boot_id: bootId };
-    // While the agent runs, so that the kill itself may be the first to look at it.
+    // While the agent runs, so that the kill itself may be the first to look at it. The agent may remember the one that has ended.
+    const run = { ...ended, run_id: "run_0123456789ab" };
+    await cp(folder(hub, ended), folder(hub, run), { recursive: true });
     await writeFile(join(folder(hub, run), "exit"), " ".repeat(8));
-    rewriteRow(hub.stateDir, run.run_id, { ...RUNNING_ROW, pid, ...other });
+    copyRow(hub.stateDir, ended.run_id, run.run_id, { ...RUNNING_ROW, pid, ...other });
 
     const answer = await hub.kill(run, { signal, grace_seconds: 0 });
     expect(answer.status).toBe(409);
@@ -206,6 +207,22 @@ describe("a run whose process has gone", () => {
       status_reason: "/kill by acme-prod sent SIGTERM.",
     });
     expect(await hub.run(other)).toMatchObject({ status: "failed", exit_code: 3 });
+  });
+
+  test("by the signal of a kill that a dying agent had not sent to all of it ends once the rest has received it", async () => {
+    await using hub = await startHub();
+    const file = join(hub.dir, "daemon");
+    const run = await hub.runScript(
+      `setsid sh -c 'echo $$ >${file}; exec sleep 600' & until [ -s ${file} ]; do sleep 0.02; done; kill -TERM $$`,
+    );
+    expect(await hub.ended(run)).toMatchObject({ exit_code: 143 });
+    await hub.restart(() => rewriteRow(hub.stateDir, run.run_id, killedRow("SIGTERM", "acme-prod")));
+    expect(await hub.ended(run)).toMatchObject({
+      status: "killed",
+      exit_code: 143,
+      status_reason: "/kill by acme-prod sent SIGTERM.",
+    });
+    expect(processesOf(run.run_id)).toEqual([]);
   });
 
   test("and that left half an exit record is unknown", async () => {

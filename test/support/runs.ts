@@ -97,6 +97,25 @@ export function killedRow(signal: string, keyName: string): Row {
   return { ...RUNNING_ROW, stop_cause: "kill", stop_signal: signal, stop_key_name: keyName, stop_sent: 0 };
 }
 
+/**
+ * Records a run once more under another id, with these changes: an agent that runs has no memory of that one, as it has of an
+ * ended run that it was asked for. The copy has no launch token.
+ */
+export function copyRow(stateDir: string, runId: string, newId: string, row: Row): void {
+  using db = new DatabaseSync(join(stateDir, "runs.db"));
+  const old = db.prepare("SELECT * FROM runs WHERE run_id = ?").get(runId) as Row;
+  const copy: Row = { ...old, ...row, run_id: newId, launch_token: null };
+  // The pragma leaves out what the database computes itself.
+  const names = db
+    .prepare("PRAGMA table_info(runs)")
+    .all()
+    .map(({ name }) => String(name))
+    .filter((name) => name !== "seq");
+  db.prepare(`INSERT INTO runs (${names.join(", ")}) VALUES (${names.map(() => "?").join(", ")})`).run(
+    ...names.map((name) => copy[name]!),
+  );
+}
+
 /** Changes the row of one run in the database of a state folder. Throws unless exactly one row is changed. */
 export function rewriteRow(stateDir: string, runId: string, row: Row): void {
   using db = new DatabaseSync(join(stateDir, "runs.db"));

@@ -1,6 +1,8 @@
+import { Agent, request } from "node:http";
+
 import { afterAll, beforeAll, describe, expect, test } from "vitest";
 
-import { type Deploy, type Hub, startHub } from "../../support/hub.ts";
+import { ALL, type Deploy, type Hub, startHub } from "../../support/hub.ts";
 import {
   type Bad,
   expectRefused,
@@ -178,6 +180,37 @@ export function badInputContract(deploy: Deploy): void {
       for (const answer of answers)
         expect(answer.json).toMatchObject({ status: 413, code: "body_too_large" });
     });
+
+    test.for([
+      ["with a good key", ALL.key, 413],
+      ["with an unknown key", "sk_unknown", 401],
+    ] as const)(
+      "a body over 64 KiB %s is answered, and its connection serves the next request",
+      async ([, key, status]) => {
+        const agent = new Agent({ keepAlive: true, maxSockets: 1 });
+        const exchange = (text: string) =>
+          new Promise<{ status: number; port: number }>((resolve, reject) => {
+            const headers = { authorization: `Bearer ${key}`, "content-type": "application/json" };
+            const outgoing = request(hub.url + POSTS[0], { agent, method: "POST", headers });
+            outgoing.on("error", reject);
+            outgoing.on("response", (incoming) => {
+              const port = incoming.socket.localPort!;
+              incoming.resume().on("end", () => resolve({ status: incoming.statusCode!, port }));
+            });
+            // With a Content-Length, and not in chunks.
+            outgoing.end(text);
+          });
+        const { port } = await exchange("{");
+        for (const bytes of [65_537, 200_000, 1_000_000]) {
+          const body = JSON.stringify({ recipe_id: "hello" }).padEnd(bytes, " ");
+          expect(await exchange(body)).toEqual({ status, port });
+          // When the server closes the connection it does that a moment after its answer.
+          await new Promise((resolve) => setTimeout(resolve, 50));
+        }
+        expect((await exchange("{")).port).toBe(port);
+        agent.destroy();
+      },
+    );
 
     test("a Content-Type with any parameters is accepted as JSON if its charset is UTF-8 by any of its names", async () => {
       const forms = [

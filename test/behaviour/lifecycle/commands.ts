@@ -16,10 +16,13 @@ const KEYS = ["a", "b", "c"];
 const INTERRUPTED = /^Launch interrupted: /;
 const KEY_LIFE_MS = 3_600_000;
 
+/** What waits must not end by itself while the test goes on: longer than the test may take. */
+const WAIT = "sleep 3600";
+
 const TEXT = {
   ends: (code: number) => `echo started; exit ${code}`,
-  waits: (code: number) => `echo started; sleep 60; exit ${code}`,
-  "ignores TERM": (code: number) => `trap '' TERM INT; echo started; sleep 60; exit ${code}`,
+  waits: (code: number) => `echo started; ${WAIT}; exit ${code}`,
+  "ignores TERM": (code: number) => `trap '' TERM INT; echo started; ${WAIT}; exit ${code}`,
 };
 
 type Command = fc.AsyncCommand<Model, World>;

@@ -95,18 +95,23 @@ describe("a revoked key", () => {
     const body = JSON.stringify({ path: await hub.script("late.sh", "true") });
     const { hostname, port } = new URL(hub.url);
     const socket = connect(Number(port), hostname);
+    const closed = once(socket, "close");
     let answer = "";
     socket.on("data", (chunk) => (answer += String(chunk)));
     socket.write(
-      `POST ${RUNS} HTTP/1.1\r\nHost: a\r\nAuthorization: Bearer ${ALL.key}\r\nConnection: close\r\n` +
+      `POST ${RUNS} HTTP/1.1\r\nHost: a\r\nAuthorization: Bearer ${ALL.key}\r\nConnection: close\r\nExpect: 100-continue\r\n` +
         `Content-Type: application/json\r\nContent-Length: ${body.length}\r\n\r\n${body.slice(0, 9)}`,
     );
+    await until(() => answer.includes("\r\n\r\n") || undefined);
+    // The head has arrived. A request that is admitted after it proves that the key was good for it too.
+    expect(await statusFor(hub, ALL.key)).toBe(200);
+    expect(answer).toBe("HTTP/1.1 100 Continue\r\n\r\n");
     replaceKeys(hub, [STAYS]);
     await refusedFrom(hub, ALL.key);
     await passed(PROMISED_MS);
     socket.write(body.slice(9));
-    await once(socket, "close");
-    expect(answer).toMatch(/^HTTP\/1\.1 401 /);
+    await closed;
+    expect(answer).toMatch(/^HTTP\/1\.1 100 Continue\r\n\r\nHTTP\/1\.1 401 /);
     expect((await hub.get(RUNS, { key: STAYS.key })).json.runs).toHaveLength(before);
     await finish();
   });

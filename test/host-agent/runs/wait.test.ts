@@ -45,27 +45,36 @@ function world() {
   });
   const requests = holdRequests();
   const find = createFind(store, reconcile);
+  let shared = 0;
   const waits = createWaits({
     store,
     executor,
     find,
-    reconcile,
+    // A request itself looks by `find`: this is the look for all of them.
+    async reconcile(known) {
+      shared++;
+      return reconcile(known);
+    },
     isLaunching: () => false,
     requests,
     bootId: launch.launcher.bootId,
   });
   const follow = (waitSeconds = WAIT_SECONDS) =>
     waits.readLog("script", run.runId, { after: 0, maxBytes: 100, waitSeconds });
-  return { executor, logPath, run, waits, follow, requests };
+  return { executor, logPath, run, waits, follow, requests, sharedLooks: () => shared };
 }
 
 test("however many requests wait for a quiet run, it is looked at twice a second and not once for each of them", async () => {
-  const { executor, follow } = world();
+  const { executor, follow, sharedLooks } = world();
+  const began = performance.now();
   const pages = await Promise.all(Array.from({ length: FOLLOWERS }, () => follow()));
+  // On a busy machine the waits take longer, and there are more looks.
+  const halfSeconds = Math.ceil((performance.now() - began) / 500);
   expect(pages.every(({ bytes }) => bytes.length === 0)).toBe(true);
-  // Each request looks when it comes and when its time is over.
-  const shared = executor.looks.length - 2 * FOLLOWERS;
-  expect(shared).toBeLessThanOrEqual(2 * WAIT_SECONDS + 4);
+  expect(sharedLooks()).toBeGreaterThan(0);
+  expect(sharedLooks()).toBeLessThanOrEqual(halfSeconds);
+  // Each request looks when it comes and when its time is over, which a timer may report a millisecond too early.
+  expect(executor.looks.length - sharedLooks()).toBeLessThanOrEqual(3 * FOLLOWERS);
 });
 
 test("every request that waits for a log is answered when it grows", async () => {
