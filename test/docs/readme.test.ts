@@ -81,7 +81,8 @@ describe("the README with its pages", () => {
         headers: { "content-type": "application/json" },
         body: JSON.stringify({ recipe_id: "countdown", args: "--seconds 1" }),
       });
-      const { run_id } = (await answer.json()) as { run_id: string };
+      const { run_id, ...rest } = (await answer.json()) as { run_id: string };
+      expect(answer.status, JSON.stringify(rest)).toBe(201);
 
       const printed = await runPython(
         `import sys, httpx\n${loop}
