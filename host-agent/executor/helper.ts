@@ -10,8 +10,8 @@ export type WrapperChoice = "auto" | "sh" | "helper";
 
 /** Where `npm ci` puts the compiled wrapper, if the host has a C compiler. */
 export const HELPER_PATH = fileURLToPath(new URL("hub-wrapper", import.meta.url));
-/** What the compiled wrapper says that reads the orders which this version writes. */
-const VERSION = "hub-wrapper 1\n";
+/** What the compiled wrapper says that reads the orders and the requests which this version writes. */
+const VERSION = "hub-wrapper 2\n";
 const CHECK_TIMEOUT_MS = 5_000;
 const WRITABLE_BY_OTHERS = 0o022;
 

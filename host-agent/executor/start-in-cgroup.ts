@@ -2,7 +2,7 @@ import { closeSync, constants, openSync } from "node:fs";
 
 import type { Started } from "./executor.ts";
 import { launchProblem } from "./command.ts";
-import { startRun, type StartOptions } from "./start-run.ts";
+import { startRun, type StartOptions, type StartParts } from "./start-run.ts";
 
 /** As for `startRun`, with the way into the cgroup as a path: a descriptor cannot be sent to the spawner. */
 export interface StartInCgroup extends Omit<StartOptions, "cgroupFd"> {
@@ -17,9 +17,9 @@ export interface StartInCgroup extends Omit<StartOptions, "cgroupFd"> {
 export async function startInCgroup(
   command: Parameters<typeof startRun>[0],
   { cgroupProcs, ...options }: StartInCgroup,
-  onExit: () => void = () => {},
+  parts: StartParts = {},
 ): Promise<Started> {
-  if (cgroupProcs === undefined) return startRun(command, options, onExit);
+  if (cgroupProcs === undefined) return startRun(command, options, parts);
   let cgroupFd: number;
   try {
     cgroupFd = openSync(cgroupProcs, constants.O_WRONLY);
@@ -27,7 +27,7 @@ export async function startInCgroup(
     throw launchProblem(error);
   }
   try {
-    return await startRun(command, { ...options, cgroupFd }, onExit);
+    return await startRun(command, { ...options, cgroupFd }, parts);
   } finally {
     closeSync(cgroupFd);
   }

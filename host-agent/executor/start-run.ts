@@ -21,12 +21,11 @@ const WRAPPER_SH = fileURLToPath(new URL("wrapper.sh", import.meta.url));
 /**
  * Starts a command under the wrapper, which has its own session, pump and log, and outlives this process. Throws
  * `launch_failed` when the command cannot be started and `host_unavailable` when the host lacks the resources for it.
- * `onExit` is called once the wrapper has ended.
  */
 export async function startRun(
   command: Command,
   options: StartOptions,
-  onExit: () => void = () => {},
+  { onExit = () => {}, startWrapper = spawnWrapper }: StartParts = {},
 ): Promise<Started> {
   const { runId, folder, logPath, logLimit, env, runUser, cgroupFd, helper } = options;
   try {
@@ -41,17 +40,24 @@ export async function startRun(
       logLimit,
       hasCgroup: cgroupFd !== undefined,
     };
-    const text = helper === undefined ? shellOrder(order) : helperOrder(order);
-    using opened = openOrder(text, folder.path, runUser);
     if (runUser) {
       // So that the run may open it again.
       fchownSync(log.fd, runUser.uid, runUser.gid);
       await giveFolder(folder, runUser);
     }
     using held = openFolder(folder.path);
-    const fds = { order: opened.fd, log: log.fd, folder: held.fd, cgroup: cgroupFd };
-    const argv0 = helper === undefined ? ["/bin/sh", WRAPPER_SH, runId] : [helper, runId];
-    return { process: await spawnWrapper(argv0, fds, { cwd: command.cwd, env, runUser, onExit }), logFile };
+    const wrapper = {
+      runId,
+      helper,
+      order: helper === undefined ? shellOrder(order) : helperOrder(order),
+      folder: folder.path,
+      fds: { log: log.fd, folder: held.fd, cgroup: cgroupFd },
+      cwd: command.cwd,
+      // A shell would add it.
+      env: { PWD: command.cwd, ...env },
+      runUser,
+    };
+    return { process: await startWrapper(wrapper, onExit), logFile };
   } catch (error) {
     throw launchProblem(error);
   }
@@ -76,23 +82,45 @@ export interface StartOptions {
   helper?: string | undefined;
 }
 
-async function spawnWrapper(
-  [program, ...args]: string[],
-  fds: { order: number; log: number; folder: number; cgroup: number | undefined },
-  {
+/** What a start is made with. */
+export interface StartParts {
+  /** Called once the wrapper has ended. */
+  onExit?: () => void;
+  startWrapper?: StartWrapper;
+}
+
+/** The wrapper of a run that is to be started, and what it gets. */
+export interface Wrapper {
+  runId: string;
+  /** The path of the compiled wrapper; undefined for the shell's. */
+  helper: string | undefined;
+  /** What it reads from descriptor 0. */
+  order: string;
+  /** The path of the run's folder. */
+  folder: string;
+  /** Of the log, of the folder, and of `cgroup.procs`. */
+  fds: { log: number; folder: number; cgroup: number | undefined };
+  cwd: string;
+  env: Record<string, string>;
+  runUser: RunUser | undefined;
+}
+
+/** Starts a wrapper as the leader of a session. Rejects with an errno when it cannot. `onExit` is called once it has ended. */
+export type StartWrapper = (wrapper: Wrapper, onExit: () => void) => Promise<ProcessIdentity>;
+
+/** Starts a wrapper by fork(2). */
+export const spawnWrapper: StartWrapper = async (
+  { runId, helper, order, folder, fds, cwd, env, runUser },
+  onExit,
+) => {
+  using opened = openOrder(order, folder, runUser);
+  const [program, args] = helper === undefined ? ["/bin/sh", [WRAPPER_SH, runId]] : [helper, [runId]];
+  const child = spawn(program, args, {
     cwd,
     env,
-    runUser,
-    onExit,
-  }: { cwd: string; env: Record<string, string>; runUser: RunUser | undefined; onExit: () => void },
-): Promise<ProcessIdentity> {
-  const child = spawn(program!, args, {
-    cwd,
-    // A shell would add it.
-    env: { PWD: cwd, ...env },
     detached: true,
     // What a shell says of its job ("Terminated") is no output of the job.
-    stdio: [fds.order, fds.log, "ignore", fds.folder, fds.cgroup ?? "ignore"],
+    stdio: [opened.fd, fds.log, "ignore", fds.folder, fds.cgroup ?? "ignore"],
     ...(runUser && { uid: runUser.uid, gid: runUser.gid }),
   });
   await once(child, "spawn");
@@ -101,7 +129,7 @@ async function spawnWrapper(
   // A child that has already ended stays a zombie until the event loop reaps it: its stat can still be read.
   const pid = child.pid!;
   return { pid, startTime: startTimeOf(pid) ?? "unknown", bootId: currentBootId() };
-}
+};
 
 /** Never throws: the run has started by now, whatever can be seen of it. */
 function startTimeOf(pid: number): string | undefined {

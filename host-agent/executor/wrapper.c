@@ -2,8 +2,9 @@
  * wrapper.c - the wrapper of a run and its pump in one small program: what wrapper.sh does, in two processes. The pump is apart,
  * so that a SIGKILL to the wrapper costs no output; one that is killed itself is replaced.
  *
- *   hub-wrapper RUN_ID   runs the order on descriptor 0
- *   hub-wrapper --check  prints the version of its protocol
+ *   hub-wrapper RUN_ID     runs the order on descriptor 0
+ *   hub-wrapper --starter  starts wrappers (starter.c)
+ *   hub-wrapper --check    prints the version of its protocol
  *
  * Descriptors: 0 the order (order-file.ts), 1 the log, open for appending, 2 nothing, 3 the folder of the run,
  * 4 `cgroup.procs` of the run's cgroup, if it has one. It reads no variable of its environment, which is that of the job,
@@ -16,13 +17,13 @@
 #include <fcntl.h>
 #include <inttypes.h>
 #include <poll.h>
+#include <sched.h>
 #include <signal.h>
 #include <stdint.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/ioctl.h>
-#include <sys/mman.h>
 #include <sys/resource.h>
 #include <sys/signalfd.h>
 #include <sys/stat.h>
@@ -31,8 +32,9 @@
 #include <time.h>
 #include <unistd.h>
 
-enum { ORDER_FD = 0, LOG_FD = 1, FOLDER_FD = 3, CGROUP_FD = 4, FIRST_FREE_FD = 5 };
-enum { NOT_STARTED = 75, SIGNALS = 64, OPEN_FILES = 1024 };
+#include "wrapper.h"
+
+enum { NOT_STARTED = 75, OPEN_FILES = 1024 };
 enum { SETTLE_MS = 2000, FIRST_LOOK_MS = 20, LOOK_MS = 100, RETRY_MS = 1000 };
 /* More than all words that the kernel takes for one program. */
 static const size_t MAX_ORDER = 32u << 20;
@@ -47,8 +49,7 @@ struct order {
 
 static void refuse(void) { _exit(NOT_STARTED); }
 
-/* Writes all of it, or says what is missing; 0 when all is written. */
-static size_t write_all(int fd, const char *bytes, size_t length) {
+size_t write_all(int fd, const char *bytes, size_t length) {
   while (length > 0) {
     ssize_t n = write(fd, bytes, length);
     if (n < 0 && errno == EINTR) continue;
@@ -114,7 +115,7 @@ static void set_soft_limit(int resource, rlim_t soft) {
 }
 
 /* By the system call: the library refuses the two signals that it keeps for itself, which may be inherited as ignored. */
-static void set_action(int signal, void (*handler)(int)) {
+void set_action(int signal, void (*handler)(int)) {
   struct {
     void (*handler)(int);
     unsigned long flags;
@@ -124,7 +125,7 @@ static void set_action(int signal, void (*handler)(int)) {
   syscall(SYS_rt_sigaction, signal, &action, NULL, sizeof action.mask);
 }
 
-static void set_mask(uint64_t mask) { syscall(SYS_rt_sigprocmask, SIG_SETMASK, &mask, NULL, sizeof mask); }
+void set_mask(uint64_t mask) { syscall(SYS_rt_sigprocmask, SIG_SETMASK, &mask, NULL, sizeof mask); }
 
 static int is_fault(int signal) {
   return signal == SIGSEGV || signal == SIGBUS || signal == SIGILL || signal == SIGFPE || signal == SIGTRAP ||
@@ -175,6 +176,7 @@ static const char *errno_name(int error) {
 
 /* ---- the command ---- */
 
+/* In the child, until its exec, with the memory of the wrapper, which waits. */
 static void run_command(const struct order *order, int output, int null, int started) {
   extern char **environ;
   setpgid(0, 0);
@@ -206,7 +208,7 @@ static void run_command(const struct order *order, int output, int null, int sta
 
 /* ---- the pump ---- */
 
-/* What a pump has done, in memory that it shares with the wrapper and with the pump that replaces it. */
+/* What a pump has done: the wrapper and the pump that replaces it go by it. */
 struct done {
   uint64_t written;
   int is_lost, is_full, is_end_written;
@@ -221,6 +223,7 @@ struct pump {
 };
 
 static char buffer[65536];
+static char pump_stack[65536] __attribute__((aligned(16)));
 
 static void write_end_line(const struct pump *pump) {
   if (pump->done->is_full && !pump->done->is_end_written)
@@ -276,18 +279,24 @@ static void run_pump(const struct pump *pump) {
   _exit(0);
 }
 
-static pid_t start_pump(const struct pump *pump) {
-  pid_t pid = fork();
-  if (pid != 0) return pid;
+static int pump_main(void *given) {
+  struct pump pump = *(const struct pump *)given;
   /* The end to write of the pipe above all: the output would never end. */
-  dup2(pump->input, FOLDER_FD);
+  dup2(pump.input, FOLDER_FD);
+  pump.input = FOLDER_FD;
   close_from(CGROUP_FD);
-  struct pump own = {pump->order, FOLDER_FD, pump->done};
-  pump = &own;
   if (chdir("/") != 0) { /* It then keeps the folder of the command busy. */
   }
-  run_pump(pump);
-  return pid;
+  run_pump(&pump);
+  return 0;
+}
+
+/*
+ * A process that shares the memory of the wrapper, and nothing else: fork(2) would copy its page tables, and then each page that
+ * either writes to. They share errno, too, so that neither may conclude much from it.
+ */
+static pid_t start_pump(const struct pump *pump) {
+  return clone(pump_main, pump_stack + sizeof pump_stack, CLONE_VM | SIGCHLD, (void *)pump);
 }
 
 /* In this order: what is no longer in the pipe is being copied, or is in the log. */
@@ -384,7 +393,7 @@ static int supervise(struct children *children, const struct pump *pump) {
       if (wait < 0) wait = 0;
     }
     struct pollfd fd = {children->signals, POLLIN, 0};
-    if (poll(&fd, 1, (int)wait) < 0 && errno != EINTR) return children->code;
+    poll(&fd, 1, (int)wait);
     reap(children, pump);
     if (!children->has_ended) continue;
     if (!is_code_written) {
@@ -404,8 +413,12 @@ static int supervise(struct children *children, const struct pump *pump) {
 }
 
 int main(int argc, char **argv) {
-  if (argc == 2 && strcmp(argv[1], "--check") == 0) return puts("hub-wrapper 1") < 0;
-  struct order order;
+  if (argc == 2 && strcmp(argv[1], "--check") == 0) return puts("hub-wrapper 2") < 0;
+  if (argc == 2 && strcmp(argv[1], "--starter") == 0) return run_starter();
+  /* The pump reads all three, also once this function has returned. */
+  static struct order order;
+  static struct done done;
+  static struct pump pump;
   struct stat st;
   parse_order(&order);
   if (fstat(FOLDER_FD, &st) != 0 || !S_ISDIR(st.st_mode) || fstat(LOG_FD, &st) != 0) refuse();
@@ -423,8 +436,7 @@ int main(int argc, char **argv) {
   sigaddset(&child, SIGCHLD);
   set_mask(1ull << (SIGCHLD - 1));
   int signals = signalfd(-1, &child, SFD_CLOEXEC | SFD_NONBLOCK);
-  struct done *done = mmap(NULL, sizeof *done, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS, -1, 0);
-  if (null < 0 || signals < 0 || done == MAP_FAILED || pipe2(output, O_CLOEXEC) != 0) refuse();
+  if (null < 0 || signals < 0 || pipe2(output, O_CLOEXEC) != 0) refuse();
 
   /* O_EXCL: one claimant wins, once and for all. */
   int started = openat(FOLDER_FD, "started", O_WRONLY | O_CREAT | O_EXCL | O_APPEND | O_NOFOLLOW | O_CLOEXEC, 0600);
@@ -434,10 +446,10 @@ int main(int argc, char **argv) {
   if (write_all(started, claim, (size_t)length) != 0) refuse();
 
   /* First, so that a SIGKILL to this process never leaves a command without a reader of its output. */
-  struct pump pump = {&order, output[0], done};
+  pump = (struct pump){&order, output[0], &done};
   struct children children = {signals, -1, start_pump(&pump), 0, 0, 0};
   if (children.pump < 0) refuse();
-  children.command = fork();
+  children.command = vfork();
   if (children.command == 0) run_command(&order, output[1], null, started);
   close(started);
   close(output[1]);

@@ -12,7 +12,7 @@ test("a compiled wrapper is used only if it exists, is of this version, runs, an
   expect(obstacleToHelper(undefined, path)).toContain("was not built");
   writeFileSync(path, "#!/bin/sh\necho hub-wrapper 0\n", { mode: 0o755 });
   expect(obstacleToHelper(undefined, path)).toContain("another version");
-  writeFileSync(path, "#!/bin/sh\necho hub-wrapper 1\n");
+  writeFileSync(path, "#!/bin/sh\necho hub-wrapper 2\n");
   expect(obstacleToHelper(undefined, path)).toBeUndefined();
   chmodSync(path, 0o777);
   expect(obstacleToHelper(undefined, path)).toContain("others may write");

@@ -10,7 +10,8 @@ import { processPasses } from "../../../host-agent/executor/process-passes.ts";
 import { isCommandApart, readExit, runFolder } from "../../../host-agent/executor/run-folder.ts";
 import { sendSignal } from "../../../host-agent/executor/send-signal.ts";
 import { treeSignals } from "../../../host-agent/executor/signal-tree.ts";
-import { startRun, type StartOptions } from "../../../host-agent/executor/start-run.ts";
+import { startRun, type StartOptions, type StartParts } from "../../../host-agent/executor/start-run.ts";
+import { openStarter } from "../../../host-agent/executor/starter.ts";
 import { until } from "../../support/hub.ts";
 import { tempDir } from "../../support/temp-dir.ts";
 
@@ -52,16 +53,8 @@ export async function realRun(argv: string[], options: RealRunOptions = {}) {
   const logPath = options.logPath ?? join(dir, `${runId}.log`);
   const built = { PATH: process.env["PATH"]!, ...env, HUB_RUN_ID: runId };
   const command = { argv, cwd: dir, env: {}, terminal, script: undefined, logDir: dir };
-  const { process: identity } = await startRun(command, {
-    runId,
-    folder,
-    logPath,
-    logLimit,
-    env: built,
-    runUser,
-    cgroupFd,
-    helper: wrapper,
-  });
+  const startOptions = { runId, folder, logPath, logLimit, env: built, runUser, cgroupFd, helper: wrapper };
+  const { process: identity } = await startRun(command, startOptions, wrapper ? startedBy(wrapper) : {});
   const handle: Handle = { runId, launchedIn: currentBootId(), process: identity };
   const signals = treeSignals({
     passes: processPasses(),
@@ -86,6 +79,19 @@ export async function realRun(argv: string[], options: RealRunOptions = {}) {
         return exit?.isOver ? { code: exit.code } : undefined;
       }).then(({ code }) => code),
     says: (word: string) => until(() => log().includes(word) || undefined),
+  };
+}
+
+/** As the spawner starts the compiled wrapper. */
+function startedBy(helper: string): StartParts {
+  const starter = openStarter(helper, () => {});
+  onTestFinished(starter.close);
+  return {
+    async startWrapper(order, onExit) {
+      const started = await starter.start(order, onExit);
+      if (!started) throw new Error("the starter cannot open the descriptors of this process");
+      return started;
+    },
   };
 }
 
