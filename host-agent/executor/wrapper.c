@@ -127,14 +127,9 @@ void set_action(int signal, void (*handler)(int)) {
 
 void set_mask(uint64_t mask) { syscall(SYS_rt_sigprocmask, SIG_SETMASK, &mask, NULL, sizeof mask); }
 
-static int is_fault(int signal) {
-  return signal == SIGSEGV || signal == SIGBUS || signal == SIGILL || signal == SIGFPE || signal == SIGTRAP ||
-         signal == SIGSYS;
-}
-
+/* Those of faults, too, when they are sent: a core dump ends all processes that share their memory. A fault itself still ends it. */
 static void outlive_signals(void) {
-  for (int signal = 1; signal <= SIGNALS; signal++)
-    set_action(signal, is_fault(signal) || signal == SIGCHLD ? SIG_DFL : SIG_IGN);
+  for (int signal = 1; signal <= SIGNALS; signal++) set_action(signal, signal == SIGCHLD ? SIG_DFL : SIG_IGN);
 }
 
 static void close_from(int first) {

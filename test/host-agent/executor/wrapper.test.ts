@@ -148,4 +148,20 @@ forEachWrapper(() => {
     expect(readFileSync(log, "utf8")).toBe("");
     expect(readFileSync(folder.started, "utf8")).toMatch(/^\d+ 2\ncommand\nerror ENOENT\n$/);
   });
+
+  test("a wrapper and its pump outlive the signals of faults that are sent to them", async ({ skip }) => {
+    if (wrapperInUse() === undefined) skip("the shell's wrapper outlives those that a stop sends");
+    const dir = tempDir();
+    const run = await realRun(bash("echo one; until [ -e go ]; do sleep 0.05; done; echo two; exit 3"), {
+      dir,
+    });
+    await run.says("one");
+    const { pid } = run.handle.process!;
+    const pump = childrenOf(pid).find((child) => isProgram(child, "hub-wrapper"))!;
+    for (const signal of ["SIGSEGV", "SIGBUS", "SIGILL", "SIGFPE", "SIGTRAP", "SIGSYS", "SIGABRT"] as const)
+      for (const target of [pump, pid]) process.kill(target, signal);
+    writeFileSync(join(dir, "go"), "");
+    expect(await run.ended()).toBe(3);
+    expect(run.text()).toBe("one\ntwo\n");
+  });
 });
