@@ -53,8 +53,10 @@ export function createSupervision(
   executor.ends.onEnd((runId) => void reported.add(runId));
 
   async function superviseOnce(): Promise<void> {
+    // Of these there is nothing more to be reported, or they are followed already.
+    const hasReport = new Set(reported);
     const due = dueRuns();
-    for (const { runId } of due) executor.ends.follow(runId);
+    for (const { runId } of due) if (!hasReport.has(runId)) executor.ends.follow(runId);
     const { runs, failures, unsure } = await lookInParts(due, reconcileAll, deps.sliceMs).catch(
       (error: unknown) => {
         // What was reported is not reported again.

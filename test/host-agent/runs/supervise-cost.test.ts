@@ -27,10 +27,11 @@ function startLive(count: number, timeoutSeconds?: number) {
   });
   const moment = { at: 1_000_000, uptime: 1_000_000 };
   const followed = new Set<string>();
+  const everFollowed = new Set<string>();
   let report: ((runId: string) => void) | undefined;
   const ends: RunEnds = {
     onEnd: (listener) => void (report = listener),
-    follow: (runId) => void followed.add(runId),
+    follow: (runId) => void (followed.add(runId), everFollowed.add(runId)),
     unfollow: (runId) => void followed.delete(runId),
     followed: () => followed.keys(),
   };
@@ -83,6 +84,7 @@ function startLive(count: number, timeoutSeconds?: number) {
     add,
     signals,
     followed,
+    everFollowed,
     report: (runId: string) => report!(runId),
     pass(seconds: number) {
       moment.at += seconds * 1_000;
@@ -121,6 +123,17 @@ describe("a round of supervision", () => {
     expect(await rounds(1)).toContain(last);
     expect(store.get(last)).toMatchObject({ status: "completed" });
     expect(followed.has(last)).toBe(false);
+  });
+
+  test("begins to follow no run whose end was reported before", async () => {
+    const { rounds, add, executor, store, report, everFollowed } = startLive(1);
+    await rounds(1);
+    const short = add(2);
+    executor.seen.set(short, endedWith(0));
+    report(short);
+    expect(await rounds(1)).toContain(short);
+    expect(store.get(short)).toMatchObject({ status: "completed" });
+    expect([...everFollowed]).not.toContain(short);
   });
 
   test("finds an end whose report was lost within a minute", async () => {
