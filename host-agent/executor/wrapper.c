@@ -398,8 +398,7 @@ static int supervise(struct children *children, const struct pump *pump) {
       write_exit(children->code, 0);
     }
     int64_t now = now_ms();
-    int is_quiet = now >= look_at_ms && is_drained(pump) && !is_busy(pump, &seen);
-    if (children->is_pump_over || now >= until_ms || is_quiet) {
+    if (children->is_pump_over || now >= until_ms || (now >= look_at_ms && is_drained(pump) && !is_busy(pump, &seen))) {
       write_exit(children->code, 1);
       return children->code;
     }

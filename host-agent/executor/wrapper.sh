@@ -149,7 +149,8 @@ hub_uptime
 hub_until=$((hub_time + 200))
 while [ -e "/proc/$hub_pump/fd/0" ] && [ "$hub_time" -lt "$hub_until" ]; do
   "$hub_sleep" "$hub_pause" 2>/dev/null
-  hub_is_busy || break
+  # A look at all processes takes longer than most commands.
+  [ -e "/proc/$hub_pump/fd/0" ] && hub_is_busy || break
   hub_pause=0.1
   hub_uptime || break
 done
