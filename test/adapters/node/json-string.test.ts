@@ -22,7 +22,7 @@ test("a part of a larger buffer becomes the JSON string of that part only", () =
   expect(text(jsonStringOf(bytes.subarray(6, bytes.length - 6)))).toBe(JSON.stringify('"é✓"'));
 });
 
-test("bytes that are not UTF-8 are no JSON string", () => {
+test("bytes that are not UTF-8 are not made a JSON string", () => {
   for (const bytes of [[0xff], [0xc3], [0xed, 0xa0, 0x80], [0xc0, 0x80], [0xf4, 0x90, 0x80, 0x80]]) {
     expect(jsonStringOf(Uint8Array.from(bytes)), String(bytes)).toBeUndefined();
   }
