@@ -4,7 +4,7 @@ import { basename, dirname, join } from "node:path";
 /** Other tests of the same room that are for a file too. */
 export const ALSO: Record<string, string[]> = {
   "handlers/idempotency.ts": ["handlers/launch-once.test.ts"],
-  "host-agent/door/door.ts": ["host-agent/door/door-log.test.ts"],
+  "host-agent/door/door.ts": ["host-agent/door/door-log.test.ts", "host-agent/door/livez.test.ts"],
   "host-agent/door/nonce-memory.ts": [
     "host-agent/door/door.test.ts",
     "host-agent/door/door-restart.test.ts",
