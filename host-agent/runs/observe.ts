@@ -67,7 +67,7 @@ export function createObserver({ store, executor, signalLock, now }: ObserveDeps
   /** Has the cgroup of a run removed whose end is recorded by now. What fails here, the sweep of the executor does later. */
   function release(run: Run): Run {
     if (run.endedAt !== undefined && run.cgroup !== undefined) {
-      executor.release(run.cgroup, { kill: run.killLeftBehind ?? false }).catch(() => undefined);
+      executor.release(run.cgroup, { kill: run.killLeftBehind === true }).catch(() => undefined);
     }
     return run;
   }

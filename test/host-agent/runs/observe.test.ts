@@ -1,8 +1,8 @@
-import { appendFileSync, readFileSync, statSync, writeFileSync } from "node:fs";
+import { appendFileSync, chmodSync, readFileSync, statSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
 import { DatabaseSync } from "node:sqlite";
 
-import { describe, expect, onTestFinished, test } from "vitest";
+import { describe, expect, onTestFinished, test, vi } from "vitest";
 
 import { logIdentity } from "../../../host-agent/logs/log-limit.ts";
 import { createReconcile } from "../../../host-agent/runs/reconcile.ts";
@@ -10,6 +10,7 @@ import type { NewRun, Run, Stop } from "../../../host-agent/store/run.ts";
 import { openRunStore, type RunStore } from "../../../host-agent/store/run-store.ts";
 import { newRun } from "../../support/runs.ts";
 import { tempDir } from "../../support/temp-dir.ts";
+import { unprivileged } from "../../support/unprivileged.ts";
 import { endedWith, scriptedExecutor } from "./scripted-executor.ts";
 
 const STARTED_AT = 1_000;
@@ -123,7 +124,9 @@ describe("a run that has ended", () => {
     const { start, executor, reconcile, store } = world();
     for (const [at, endedAt] of [
       [5_000, 5_000],
+      [NOW + 1, NOW],
       [STARTED_AT - 1, STARTED_AT],
+      [0, STARTED_AT],
     ] as const) {
       const run = start();
       executor.seen.set(run.runId, endedWith(0, { at }));
@@ -137,8 +140,10 @@ describe("a run that has ended", () => {
 
   test("is judged by the last 8 KiB of its log, by its markers", async () => {
     const { start, executor, reconcile } = world();
-    const failed = start({}, "ERROR: no\n");
-    const early = start({}, `ERROR: early\n${"x\n".repeat(5_000)}`);
+    // The first line of what is read is dropped: most often its beginning is missing.
+    const line = "\nERROR: no\n";
+    const failed = start({}, `x${line}${"y".repeat(8_192 - line.length)}`);
+    const early = start({}, `x${line}${"y".repeat(8_193 - line.length)}`);
     for (const run of [failed, early]) executor.seen.set(run.runId, endedWith(0));
     expect(await reconcile(failed)).toMatchObject({ status: "failed" });
     expect(await reconcile(early)).toMatchObject({ status: "completed" });
@@ -233,6 +238,40 @@ describe("a run that has ended", () => {
   });
 });
 
+describe("the cgroup of a run", () => {
+  test("is removed once the end of the run is recorded, with what is left in it only if the run says so", async () => {
+    for (const many of [true, false]) {
+      const { start, executor, reconcile, reconcileAll, state } = world();
+      const released: unknown[] = [];
+      executor.release = async (...release) => {
+        released.push(release);
+        throw new Error("a sweep does it later");
+      };
+      const see = (run: Run) => (many ? reconcileAll([run]) : reconcile(run));
+      const ended = start({ cgroup: "/ended" });
+      const killed = start({ cgroup: "/killed", killLeftBehind: true });
+      const orphaned = start({ cgroup: "/orphaned" });
+      const bare = start();
+      executor.seen.set(orphaned.runId, { state: "orphaned" });
+      for (const { runId } of [ended, killed, bare]) executor.seen.set(runId, endedWith(0));
+      for (const run of [orphaned, bare, ended, killed]) await see(run);
+      expect(released, String(many)).toEqual([
+        ["/ended", { kill: false }],
+        ["/killed", { kill: true }],
+      ]);
+
+      const unwritten = start({ cgroup: "/unwritten" });
+      executor.seen.set(unwritten.runId, endedWith(0));
+      const full = fullDisk();
+      state.onWrite = () => {
+        throw full;
+      };
+      await see(unwritten);
+      expect(released, "its end is not recorded").toHaveLength(2);
+    }
+  });
+});
+
 describe("a run that is alive", () => {
   test("without its wrapper reports it, once, and stays killed if it was killed", async () => {
     const { start, store, executor, reconcile } = world();
@@ -304,7 +343,18 @@ describe("a run that is alive", () => {
     const run = store.change(start(), { stop: { ...STOP, sent: false } })!;
     executor.seen.set(run.runId, endedWith(0));
     state.onHold = () => void store.change(store.get(run.runId)!, { status: "killed", endedAt: 7_000 });
+    state.onWrite = () => expect.fail("it was written again");
     expect(await reconcile(run)).toMatchObject({ status: "killed", endedAt: 7_000 });
+  });
+
+  test("whose signal is due and was not sent meanwhile is not looked at again under the lock", async () => {
+    const { start, store, executor, reconcile, state } = world();
+    const run = store.change(start(), { stop: { ...STOP, sent: false } })!;
+    executor.seen.set(run.runId, endedWith(0));
+    let looks = 0;
+    state.onHold = () => void (looks = executor.looks.length);
+    expect(await reconcile(run)).toMatchObject({ status: "completed" });
+    expect(executor.looks).toHaveLength(looks);
   });
 
   test("needs no lock when no signal is due", async () => {
@@ -349,6 +399,19 @@ describe("what cannot be read or written now", () => {
       failures: [],
       unsure: new Set([run.runId]),
     });
+  });
+
+  test("a log is tried for five minutes before its run ends without it", async () => {
+    const { start, executor, reconcile } = world();
+    const run = start();
+    executor.seen.set(run.runId, endedWith(0));
+    let now = 0;
+    const clock = vi.spyOn(performance, "now").mockImplementation(() => now);
+    onTestFinished(() => clock.mockRestore());
+    chmodSync(run.logPath, 0);
+    const found: string[] = [];
+    for (now of [0, 299_999, 300_000]) found.push((await unprivileged(() => reconcile(run))).status);
+    expect(found).toEqual(["running", "running", "completed"]);
   });
 
   test("a change for which the disk has no space is not reported, and said until a write succeeds", async () => {
