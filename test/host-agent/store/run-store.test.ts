@@ -1,3 +1,4 @@
+import { existsSync } from "node:fs";
 import { mkdtemp, rm } from "node:fs/promises";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
@@ -63,6 +64,14 @@ test("a migrated database opens again without changes", async () => {
 
   using db = new DatabaseSync(path);
   expect(db.prepare("PRAGMA user_version").get()).toEqual({ user_version: MIGRATIONS.length });
+});
+
+test("a store that is closed has left all it wrote in one file", async () => {
+  const path = await temporaryPath();
+  const store = openRunStore(path);
+  expect(existsSync(`${path}-wal`)).toBe(true);
+  store.close();
+  expect(existsSync(`${path}-wal`)).toBe(false);
 });
 
 test("a database of a later version is refused and not changed", async () => {
