@@ -4,7 +4,7 @@ import { basename, dirname, join } from "node:path";
 /** Other tests of the same room that are for a file too. */
 export const ALSO: Record<string, string[]> = {
   "handlers/idempotency.ts": ["handlers/launch-once.test.ts"],
-  "host-agent/door/door.ts": ["host-agent/door/door-log.test.ts", "host-agent/door/livez.test.ts"],
+  "host-agent/door/door.ts": ["host-agent/door/door-log.test.ts"],
   "host-agent/door/nonce-memory.ts": [
     "host-agent/door/door.test.ts",
     "host-agent/door/door-restart.test.ts",
@@ -12,9 +12,9 @@ export const ALSO: Record<string, string[]> = {
   ],
   "host-agent/runs/end-of-run.ts": ["host-agent/runs/observe.test.ts"],
   "host-agent/executor/wrapper.sh": [
-    "host-agent/executor/wrapper.test.ts",
     "host-agent/executor/wrapper-output.test.ts",
     "host-agent/executor/wrapper-apart.test.ts",
+    "host-agent/executor/run-mark.test.ts",
   ],
   "host-agent/runs/launch-plan.ts": ["host-agent/runs/launch.test.ts"],
   "host-agent/runs/reconcile.ts": ["host-agent/runs/observe.test.ts"],
