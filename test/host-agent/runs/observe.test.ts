@@ -468,7 +468,7 @@ describe("what cannot be read or written now", () => {
   });
 
   test("on a full disk the changes of many are written one by one, for some of which there is space", async () => {
-    const { start, executor, reconcileAll, state, writeError } = world();
+    const { start, store, executor, reconcileAll, state, writeError } = world();
     const runs = [start(), start()];
     for (const { runId } of runs) executor.seen.set(runId, endedWith(0));
     const full = fullDisk();
@@ -479,6 +479,19 @@ describe("what cannot be read or written now", () => {
     };
     expect((await reconcileAll(runs)).runs.map(({ status }) => status)).toEqual(["completed", "completed"]);
     expect(writes).toBe(1);
+    expect(writeError()).toBeUndefined();
+
+    // The disk gets full in the middle of the one write, all of which is undone.
+    let changes = 0;
+    state.onManyWrites = () => {};
+    state.onWrite = () => {
+      if (++changes === 2) throw full;
+    };
+    const more = [start(), start()];
+    for (const { runId } of more) executor.seen.set(runId, endedWith(0));
+    expect((await reconcileAll(more)).runs.map(({ status }) => status)).toEqual(["completed", "completed"]);
+    expect(more.map(({ runId }) => store.get(runId)?.status)).toEqual(["completed", "completed"]);
+    expect(changes).toBe(4);
     expect(writeError()).toBeUndefined();
 
     // Nothing is left to write: what could not be written was.
