@@ -10,6 +10,7 @@ import { StartUnknown } from "../../../host-agent/executor/executor.ts";
 import type { LaunchOrder } from "../../../host-agent/protocol/launch.ts";
 import { ApiProblem } from "../../../host-agent/protocol/problem.ts";
 import { createLaunches } from "../../../host-agent/runs/launch.ts";
+import { createLaunchQueue } from "../../../host-agent/runs/launch-queue.ts";
 import { createReconcile } from "../../../host-agent/runs/reconcile.ts";
 import { openRunStore, type RunStore } from "../../../host-agent/store/run-store.ts";
 import { newRun } from "../../support/runs.ts";
@@ -23,7 +24,7 @@ const SELF = { pid: 10, startTime: "10", bootId: "b" };
 const PROCESS = { pid: 7, startTime: "7", bootId: "b" };
 
 /** Launches over a real store and real scripts; the executor starts what the test says. */
-function world({ maxRunning = 8 }: { maxRunning?: number } = {}) {
+function world({ maxRunning = 8, atOnce = 16, waitingText = 9_999 } = {}) {
   const dir = realpathSync(tempDir());
   const root = join(dir, "root");
   mkdirSync(root);
@@ -42,7 +43,8 @@ function world({ maxRunning = 8 }: { maxRunning?: number } = {}) {
   };
   const scripts = openScripts([root]);
   const recipe = { recipe_id: "r", title: "R", description: "", command: ["/bin/true"] };
-  const catalogue = parseCatalogue(JSON.stringify({ recipes: [recipe] }), dir);
+  const catalogueOf = (...recipes: object[]) => parseCatalogue(JSON.stringify({ recipes }), dir);
+  let catalogue = catalogueOf(recipe);
   const executor = scriptedExecutor(dir, {
     async start({ runId }) {
       calls.push(`start ${runId}`);
@@ -82,6 +84,7 @@ function world({ maxRunning = 8 }: { maxRunning?: number } = {}) {
       logDir: join(dir, "logs"),
       checkCallbackUrl() {},
       maxRunning,
+      launchQueue: createLaunchQueue({ atOnce, waiting: 64, waitingPerKey: 64, waitingText }),
     },
     { reconcile, reconcileAlive: async () => void (await reconcileAll(store.alive())) },
   );
@@ -101,10 +104,13 @@ function world({ maxRunning = 8 }: { maxRunning?: number } = {}) {
     launches,
     state,
     calls,
+    removeRecipes: () => void (catalogue = catalogueOf()),
     launch: (changes?: Partial<LaunchOrder>) => launches.launch(order(changes)),
     starts: () => calls.filter((call) => call.startsWith("start")).length,
   };
 }
+
+const ofRecipe = (args: string) => ({ source: "pipeline", spec: { recipe_id: "r", args } }) as const;
 
 describe("a launch", () => {
   test("is recorded with all that it was ordered with, and then runs", async () => {
@@ -149,6 +155,35 @@ describe("a launch", () => {
       message: `The Idempotency-Key was used within the last hour for another request, which started ${run.run_id}; use a new key`,
     });
     expect(starts()).toBe(1);
+  });
+
+  test("is the replay of a known run without a turn: also once the agent takes no more launches", async () => {
+    const { launch, launches } = world();
+    const { run } = await launch();
+    launches.stopWaiting();
+    expect(await launch()).toEqual({ run, replayed: true });
+    await expect(launch({ launch_token: "u" })).rejects.toMatchObject({ code: "host_unavailable" });
+  });
+
+  test("that had to wait behind the request that it repeats is its replay, whatever became of the recipe meanwhile", async () => {
+    const { launch, state, removeRecipes, starts } = world({ atOnce: 1 });
+    state.onStart = async () => removeRecipes();
+    const order = ofRecipe("");
+    const [first, second] = await Promise.all([launch(order), launch(order)]);
+    expect(second).toEqual({ run: first.run, replayed: true });
+    expect(starts()).toBe(1);
+    await expect(launch({ ...order, launch_token: "u" })).rejects.toMatchObject({ code: "recipe_not_found" });
+  });
+
+  test("that would have to wait takes as many characters of the queue as its order has", async () => {
+    const { launch } = world({ atOnce: 1, waitingText: 40 });
+    const [, fits, long] = await Promise.allSettled([
+      launch(),
+      launch({ ...ofRecipe("x".repeat(12)), launch_token: "u" }),
+      launch({ ...ofRecipe("x".repeat(13)), launch_token: "v" }),
+    ]);
+    expect(fits.status).toBe("fulfilled");
+    expect(long).toMatchObject({ reason: { message: expect.stringContaining("Too many launches wait") } });
   });
 
   test("is the replay of one that is being started here, and waits for it", async () => {
