@@ -38,6 +38,7 @@ function world({ maxRunning = 8, atOnce = 16, waitingText = 9_999 } = {}) {
     isForeignAlive: false,
     async onStart(): Promise<void> {},
     onMarkRunning(): void {},
+    onInsert(): void {},
     /** Why nobody can tell whether a script was changed. */
     scriptFault: undefined as Error | undefined,
   };
@@ -57,6 +58,10 @@ function world({ maxRunning = 8, atOnce = 16, waitingText = 9_999 } = {}) {
   const clock = () => ({ at: state.now, uptime: state.now - BOOTED_AT });
   const agentStore: RunStore = {
     ...store,
+    insertOrFind(...launch) {
+      state.onInsert();
+      return store.insertOrFind(...launch);
+    },
     markRunning(...started) {
       state.onMarkRunning();
       return store.markRunning(...started);
@@ -254,7 +259,40 @@ describe("a launch", () => {
     for (const { run } of answers) expect(run.run_id).toMatch(/^run_[0-9a-f]{12}$/);
     const digits = new Set(answers.map(({ run }) => run.run_id.slice(4)).join(""));
     expect(digits.size).toBe(16);
-    expect(new Set(answers.map(({ run }) => run.log_path)).size).toBe(64);
+    const logs = new Set(answers.map(({ run }) => run.log_path));
+    expect(logs.size).toBe(64);
+    const plain = [...logs].filter((path) => /\/job__\d{8}_\d{6}\.log$/.test(path));
+    expect(plain, "only the first has no suffix").toHaveLength(1);
+  });
+
+  test("that is refused for a limit costs no other one of the same turn", async () => {
+    const { launch, starts } = world({ maxRunning: 1 });
+    const [first, second] = await Promise.allSettled([
+      launch(ofRecipe("")),
+      launch({ ...ofRecipe(""), launch_token: "u" }),
+    ]);
+    expect(first).toMatchObject({ status: "fulfilled", value: { replayed: false } });
+    expect(second).toMatchObject({ status: "rejected", reason: { code: "too_many_runs" } });
+    expect(starts()).toBe(1);
+  });
+
+  test("that cannot be recorded fails with all of the same turn: nothing of them is recorded or started", async () => {
+    const { launch, state, store, starts } = world();
+    const fault = new Error("the disk is full");
+    let inserts = 0;
+    state.onInsert = () => {
+      if (++inserts === 2) throw fault;
+    };
+    const outcomes = await Promise.allSettled([
+      launch(ofRecipe("")),
+      launch({ ...ofRecipe(""), launch_token: "u" }),
+    ]);
+    expect(outcomes).toEqual([
+      { status: "rejected", reason: fault },
+      { status: "rejected", reason: fault },
+    ]);
+    expect(store.countAlive()).toBe(0);
+    expect(starts()).toBe(0);
   });
 
   test("of a recipe is not looked at as a script is after its start", async () => {

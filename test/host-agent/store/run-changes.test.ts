@@ -76,9 +76,15 @@ test("a change that is one of many in a transaction takes all of them back, and 
   expect(releases()).toBe(0);
 });
 
-test("a change that fails for another reason than the disk leaves the reserve alone", () => {
+test("a change that fails for another reason than the disk leaves the reserve alone and is not tried again", () => {
   const { change, db, run, releases } = fullDisk(1_000);
-  db.exec("CREATE TEMP TRIGGER broken BEFORE UPDATE ON runs BEGIN SELECT RAISE(ABORT, 'on purpose'); END");
+  let attempts = 0;
+  db.function("attempt", () => {
+    attempts++;
+    throw new Error("on purpose");
+  });
+  db.exec("CREATE TEMP TRIGGER broken BEFORE UPDATE ON runs BEGIN SELECT attempt(); END");
   expect(() => change(run, { statusReason: "short" })).toThrow("on purpose");
+  expect(attempts).toBe(1);
   expect(releases()).toBe(0);
 });
