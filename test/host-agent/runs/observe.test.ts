@@ -552,7 +552,11 @@ describe("an interrupted launch", () => {
     executor.seen.set(run.runId, endedWith(0));
     state.launching = true;
     expect(await reconcile(run)).toEqual(run);
-    expect((await reconcileAll([run])).runs).toEqual([run]);
+    expect(await reconcileAll([run]), "and soon again").toEqual({
+      runs: [run],
+      failures: [],
+      unsure: new Set([run.runId]),
+    });
     expect(executor.looks.filter(({ handle }) => handle.runId === run.runId)).toEqual([]);
   });
 
