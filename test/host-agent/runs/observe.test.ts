@@ -229,9 +229,9 @@ describe("a run that has ended", () => {
     const { length } = executor.looks;
     state.reads = 0;
     expect(await reconcile(ended)).toEqual(ended);
+    expect((await reconcileAll([ended])).runs).toEqual([ended]);
     expect(state.reads, "nor read").toBe(0);
     expect(await reconcile(known), "by who read it before").toEqual(ended);
-    expect((await reconcileAll([ended])).runs).toEqual([ended]);
     expect((await reconcileAll([known])).runs).toEqual([ended]);
     expect(executor.looks).toHaveLength(length);
     expect(store.get(known.runId)).toEqual(ended);
@@ -508,8 +508,10 @@ describe("what cannot be read or written now", () => {
 
 describe("a look at many runs", () => {
   test("writes all that has changed at once, and nothing when nothing has", async () => {
-    const { start, store, executor, reconcileAll } = world();
+    const { start, store, executor, reconcileAll, state } = world();
     const runs = [start(), start(), start()];
+    const written: string[] = [];
+    state.onWrite = (runId) => void written.push(runId);
     const quiet = await reconcileAll(runs);
     expect(quiet).toEqual({ runs, failures: [], unsure: new Set() });
     for (const { runId } of runs.slice(1)) executor.seen.set(runId, endedWith(0));
@@ -517,6 +519,7 @@ describe("a look at many runs", () => {
     expect(failures).toEqual([]);
     expect(found.map(({ status }) => status)).toEqual(["running", "completed", "completed"]);
     expect(found).toEqual(runs.map(({ runId }) => store.get(runId)));
+    expect(written).toEqual(runs.slice(1).map(({ runId }) => runId));
   });
 });
 
