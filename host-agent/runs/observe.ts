@@ -54,7 +54,7 @@ export function createObserver({ store, executor, signalLock, now }: ObserveDeps
       writeError = undefined;
       return written;
     } catch (error) {
-      // Of several writes in one, all are undone: whoever makes them has to know.
+      // Of several writes in one, all are undone: who makes them has to know.
       if (!isUnwritable(error) || isInOneWrite) throw error;
       writeError = error;
       return unwritten(run);

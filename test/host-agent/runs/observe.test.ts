@@ -78,9 +78,11 @@ function world() {
     store: observedStore,
     executor,
     signalLock: {
-      hold(work) {
+      async hold(work) {
         held++;
         state.onHold();
+        // As one that another agent holds for a moment.
+        await new Promise(setImmediate);
         return work();
       },
       close() {},
@@ -239,7 +241,7 @@ describe("a run that has ended", () => {
 });
 
 describe("the cgroup of a run", () => {
-  test("is removed once the end of the run is recorded, with what is left in it only if the run says so", async () => {
+  test("is removed once the end of the run is recorded, and kills what is left in it only if the run was launched so", async () => {
     for (const many of [true, false]) {
       const { start, executor, reconcile, reconcileAll, state } = world();
       const released: unknown[] = [];

@@ -109,7 +109,7 @@ test("runs that may be alive are listed oldest first, and counted", () => {
   expect(store.countAlive()).toBe(2);
 });
 
-test("runs that may be alive are found page by page, after the one with a sequence number, and the last page says so", () => {
+test("runs that may be alive are found page by page, after the one with a sequence number, and the last page has no next one", () => {
   const { store, launch } = emptyStore();
   expect(store.newestSeq()).toBe(0);
   expect(store.aliveAfter(0, 2)).toEqual({ runs: [], next: undefined });
