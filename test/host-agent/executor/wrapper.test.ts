@@ -80,6 +80,14 @@ function isProgram(pid: number, name: string): true | undefined {
   }
 }
 
+function isWriterOf(path: string, pid: string): boolean {
+  try {
+    return readlinkSync(`/proc/${pid}/fd/1`) === path;
+  } catch {
+    return false;
+  }
+}
+
 function filesOf(pid: number): string[] {
   return readdirSync(`/proc/${pid}/fd`).map((fd) => readlinkSync(`/proc/${pid}/fd/${fd}`));
 }
@@ -199,4 +207,6 @@ test("under a shell that keeps here-documents in files the output goes through a
   expect(await once(wrapper, "exit")).toEqual([3, null]);
   expect(readFileSync(log, "utf8")).toBe("exit\nstarted\n");
   expect(readExit(folder)).toMatchObject({ code: 3, isOver: true });
+  // The pump, which ends when nobody can write to the FIFO any more, itself included.
+  await until(() => !readdirSync("/proc").some((pid) => isWriterOf(log, pid)) || undefined);
 });
