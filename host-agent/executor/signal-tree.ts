@@ -46,9 +46,15 @@ export interface SignalDeps {
  * while the wrapper itself holds it, alive or as a zombie: then no other group
  * can have this id.
  */
-export function leaderOf({ process }: Handle): number | undefined {
+export function leaderOf(handle: Handle): number | undefined {
+  return wrapperOf(handle)?.pid;
+}
+
+/** The wrapper, alive or as a zombie. */
+function wrapperOf({ process }: Handle): ProcessStat | undefined {
   if (process?.startTime === undefined || process.bootId !== currentBootId()) return undefined;
-  return readStat(process.pid)?.startTime === process.startTime ? process.pid : undefined;
+  const stat = readStat(process.pid);
+  return stat?.startTime === process.startTime ? stat : undefined;
 }
 
 /** What tells the processes of this run from others, now. */
@@ -123,12 +129,12 @@ async function look(handle: Handle, owner: Owner | undefined, { passes }: Signal
 }
 
 async function isStarting(handle: Handle, { passes }: SignalDeps): Promise<boolean> {
-  const leader = leaderOf(handle);
-  const stat = leader === undefined ? undefined : readStat(leader);
-  if (leader === undefined || !stat || hasEnded(stat)) return false;
+  const wrapper = wrapperOf(handle);
+  if (!wrapper || hasEnded(wrapper)) return false;
   // A fork of the wrapper has the wrapper's command line until it becomes the command.
-  const own = commandLine(leader);
-  const children = childrenOf(leader) ?? (await passes.take([])).childrenOf(leader).map(({ pid }) => pid);
+  const own = commandLine(wrapper.pid);
+  const children =
+    childrenOf(wrapper.pid) ?? (await passes.take([])).childrenOf(wrapper.pid).map(({ pid }) => pid);
   return children.every((pid) => commandLine(pid) === own);
 }
 
@@ -140,11 +146,10 @@ function nearOf(
   handle: Handle,
   { below = descendantsOf }: SignalDeps,
 ): { wrapper: ProcessStat; descendants: ProcessStat[] } | undefined {
-  const leader = leaderOf(handle);
-  const stat = leader === undefined ? undefined : readStat(leader);
-  if (leader === undefined || !stat || hasEnded(stat)) return undefined;
-  const descendants = below(leader);
-  return descendants && { wrapper: stat, descendants };
+  const wrapper = wrapperOf(handle);
+  if (!wrapper || hasEnded(wrapper)) return undefined;
+  const descendants = below(wrapper.pid);
+  return descendants && { wrapper, descendants };
 }
 
 /** Each process gets the signal once: programs take a second one for an order to drop everything. */
@@ -175,7 +180,6 @@ async function signalTree(handle: Handle, signal: SignalName, deps: SignalDeps):
 
 /** The leaders of the groups that get a signal as a whole, so that nothing is forked past it: the wrapper, and its command. */
 function groupLeaders(members: readonly ProcessStat[], leader: number | undefined): ProcessStat[] {
-  if (leader === undefined) return [];
   return members.filter(({ pid, pgrp, ppid }) => pid === pgrp && (pid === leader || ppid === leader));
 }
 

@@ -432,6 +432,10 @@ int main(int argc, char **argv) {
   int signals = signalfd(-1, &child, SFD_CLOEXEC | SFD_NONBLOCK);
   if (null < 0 || signals < 0 || pipe2(output, O_CLOEXEC) != 0) refuse();
 
+  /* The order was read. The pump, which may live long, keeps none of the disk that it is on. */
+  dup2(null, 0);
+  dup2(null, 2);
+
   /* O_EXCL: one claimant wins, once and for all. */
   int started = openat(FOLDER_FD, "started", O_WRONLY | O_CREAT | O_EXCL | O_APPEND | O_NOFOLLOW | O_CLOEXEC, 0600);
   if (started < 0) refuse();
@@ -449,8 +453,6 @@ int main(int argc, char **argv) {
   close(output[1]);
   if (children.command < 0) refuse();
   setpgid(children.command, children.command);
-  dup2(null, 0);
-  dup2(null, 2);
   close(null);
   if (chdir("/") != 0) { /* It then keeps the folder of its command busy. */
   }

@@ -47,6 +47,7 @@ export function createObserver({ store, executor, signalLock, now }: ObserveDeps
 
   /** Why the last write failed, though the host could be looked at; undefined after one that succeeded. */
   let writeError: unknown;
+  let isInOneWrite = false;
 
   /**
    * What another agent has written meanwhile remains: the next look uses it. What cannot be written now is not reported
@@ -62,7 +63,8 @@ export function createObserver({ store, executor, signalLock, now }: ObserveDeps
       writeError = undefined;
       return written;
     } catch (error) {
-      if (!isUnwritable(error)) throw error;
+      // Of several writes in one, all are undone: who makes them has to know.
+      if (!isUnwritable(error) || isInOneWrite) throw error;
       writeError = error;
       return unwritten(run);
     }
@@ -76,7 +78,7 @@ export function createObserver({ store, executor, signalLock, now }: ObserveDeps
   /** Has the cgroup of a run removed whose end is recorded by now. What fails here, the sweep of the executor does later. */
   function release(run: Run): Run {
     if (run.endedAt !== undefined && run.cgroup !== undefined) {
-      executor.release(run.cgroup, { kill: run.killLeftBehind ?? false }).catch(() => undefined);
+      executor.release(run.cgroup, { kill: run.killLeftBehind === true }).catch(() => undefined);
     }
     return run;
   }
@@ -87,14 +89,17 @@ export function createObserver({ store, executor, signalLock, now }: ObserveDeps
     changesOf,
     write,
     release,
-    /** Runs `work` as one write to the disk; the error when nothing could be written now. */
+    /** Runs `work` as one write to the disk; the error when nothing could be written now. Then each `write` in it throws. */
     inOneWrite(work: () => void): unknown {
+      isInOneWrite = true;
       try {
         store.inOneWrite(work);
         return undefined;
       } catch (error) {
         if (!isUnwritable(error)) throw error;
         return (writeError = error);
+      } finally {
+        isInOneWrite = false;
       }
     },
     writeError: () => writeError,

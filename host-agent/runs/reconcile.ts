@@ -1,4 +1,5 @@
 import type { Run, RunChanges } from "../store/run.ts";
+import { isUnwritable } from "../store/sqlite-errors.ts";
 import type { MarkersOf } from "./end-of-run.ts";
 import { createObserver, isSignalDue, type ObserveDeps, type Observer } from "./observe.ts";
 import { type RecoverDeps, recoverLaunch } from "./recover-launch.ts";
@@ -118,6 +119,7 @@ function writeAll(
       try {
         shown.set(run.runId, observer.write(run, changes));
       } catch (error) {
+        if (isUnwritable(error)) throw error;
         failures.push(error);
       }
     }

@@ -44,12 +44,14 @@ export function runChanges(db: DatabaseSync, reserve: DiskReserve) {
     return statement;
   }
 
-  /** On a full disk, once more with the space of the reserve. */
+  /** On a full disk, once more with the space of the reserve; not within a transaction, all of which is to be done again. */
   function withReserve<T>(write: () => T): T {
+    // Asked before: the error may be that SQLite has rolled the transaction back (sqlite.org/lang_transaction.html, 3.1).
+    const { isTransaction } = db;
     try {
       return write();
     } catch (error) {
-      if (!isWithoutSpace(error) || db.isTransaction || !reserve.release()) throw error;
+      if (!isWithoutSpace(error) || isTransaction || !reserve.release()) throw error;
       return write();
     }
   }

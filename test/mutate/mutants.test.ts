@@ -27,6 +27,7 @@ describe("the small breaks of a source", () => {
     ["let x = a && b;", ["a && b -> (a || b)"]],
     ["let x = a || b;", ["a || b -> (a && b)", "a || b -> (a ?? b)"]],
     ["let x = a ?? b;", ["a ?? b -> (a || b)"]],
+    ["let x = a ?? false;", ["false -> true"]],
     ["let x = !a;", ["!a -> a"]],
     ["let x = true;", ["true -> false"]],
     ["let x = 0;", ["0 -> 1", "0 -> (-1)"]],

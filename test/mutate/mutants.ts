@@ -121,6 +121,8 @@ function operatorsOf(node: Node, text: Text): Break[] {
   const operator = String(node["operator"]);
   const others = node.type === "LogicalExpression" ? LOGICAL[operator] : [OPERATORS[operator] ?? []].flat();
   const [left, right] = [text(node["left"] as Node), text(node["right"] as Node)];
+  // With `||` it is the same, for each left side that is a boolean or undefined.
+  if (operator === "??" && right === "false") return [];
   return (others ?? []).map((other) => [node, `(${left} ${other} ${right})`]);
 }
 

@@ -12,9 +12,9 @@ export const ALSO: Record<string, string[]> = {
   ],
   "host-agent/runs/end-of-run.ts": ["host-agent/runs/observe.test.ts"],
   "host-agent/executor/wrapper.sh": [
-    "host-agent/executor/wrapper.test.ts",
     "host-agent/executor/wrapper-output.test.ts",
     "host-agent/executor/wrapper-apart.test.ts",
+    "host-agent/executor/run-mark.test.ts",
   ],
   "host-agent/runs/launch-plan.ts": ["host-agent/runs/launch.test.ts"],
   "host-agent/runs/reconcile.ts": ["host-agent/runs/observe.test.ts"],

@@ -43,11 +43,15 @@ async function startDoor(changes: Partial<DoorOptions> = {}) {
   const signer = await requestSigner(key, "host-agent", () => clock.now);
   async function signed(
     method: string,
-    { url = URL_HERE, body }: { url?: string; body?: Uint8Array<ArrayBuffer> } = {},
+    {
+      url = URL_HERE,
+      body,
+      signedBody = method === "POST" ? BODY : undefined,
+    }: { url?: string; body?: Uint8Array<ArrayBuffer>; signedBody?: typeof BODY } = {},
   ) {
     const head = { method, url, headers: new Headers({ "content-type": "application/json" }) };
     const isWithBody = method === "POST";
-    const headers = await signer(head, isWithBody ? BODY : undefined);
+    const headers = await signer(head, signedBody);
     return new Request(url, {
       method,
       headers,
@@ -208,6 +212,29 @@ test("a GET or HEAD that says it has a body is refused, whatever the length says
       ]);
     }
   }
+});
+
+test("a GET or HEAD that was signed with a body is refused: it comes without one", async () => {
+  const { door, log, served, signed } = await startDoor();
+  for (const method of ["GET", "HEAD"]) {
+    expect((await door(await signed(method, { signedBody: BODY }))).status, method).toBe(401);
+    expect(log.at(-1), method).toMatchObject({ reason: "digest_mismatch" });
+  }
+  expect(served).toEqual([]);
+});
+
+test("a door that answers /livez does so to GET and HEAD without a signature, and opens for nothing else", async () => {
+  const [open, shut] = [await startDoor({ answersLivez: true }), await startDoor()];
+  const ask = async ({ door }: typeof open, method: string, path: string) =>
+    (await door(new Request(new URL(path, URL_HERE), { method }))).status;
+  for (const method of ["GET", "HEAD"]) {
+    expect(await ask(open, method, "/livez"), method).toBe(200);
+    expect(await ask(open, method, "/livez/"), method).toBe(401);
+    expect(await ask(shut, method, "/livez"), method).toBe(401);
+  }
+  expect(await ask(open, "POST", "/livez")).toBe(401);
+  expect(await (await open.door(unsigned(new URL("/livez", URL_HERE).href))).text()).toBe("ok\n");
+  expect(open.served).toEqual([]);
 });
 
 test("a body of exactly a mebibyte is read, and of one byte more refused", async () => {

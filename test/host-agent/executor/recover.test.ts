@@ -1,9 +1,10 @@
 import { spawn } from "node:child_process";
-import { mkdirSync, writeFileSync } from "node:fs";
+import { existsSync, mkdirSync, readdirSync, writeFileSync } from "node:fs";
+import { join } from "node:path";
 
 import { expect, onTestFinished, test } from "vitest";
 
-import { currentBootId, identify } from "../../../host-agent/executor/process-identity.ts";
+import { currentBootId, identify, readStat } from "../../../host-agent/executor/process-identity.ts";
 import { processPasses } from "../../../host-agent/executor/process-passes.ts";
 import { recoverRun } from "../../../host-agent/executor/recover.ts";
 import { readStarted, type RunFolder, runFolder } from "../../../host-agent/executor/run-folder.ts";
@@ -23,6 +24,26 @@ function folderWith(started: string | undefined): RunFolder {
   return folder;
 }
 
+/** A folder that lists these processes as the kernel does in a cgroup. */
+function cgroupOf(...pids: number[]): string {
+  const cgroup = tempDir();
+  writeFileSync(join(cgroup, "cgroup.procs"), pids.map((pid) => `${pid}\n`).join(""));
+  return cgroup;
+}
+
+/** Two threads of this process that were started in the same tick of the kernel's clock, as V8 starts its own. */
+function twins(): [lower: number, higher: number] {
+  const threads = readdirSync("/proc/self/task").map((name) => readStat(Number(name))!);
+  const byStart = Map.groupBy(threads, ({ startTime }) => startTime);
+  const [one, other] = byStart
+    .values()
+    .find(({ length }) => length > 1)!
+    .toSorted((a, b) => a.pid - b.pid);
+  return [one!.pid, other!.pid];
+}
+
+const NO_WALK = { take: async () => expect.fail("the processes of the host were listed") };
+
 /** A process of the run, as far as its environment says. */
 async function startMember(runId = RUN_ID) {
   const child = spawn("sleep", ["60"], {
@@ -35,7 +56,10 @@ async function startMember(runId = RUN_ID) {
 
 test("a run that nobody has claimed is claimed for good: it never starts, also when another agent asks again", async () => {
   const folder = folderWith(undefined);
-  expect(await recoverRun(RUN_ID, HERE, { folder, passes: processPasses() })).toBe("never_started");
+  const cgroup = join(tempDir(), RUN_ID);
+  mkdirSync(cgroup);
+  expect(await recoverRun(RUN_ID, HERE, { folder, passes: NO_WALK, cgroup })).toBe("never_started");
+  expect(existsSync(cgroup), "where a wrapper would have to enter").toBe(false);
   expect(readStarted(folder)).toBe("agent");
   expect(await recoverRun(RUN_ID, HERE, { folder, passes: processPasses() })).toBe("never_started");
 });
@@ -106,4 +130,43 @@ test("a run of another boot is never claimed, whatever its folder says: it may h
     });
     expect(readStarted(folder)).not.toBe("agent");
   }
+});
+
+/** Recovers a run in a cgroup with these processes, whose wrapper wrote no pid. */
+async function adopted(...pids: number[]) {
+  return recoverRun(RUN_ID, HERE, { folder: folderWith("torn"), passes: NO_WALK, cgroup: cgroupOf(...pids) });
+}
+
+/** The start of the process with this pid, if it is taken for the wrapper that has written it. */
+async function startOf(pid: number, cgroup: string): Promise<string | undefined> {
+  const found = await recoverRun(RUN_ID, HERE, { folder: folderWith(`${pid}\n`), passes: NO_WALK, cgroup });
+  return found === "never_started" ? found : found.process?.startTime;
+}
+
+test("a run in a cgroup whose wrapper wrote no pid is adopted by the oldest process in it, of those of one tick by the lowest pid", async () => {
+  const member = await startMember();
+  const [lower, higher] = twins();
+  // Each waits for a pid.
+  expect(
+    await Promise.all([
+      adopted(member.pid, process.pid),
+      adopted(higher, lower),
+      adopted(lower, higher),
+      adopted(),
+    ]),
+  ).toMatchObject([
+    { process: identify(process.pid)! },
+    { process: { pid: lower } },
+    { process: { pid: lower } },
+    { process: undefined },
+  ]);
+});
+
+test("in a cgroup a process is the run's when it is in there, whatever its environment says; without it the environment decides", async () => {
+  const [stranger, member] = [await startMember("run_of_nobody0"), await startMember()];
+  expect(await startOf(stranger.pid, cgroupOf(stranger.pid))).toBe(stranger.startTime);
+  expect(await startOf(member.pid, cgroupOf(stranger.pid))).toBeUndefined();
+  const removed = join(tempDir(), "removed");
+  expect(await startOf(member.pid, removed)).toBe(member.startTime);
+  expect(await startOf(stranger.pid, removed)).toBeUndefined();
 });

@@ -2,19 +2,21 @@ import { type ChildProcess, spawn } from "node:child_process";
 import { once } from "node:events";
 import { setTimeout as pause } from "node:timers/promises";
 
-import { expect, onTestFinished, test } from "vitest";
+import { expect, onTestFinished, test, vi } from "vitest";
 
+import { childrenOf } from "../../../host-agent/executor/descendants.ts";
 import type { Handle } from "../../../host-agent/executor/executor.ts";
 import {
   currentBootId,
   identify,
   isAlive,
   type ProcessStat,
+  readStat,
 } from "../../../host-agent/executor/process-identity.ts";
 import { commandLine, processesOf } from "../../../host-agent/executor/process-tree.ts";
 import { processPasses } from "../../../host-agent/executor/process-passes.ts";
 import { type Owner, type Sent, sendSignal } from "../../../host-agent/executor/send-signal.ts";
-import { leaderOf, treeOf, treeSignals } from "../../../host-agent/executor/signal-tree.ts";
+import { leaderOf, type SignalDeps, treeOf, treeSignals } from "../../../host-agent/executor/signal-tree.ts";
 import { until } from "../../support/hub.ts";
 import { bash, forEachWrapper, realRun } from "./real-run.ts";
 
@@ -71,9 +73,16 @@ const stat = (pid: number, pgrp = pid): ProcessStat => ({
 const LEADER = { ...stat(WRAPPER.pid), startTime: WRAPPER.startTime };
 const IN_GROUP = stat(3, WRAPPER.pid);
 const DAEMON = stat(4);
+const COMMAND = { ...stat(8), ppid: WRAPPER.pid };
+const OF_COMMAND = stat(9, COMMAND.pid);
 
 /** Signals to a run whose lists of processes are these, one after the other; the last one repeats. */
-function scripted(lists: ProcessStat[][], answer: Sent = "sent", process: Handle["process"] = WRAPPER) {
+function scripted(
+  lists: ProcessStat[][],
+  answer: Sent = "sent",
+  process: Handle["process"] = WRAPPER,
+  changes: Partial<SignalDeps> = {},
+) {
   const sends: string[] = [];
   const owners = new Set<unknown>();
   let taken = 0;
@@ -94,6 +103,7 @@ function scripted(lists: ProcessStat[][], answer: Sent = "sent", process: Handle
       sends.push(`${signal} ${names.join(" ")}`);
       return targets.map(() => answer);
     },
+    ...changes,
   });
   return { ...scriptedSignals, handle: { runId: "run_scripted", launchedIn: HERE, process }, sends, owners };
 }
@@ -113,6 +123,64 @@ test("a daemon is looked for twice after the signal, also when the first look fi
   const { signal, handle, sends } = scripted([[DAEMON], [DAEMON], [DAEMON, stat(5)], [stat(7)]]);
   expect(await signal(handle, "SIGINT")).toBe("sent");
   expect(sends).toEqual(["SIGINT 4", "SIGINT 5", "SIGCONT 4 5"]);
+});
+
+test("what is below the wrapper gets a signal before any list of processes, and then others are looked for three times", async () => {
+  const lists = [[DAEMON, stat(5)], [stat(6)], [stat(7)], [stat(10)]];
+  const { signal, handle, sends } = scripted(lists, "sent", WRAPPER, {
+    below: (pid) => (pid === WRAPPER.pid ? [COMMAND, OF_COMMAND, DAEMON] : []),
+  });
+  expect(await signal(handle, "SIGTERM")).toBe("sent");
+  expect(sends).toEqual([
+    "SIGTERM -8 wrapper 4",
+    "SIGTERM 5",
+    "SIGTERM 6",
+    "SIGTERM 7",
+    "SIGCONT -8 wrapper 4 5 6 7",
+  ]);
+});
+
+test("SIGKILL goes to what is below the wrapper and then to what a list finds, and spares the pump of a wrapper whose command is apart", async () => {
+  for (const [isApart, sends] of [
+    [true, ["SIGKILL 8 9", "SIGKILL 8 4"]],
+    [false, ["SIGKILL 8 9 3", "SIGKILL 8 4 3"]],
+  ] as const) {
+    const lists = [[LEADER, COMMAND, DAEMON, IN_GROUP]];
+    const run = scripted(lists, "sent", WRAPPER, {
+      below: () => [COMMAND, OF_COMMAND, IN_GROUP],
+      isApart: (runId) => isApart && runId === "run_scripted",
+    });
+    expect(await run.signal(run.handle, "SIGKILL")).toBe("sent");
+    expect(run.sends).toEqual(sends);
+  }
+  const near = scripted([[]], "refused", WRAPPER, { below: () => [COMMAND] });
+  expect(await near.signal(near.handle, "SIGKILL"), "what no list finds").toBe("refused");
+});
+
+test("a wrapper that is a zombie is not waited for, and what it left behind is found by a list", async () => {
+  // What the shell has started belongs to `sleep`, which reads no exit code.
+  const parent = spawn("/bin/sh", ["-c", "/bin/true & exec /bin/sleep 60"], { stdio: "ignore" });
+  onTestFinished(() => void parent.kill("SIGKILL"));
+  const zombie = await until(() =>
+    childrenOf(parent.pid!)
+      ?.map(readStat)
+      .find((child) => child?.state === "Z"),
+  );
+  const { pid, startTime } = zombie;
+  const run = scripted(
+    [[DAEMON]],
+    "sent",
+    { pid, startTime, bootId: HERE },
+    {
+      below: () => expect.fail("it has no children any more"),
+    },
+  );
+  const clock = vi.spyOn(performance, "now");
+  onTestFinished(() => clock.mockRestore());
+  await run.ready(run.handle);
+  expect(clock, "one look").toHaveBeenCalledTimes(2);
+  expect(await run.signal(run.handle, "SIGTERM")).toBe("sent");
+  expect(run.sends).toEqual(["SIGTERM 4", "SIGCONT 4"]);
 });
 
 test("without a wrapper whose group it is, each process of a run gets a separate signal", async () => {
@@ -146,12 +214,21 @@ test("nothing is sent when nothing is left, nor a SIGKILL when only the wrapper 
 });
 
 test("the end of a run is tried twenty times, from the eleventh time on with its wrapper", async () => {
-  const { kill, handle, sends } = scripted([[LEADER, DAEMON]]);
+  const turns = new Set<number>();
+  let turn = 0;
+  const { kill, handle, sends } = scripted([[LEADER, DAEMON]], "sent", WRAPPER, {
+    ownerOf() {
+      turns.add(turn);
+      setImmediate(() => turn++);
+      return undefined;
+    },
+  });
   await kill(handle);
   expect(sends).toEqual([
     ...Array<string>(10).fill("SIGKILL 4"),
     ...Array<string>(10).fill("SIGKILL wrapper 4"),
   ]);
+  expect(turns.size, "in between, others work").toBe(20);
 });
 
 test("a run's processes are no older than its wrapper, where its start is known and of this boot", () => {

@@ -65,13 +65,13 @@ forEachWrapper(() => {
     );
   });
 
-  test("a job gets no variable, no descriptor and no words of its wrapper", async () => {
-    const script = `for fd in 3 4 5 6 7 8 9; do [ -e /proc/$$/fd/$fd ] && echo "open $fd"; done; env | grep -iE '^(hub_|mark|code|dir|folder|limit)' | sort; printf '<%s>' "$@"`;
+  test("a job gets no variable, no descriptor and no words of its wrapper, no input, and a limit on descriptors that select(2) can bear", async () => {
+    const script = `readlink /proc/$$/fd/0; ulimit -Sn; for fd in 3 4 5 6 7 8 9; do [ -e /proc/$$/fd/$fd ] && echo "open $fd"; done; env | grep -iE '^(hub_|mark|code|dir|folder|limit)' | sort; printf '<%s>' "$@"`;
     const words = ["a b", "$HOME", "'", "", "*", "new\nline", "é\u{1F600}", "\u0081\u0088"];
     const run = await realRun(bash(script, ...words), { env: { mark: "mine", code: "mine" } });
     expect(await run.ended()).toBe(0);
     const shown = words.map((word) => `<${word}>`).join("");
-    expect(run.text()).toBe(`HUB_RUN_ID=${run.runId}\ncode=mine\nmark=mine\n${shown}`);
+    expect(run.text()).toBe(`/dev/null\n1024\nHUB_RUN_ID=${run.runId}\ncode=mine\nmark=mine\n${shown}`);
   });
 
   test("a command of a megabyte of words is whole", async () => {

@@ -128,9 +128,11 @@ forEachWrapper(() => {
     expect(run.text()).toBe(Array.from({ length: 8 }, (_, i) => `stamp ${i + 1}\n`).join(""));
   });
 
-  test("the wait for the end of the output is over after two seconds, whatever still writes, and nothing of that is lost", async () => {
+  test("the wait for the end of the output is over after two seconds, whatever still writes, and nothing of that is lost; for a child that sleeps there is none", async () => {
+    const sleeping = await realRun(bash(`read -t 30 <go & exit 0`), { dir: fifoDir() });
     const run = await realRun(bash(`(while :; do echo busy; done) & exit 2`));
     expect(await run.ended()).toBe(2);
+    expect(readExit(sleeping.folder)).toMatchObject({ code: 0, isOver: true });
     const { size } = statSync(run.logPath);
     await until(() => statSync(run.logPath).size > size || undefined);
   });

@@ -1,6 +1,15 @@
 import { spawn } from "node:child_process";
 import { once } from "node:events";
-import { existsSync, mkdirSync, openSync, readdirSync, readFileSync, statSync, writeFileSync } from "node:fs";
+import {
+  existsSync,
+  mkdirSync,
+  openSync,
+  readdirSync,
+  readFileSync,
+  readlinkSync,
+  statSync,
+  writeFileSync,
+} from "node:fs";
 import { dirname, join } from "node:path";
 
 import { expect, onTestFinished, test } from "vitest";
@@ -27,7 +36,16 @@ function bareWrapper({
   order = (whole: string) => whole,
   started,
   argv = bash("echo started"),
-}: { order?: (whole: string) => string; started?: string; argv?: string[] } = {}) {
+  shell = ["/bin/sh"],
+  env = {},
+}: {
+  order?: (whole: string) => string;
+  started?: string;
+  argv?: string[];
+  /** That runs the shell's wrapper. */
+  shell?: [string, ...string[]];
+  env?: NodeJS.ProcessEnv;
+} = {}) {
   const dir = tempDir();
   const runId = "run_0000000000aa";
   const folder = runFolder(dir, runId);
@@ -39,14 +57,15 @@ function bareWrapper({
   const whole = write({ runId, folder: folder.path, argv, logLimit: undefined, hasCgroup: false });
   using file = openOrder(order(whole), folder.path);
   const log = join(dir, "log");
-  const [program, ...args] = helper === undefined ? ["/bin/sh", WRAPPER_SH, runId] : [helper, runId];
+  const [program, ...args] = helper === undefined ? [...shell, WRAPPER_SH, runId] : [helper, runId];
   const wrapper = spawn(program, args, {
+    cwd: dir,
     detached: true,
     stdio: [file.fd, openSync(log, "a"), "ignore", openSync(folder.path, "r")],
-    env: {},
+    env,
   });
   onTestFinished(() => void wrapper.kill("SIGKILL"));
-  return { folder, log, wrapper };
+  return { dir, folder, log, wrapper };
 }
 
 function childrenOf(pid: number): number[] {
@@ -59,6 +78,18 @@ function isProgram(pid: number, name: string): true | undefined {
   } catch {
     return undefined;
   }
+}
+
+function isWriterOf(path: string, pid: string): boolean {
+  try {
+    return readlinkSync(`/proc/${pid}/fd/1`) === path;
+  } catch {
+    return false;
+  }
+}
+
+function filesOf(pid: number): string[] {
+  return readdirSync(`/proc/${pid}/fd`).map((fd) => readlinkSync(`/proc/${pid}/fd/${fd}`));
 }
 
 forEachWrapper(() => {
@@ -142,6 +173,22 @@ forEachWrapper(() => {
     expect(await look()).toMatchObject({ state: "ended", exitCode: 137, commandStarted: false });
   });
 
+  test("the pump of a run holds neither its folder nor the one it works in, so that a disk with them can be unmounted", async () => {
+    const { dir, log, wrapper } = bareWrapper({
+      argv: bash("echo ready; for i in {1..999}; do [ -e go ] && exit; sleep 0.02; done"),
+    });
+    await until(() => readFileSync(log, "utf8") === "ready\n" || undefined);
+    const machinery = childrenOf(wrapper.pid!).filter((pid) => readStat(pid)?.pgrp === wrapper.pid);
+    const pumps = machinery.flatMap((pid) => [pid, ...childrenOf(pid)]);
+    expect(pumps).not.toEqual([]);
+    for (const pid of pumps) {
+      expect(readlinkSync(`/proc/${pid}/cwd`)).toBe("/");
+      expect(filesOf(pid).filter((path) => path.startsWith(dir) && path !== log)).toEqual([]);
+    }
+    writeFileSync(join(dir, "go"), "");
+    expect(await once(wrapper, "exit")).toEqual([0, null]);
+  });
+
   test("a program that disappears before it is executed leaves the reason and nothing in the log", async () => {
     const { folder, log, wrapper } = bareWrapper({ argv: ["/nowhere/program"] });
     expect(await once(wrapper, "exit")).toEqual([127, null]);
@@ -164,4 +211,18 @@ forEachWrapper(() => {
     expect(await run.ended()).toBe(3);
     expect(run.text()).toBe("one\ntwo\n");
   });
+});
+
+test("under a shell that keeps here-documents in files the output goes through a FIFO, which is gone when the command starts", async () => {
+  // Bash did so before 5.1.
+  const { folder, log, wrapper } = bareWrapper({
+    shell: ["/bin/bash", "--posix"],
+    env: { BASH_COMPAT: "50" },
+    argv: bash("[ -p /dev/stdout ] && ls runs/*; exit 3"),
+  });
+  expect(await once(wrapper, "exit")).toEqual([3, null]);
+  expect(readFileSync(log, "utf8")).toBe("exit\nstarted\n");
+  expect(readExit(folder)).toMatchObject({ code: 3, isOver: true });
+  // The pump, which ends when nobody can write to the FIFO any more, itself included.
+  await until(() => !readdirSync("/proc").some((pid) => isWriterOf(log, pid)) || undefined);
 });

@@ -32,8 +32,9 @@ function world() {
   const path = join(root, "job.sh");
   writeFileSync(path, SCRIPT, { mode: 0o755 });
   const recipesFile = join(dir, "recipes.json");
-  const faulty = { recipe_id: "faulty", title: 7 };
-  writeFileSync(recipesFile, JSON.stringify({ recipes: [PLAIN, FULL, faulty] }));
+  const faulty = ["faulty", "faulty-too"].map((recipe_id) => ({ recipe_id, title: 7 }));
+  const kept = { ...PLAIN, recipe_id: "kept", kill_left_behind: false };
+  writeFileSync(recipesFile, JSON.stringify({ recipes: [PLAIN, FULL, kept, ...faulty] }));
   const urls: string[] = [];
   const deps: PlanDeps = {
     recipes: openRecipes(recipesFile, () => {}),
@@ -46,7 +47,8 @@ function world() {
     root,
     path,
     urls,
-    plan: (order: object) => planLaunch({ key_name: "k", ...order } as PreviewOrder, deps),
+    plan: (order: object, changes: Partial<PlanDeps> = {}) =>
+      planLaunch({ key_name: "k", ...order } as PreviewOrder, { ...deps, ...changes }),
   };
 }
 
@@ -123,6 +125,13 @@ describe("the plan of a launch", () => {
     expect(await terminalOf({ source: "script", spec: { path, args: "", terminal: true } })).toBe(true);
   });
 
+  test("kills what a run leaves behind as the host says, unless the recipe says it", async () => {
+    const { plan, path } = world();
+    const orders = [ofRecipe("plain"), ofRecipe("kept"), { source: "script", spec: { path, args: "" } }];
+    const plans = await Promise.all(orders.map((order) => plan(order, { killLeftBehind: true })));
+    expect(plans.map(({ killLeftBehind }) => killLeftBehind)).toEqual([true, false, true]);
+  });
+
   test("is not made for a recipe that does not exist, or is not valid, and says which of the two", async () => {
     const { plan } = world();
     await expect(plan(ofRecipe("none"))).rejects.toMatchObject({
@@ -147,6 +156,15 @@ describe("the plan of a launch", () => {
         message: expect.stringMatching(/^args: ./),
       });
     }
+  });
+
+  test("that an error of ours prevents is no fault of args", async () => {
+    const { plan } = world();
+    const fault = new Error("ours");
+    const includes = () => {
+      throw fault;
+    };
+    await expect(plan(ofRecipe("plain", { args: { includes } }))).rejects.toBe(fault);
   });
 
   test("checks the callback URL when there is one", async () => {

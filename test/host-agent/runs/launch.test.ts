@@ -10,6 +10,7 @@ import { StartUnknown } from "../../../host-agent/executor/executor.ts";
 import type { LaunchOrder } from "../../../host-agent/protocol/launch.ts";
 import { ApiProblem } from "../../../host-agent/protocol/problem.ts";
 import { createLaunches } from "../../../host-agent/runs/launch.ts";
+import { createLaunchQueue } from "../../../host-agent/runs/launch-queue.ts";
 import { createReconcile } from "../../../host-agent/runs/reconcile.ts";
 import { openRunStore, type RunStore } from "../../../host-agent/store/run-store.ts";
 import { newRun } from "../../support/runs.ts";
@@ -23,7 +24,7 @@ const SELF = { pid: 10, startTime: "10", bootId: "b" };
 const PROCESS = { pid: 7, startTime: "7", bootId: "b" };
 
 /** Launches over a real store and real scripts; the executor starts what the test says. */
-function world({ maxRunning = 8 }: { maxRunning?: number } = {}) {
+function world({ maxRunning = 8, atOnce = 16, waitingText = 9_999 } = {}) {
   const dir = realpathSync(tempDir());
   const root = join(dir, "root");
   mkdirSync(root);
@@ -37,12 +38,14 @@ function world({ maxRunning = 8 }: { maxRunning?: number } = {}) {
     isForeignAlive: false,
     async onStart(): Promise<void> {},
     onMarkRunning(): void {},
+    onInsert(): void {},
     /** Why nobody can tell whether a script was changed. */
     scriptFault: undefined as Error | undefined,
   };
   const scripts = openScripts([root]);
   const recipe = { recipe_id: "r", title: "R", description: "", command: ["/bin/true"] };
-  const catalogue = parseCatalogue(JSON.stringify({ recipes: [recipe] }), dir);
+  const catalogueOf = (...recipes: object[]) => parseCatalogue(JSON.stringify({ recipes }), dir);
+  let catalogue = catalogueOf(recipe);
   const executor = scriptedExecutor(dir, {
     async start({ runId }) {
       calls.push(`start ${runId}`);
@@ -55,6 +58,10 @@ function world({ maxRunning = 8 }: { maxRunning?: number } = {}) {
   const clock = () => ({ at: state.now, uptime: state.now - BOOTED_AT });
   const agentStore: RunStore = {
     ...store,
+    insertOrFind(...launch) {
+      state.onInsert();
+      return store.insertOrFind(...launch);
+    },
     markRunning(...started) {
       state.onMarkRunning();
       return store.markRunning(...started);
@@ -82,6 +89,7 @@ function world({ maxRunning = 8 }: { maxRunning?: number } = {}) {
       logDir: join(dir, "logs"),
       checkCallbackUrl() {},
       maxRunning,
+      launchQueue: createLaunchQueue({ atOnce, waiting: 64, waitingPerKey: 64, waitingText }),
     },
     { reconcile, reconcileAlive: async () => void (await reconcileAll(store.alive())) },
   );
@@ -101,10 +109,13 @@ function world({ maxRunning = 8 }: { maxRunning?: number } = {}) {
     launches,
     state,
     calls,
+    removeRecipes: () => void (catalogue = catalogueOf()),
     launch: (changes?: Partial<LaunchOrder>) => launches.launch(order(changes)),
     starts: () => calls.filter((call) => call.startsWith("start")).length,
   };
 }
+
+const ofRecipe = (args: string) => ({ source: "pipeline", spec: { recipe_id: "r", args } }) as const;
 
 describe("a launch", () => {
   test("is recorded with all that it was ordered with, and then runs", async () => {
@@ -149,6 +160,35 @@ describe("a launch", () => {
       message: `The Idempotency-Key was used within the last hour for another request, which started ${run.run_id}; use a new key`,
     });
     expect(starts()).toBe(1);
+  });
+
+  test("is the replay of a known run without a turn: also once the agent takes no more launches", async () => {
+    const { launch, launches } = world();
+    const { run } = await launch();
+    launches.stopWaiting();
+    expect(await launch()).toEqual({ run, replayed: true });
+    await expect(launch({ launch_token: "u" })).rejects.toMatchObject({ code: "host_unavailable" });
+  });
+
+  test("that had to wait behind the request that it repeats is its replay, whatever became of the recipe meanwhile", async () => {
+    const { launch, state, removeRecipes, starts } = world({ atOnce: 1 });
+    state.onStart = async () => removeRecipes();
+    const order = ofRecipe("");
+    const [first, second] = await Promise.all([launch(order), launch(order)]);
+    expect(second).toEqual({ run: first.run, replayed: true });
+    expect(starts()).toBe(1);
+    await expect(launch({ ...order, launch_token: "u" })).rejects.toMatchObject({ code: "recipe_not_found" });
+  });
+
+  test("that would have to wait takes as many characters of the queue as its order has", async () => {
+    const { launch } = world({ atOnce: 1, waitingText: 40 });
+    const [, fits, long] = await Promise.allSettled([
+      launch(),
+      launch({ ...ofRecipe("x".repeat(12)), launch_token: "u" }),
+      launch({ ...ofRecipe("x".repeat(13)), launch_token: "v" }),
+    ]);
+    expect(fits.status).toBe("fulfilled");
+    expect(long).toMatchObject({ reason: { message: expect.stringContaining("Too many launches wait") } });
   });
 
   test("is the replay of one that is being started here, and waits for it", async () => {
@@ -219,7 +259,40 @@ describe("a launch", () => {
     for (const { run } of answers) expect(run.run_id).toMatch(/^run_[0-9a-f]{12}$/);
     const digits = new Set(answers.map(({ run }) => run.run_id.slice(4)).join(""));
     expect(digits.size).toBe(16);
-    expect(new Set(answers.map(({ run }) => run.log_path)).size).toBe(64);
+    const logs = new Set(answers.map(({ run }) => run.log_path));
+    expect(logs.size).toBe(64);
+    const plain = [...logs].filter((path) => /\/job__\d{8}_\d{6}\.log$/.test(path));
+    expect(plain, "only the first has no suffix").toHaveLength(1);
+  });
+
+  test("that is refused for a limit costs no other one of the same turn", async () => {
+    const { launch, starts } = world({ maxRunning: 1 });
+    const [first, second] = await Promise.allSettled([
+      launch(ofRecipe("")),
+      launch({ ...ofRecipe(""), launch_token: "u" }),
+    ]);
+    expect(first).toMatchObject({ status: "fulfilled", value: { replayed: false } });
+    expect(second).toMatchObject({ status: "rejected", reason: { code: "too_many_runs" } });
+    expect(starts()).toBe(1);
+  });
+
+  test("that cannot be recorded fails with all of the same turn: nothing of them is recorded or started", async () => {
+    const { launch, state, store, starts } = world();
+    const fault = new Error("the disk is full");
+    let inserts = 0;
+    state.onInsert = () => {
+      if (++inserts === 2) throw fault;
+    };
+    const outcomes = await Promise.allSettled([
+      launch(ofRecipe("")),
+      launch({ ...ofRecipe(""), launch_token: "u" }),
+    ]);
+    expect(outcomes).toEqual([
+      { status: "rejected", reason: fault },
+      { status: "rejected", reason: fault },
+    ]);
+    expect(store.countAlive()).toBe(0);
+    expect(starts()).toBe(0);
   });
 
   test("of a recipe is not looked at as a script is after its start", async () => {

@@ -1,8 +1,8 @@
-import { appendFileSync, readFileSync, statSync, writeFileSync } from "node:fs";
+import { appendFileSync, chmodSync, readFileSync, statSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
 import { DatabaseSync } from "node:sqlite";
 
-import { describe, expect, onTestFinished, test } from "vitest";
+import { describe, expect, onTestFinished, test, vi } from "vitest";
 
 import { logIdentity } from "../../../host-agent/logs/log-limit.ts";
 import { createReconcile } from "../../../host-agent/runs/reconcile.ts";
@@ -10,6 +10,7 @@ import type { NewRun, Run, Stop } from "../../../host-agent/store/run.ts";
 import { openRunStore, type RunStore } from "../../../host-agent/store/run-store.ts";
 import { newRun } from "../../support/runs.ts";
 import { tempDir } from "../../support/temp-dir.ts";
+import { unprivileged } from "../../support/unprivileged.ts";
 import { endedWith, scriptedExecutor } from "./scripted-executor.ts";
 
 const STARTED_AT = 1_000;
@@ -77,9 +78,11 @@ function world() {
     store: observedStore,
     executor,
     signalLock: {
-      hold(work) {
+      async hold(work) {
         held++;
         state.onHold();
+        // As one that another agent holds for a moment.
+        await new Promise(setImmediate);
         return work();
       },
       close() {},
@@ -123,7 +126,9 @@ describe("a run that has ended", () => {
     const { start, executor, reconcile, store } = world();
     for (const [at, endedAt] of [
       [5_000, 5_000],
+      [NOW + 1, NOW],
       [STARTED_AT - 1, STARTED_AT],
+      [0, STARTED_AT],
     ] as const) {
       const run = start();
       executor.seen.set(run.runId, endedWith(0, { at }));
@@ -137,8 +142,10 @@ describe("a run that has ended", () => {
 
   test("is judged by the last 8 KiB of its log, by its markers", async () => {
     const { start, executor, reconcile } = world();
-    const failed = start({}, "ERROR: no\n");
-    const early = start({}, `ERROR: early\n${"x\n".repeat(5_000)}`);
+    // The first line of what is read is dropped: most often its beginning is missing.
+    const line = "\nERROR: no\n";
+    const failed = start({}, `x${line}${"y".repeat(8_192 - line.length)}`);
+    const early = start({}, `x${line}${"y".repeat(8_193 - line.length)}`);
     for (const run of [failed, early]) executor.seen.set(run.runId, endedWith(0));
     expect(await reconcile(failed)).toMatchObject({ status: "failed" });
     expect(await reconcile(early)).toMatchObject({ status: "completed" });
@@ -224,12 +231,46 @@ describe("a run that has ended", () => {
     const { length } = executor.looks;
     state.reads = 0;
     expect(await reconcile(ended)).toEqual(ended);
+    expect((await reconcileAll([ended])).runs).toEqual([ended]);
     expect(state.reads, "nor read").toBe(0);
     expect(await reconcile(known), "by who read it before").toEqual(ended);
-    expect((await reconcileAll([ended])).runs).toEqual([ended]);
     expect((await reconcileAll([known])).runs).toEqual([ended]);
     expect(executor.looks).toHaveLength(length);
     expect(store.get(known.runId)).toEqual(ended);
+  });
+});
+
+describe("the cgroup of a run", () => {
+  test("is removed once the end of the run is recorded, and kills what is left in it only if the run was launched so", async () => {
+    for (const many of [true, false]) {
+      const { start, executor, reconcile, reconcileAll, state } = world();
+      const released: unknown[] = [];
+      executor.release = async (...release) => {
+        released.push(release);
+        throw new Error("a sweep does it later");
+      };
+      const see = (run: Run) => (many ? reconcileAll([run]) : reconcile(run));
+      const ended = start({ cgroup: "/ended" });
+      const killed = start({ cgroup: "/killed", killLeftBehind: true });
+      const orphaned = start({ cgroup: "/orphaned" });
+      const bare = start();
+      executor.seen.set(orphaned.runId, { state: "orphaned" });
+      for (const { runId } of [ended, killed, bare]) executor.seen.set(runId, endedWith(0));
+      for (const run of [orphaned, bare, ended, killed]) await see(run);
+      expect(released, String(many)).toEqual([
+        ["/ended", { kill: false }],
+        ["/killed", { kill: true }],
+      ]);
+
+      const unwritten = start({ cgroup: "/unwritten" });
+      executor.seen.set(unwritten.runId, endedWith(0));
+      const full = fullDisk();
+      state.onWrite = () => {
+        throw full;
+      };
+      await see(unwritten);
+      expect(released, "its end is not recorded").toHaveLength(2);
+    }
   });
 });
 
@@ -304,7 +345,18 @@ describe("a run that is alive", () => {
     const run = store.change(start(), { stop: { ...STOP, sent: false } })!;
     executor.seen.set(run.runId, endedWith(0));
     state.onHold = () => void store.change(store.get(run.runId)!, { status: "killed", endedAt: 7_000 });
+    state.onWrite = () => expect.fail("it was written again");
     expect(await reconcile(run)).toMatchObject({ status: "killed", endedAt: 7_000 });
+  });
+
+  test("whose signal is due and was not sent meanwhile is not looked at again under the lock", async () => {
+    const { start, store, executor, reconcile, state } = world();
+    const run = store.change(start(), { stop: { ...STOP, sent: false } })!;
+    executor.seen.set(run.runId, endedWith(0));
+    let looks = 0;
+    state.onHold = () => void (looks = executor.looks.length);
+    expect(await reconcile(run)).toMatchObject({ status: "completed" });
+    expect(executor.looks).toHaveLength(looks);
   });
 
   test("needs no lock when no signal is due", async () => {
@@ -349,6 +401,19 @@ describe("what cannot be read or written now", () => {
       failures: [],
       unsure: new Set([run.runId]),
     });
+  });
+
+  test("a log is tried for five minutes before its run ends without it", async () => {
+    const { start, executor, reconcile } = world();
+    const run = start();
+    executor.seen.set(run.runId, endedWith(0));
+    let now = 0;
+    const clock = vi.spyOn(performance, "now").mockImplementation(() => now);
+    onTestFinished(() => clock.mockRestore());
+    chmodSync(run.logPath, 0);
+    const found: string[] = [];
+    for (now of [0, 299_999, 300_000]) found.push((await unprivileged(() => reconcile(run))).status);
+    expect(found).toEqual(["running", "running", "completed"]);
   });
 
   test("a change for which the disk has no space is not reported, and said until a write succeeds", async () => {
@@ -405,7 +470,7 @@ describe("what cannot be read or written now", () => {
   });
 
   test("on a full disk the changes of many are written one by one, for some of which there is space", async () => {
-    const { start, executor, reconcileAll, state, writeError } = world();
+    const { start, store, executor, reconcileAll, state, writeError } = world();
     const runs = [start(), start()];
     for (const { runId } of runs) executor.seen.set(runId, endedWith(0));
     const full = fullDisk();
@@ -416,6 +481,19 @@ describe("what cannot be read or written now", () => {
     };
     expect((await reconcileAll(runs)).runs.map(({ status }) => status)).toEqual(["completed", "completed"]);
     expect(writes).toBe(1);
+    expect(writeError()).toBeUndefined();
+
+    // The disk gets full in the middle of the one write, all of which is undone.
+    let changes = 0;
+    state.onManyWrites = () => {};
+    state.onWrite = () => {
+      if (++changes === 2) throw full;
+    };
+    const more = [start(), start()];
+    for (const { runId } of more) executor.seen.set(runId, endedWith(0));
+    expect((await reconcileAll(more)).runs.map(({ status }) => status)).toEqual(["completed", "completed"]);
+    expect(more.map(({ runId }) => store.get(runId)?.status)).toEqual(["completed", "completed"]);
+    expect(changes).toBe(4);
     expect(writeError()).toBeUndefined();
 
     // Nothing is left to write: what could not be written was.
@@ -432,8 +510,10 @@ describe("what cannot be read or written now", () => {
 
 describe("a look at many runs", () => {
   test("writes all that has changed at once, and nothing when nothing has", async () => {
-    const { start, store, executor, reconcileAll } = world();
+    const { start, store, executor, reconcileAll, state } = world();
     const runs = [start(), start(), start()];
+    const written: string[] = [];
+    state.onWrite = (runId) => void written.push(runId);
     const quiet = await reconcileAll(runs);
     expect(quiet).toEqual({ runs, failures: [], unsure: new Set() });
     for (const { runId } of runs.slice(1)) executor.seen.set(runId, endedWith(0));
@@ -441,6 +521,7 @@ describe("a look at many runs", () => {
     expect(failures).toEqual([]);
     expect(found.map(({ status }) => status)).toEqual(["running", "completed", "completed"]);
     expect(found).toEqual(runs.map(({ runId }) => store.get(runId)));
+    expect(written).toEqual(runs.slice(1).map(({ runId }) => runId));
   });
 });
 
@@ -476,7 +557,11 @@ describe("an interrupted launch", () => {
     executor.seen.set(run.runId, endedWith(0));
     state.launching = true;
     expect(await reconcile(run)).toEqual(run);
-    expect((await reconcileAll([run])).runs).toEqual([run]);
+    expect(await reconcileAll([run]), "and soon again").toEqual({
+      runs: [run],
+      failures: [],
+      unsure: new Set([run.runId]),
+    });
     expect(executor.looks.filter(({ handle }) => handle.runId === run.runId)).toEqual([]);
   });
 

@@ -78,6 +78,21 @@ test("the boot of the host began at the earliest time that one of its runs makes
   expect(store.earliestBoot("this boot")).toBe(4_000);
 });
 
+test("the boot of a host without a clock that keeps the time began in 1970", () => {
+  const { store, launch } = emptyStore();
+  launch({ startedAt: 1_000, startedUptime: 1_000 }, started("this boot"));
+  expect(store.earliestBoot("this boot")).toBe(0);
+});
+
+test("a run that has ended is decoded once, and one that is alive each time", () => {
+  const { store, launch } = emptyStore();
+  const [alive, ended] = [launch(), launch({}, ENDED)];
+  for (const { runId } of [alive, ended]) store.get(runId);
+  store.change(alive, { statusReason: "another" });
+  expect(store.get(alive.runId)).toMatchObject({ statusReason: "another" });
+  expect(store.get(ended.runId)).toBe(store.get(ended.runId));
+});
+
 test("the path of a log is taken while its run may be alive", () => {
   const { store, launch } = emptyStore();
   const run = launch({ logPath: "/x.log" });
@@ -92,6 +107,16 @@ test("runs that may be alive are listed oldest first, and counted", () => {
   const [first, , last] = [launch(), launch({}, ENDED), launch()];
   expect(store.alive()).toEqual([first, last]);
   expect(store.countAlive()).toBe(2);
+});
+
+test("runs that may be alive are found page by page, after the one with a sequence number, and the last page has no next one", () => {
+  const { store, launch } = emptyStore();
+  expect(store.newestSeq()).toBe(0);
+  expect(store.aliveAfter(0, 2)).toEqual({ runs: [], next: undefined });
+  const [first, , second, third] = [launch(), launch({}, ENDED), launch(), launch()];
+  expect(store.newestSeq()).toBe(third.seq);
+  expect(store.aliveAfter(0, 2)).toEqual({ runs: [first, second], next: second.seq });
+  expect(store.aliveAfter(second.seq, 2)).toEqual({ runs: [third], next: undefined });
 });
 
 test("runs that have ended are found by when they ended, the longest ended first, as many as are asked for", () => {

@@ -1,9 +1,10 @@
+import { existsSync } from "node:fs";
 import { mkdtemp, rm } from "node:fs/promises";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { DatabaseSync } from "node:sqlite";
 
-import { expect, onTestFinished, test } from "vitest";
+import { expect, onTestFinished, test, vi } from "vitest";
 
 import { MIGRATIONS } from "../../../host-agent/store/migrations.ts";
 import type { RunChanges } from "../../../host-agent/store/run.ts";
@@ -63,6 +64,14 @@ test("a migrated database opens again without changes", async () => {
 
   using db = new DatabaseSync(path);
   expect(db.prepare("PRAGMA user_version").get()).toEqual({ user_version: MIGRATIONS.length });
+});
+
+test("a store that is closed has left all it wrote in one file", async () => {
+  const path = await temporaryPath();
+  const store = openRunStore(path);
+  expect(existsSync(`${path}-wal`)).toBe(true);
+  store.close();
+  expect(existsSync(`${path}-wal`)).toBe(false);
 });
 
 test("a database of a later version is refused and not changed", async () => {
@@ -229,6 +238,22 @@ test("a run that has not ended is never forgotten: it is in no list of old runs,
   expect(one.removeAll([run.runId])).toEqual(new Set([run.runId]));
   expect(one.removeAll([run.runId]), "by another agent meanwhile").toEqual(new Set());
   expect(two.get(run.runId)).toBeUndefined();
+});
+
+test("a run that another agent has removed is shown for a second longer, and one that it keeps after that", async () => {
+  const { one, two, run } = await twoAgents();
+  const ended = one.change(run, { status: "killed", endedAt: 5 })!;
+  let now = 0;
+  const clock = vi.spyOn(performance, "now").mockImplementation(() => now);
+  onTestFinished(() => clock.mockRestore());
+  expect(one.get(run.runId)).toEqual(ended);
+  now = 1_000;
+  expect(one.get(run.runId), "kept").toEqual(ended);
+  two.removeAll([run.runId]);
+  now = 1_999;
+  expect(one.get(run.runId)).toEqual(ended);
+  now = 2_000;
+  expect(one.get(run.runId)).toBeUndefined();
 });
 
 test("a page of runs with long command lines ends before it is too large for an answer, and the next one goes on", async () => {
