@@ -4,7 +4,7 @@ import { MAX_PATH_LENGTH } from "./spec.ts";
 
 /** The most patterns of one kind that a key may have. */
 const MAX_PATTERNS = 100;
-/** The longest reach as the edge sends it, in bytes: with the longest path beside it, a request stays below what an agent reads of its head. */
+/** The longest reach as the edge sends it, in bytes: together with the longest path, a request stays below what an agent reads of its head. */
 const MAX_REACH_BYTES = 4_096;
 /** The characters of a recipe's id, and `*`. */
 const RECIPE_PATTERN = /^[A-Za-z0-9*][A-Za-z0-9_.*-]{0,99}$/;

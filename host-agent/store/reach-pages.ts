@@ -5,9 +5,9 @@ import type { Source } from "../protocol/run.ts";
 import type { ListQuery } from "./run-queries.ts";
 import { COLUMNS } from "./run.ts";
 
-// A page of the runs in reach must cost little among a million runs, whoever launched them. Neither of the two plain ways does that: a
+// A page of the runs in reach must cost little among a million runs, of any key. Neither of the two plain ways does that: a
 // walk over all runs, newest first, passes over a million runs of others to find ten; and a sort of all runs in reach takes a million
-// of one's own to show fifty. So:
+// to show fifty. So:
 //
 // 1. A short walk. It fills the page of a caller who reaches a good part of all runs.
 // 2. Else runs are looked at in groups: those of one target (a recipe, or a script's real path), one key and one status. The index
@@ -224,7 +224,7 @@ function reachTest() {
   };
 }
 
-/** What the column `target` says: it has a text of its own where nothing was recorded. */
+/** What the column `target` says: another text where nothing was recorded. */
 function targetIn(source: Source, column: string): string | undefined {
   return column === (source === "pipeline" ? "" : "/") ? undefined : column;
 }

@@ -149,7 +149,7 @@ test("a reach with a part that this version does not know is not understood, and
 
 const pathOf = (length: number) => `/${"x".repeat(length)}.sh`;
 
-test("a reach that would not fit into a request to an agent has a fault that says so", () => {
+test("a reach that would not fit into a request to an agent is refused as too long", () => {
   expect(faultOfSize(scripts(pathOf(2_000)))).toBeUndefined();
   expect(faultOfSize(scripts(pathOf(4_000)))).toMatch("too long together");
 });
