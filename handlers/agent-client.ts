@@ -5,10 +5,11 @@ import { ApiProblem, isProblemCode, type ProblemCode } from "../host-agent/proto
 import { AgentHealth } from "../host-agent/protocol/health.ts";
 import { LaunchAnswer, LaunchPreview } from "../host-agent/protocol/launch.ts";
 import { LOG_HEADERS } from "../host-agent/protocol/log.ts";
+import { encodeReach, type Reach } from "../host-agent/protocol/reach.ts";
 import { RecipeList } from "../host-agent/protocol/recipe.ts";
 import { RunList, RunRecord } from "../host-agent/protocol/run.ts";
 import { ScriptContent, ScriptList } from "../host-agent/protocol/script.ts";
-import { agentError } from "./agent-problems.ts";
+import { agentError, reachNotUnderstood } from "./agent-problems.ts";
 import type { AgentAnswer, AgentCall, AgentTransport } from "./agent-transport.ts";
 
 /**
@@ -16,11 +17,15 @@ import type { AgentAnswer, AgentCall, AgentTransport } from "./agent-transport.t
  * method throws the agent's own problems, those of the transport, and
  * `agent_error` when an answer does not follow the protocol.
  */
-export function agentClient(transport: AgentTransport): Agent {
+export function agentClient(transport: AgentTransport, reach?: Reach): Agent {
+  // A part of the path, because an agent that does not know it must not pass over it: host-agent/door/server.ts says more.
+  const base = reach === undefined ? "" : `/within/${encodeReach(reach)}`;
+
   async function exchange(call: AgentCall): Promise<AgentAnswer> {
-    const answer = await transport(call);
+    const answer = await transport({ ...call, path: base + call.path });
     if (answer.status === 200) return answer;
-    throw problemOf(answer);
+    const problem = problemOf(answer);
+    throw reach !== undefined && problem.code === "route_not_found" ? reachNotUnderstood(problem) : problem;
   }
 
   async function get<S extends z.ZodType>(
@@ -41,6 +46,7 @@ export function agentClient(transport: AgentTransport): Agent {
   }
 
   return {
+    within: (narrower) => agentClient(transport, narrower),
     health: () => get(AgentHealth, "/health"),
     listRecipes: () => get(RecipeList, "/recipes"),
     listScripts: (path) => get(ScriptList, `/scripts${queryString({ path })}`),

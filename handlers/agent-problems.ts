@@ -48,3 +48,15 @@ export function agentError(cause: unknown): ApiProblem {
     },
   );
 }
+
+/**
+ * The agent has no routes for a caller with a reach: it is an earlier version, and what it would answer without the reach is not for
+ * this caller.
+ */
+export function reachNotUnderstood(cause: unknown): ApiProblem {
+  return new ApiProblem(
+    "host_unavailable",
+    "The host-agent is an earlier version, which cannot limit this API key to what it may reach. Nothing was done. The operator must upgrade it",
+    { retryAfterSeconds: 60, cause },
+  );
+}

@@ -1,5 +1,6 @@
 import { ApiProblem } from "../host-agent/protocol/problem.ts";
-import { type Reach, refuseForeign } from "./same-site.ts";
+import type { Reach } from "../host-agent/protocol/reach.ts";
+import { type DevAudience, refuseForeign } from "./same-site.ts";
 
 /** What a key can be allowed to do. */
 export const SCOPES = ["pipelines:read", "pipelines:write", "scripts:read", "scripts:write"] as const;
@@ -13,21 +14,25 @@ export interface KeyEntry {
   scopes: readonly string[];
   /** Epoch milliseconds; undefined for a key that does not expire. */
   expiresAt: number | undefined;
+  /** Undefined for a key that reaches everything. */
+  reach?: Reach | undefined;
 }
 
 /**
  * The keys in force. `enforced` finds a key by the SHA-256, in hex, of the presented
  * one: the time that it takes to compare digests reveals nothing about the key.
- * `dev` serves everyone within its `reach`, but never a page of another site; without a reach
+ * `dev` serves its `audience`, but never a page of another site; without an audience
  * the platform decides which hosts are served. `unavailable` serves no one.
  */
 export type KeyRing = (
-  | { mode: "dev"; reach?: Reach }
+  | { mode: "dev"; audience?: DevAudience }
   | { mode: "enforced"; keys: ReadonlyMap<string, KeyEntry> }
   | { mode: "unavailable" }
 ) & {
   /** What is wrong with the keys, as a sentence without paths, for /healthz. */
   problem?: string;
+  /** What an operator should know about the keys, a sentence each. */
+  warnings?: readonly string[];
 };
 
 /** The caller. */
@@ -36,6 +41,8 @@ export interface Principal {
   dev: boolean;
   /** What its key may do; undefined without one. */
   scopes?: readonly string[];
+  /** What its key may do it with; undefined for everything, and in dev mode. */
+  reach?: Reach;
 }
 
 /** SHA-256 in hex. */
@@ -54,7 +61,7 @@ export async function authorize(
   { ring, digest, now }: { ring: KeyRing; digest: Digest; now: number },
 ): Promise<Principal> {
   if (ring.mode === "dev") {
-    refuseForeign(request, ring.reach);
+    refuseForeign(request, ring.audience);
     return { name: "dev", dev: true };
   }
   if (ring.mode === "unavailable") {
@@ -85,7 +92,7 @@ export async function authorize(
       },
     );
   }
-  return { name: entry.name, dev: false, scopes: entry.scopes };
+  return { name: entry.name, dev: false, scopes: entry.scopes, ...(entry.reach && { reach: entry.reach }) };
 }
 
 /** Reports to a client what its key may do, so that it offers nothing else. */

@@ -30,6 +30,8 @@ export interface OnceDeps {
   kv: KV;
   digest: Digest;
   now(): number;
+  /** True for a caller that does not reach everything: only the agent knows whether it reaches a run. */
+  isReachLimited?: boolean;
   /** Aborts when the client has closed the connection. */
   signal?: AbortSignal;
   /** Receives each fault of the KV. The launch does not depend on it. */
@@ -138,7 +140,7 @@ async function recall(kvKey: string, fingerprint: string, { kv, now, onKvError }
 async function replay(
   remembered: RunRecord,
   launch: PreviewOrder,
-  { agent, now }: OnceDeps,
+  { agent, now, isReachLimited = false }: OnceDeps,
 ): Promise<Launched | undefined> {
   if (!isRunOf(launch, remembered, now())) return undefined;
   try {
@@ -146,8 +148,8 @@ async function replay(
     return isRunOf(launch, run, now()) ? { run, from: "kv" } : undefined;
   } catch (error) {
     if (!(error instanceof ApiProblem)) throw error;
-    if (error.status >= 502) return { run: remembered, from: "kv_stale" };
-    return undefined;
+    // Without an answer of the agent, what is remembered may be out of reach by now: the launch asks it once more, and fails as it does.
+    return error.status >= 502 && !isReachLimited ? { run: remembered, from: "kv_stale" } : undefined;
   }
 }
 

@@ -4,6 +4,7 @@ import * as z from "zod";
 import { withoutByteOrderMark } from "../host-agent/protocol/byte-order-mark.ts";
 import { ALL_SCOPES, type Digest, type KeyEntry, type KeyRing, SCOPES } from "./auth.ts";
 import { jsonFault } from "../host-agent/protocol/json-fault.ts";
+import { faultOfSize, type Reach, RecipePatterns, ScriptPatterns } from "../host-agent/protocol/reach.ts";
 import { AmbiguousJson, parseStrictJson } from "../host-agent/protocol/strict-json.ts";
 import { fieldMessage } from "./validate.ts";
 
@@ -60,6 +61,12 @@ export const KeyFileEntry = z
     scopes: z.array(ScopeName).min(1),
     created: z.string().optional(),
     expires: Expiry.optional(),
+    recipes: RecipePatterns.optional(),
+    script_paths: ScriptPatterns.optional(),
+    runs: z.enum(["own", "all"], "must be own or all").optional(),
+    limits: z
+      .undefined("this version has no limits of keys, and would not enforce these; remove them")
+      .optional(),
   })
   .superRefine((entry, context) => {
     for (const name of Object.keys(entry)) {
@@ -68,6 +75,9 @@ export const KeyFileEntry = z
         context.addIssue({ code: "custom", message: `unknown field ${name}; did you mean ${meant}?` });
       }
     }
+    const reach = reachOf(entry);
+    const fault = reach && faultOfSize(reach);
+    if (fault !== undefined) context.addIssue({ code: "custom", message: fault });
   })
   .refine((entry) => (entry.key === undefined) !== (entry.key_sha256 === undefined), {
     error: "must have either key or key_sha256",
@@ -75,16 +85,35 @@ export const KeyFileEntry = z
 export type KeyFileEntry = z.infer<typeof KeyFileEntry>;
 
 /**
- * The field that was probably meant by this unknown one. A key whose `expires` is misspelt would never expire. A short
- * name is no mistake for another short one: `note` is two edits from `name`.
+ * The field that was probably meant by this unknown one. A key whose `expires` is misspelt would never expire, and one whose `recipes`
+ * is misspelt would reach them all. A short name is no mistake for another short one: `note` is two edits from `name`.
  */
 function misspelt(name: string): string | undefined {
   if (KNOWN_FIELDS.includes(name)) return undefined;
-  if (/^_?exp[a-z_]{0,10}$/i.test(name)) return "expires";
+  const [, meant] = BEGINNINGS.find(([beginning]) => beginning.test(name)) ?? [];
+  if (meant !== undefined) return meant;
   return KNOWN_FIELDS.find((known) => known.length > 4 && distance(name.toLowerCase(), known) <= 2);
 }
 
-const KNOWN_FIELDS = ["name", "key", "key_sha256", "scopes", "created", "expires"];
+const KNOWN_FIELDS = [
+  "name",
+  "key",
+  "key_sha256",
+  "scopes",
+  "created",
+  "expires",
+  "recipes",
+  "script_paths",
+  "runs",
+  "limits",
+];
+/** What nobody writes who does not mean the field. */
+const BEGINNINGS: readonly (readonly [RegExp, string])[] = [
+  [/^_?exp[a-z_]{0,10}$/i, "expires"],
+  [/^_?recipe/i, "recipes"],
+  [/^_?(?:script|path)/i, "script_paths"],
+  [/^_?(?:run|own_|only_)/i, "runs"],
+];
 
 /** The keys file. */
 export const KeysFile = z.looseObject({ keys: z.array(KeyFileEntry) });
@@ -102,9 +131,41 @@ export async function parseKeys(text: string, digest: Digest): Promise<KeyRing> 
   for (const [index, entry] of entries.entries()) {
     const sha256 = entry.key_sha256 ?? (await digest(entry.key!));
     if (keys.has(sha256)) throw new Error(`keys.${index}: duplicate key`);
-    keys.set(sha256, { name: entry.name, scopes: entry.scopes, expiresAt: expiryTime(entry.expires) });
+    const reach = reachOf(entry);
+    const { name, scopes } = entry;
+    keys.set(sha256, { name, scopes, expiresAt: expiryTime(entry.expires), ...(reach && { reach }) });
   }
-  return { mode: "enforced", keys };
+  const warnings = unknownFields(entries);
+  return { mode: "enforced", keys, ...(warnings.length > 0 && { warnings }) };
+}
+
+/** What a key of this entry can reach; undefined for everything. */
+export function reachOf({
+  name,
+  recipes,
+  script_paths,
+  runs,
+}: Pick<KeyFileEntry, "name" | "recipes" | "script_paths" | "runs">): Reach | undefined {
+  const reach: Reach = {
+    ...(recipes && !recipes.includes("*") && { recipes }),
+    ...(script_paths && !script_paths.includes("/**") && { script_paths }),
+    ...(runs === "own" && { key_name: name }),
+  };
+  return Object.keys(reach).length === 0 ? undefined : reach;
+}
+
+/** The fields that nothing reads, a sentence for each. They are no part of a key: one that was meant to limit it does not. */
+function unknownFields(entries: readonly KeyFileEntry[]): string[] {
+  return entries.flatMap((entry, index) =>
+    Object.keys(entry)
+      .filter((name) => !KNOWN_FIELDS.includes(name))
+      .map((name) => `keys.${index} (${entry.name}): the field ${shown(name)} is unknown and has no effect`),
+  );
+}
+
+/** Of what is no short name only that it is one: it could be a part of a key. */
+function shown(name: string): string {
+  return SHOWN_NAME.test(name) ? name : "with a long or unusual name";
 }
 
 /** Keys of one name are one client's. Keys of two names that look the same would be two clients in one record. */

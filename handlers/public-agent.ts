@@ -14,6 +14,7 @@ const PLACED = /^(?:body|query|path)\./;
  */
 export function publicAgent(agent: Agent): Agent {
   return {
+    within: (reach) => publicAgent(agent.within(reach)),
     health: () => agent.health(),
     listRecipes: () => agent.listRecipes(),
     listScripts: (path) => agent.listScripts(path).catch(publish("query", "script")),

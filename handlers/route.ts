@@ -56,8 +56,11 @@ export interface Context {
   principal: Principal;
   requestId: string;
   headers: Headers;
-  /** Authenticates the request again if it has taken longer than a second. Throws as the first time. */
-  readmit(): Promise<void>;
+  /**
+   * Authenticates the request again if it has taken longer than a second, and tells whether its key still reaches the same. Throws as
+   * the first time.
+   */
+  readmit(): Promise<boolean>;
   /** Aborts when the client closes the connection. */
   signal: AbortSignal;
 }

@@ -1,3 +1,4 @@
+import { isSameReach } from "../host-agent/protocol/reach.ts";
 import { ApiProblem, type FieldError, invalidFields } from "../host-agent/protocol/problem.ts";
 import { authorize, type Principal } from "./auth.ts";
 import { readJsonBody } from "./body.ts";
@@ -39,22 +40,26 @@ export async function serve(
 ): Promise<Reply> {
   const begunAt = deps.now();
   const isHeld = () => Math.abs(deps.now() - begunAt) >= ADMITTED_FOR_MS;
-  const admit = () => authenticate(route, request, address, deps, limits);
-  const readmit = async () => {
-    if (isHeld()) await admit();
-  };
-  const principal = await admit();
+  let principal = await authenticate(route, request, address, deps, limits);
   onPrincipal(principal);
+  const readmit = async () => {
+    if (!isHeld()) return true;
+    const { reach } = principal;
+    principal = await authenticate(route, request, address, deps, limits);
+    return isSameReach(reach, principal.reach);
+  };
   if (route.scope) limitKey(principal, limits);
 
   const errors: FieldError[] = [];
   const { request: schemas, bodyOptional = false } = route;
   const input = {
-    principal,
+    // Getters: it may be another one after a while. And the platform makes the signal on the first access, at a cost, and few routes need it.
+    get principal() {
+      return principal;
+    },
     requestId,
     headers: request.headers,
     readmit,
-    // A getter, because the platform makes the signal on the first access, at a cost, and few routes need it.
     get signal() {
       return request.signal;
     },
@@ -63,12 +68,18 @@ export async function serve(
     body: schemas.body && parse("body", schemas.body, await readJsonBody(request, bodyOptional), errors),
   };
   if (errors.length > 0) throw invalidFields(errors);
-  // A body that arrives slowly leaves time in which the key can be revoked.
+  // A body that arrives slowly leaves time in which the key can be revoked, or limited to less.
   await readmit();
-  const reply = await route.handle(input, deps);
+  const reply = await route.handle(input, inReach(deps, principal));
   // An answer that was held is shown only to a key that is still good. What a POST did stays done, and is reported.
-  if (route.method === "get") await readmit();
-  return reply;
+  if (route.method !== "get" || (await readmit())) return reply;
+  // What is in it may be out of reach now: it is made again for what is in reach, without waiting.
+  return route.handle(input, { ...inReach(deps, principal), stopping: AbortSignal.abort() });
+}
+
+/** The agent as this caller may use it: no route has another one. */
+function inReach(deps: Deps, { reach }: Principal): Deps {
+  return reach === undefined ? deps : { ...deps, agent: deps.agent.within(reach) };
 }
 
 async function authenticate(

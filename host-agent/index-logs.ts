@@ -5,6 +5,7 @@ import type { Agent } from "./protocol/agent.ts";
 export function indexLogs(operations: Agent, index: LogIndex): Agent {
   return {
     ...operations,
+    within: (reach) => indexLogs(operations.within(reach), index),
     async launch(order, signal) {
       const answer = await operations.launch(order, signal);
       if (!answer.replayed) index.add(answer.run.run_id, answer.run.log_path);

@@ -1,25 +1,35 @@
 // adapters/keys/ is the program that changes the keys file and the agent's trust file. Belongs here: commands, and how such
 // a file is replaced. It may import handlers/keys.ts, handlers/auth.ts, node/config.ts, and of host-agent/ the settings,
 // protocol/, system/ and the format of the trust file.
-import { randomBytes } from "node:crypto";
 import { resolve } from "node:path";
+import { createInterface } from "node:readline";
 import { parseArgs } from "node:util";
 
 import { SCOPES } from "../../handlers/auth.ts";
-import { expiryTime, KeyFileEntry } from "../../handlers/keys.ts";
+import { KeyFileEntry } from "../../handlers/keys.ts";
 import { ConfigError } from "../../host-agent/system/config-error.ts";
 import { agentPair } from "./agent-pair.ts";
 import { readKeysFilePath } from "../node/config.ts";
+import { checkKey } from "./check.ts";
 import { editKeys, KeysError, readKeys } from "./editing.ts";
+import { isOver, openSurface, reachText } from "./rights.ts";
+import { rotateKey } from "./rotate.ts";
+import { makeKey, today } from "./secret.ts";
 import { serviceAfterChange } from "./service-after-change.ts";
-import { sha256 } from "../../host-agent/system/sha256.ts";
+import { timeFromNow } from "./time-from-now.ts";
 
 const HELP = `Usage: npm run keys -- <command> [options]
 
   create --name NAME --scopes A,B   Create a key. It is printed once; only its SHA-256 is stored
-         [--expires DATE]           The last day (2027-05-15) or the time (2027-05-15T12:00:00Z) until which it is valid
+         [--recipes P,Q]            Only these recipes: ids in which * matches any characters
+         [--script-paths P,Q]       Only these scripts: real paths; * within a segment, ** for any number of segments
+         [--runs own]               Only runs that were launched under this name
+         [--expires WHEN]           The last day (2027-05-15), a time (2027-05-15T12:00:00Z), or a time from now (90d, 12h)
          [--plain]                  Store the key itself
-  list                              Show the names, scopes and dates of the keys
+  list                              Show the names, scopes, reach and dates of the keys
+  rotate NAME [--overlap 7d]        Create a second key with the same name and rights. The first one ends after the overlap
+         [--expires WHEN]           As for create; needed when the first one expires; "never" for no end
+  check                             Show what a key may do. The key is read from stdin
   revoke NAME [--last]              Remove a key. --last also removes the last one, which turns on dev mode
   agent-pair                        Create a key pair for an edge that calls a host-agent (HUB_AGENT_TRUST). The private
                                     key alone goes to stdout
@@ -35,6 +45,10 @@ class UsageError extends Error {
   override readonly name = "UsageError";
 }
 
+/** For how long an earlier secret stays valid after a rotation. */
+const DEFAULT_OVERLAP = "7d";
+/** The options of the fields of an entry whose names differ. */
+const OPTIONS: Record<string, string> = { script_paths: "script-paths" };
 const EX_USAGE = 64; // sysexits(3)
 
 try {
@@ -56,21 +70,31 @@ async function run(args: string[]): Promise<void> {
   const [command, ...operands] = positionals;
   if (values.help) return console.log(HELP);
   const file = values.file === undefined ? readKeysFilePath(process.env) : resolve(values.file);
-  const { name, scopes, expires, plain = false, last = false, out } = values;
+  const { name, scopes, expires, plain = false, last = false, out, overlap } = values;
+  const { recipes, "script-paths": script_paths, runs } = values;
+  const reach = { recipes, "script-paths": script_paths, runs };
   switch (command) {
     case "create":
-      refuse(operands, { last, out });
-      create(file, { name, scopes, expires, plain });
+      refuse(operands, { last, out, overlap });
+      create(file, { name, scopes, expires, plain, recipes, script_paths, runs });
       return console.error(await serviceAfterChange(process.env, file));
     case "list":
-      refuse(operands, { name, scopes, expires, plain, last, out });
+      refuse(operands, { name, scopes, expires, plain, last, out, overlap, ...reach });
       return list(file);
+    case "rotate":
+      refuse(operands.slice(1), { name, scopes, plain, last, out, ...reach });
+      if (operands[0] === undefined) throw new UsageError("rotate: the name of the key is missing");
+      rotate(file, operands[0], { overlap, expires });
+      return console.error(await serviceAfterChange(process.env, file));
+    case "check":
+      refuse(operands, { name, scopes, expires, plain, last, out, overlap, ...reach });
+      return check(file);
     case "revoke":
-      refuse(operands.slice(1), { name, scopes, expires, plain, out });
+      refuse(operands.slice(1), { name, scopes, expires, plain, out, overlap, ...reach });
       if (operands[0] === undefined) throw new UsageError("revoke: the name of the key is missing");
       return revoke(file, operands[0], last);
     case "agent-pair":
-      refuse(operands, { name, scopes, expires, plain, last, file: values.file });
+      refuse(operands, { name, scopes, expires, plain, last, overlap, ...reach, file: values.file });
       return agentPair(process.env, {
         key: console.log,
         note: console.error,
@@ -91,6 +115,10 @@ function parseCommandLine(args: string[]) {
       options: {
         name: { type: "string" },
         scopes: { type: "string" },
+        recipes: { type: "string" },
+        "script-paths": { type: "string" },
+        runs: { type: "string" },
+        overlap: { type: "string" },
         expires: { type: "string" },
         plain: { type: "boolean" },
         last: { type: "boolean" },
@@ -114,31 +142,89 @@ function refuse(operands: string[], options: Record<string, unknown>): void {
 interface Wanted {
   name: string | undefined;
   scopes: string | undefined;
+  recipes: string | undefined;
+  script_paths: string | undefined;
+  runs: string | undefined;
   expires: string | undefined;
   plain: boolean;
 }
 
-function create(file: string, { name, scopes, expires, plain }: Wanted): void {
-  const key = `sk_live_${randomBytes(32).toString("base64url")}`;
+function create(file: string, { name, scopes, recipes, script_paths, runs, expires, plain }: Wanted): void {
+  const { key, stored } = makeKey(plain);
   const entry = checkEntry({
     name,
-    ...(plain ? { key } : { key_sha256: sha256(key) }),
-    scopes: scopes?.split(",").map((scope) => scope.trim()),
-    created: new Date().toISOString().slice(0, 10),
-    ...(expires !== undefined && { expires }),
+    ...stored,
+    scopes: listed(scopes),
+    ...(recipes !== undefined && { recipes: listed(recipes) }),
+    ...(script_paths !== undefined && { script_paths: listed(script_paths) }),
+    ...(runs !== undefined && { runs }),
+    created: today(),
+    ...(expires !== undefined && { expires: timeFromNow(expires) ?? expires }),
   });
-  if ((expiryTime(entry.expires) ?? Number.POSITIVE_INFINITY) <= Date.now()) {
+  if (isOver(entry)) {
     throw new UsageError(`--expires: ${expires} is in the past`);
   }
   editKeys(file, (document) => {
     if (document.keys.some((other) => other.name === entry.name)) {
-      throw new KeysError(`The key ${entry.name} exists already. Choose another name, or revoke it first`);
+      throw new KeysError(
+        `The key ${entry.name} exists already. Choose another name, revoke it first, or give it a new secret: npm run keys -- rotate`,
+      );
     }
     return { ...document, keys: [...document.keys, entry] };
   });
-  // Only the key goes to stdout, so that a pipe gets nothing else.
-  console.error(`The key ${entry.name} is in ${file}. It is not shown again:`);
+  const open = openSurface(entry);
+  if (open !== undefined) console.error(open);
+  show(key, entry.name, file);
+}
+
+/** Only the key goes to stdout, so that a pipe gets nothing else. */
+function show(key: string, name: string, file: string): void {
+  console.error(`The key ${name} is in ${file}. It is not shown again:`);
   console.log(key);
+}
+
+function listed(text: string | undefined): string[] | undefined {
+  return text?.split(",").map((part) => part.trim());
+}
+
+function rotate(
+  file: string,
+  name: string,
+  given: { overlap: string | undefined; expires: string | undefined },
+): void {
+  const overlap = given.overlap ?? DEFAULT_OVERLAP;
+  const end = timeFromNow(overlap);
+  if (end === undefined) throw new UsageError("--overlap: must be a time such as 7d, 12h or 30m");
+  const expires = given.expires === undefined ? undefined : (timeFromNow(given.expires) ?? given.expires);
+  const { key, stored } = makeKey(false);
+  editKeys(file, (document) => {
+    const { earlier, next } = rotateKey(
+      document.keys,
+      name,
+      { ...stored, created: today() },
+      { end, expires },
+    );
+    const entry = checkEntry(next);
+    if (isOver(entry)) throw new UsageError(`--expires: ${expires} is in the past`);
+    return { ...document, keys: [...earlier, entry] };
+  });
+  console.error(
+    `The earlier key ${name} is valid until ${end} at the latest. The new one has the same rights.`,
+  );
+  show(key, name, file);
+}
+
+async function check(file: string): Promise<void> {
+  // Not an argument, which other users of this machine could read.
+  if (process.stdin.isTTY) console.error("Type the key and press Enter:");
+  const key = await firstLine(process.stdin);
+  if (key === "") throw new UsageError("check: there is no key on stdin");
+  process.stdout.write(await checkKey(file, key));
+}
+
+async function firstLine(stream: NodeJS.ReadStream): Promise<string> {
+  for await (const line of createInterface({ input: stream })) return line.trim();
+  return "";
 }
 
 function checkEntry(entry: object): KeyFileEntry {
@@ -146,7 +232,10 @@ function checkEntry(entry: object): KeyFileEntry {
     error: ({ input }) => (input === undefined ? "is missing" : undefined),
   });
   if (parsed.success) return parsed.data;
-  const faults = parsed.error.issues.map(({ path, message }) => `--${String(path[0])}: ${message}`);
+  const faults = parsed.error.issues.map(({ path, message }) => {
+    const field = path[0] === undefined ? "" : `--${OPTIONS[String(path[0])] ?? String(path[0])}: `;
+    return `${field}${message}`;
+  });
   throw new UsageError([...new Set(faults)].join("\n"));
 }
 
@@ -164,9 +253,10 @@ async function list(file: string): Promise<void> {
     entry.created ?? "-",
     entry.expires ?? "never",
     entry.key === undefined ? "sha256" : "plain",
+    reachText(entry),
   ]);
   const { renderTable } = await import("../client/table.ts");
-  process.stdout.write(await renderTable(["NAME", "SCOPES", "CREATED", "EXPIRES", "STORED"], rows));
+  process.stdout.write(await renderTable(["NAME", "SCOPES", "CREATED", "EXPIRES", "STORED", "REACH"], rows));
 }
 
 function revoke(file: string, name: string, last: boolean): void {

@@ -8,6 +8,7 @@ import type { Agent } from "../../host-agent/protocol/agent.ts";
  */
 export function embeddedAgent(agent: Agent): Agent {
   return {
+    within: (reach) => embeddedAgent(agent.within(reach)),
     health: plain(agent.health),
     listRecipes: plain(agent.listRecipes),
     listScripts: plain(agent.listScripts),

@@ -142,9 +142,8 @@ function ringWarnings(ring: KeyRing, keysFile: string, now: number): string[] {
   const isOver = [...ring.keys.values()].every(
     ({ expiresAt = Number.POSITIVE_INFINITY }) => expiresAt <= now,
   );
-  return isOver
-    ? [`all API keys have expired: every request is refused. Create a key: ${createKeyCommand(keysFile)}`]
-    : [];
+  const expired = `all API keys have expired: every request is refused. Create a key: ${createKeyCommand(keysFile)}`;
+  return [...(isOver ? [expired] : []), ...(ring.warnings ?? [])];
 }
 
 /** An agent, embedded or remote, as the adapter uses it. */
@@ -206,8 +205,8 @@ async function guardedKeys(
   });
   // This machine's own name belongs to nobody else, who could let it lead elsewhere.
   const names = [...hosts, host.toLowerCase(), hostname().toLowerCase()];
-  const open: KeyRing = { mode: "dev", reach: { localOnly: false, hosts: names } };
-  const local: KeyRing = { mode: "dev", reach: { localOnly: true, hosts } };
+  const open: KeyRing = { mode: "dev", audience: { localOnly: false, hosts: names } };
+  const local: KeyRing = { mode: "dev", audience: { localOnly: true, hosts } };
   // A proxy with clients everywhere may be in front of a socket that is not a port.
   const closed = isLoopback(host) && sockets.length === 0 ? local : CLOSED;
   const dev = allowOpen ? open : closed;

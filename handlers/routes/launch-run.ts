@@ -78,6 +78,7 @@ export const launchRun = (source: Source) =>
       if (dry_run) return ok(await deps.agent.previewLaunch(launch));
       const launched = await launchOnce(launch, key, {
         ...deps,
+        isReachLimited: input.principal.reach !== undefined,
         signal: input.signal,
         onKvError: (error) => deps.log({ level: "warn", event: "kv_failed", error: String(error) }),
       });
@@ -118,7 +119,7 @@ async function reply({ run, from }: Launched, input: Context, deps: Deps): Promi
 }
 
 /**
- * Undefined when the wait fails, or when the key was revoked meanwhile: the launch itself has succeeded, and must not be
+ * Undefined when the wait fails, or when the key was revoked or limited to another reach meanwhile: the launch itself has succeeded, and must not be
  * answered with an error. The answer is then the record that was known before the wait.
  */
 async function awaitEnd(
@@ -132,8 +133,7 @@ async function awaitEnd(
     agent.getRun(run.source, run.run_id, { ...wait, keyName: input.principal.name });
   try {
     const ended = await hold(waitSeconds, { signal: input.signal, stopping }, get);
-    await input.readmit();
-    return ended;
+    return (await input.readmit()) ? ended : undefined;
   } catch (error) {
     if (error instanceof ApiProblem) return undefined;
     throw error;

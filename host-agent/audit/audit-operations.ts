@@ -8,6 +8,8 @@ export function auditOperations(operations: Agent, record: RecordEvent): Agent {
   return {
     ...operations,
 
+    within: (reach) => auditOperations(operations.within(reach), record),
+
     async launch(order, signal) {
       const { source, key_name, request_id = null, fingerprint } = order;
       const who = { source, key_name, request_id, request_sha256: fingerprint };

@@ -13,8 +13,11 @@ export interface ScriptRoots {
   real(): string[];
   /** A test for real paths inside the roots, by the roots of this moment: true for what is left out. */
   leftOut(): (real: string) => boolean;
-  /** The real path of what exists at `path` inside a root. Throws `path_forbidden`, `script_not_found` and `host_unavailable`. */
-  confine(path: string, wanted: Wanted): string;
+  /**
+   * The real path of what exists at `path` inside a root, if `isInReach` says yes to it. Throws `path_forbidden`,
+   * `script_not_found` and `host_unavailable`.
+   */
+  confine(path: string, wanted: Wanted, isInReach?: (real: string) => boolean): string;
 }
 
 /** More parts than the deepest tree of scripts has, and few enough to look at each. */
@@ -37,7 +40,7 @@ export function scriptRoots(roots: readonly string[], left: LeftOut = NOTHING_LE
   const real = () => roots.map(realRoot).filter((root) => root !== undefined);
   const leftOut = () => leftOutTest(real(), left);
 
-  function confine(path: string, wanted: Wanted): string {
+  function confine(path: string, wanted: Wanted, isInReach = (_real: string) => true): string {
     if (!isAbsolute(path) || path.includes("\0")) {
       throw forbidden("must be an absolute path of a script inside the script roots");
     }
@@ -45,8 +48,8 @@ export function scriptRoots(roots: readonly string[], left: LeftOut = NOTHING_LE
       throw forbidden(`must have at most ${MAX_PARTS} parts`);
     }
     const end = follow(path, placeFinder(roots));
-    // Also where nothing exists: what exists in a folder that is left out cannot be learned.
-    if (leftOut()(end.path)) throw forbidden();
+    // Also where nothing exists: what exists in a folder that is left out, or out of reach, cannot be learned.
+    if (leftOut()(end.path) || !isInReach(end.path)) throw forbidden();
     if (!end.exists) throw notFound(wanted);
     return end.path;
   }

@@ -19,6 +19,7 @@ import { toDateRange } from "../system/file-time.ts";
 import { NotRegularFile, type OpenFile, openFile } from "../system/open-file.ts";
 import { readFirstLine } from "../system/shebang.ts";
 import { ApiProblem } from "../protocol/problem.ts";
+import { type Reach, reachesBelow, reachesScript } from "../protocol/reach.ts";
 import type { ScriptContent, ScriptEntry, ScriptList } from "../protocol/script.ts";
 import { MARKERS_OFF_BYTES, turnsMarkersOff } from "./error-markers.ts";
 import type { LeftOut } from "./left-out.ts";
@@ -66,29 +67,31 @@ export type Scripts = ReturnType<typeof openScripts>;
 export function openScripts(roots: readonly string[], leftOut?: LeftOut) {
   const root = scriptRoots(roots, leftOut);
 
-  function confineScript(path: string): string {
+  function confineScript(path: string, reach?: Reach): string {
     if (!path.endsWith(".sh")) throw forbidden("must end in .sh, as all scripts do");
-    const real = root.confine(path, "script");
+    const real = root.confine(path, "script", (end) => reachesScript(reach, end));
     if (!real.endsWith(".sh")) throw forbidden();
     return real;
   }
 
-  async function list(path?: string): Promise<ScriptList> {
-    if (path === undefined) return listScripts(root.real(), root);
-    const folder = root.confine(path, "folder");
+  async function list(path?: string, reach?: Reach): Promise<ScriptList> {
+    if (path === undefined) return listScripts(root.real(), root, reach);
+    const folder = root.confine(path, "folder", (end) => reachesBelow(reach, end));
     const stats = looking(() => lstatSync(folder));
     if (!stats?.isDirectory()) throw notFound("folder");
-    return listScripts([folder], root);
+    return listScripts([folder], root, reach);
   }
 
-  const listShared = shareWalks(list);
+  const shared = shareWalks<ScriptList>();
   return {
-    /** Lists the scripts under a folder inside the roots; under all the roots without one. */
-    list: (path?: string): Promise<ScriptList> => listShared(path),
+    /** Lists the scripts in reach under a folder inside the roots; under all the roots without one. */
+    list: (path?: string, reach?: Reach): Promise<ScriptList> =>
+      // Callers that reach other scripts have other lists.
+      shared(JSON.stringify([path, reach?.script_paths]), () => list(path, reach)),
 
-    /** Reads a script's source, at most 1 MiB of it. */
-    async read(path: string): Promise<ScriptContent> {
-      const real = confineScript(path);
+    /** Reads the source of a script in reach, at most 1 MiB of it. */
+    async read(path: string, reach?: Reach): Promise<ScriptContent> {
+      const real = confineScript(path, reach);
       using file = openScript(real);
       const { size } = file.stats;
       if (size > MAX_CONTENT_BYTES) {
@@ -101,9 +104,9 @@ export function openScripts(roots: readonly string[], leftOut?: LeftOut) {
       return { path: real, content: new TextDecoder().decode(bytes), size: bytes.length };
     },
 
-    /** Checks and digests a script that is about to run. Throws `path_forbidden` and `script_not_found`. */
-    async approve(path: string): Promise<ApprovedScript> {
-      const real = confineScript(path);
+    /** Checks and digests a script in reach that is about to run. Throws `path_forbidden` and `script_not_found`. */
+    async approve(path: string, reach?: Reach): Promise<ApprovedScript> {
+      const real = confineScript(path, reach);
       using file = openScript(real);
       if (file.stats.size > MAX_SCRIPT_BYTES) throw tooLargeToLaunch();
       // Before the digest: a change while the bytes are read must not pass for the approved file.
@@ -243,7 +246,15 @@ function isPathProblem(error: unknown): boolean {
   return error instanceof ApiProblem && ["path_forbidden", "script_not_found"].includes(error.code);
 }
 
-async function listScripts(folders: readonly string[], root: ScriptRoots): Promise<ScriptList> {
+/**
+ * The scripts in reach under these folders. Neither the name nor the target of a link may be out of reach. A folder in which nothing can
+ * be in reach is not looked at, so that the bounds of a list count what its caller may see.
+ */
+async function listScripts(
+  folders: readonly string[],
+  root: ScriptRoots,
+  reach: Reach | undefined,
+): Promise<ScriptList> {
   const scripts: ScriptEntry[] = [];
   const seen = new Set<string>();
   const queue = [...folders];
@@ -251,7 +262,7 @@ async function listScripts(folders: readonly string[], root: ScriptRoots): Promi
   const isLeftOut = root.leftOut();
   while (queue.length > 0) {
     const folder = queue.shift()!;
-    if (seen.has(folder)) continue;
+    if (seen.has(folder) || !reachesBelow(reach, folder)) continue;
     if (seen.size === MAX_FOLDERS) return { scripts, truncated: true };
     seen.add(folder);
     for (const entry of await listedEntries(folder, budget)) {
@@ -259,7 +270,9 @@ async function listScripts(folders: readonly string[], root: ScriptRoots): Promi
       if (isLeftOut(path)) continue;
       if (entry.isDirectory()) queue.push(path);
       else {
-        const script = await describeScript(entry.isSymbolicLink() ? targetOf(path, root) : path, path);
+        const real = entry.isSymbolicLink() ? targetOf(path, root) : path;
+        if (!reachesScript(reach, path) || (real !== undefined && !reachesScript(reach, real))) continue;
+        const script = await describeScript(real, path);
         if (script && scripts.length === MAX_LISTED) return { scripts, truncated: true };
         if (script) scripts.push(script);
       }

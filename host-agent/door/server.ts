@@ -6,6 +6,7 @@ import type { Log } from "../system/log-line.ts";
 import { failureOf } from "./failure.ts";
 import type { Agent, LogPage } from "../protocol/agent.ts";
 import { ApiProblem, type FieldError, invalidFields } from "../protocol/problem.ts";
+import { decodeReach } from "../protocol/reach.ts";
 import { Label, LaunchOrder, PreviewOrder } from "../protocol/launch.ts";
 import { MAX_LIST_LIMIT, MAX_LOG_PAGE_BYTES } from "../protocol/limits.ts";
 import { DEFAULT_LOG_PAGE_BYTES, LOG_HEADERS, MAX_LOG_WAIT_SECONDS } from "../protocol/log.ts";
@@ -59,6 +60,9 @@ const KillBody = z.strictObject({
 const ScriptsQuery = z.object({ path: HostPath.optional() });
 const ContentQuery = z.object({ path: HostPath });
 
+const BASE = "/agent/v1";
+const WITHIN = /^([^:]+:\/\/[^/]+)\/agent\/v1\/within\/([\w-]+)(\/.*)$/;
+
 /** A request, as its route sees it. */
 interface AgentRequest {
   method: string;
@@ -70,28 +74,34 @@ interface AgentRequest {
 }
 
 /** The agent over HTTP, one line a route: JSON, and logs as bytes. It checks every input and never rejects. */
-export function createServer(agent: Agent, log: Log): FetchHandler {
-  const router = Router<AgentRequest, [], Response>({ base: "/agent/v1" });
+export function createServer(all: Agent, log: Log): FetchHandler {
+  const router = Router<AgentRequest, [Agent], Response>({ base: BASE });
   router
-    .get("/health", async () => ok(await agent.health()))
-    .get("/recipes", async () => ok(await agent.listRecipes()))
-    .get("/scripts", async (request) => ok(await agent.listScripts(query(ScriptsQuery, request).path)))
-    .get("/scripts/content", async (request) => ok(await agent.readScript(query(ContentQuery, request).path)))
-    .post("/runs", async (request) => ok(await agent.launch(body(LaunchOrder, request), request.signal)))
-    .post("/runs/preview", async (request) => ok(await agent.previewLaunch(body(PreviewOrder, request))))
-    .get("/runs", async (request) => ok(await agent.listRuns(query(ListQuery, request))))
-    .get("/runs/:id", async (request) => {
+    .get("/health", async (_request, agent) => ok(await agent.health()))
+    .get("/recipes", async (_request, agent) => ok(await agent.listRecipes()))
+    .get("/scripts", async (request, agent) => ok(await agent.listScripts(query(ScriptsQuery, request).path)))
+    .get("/scripts/content", async (request, agent) =>
+      ok(await agent.readScript(query(ContentQuery, request).path)),
+    )
+    .post("/runs", async (request, agent) =>
+      ok(await agent.launch(body(LaunchOrder, request), request.signal)),
+    )
+    .post("/runs/preview", async (request, agent) =>
+      ok(await agent.previewLaunch(body(PreviewOrder, request))),
+    )
+    .get("/runs", async (request, agent) => ok(await agent.listRuns(query(ListQuery, request))))
+    .get("/runs/:id", async (request, agent) => {
       const { source, wait: waitSeconds, key_name: keyName } = query(RunQuery, request);
       const { signal } = request;
       return ok(await agent.getRun(source, runId(request), { waitSeconds, keyName, signal }));
     })
-    .get("/runs/:id/log", async (request) => {
+    .get("/runs/:id/log", async (request, agent) => {
       const { source, after, max_bytes, wait, key_name: keyName } = query(LogQuery, request);
       const { signal } = request;
       const asked = { after, maxBytes: max_bytes, waitSeconds: wait, keyName, signal };
       return logPage(await agent.readLog(source, runId(request), asked));
     })
-    .post("/runs/:id/kill", async (request) => {
+    .post("/runs/:id/kill", async (request, agent) => {
       const { source, order, key_name, request_id } = body(KillBody, request);
       const who = { keyName: key_name, requestId: request_id };
       return ok(await agent.killRun(source, runId(request), order, who));
@@ -105,12 +115,30 @@ export function createServer(agent: Agent, log: Log): FetchHandler {
 
   return async (request) => {
     try {
-      const { method, url, signal } = request;
-      return await router.fetch({ method, url, signal, body: await readJson(request) });
+      const { method, signal } = request;
+      const { url, agent } = withinReach(request.url, all);
+      return await router.fetch({ method, url, signal, body: await readJson(request) }, agent);
     } catch (thrown) {
       return problemAnswer(thrown, log);
     }
   };
+}
+
+/**
+ * The agent that a call is for, and its URL without the reach. The reach of a caller is a part of the path, and so of what is
+ * signed: an agent of an earlier version has no such route and refuses the call, and cannot take it for one without a reach.
+ */
+function withinReach(url: string, all: Agent): { url: string; agent: Agent } {
+  const [, origin, text, path] = WITHIN.exec(url) ?? [];
+  if (text === undefined) return { url, agent: all };
+  const reach = decodeReach(text);
+  if (reach === undefined) {
+    throw new ApiProblem(
+      "route_not_found",
+      "The host-agent does not understand this reach. Is it another version?",
+    );
+  }
+  return { url: `${origin}${BASE}${path}`, agent: all.within(reach) };
 }
 
 function ok(json: unknown): Response {

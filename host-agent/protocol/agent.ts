@@ -1,5 +1,6 @@
 import type { AgentHealth } from "./health.ts";
 import type { LaunchAnswer, LaunchOrder, LaunchPreview, PreviewOrder } from "./launch.ts";
+import type { Reach } from "./reach.ts";
 import type { RecipeList } from "./recipe.ts";
 import type { KillOrder, RunList, RunRecord, RunStatus, Source } from "./run.ts";
 import type { ScriptContent, ScriptList } from "./script.ts";
@@ -25,6 +26,8 @@ export interface Agent {
   getRun(source: Source, runId: string, wait?: WaitQuery): Promise<RunRecord>;
   killRun(source: Source, runId: string, order: KillOrder, who: Caller): Promise<RunRecord>;
   readLog(source: Source, runId: string, query: LogQuery): Promise<LogPage>;
+  /** The same agent for a caller with this reach: whatever is out of reach does not exist for it. */
+  within(reach: Reach): Agent;
 }
 
 /** Which runs to list, newest first. */

@@ -1,5 +1,6 @@
 import type { Executor } from "../executor/executor.ts";
 import { ApiProblem } from "../protocol/problem.ts";
+import type { Reach } from "../protocol/reach.ts";
 import type { KillOrder, RunRecord, Source } from "../protocol/run.ts";
 import type { Run } from "../store/run.ts";
 import { after, type Clock } from "../system/clock.ts";
@@ -18,8 +19,14 @@ export interface KillDeps {
 
 /** Kills a run as a client orders it. Throws `run_ended` for one that ended by itself, and `host_unavailable` for one that another agent is starting. */
 export function createKill({ executor, clock, find, reconcile, carryOut }: KillDeps) {
-  return async (source: Source, runId: string, order: KillOrder, keyName: string): Promise<RunRecord> => {
-    const found = await find(source, runId);
+  return async (
+    source: Source,
+    runId: string,
+    order: KillOrder,
+    keyName: string,
+    reach?: Reach,
+  ): Promise<RunRecord> => {
+    const found = await find(source, runId, reach);
     if (found.endedAt === undefined) await executor.ready(handleOf(found));
     const { signal, grace_seconds: grace } = order;
     const deadline = grace === undefined ? undefined : after(clock(), grace * 1000);

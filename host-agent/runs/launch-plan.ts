@@ -1,12 +1,14 @@
 import { paramWords } from "../catalogue/params.ts";
 import type { Recipes } from "../catalogue/recipes.ts";
 import type { RecipeFault } from "../catalogue/recipes-file.ts";
+import { forbidden } from "../catalogue/script-roots.ts";
 import type { ApprovedScript, Scripts } from "../catalogue/scripts.ts";
 import { ArgsError, splitArgs } from "../catalogue/split-args.ts";
 import type { Command } from "../executor/executor.ts";
 import { joinArgv } from "../protocol/argv.ts";
 import type { PreviewOrder } from "../protocol/launch.ts";
 import { ApiProblem, invalidField } from "../protocol/problem.ts";
+import { type Reach, reachesRecipe } from "../protocol/reach.ts";
 import type { PipelineSpec, ScriptSpec } from "../protocol/spec.ts";
 
 /** What an order comes to on this host: everything a run needs, decided before anything is recorded. */
@@ -38,17 +40,24 @@ export interface PlanDeps {
   checkCallbackUrl(url: string): void;
 }
 
-/** Turns an order into a plan, or throws a problem that names what is wrong with it. */
-export async function planLaunch(order: PreviewOrder, deps: PlanDeps): Promise<LaunchPlan> {
+/**
+ * Turns an order into a plan, or throws a problem that names what is wrong with it. What is out of reach is refused as what does not
+ * exist.
+ */
+export async function planLaunch(order: PreviewOrder, deps: PlanDeps, reach?: Reach): Promise<LaunchPlan> {
   if (order.callback_url !== undefined) deps.checkCallbackUrl(order.callback_url);
-  return order.source === "pipeline" ? planPipeline(order.spec, deps) : planScript(order.spec, deps);
+  return order.source === "pipeline"
+    ? planPipeline(order.spec, deps, reach)
+    : planScript(order.spec, deps, reach);
 }
 
 async function planPipeline(
   spec: PipelineSpec,
   { recipes, logDir, killLeftBehind = false }: PlanDeps,
+  reach: Reach | undefined,
 ): Promise<LaunchPlan> {
   const catalogue = await recipes.current();
+  if (!reachesRecipe(reach, spec.recipe_id)) throw noSuchRecipe(spec.recipe_id);
   const recipe = catalogue.recipes.get(spec.recipe_id);
   if (!recipe) throw noSuchRecipe(spec.recipe_id, catalogue.faults);
   const argv = [...recipe.command, ...paramWords(recipe.params, spec.params), ...split(spec.args)];
@@ -73,7 +82,12 @@ async function planPipeline(
   };
 }
 
-function noSuchRecipe(id: string, faults: readonly RecipeFault[]): ApiProblem {
+/** Throws what a launch of something out of reach is refused with. */
+export function refuseUnreached(order: PreviewOrder): never {
+  throw order.source === "pipeline" ? noSuchRecipe(order.spec.recipe_id) : forbidden();
+}
+
+function noSuchRecipe(id: string, faults: readonly RecipeFault[] = []): ApiProblem {
   const isFaulty = faults.some(({ recipeId }) => recipeId === id);
   return new ApiProblem(
     "recipe_not_found",
@@ -86,9 +100,10 @@ function noSuchRecipe(id: string, faults: readonly RecipeFault[]): ApiProblem {
 async function planScript(
   spec: ScriptSpec,
   { scripts, logDir, killLeftBehind = false }: PlanDeps,
+  reach: Reach | undefined,
 ): Promise<LaunchPlan> {
   const words = split(spec.args);
-  const script = await scripts.approve(spec.path);
+  const script = await scripts.approve(spec.path, reach);
   const argv = [...script.command, ...words];
   return {
     command: { argv, cwd: script.folder, env: {}, terminal: spec.terminal ?? false, script, logDir },

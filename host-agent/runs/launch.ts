@@ -5,12 +5,14 @@ import {
   type PreviewOrder,
 } from "../protocol/launch.ts";
 import { ApiProblem } from "../protocol/problem.ts";
+import type { Reach } from "../protocol/reach.ts";
 import type { Run } from "../store/run.ts";
 import { sleep } from "../system/sleep.ts";
 import { ageOf } from "./age.ts";
 import { createLaunchQueue, type LaunchQueue } from "./launch-queue.ts";
 import { createAdmission } from "./admission.ts";
-import { type PlanDeps, planLaunch } from "./launch-plan.ts";
+import { isInReach } from "./find.ts";
+import { type PlanDeps, planLaunch, refuseUnreached } from "./launch-plan.ts";
 import { previewLaunch } from "./preview.ts";
 import { publicRun } from "./record.ts";
 import { createLaunchRecorder, type RecordDeps } from "./record-launch.ts";
@@ -44,13 +46,13 @@ export function createLaunches(deps: LaunchDeps, { reconcile, reconcileAlive }: 
   const starts = createStarts(deps, reconcile);
   const recordLaunch = createLaunchRecorder(deps, { admission, inForce, begin: starts.begin });
 
-  async function launch(order: LaunchOrder, signal?: AbortSignal): Promise<LaunchAnswer> {
+  async function launch(order: LaunchOrder, signal?: AbortSignal, reach?: Reach): Promise<LaunchAnswer> {
     const known = knownRunOf(order);
-    if (known) return replay(known, order, signal);
+    if (known) return replay(known, order, signal, reach);
     const text = order.launch_token.length + JSON.stringify(order.spec).length;
     const place = { keyName: order.key_name, text, signal };
-    const begun = await launchQueue.inTurn(place, async () => begin(order));
-    return "replayOf" in begun ? replay(begun.replayOf, order, signal) : begun;
+    const begun = await launchQueue.inTurn(place, async () => begin(order, reach));
+    return "replayOf" in begun ? replay(begun.replayOf, order, signal, reach) : begun;
   }
 
   /** The run that the order's token names. */
@@ -60,11 +62,11 @@ export function createLaunches(deps: LaunchDeps, { reconcile, reconcileAlive }: 
   }
 
   /** The launch, once it has its turn. A replay waits for another launch, and so is left to be made outside of it. */
-  async function begin(order: LaunchOrder): Promise<LaunchAnswer | { replayOf: Run }> {
+  async function begin(order: LaunchOrder, reach?: Reach): Promise<LaunchAnswer | { replayOf: Run }> {
     // A retry may have waited behind the request that it repeats.
     const known = knownRunOf(order);
     if (known) return { replayOf: known };
-    const plan = await planLaunch(order, deps);
+    const plan = await planLaunch(order, deps, reach);
     // Some may have ended since anybody looked: only runs that are alive count.
     if (admission.limitReached(plan) !== undefined) await reconcileAlive();
     const recorded = await recordLaunch({ order, plan });
@@ -73,11 +75,19 @@ export function createLaunches(deps: LaunchDeps, { reconcile, reconcileAlive }: 
     return { run: publicRun(await recorded.started), replayed: false };
   }
 
-  async function replay(run: Run, order: LaunchOrder, signal?: AbortSignal): Promise<LaunchAnswer> {
-    if (run.fingerprint !== order.fingerprint) throw tokenReused(run);
+  async function replay(
+    run: Run,
+    order: LaunchOrder,
+    signal?: AbortSignal,
+    reach?: Reach,
+  ): Promise<LaunchAnswer> {
+    const isReached = isInReach(reach, run);
+    if (run.fingerprint !== order.fingerprint) throw tokenReused(isReached ? run : undefined);
+    // It was in reach when it was launched, and is not now.
+    if (!isReached) refuseUnreached(order);
     const current = await launched(run);
     // A launch that failed has freed its token: this is a new one.
-    if (current.launchToken !== order.launch_token) return launch(order, signal);
+    if (current.launchToken !== order.launch_token) return launch(order, signal, reach);
     return { run: publicRun(current), replayed: true };
   }
 
@@ -96,15 +106,18 @@ export function createLaunches(deps: LaunchDeps, { reconcile, reconcileAlive }: 
     launch,
     /** Refuses the launches that wait for their turn. */
     stopWaiting: launchQueue.stop,
-    preview: (order: PreviewOrder) => previewLaunch(order, { ...deps, admission, reconcileAlive }),
+    preview: (order: PreviewOrder, reach?: Reach) =>
+      previewLaunch(order, { ...deps, admission, reconcileAlive }, reach),
     isUnderWay: starts.isUnderWay,
     over: starts.over,
   };
 }
 
-function tokenReused({ runId }: Run): ApiProblem {
+/** `run` is the one that the earlier request started; undefined when the caller may not know of it. */
+function tokenReused(run: Run | undefined): ApiProblem {
+  const started = run === undefined ? "" : `, which started ${run.runId}`;
   return new ApiProblem(
     "idempotency_key_reused",
-    `The Idempotency-Key was used within the last hour for another request, which started ${runId}; use a new key`,
+    `The Idempotency-Key was used within the last hour for another request${started}; use a new key`,
   );
 }

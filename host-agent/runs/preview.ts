@@ -1,6 +1,7 @@
 import type { Executor } from "../executor/executor.ts";
 import { logFilePattern } from "../logs/log-name.ts";
 import type { LaunchPreview, PreviewOrder } from "../protocol/launch.ts";
+import type { Reach } from "../protocol/reach.ts";
 import type { RunStore } from "../store/run-store.ts";
 import { type Admission, tooManyRuns } from "./admission.ts";
 import { type PlanDeps, planLaunch } from "./launch-plan.ts";
@@ -15,9 +16,13 @@ interface PreviewDeps extends PlanDeps {
 }
 
 /** What a launch would come to now. Starts nothing and records nothing. */
-export async function previewLaunch(order: PreviewOrder, deps: PreviewDeps): Promise<LaunchPreview> {
+export async function previewLaunch(
+  order: PreviewOrder,
+  deps: PreviewDeps,
+  reach: Reach | undefined,
+): Promise<LaunchPreview> {
   const { store, executor, admission } = deps;
-  const plan = await planLaunch(order, deps);
+  const plan = await planLaunch(order, deps, reach);
   await deps.reconcileAlive();
   const { argv, environment, ...command } = await executor.preview(plan.command);
   // What would be refused first is reported first.

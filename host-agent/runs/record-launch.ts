@@ -90,6 +90,7 @@ function draft({ order, plan }: Launch, { clock, self, maxLogBytes, executor }: 
     logPath: logs.path,
     keyName: order.key_name,
     specSha256: plan.script?.sha256,
+    scriptPath: plan.script?.path,
     label: order.label,
     callbackUrl: order.callback_url,
     startedAt,

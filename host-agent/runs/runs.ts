@@ -1,4 +1,5 @@
 import type { RunsQuery } from "../protocol/agent.ts";
+import type { Reach } from "../protocol/reach.ts";
 import type { RunList } from "../protocol/run.ts";
 import type { Run } from "../store/run.ts";
 import type { ListQuery, RunPage } from "../store/run-queries.ts";
@@ -41,9 +42,9 @@ export function createRuns(deps: RunsDeps) {
   const launches = createLaunches(deps, { reconcile, reconcileAlive });
   const findStarted = createFind(store, reconcile);
   /** After the launch of this run, if it is under way here. */
-  const find: FindRun = async (source, runId) => {
+  const find: FindRun = async (source, runId, reach) => {
     await launches.over(runId);
-    return findStarted(source, runId);
+    return findStarted(source, runId, reach);
   };
 
   const lookAtLive = createLookAtLive(store, reconcileAll, deps.sliceMs);
@@ -58,8 +59,8 @@ export function createRuns(deps: RunsDeps) {
     return runs;
   }
 
-  async function list({ cursor, ...query }: RunsQuery): Promise<RunList> {
-    const from = { ...query, before: cursor === undefined ? undefined : Number(cursor) };
+  async function list({ cursor, ...query }: RunsQuery, reach?: Reach): Promise<RunList> {
+    const from = { ...query, reach, before: cursor === undefined ? undefined : Number(cursor) };
     const { runs, next } = await pageOf(from);
     return { runs: runs.map(publicRun), next_cursor: next === undefined ? null : String(next) };
   }

@@ -1,6 +1,7 @@
 import type { Executor } from "../executor/executor.ts";
 import { emptyPage, type LogPage, readPage } from "../logs/log-file.ts";
 import type { LogQuery, WaitQuery } from "../protocol/agent.ts";
+import type { Reach } from "../protocol/reach.ts";
 import type { RunRecord, Source } from "../protocol/run.ts";
 import type { Run } from "../store/run.ts";
 import type { RunStore } from "../store/run-store.ts";
@@ -35,6 +36,7 @@ export function createWaits({ store, executor, find, reconcile, isLaunching, req
     source: Source,
     runId: string,
     { waitSeconds, signal }: { waitSeconds: number; signal: AbortSignal },
+    reach: Reach | undefined,
   ): Promise<RunRecord> {
     const waitUntil = performance.now() + waitSeconds * 1000;
     using end = ends.watch(runId);
@@ -42,7 +44,7 @@ export function createWaits({ store, executor, find, reconcile, isLaunching, req
     using abort = abortOf(signal);
     for (;;) {
       const changed = Promise.race([end.next(), files.next(), abort.happened]);
-      const run = await find(source, runId);
+      const run = await find(source, runId, reach);
       const left = waitUntil - performance.now();
       if (run.endedAt !== undefined || left <= 0 || signal.aborted) return publicRun(run);
       await sleep(left, changed);
@@ -50,8 +52,13 @@ export function createWaits({ store, executor, find, reconcile, isLaunching, req
   }
 
   /** The page now, and whether it is the answer: else there is something to wait for. */
-  async function look(source: Source, runId: string, { after, maxBytes }: LogQuery) {
-    const run = await find(source, runId);
+  async function look(
+    source: Source,
+    runId: string,
+    { after, maxBytes }: LogQuery,
+    reach: Reach | undefined,
+  ) {
+    const run = await find(source, runId, reach);
     if (neverHadLog(run)) return { page: emptyPage(after), isFinal: true };
     const growing = run.endedAt === undefined;
     // After a restart of the host the files may be a copy, with other inodes.
@@ -60,7 +67,12 @@ export function createWaits({ store, executor, find, reconcile, isLaunching, req
     return { page, isFinal: page.bytes.length > 0 || !growing };
   }
 
-  async function waitForLog(source: Source, runId: string, query: LogQuery): Promise<LogPage> {
+  async function waitForLog(
+    source: Source,
+    runId: string,
+    query: LogQuery,
+    reach: Reach | undefined,
+  ): Promise<LogPage> {
     const signal = requests.orStopping(query.signal);
     const waitUntil = performance.now() + query.waitSeconds * 1000;
     const logPath = store.get(runId)?.logPath;
@@ -70,7 +82,7 @@ export function createWaits({ store, executor, find, reconcile, isLaunching, req
     for (;;) {
       const ended = end.next();
       const changed = files.next();
-      const { page, isFinal } = await look(source, runId, query);
+      const { page, isFinal } = await look(source, runId, query, reach);
       const left = waitUntil - performance.now();
       if (isFinal || left <= 0 || signal.aborted) return page;
       // After its limit the file changes all the time, and the log never.
@@ -78,22 +90,32 @@ export function createWaits({ store, executor, find, reconcile, isLaunching, req
     }
   }
 
-  async function readLog(source: Source, runId: string, query: LogQuery): Promise<LogPage> {
-    if (query.waitSeconds > 0) return waitForLog(source, runId, query);
-    return (await look(source, runId, query)).page;
+  async function readLog(
+    source: Source,
+    runId: string,
+    query: LogQuery,
+    reach: Reach | undefined,
+  ): Promise<LogPage> {
+    if (query.waitSeconds > 0) return waitForLog(source, runId, query, reach);
+    return (await look(source, runId, query, reach)).page;
   }
 
   return {
     /** The run's record now; with `waitSeconds` as soon as the run has ended, or after that time. */
-    async get(source: Source, runId: string, { waitSeconds = 0, signal, keyName }: WaitQuery = {}) {
-      if (waitSeconds === 0) return publicRun(await find(source, runId));
+    async get(
+      source: Source,
+      runId: string,
+      { waitSeconds = 0, signal, keyName }: WaitQuery = {},
+      reach?: Reach,
+    ) {
+      if (waitSeconds === 0) return publicRun(await find(source, runId, reach));
       return requests.hold(waitSeconds, keyName, () =>
-        getEnded(source, runId, { waitSeconds, signal: requests.orStopping(signal) }),
+        getEnded(source, runId, { waitSeconds, signal: requests.orStopping(signal) }, reach),
       );
     },
     /** A page of the run's log; with `waitSeconds` as soon as it has bytes, or the run has ended, or after that time. */
-    readLog: async (source: Source, runId: string, query: LogQuery) =>
-      requests.hold(query.waitSeconds, query.keyName, () => readLog(source, runId, query)),
+    readLog: async (source: Source, runId: string, query: LogQuery, reach?: Reach) =>
+      requests.hold(query.waitSeconds, query.keyName, () => readLog(source, runId, query, reach)),
   };
 }
 

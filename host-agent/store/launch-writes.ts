@@ -14,10 +14,10 @@ import { decodeOne } from "./run-queries.ts";
 import { type Transaction, withoutSync } from "./transaction.ts";
 
 const INSERT = `
-  INSERT INTO runs (run_id, source, spec, cmd, log_path, key_name, spec_sha256, status, status_reason,
+  INSERT INTO runs (run_id, source, spec, cmd, log_path, key_name, spec_sha256, script_path, status, status_reason,
     started_at, launch_token, fingerprint, launcher, timeout_seconds, log_limit, label, started_uptime,
     keep_days, cgroup, kill_left_behind)
-  VALUES (:run_id, :source, :spec, :cmd, :log_path, :key_name, :spec_sha256, 'launching',
+  VALUES (:run_id, :source, :spec, :cmd, :log_path, :key_name, :spec_sha256, :script_path, 'launching',
     'The command is being started.', :started_at, :launch_token, :fingerprint, :launcher, :timeout_seconds,
     :log_limit, :label, :started_uptime, :keep_days, :cgroup, :kill_left_behind)`;
 const SET_RUNNING = `

@@ -1,13 +1,17 @@
 import type { DatabaseSync } from "node:sqlite";
 
+import type { Reach } from "../protocol/reach.ts";
 import type { RunStatus, Source } from "../protocol/run.ts";
 import { rememberEndedRuns } from "./ended-runs.ts";
+import { limitsRuns, reachPages } from "./reach-pages.ts";
 import { COLUMNS, decodeRun, type Run, type RunRow } from "./run.ts";
 
 export interface ListQuery {
   source: Source;
   status?: RunStatus | undefined;
   label?: string | undefined;
+  /** Only runs in this reach. */
+  reach?: Reach | undefined;
   /** Only runs older than this sequence number. */
   before?: number | undefined;
   /** The most runs on a page. */
@@ -181,8 +185,12 @@ function lists(db: DatabaseSync) {
     if (status !== undefined) return byStatus.iterate({ ...these, status });
     return all.iterate(these);
   }
-  return (query: ListQuery): RunPage =>
-    pageOf(rowsOf(query) as Iterable<unknown> as Iterable<RunRow>, query.limit);
+  const within = reachPages(db);
+  return (query: ListQuery): RunPage => {
+    const { reach, source } = query;
+    const rows = limitsRuns(reach, source) ? within({ ...query, reach }) : rowsOf(query);
+    return pageOf(rows as Iterable<RunRow>, query.limit);
+  };
 }
 
 function pageOf(rows: Iterable<RunRow>, limit: number): RunPage {

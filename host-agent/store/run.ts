@@ -56,6 +56,8 @@ export interface Run {
   readonly keyName: string;
   /** SHA-256 of the script's bytes at the launch; undefined for a recipe. */
   readonly specSha256: string | undefined;
+  /** The real path of the script at the launch; undefined for a recipe, and for a run of an earlier version. */
+  readonly scriptPath?: string | undefined;
   readonly label: string | undefined;
   /** `launching` until the process is known; then as in the API. */
   readonly status: RunStatus | "launching";
@@ -97,6 +99,7 @@ export interface NewRun extends Pick<
   | "logPath"
   | "keyName"
   | "specSha256"
+  | "scriptPath"
   | "label"
   | "startedAt"
   | "startedUptime"
@@ -131,6 +134,11 @@ export type RunChanges = Partial<
   >
 >;
 
+/** What the run runs: the id of its recipe, or the real path of its script; undefined where that was not recorded. */
+export function targetOf({ spec, scriptPath }: Pick<Run, "spec" | "scriptPath">): string | undefined {
+  return "recipe_id" in spec ? spec.recipe_id : scriptPath;
+}
+
 /** A row of the table `runs`, as SQLite returns it. */
 export interface RunRow {
   seq: number;
@@ -141,6 +149,7 @@ export interface RunRow {
   log_path: string;
   key_name: string;
   spec_sha256: string | null;
+  script_path: string | null;
   label: string | null;
   status: string;
   status_reason: string;
@@ -181,7 +190,7 @@ function readable(column: string): string {
 }
 
 /** The columns that a run is decoded from. Not `*`: the generated column `recipe_id` would be computed for each row. */
-export const COLUMNS = `seq, run_id, source, spec, cmd, log_path, key_name, spec_sha256, label, status, status_reason,
+export const COLUMNS = `seq, run_id, source, spec, cmd, log_path, key_name, spec_sha256, script_path, label, status, status_reason,
   exit_code, signal, started_at, ${readable("ended_at")}, ${readable("pid")}, pid_start, boot_id, launch_token,
   fingerprint, launcher, stop_cause, stop_signal, stop_key_name, stop_sent, stop_deadline, stop_deadline_uptime,
   stop_escalated, timeout_seconds, log_limit, log_file, started_uptime, cgroup, kill_left_behind, left_behind,
@@ -200,6 +209,7 @@ export function decodeRun(row: RunRow): Run {
     logPath: row.log_path,
     keyName: row.key_name,
     specSha256: row.spec_sha256 ?? undefined,
+    scriptPath: row.script_path ?? undefined,
     label: row.label ?? undefined,
     status: row.status as Run["status"],
     statusReason: row.status_reason,
@@ -257,6 +267,7 @@ export function encodeNewRun(run: NewRun): Columns {
     log_path: run.logPath,
     key_name: run.keyName,
     spec_sha256: run.specSha256 ?? null,
+    script_path: run.scriptPath ?? null,
     label: run.label ?? null,
     started_at: run.startedAt,
     started_uptime: run.startedUptime ?? null,

@@ -122,7 +122,7 @@ test("a caller in dev mode has no scopes, and gets no header that lists them", (
 });
 
 describe("dev mode", () => {
-  const local: KeyRing = { mode: "dev", reach: { localOnly: true, hosts: [] } };
+  const local: KeyRing = { mode: "dev", audience: { localOnly: true, hosts: [] } };
   const FOREIGN: [string, string, Record<string, string>][] = [
     ["header.host: must be localhost or a loopback address", "http://evil.example/", {}],
     [

@@ -194,6 +194,16 @@ describe("a record in the KV", () => {
     },
   );
 
+  test("is not shown as stale to a key that does not reach everything: it may be out of reach by now", async () => {
+    const { launch, state, deps } = world();
+    await launch();
+    deps.isReachLimited = true;
+    const down = new ApiProblem("agent_unavailable", "x");
+    state.current = async () => Promise.reject(down);
+    state.failure = down;
+    await expect(launch()).rejects.toBe(down);
+  });
+
   test("is shown as stale when the host cannot be asked, and not when the host says that there is none", async () => {
     const { launch, state, orders } = world();
     await launch();

@@ -12,6 +12,7 @@ const RUN_ID = "run_0123456789ab";
 function failing(thrown: unknown): Agent {
   const fail = () => Promise.reject(thrown);
   return publicAgent({
+    within: () => expect.fail(),
     health: fail,
     listRecipes: fail,
     listScripts: fail,

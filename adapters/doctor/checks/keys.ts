@@ -80,9 +80,10 @@ function mayTouch(path: string): Finding[] {
 
 async function entries(path: string, patient: Patient): Promise<Finding[]> {
   let found: KeyFileEntry[];
+  let warnings: readonly string[];
   try {
     const text = readFileSync(path, "utf8");
-    await parseKeys(text, sha256);
+    ({ warnings = [] } = await parseKeys(text, sha256));
     found = (JSON.parse(withoutByteOrderMark(text)) as { keys: KeyFileEntry[] }).keys;
   } catch (error) {
     return [
@@ -111,6 +112,14 @@ async function entries(path: string, patient: Patient): Promise<Finding[]> {
   }
   if (soon.length > 0)
     findings.push(warn(`These keys expire within two weeks: ${names(soon)}.`, "Create new ones now."));
+  if (warnings.length > 0) {
+    findings.push(
+      warn(
+        `${path} has fields that nothing reads: ${warnings.join("; ")}.`,
+        "Remove them, or correct their names: docs/keys.md, The file.",
+      ),
+    );
+  }
   const plain = found.filter(({ key }) => key !== undefined);
   if (plain.length > 0) {
     findings.push(

@@ -13,6 +13,7 @@ import { launchOptionsContract } from "./launch-options.ts";
 import { logWaitContract } from "./log-wait.ts";
 import { logsContract } from "./logs.ts";
 import { paramsContract } from "./params.ts";
+import { reachContract } from "./reach.ts";
 import { statusContract } from "./status.ts";
 import { terminalContract } from "./terminal.ts";
 
@@ -31,6 +32,7 @@ export function apiContract(deploy: Deploy): void {
   killContract(deploy);
   terminalContract(deploy);
   authContract(deploy);
+  reachContract(deploy);
   badInputContract(deploy);
   confinementContract(deploy);
   httpContract(deploy);

@@ -55,8 +55,10 @@ test("scripts are listed by name, folder by folder, without hidden folders and n
 });
 
 test("lists that are asked for at the same time share a walk that began after they were asked for", async () => {
-  const begun: { key: string | undefined; end: (value: number) => void }[] = [];
-  const shared = shareWalks((key) => new Promise<number>((end) => begun.push({ key, end })));
+  const begun: { key: string; end: (value: number) => void }[] = [];
+  const walks = shareWalks<number>();
+  const shared = (key: string) =>
+    walks(key, () => new Promise<number>((end) => void begun.push({ key, end })));
   const first = shared("a");
   const others = [shared("a"), shared("a"), shared("a")];
   const elsewhere = shared("b");
