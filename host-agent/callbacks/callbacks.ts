@@ -15,6 +15,8 @@ const FIRST_PAUSE_MS = 5_000;
 const LONGEST_PAUSE_MS = 3_600_000;
 /** From the first attempt to the last. */
 const TRY_FOR_MS = 86_400_000;
+/** A day has more of them. Whatever is given up after fewer was given up by a clock that was set ahead. */
+const LEAST_ATTEMPTS = 24;
 const MAX_AT_ONCE = 16;
 /** So that a receiver that hangs does not delay the others. */
 const MAX_AT_ONCE_PER_HOST = 4;
@@ -56,7 +58,7 @@ export function createCallbacks(deps: CallbackDeps) {
   /** Starts the attempts that are due, up to the limits, and waits for none. */
   function startDue(): void {
     if (signers.length === 0 || stopping.signal.aborted || underWay.size >= MAX_AT_ONCE) return;
-    for (const callback of store.due(now(), LOOKED_AT)) {
+    for (const callback of dueNow()) {
       if (underWay.size >= MAX_AT_ONCE) return;
       const host = URL.parse(callback.url)?.host ?? "";
       const sameHost = underWay.values().filter((other) => other.host === host);
@@ -68,13 +70,18 @@ export function createCallbacks(deps: CallbackDeps) {
     }
   }
 
+  function dueNow(): DueCallback[] {
+    const time = now();
+    return store.due({ now: time, latest: time + LONGEST_PAUSE_MS, limit: LOOKED_AT });
+  }
+
   async function deliver(callback: DueCallback, host: string): Promise<void> {
     const startedAt = now();
-    const giveUpAt = callback.give_up_at ?? startedAt + TRY_FOR_MS;
-    const isLast = startedAt >= giveUpAt;
-    const nextAttemptAt = isLast
-      ? startedAt + LONGEST_PAUSE_MS
-      : Math.min(giveUpAt, startedAt + pauseAfter(callback.attempts, random));
+    const giveUpAt = Math.min(callback.give_up_at ?? Infinity, startedAt + TRY_FOR_MS);
+    const isTimeOver = startedAt >= giveUpAt;
+    const isLast = isTimeOver && callback.attempts >= LEAST_ATTEMPTS;
+    const afterPause = startedAt + pauseAfter(callback.attempts, random);
+    const nextAttemptAt = isTimeOver ? afterPause : Math.min(giveUpAt, afterPause);
     if (!store.take(callback, { nextAttemptAt, giveUpAt })) return;
     const posted = await attempt(callback);
     // Stopped by us, not by the receiver: the next agent continues.

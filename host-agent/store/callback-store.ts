@@ -15,13 +15,16 @@ export type CallbackEnd = "delivered" | "refused" | "given_up";
 
 export type CallbackStore = ReturnType<typeof callbackStore>;
 
+const selectWhere = (due: string) => `
+  SELECT c.run_id, c.url, c.attempts, c.next_attempt_at, c.give_up_at
+  FROM callbacks c INDEXED BY callbacks_pending JOIN runs r ON r.run_id = c.run_id
+  WHERE c.next_attempt_at IS NOT NULL AND c.next_attempt_at ${due} AND r.ended_at IS NOT NULL`;
+
 /** The callbacks of runs, in the table `callbacks` of the runs' database. */
 export function callbackStore(db: DatabaseSync) {
-  const selectDue = db.prepare(`
-    SELECT c.run_id, c.url, c.attempts, c.next_attempt_at, c.give_up_at
-    FROM callbacks c INDEXED BY callbacks_pending JOIN runs r ON r.run_id = c.run_id
-    WHERE c.next_attempt_at IS NOT NULL AND c.next_attempt_at <= :now AND r.ended_at IS NOT NULL
-    ORDER BY c.next_attempt_at LIMIT :limit`);
+  const selectDue = db.prepare(
+    `${selectWhere("<= :now")} UNION ALL ${selectWhere("> :latest")} ORDER BY next_attempt_at LIMIT :limit`,
+  );
   const take = db.prepare(`
     UPDATE callbacks SET attempts = attempts + 1, next_attempt_at = :next, give_up_at = :give_up
     WHERE run_id = :run_id AND next_attempt_at = :due`);
@@ -31,9 +34,12 @@ export function callbackStore(db: DatabaseSync) {
   );
 
   return {
-    /** Those of runs that have ended whose next attempt is due, the longest due first. */
-    due(now: number, limit: number): DueCallback[] {
-      return selectDue.all({ now, limit }) as unknown as DueCallback[];
+    /**
+     * Those of runs that have ended whose next attempt is due, the longest due first. Due is also one after `latest`, which is later
+     * than anybody plans an attempt: the clock was set back meanwhile.
+     */
+    due({ now, latest, limit }: { now: number; latest: number; limit: number }): DueCallback[] {
+      return selectDue.all({ now, latest, limit }) as unknown as DueCallback[];
     },
 
     /**

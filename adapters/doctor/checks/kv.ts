@@ -18,7 +18,10 @@ export const kv: Check = {
       return [
         isWritable(folder)
           ? pass(`${path} does not exist yet. The first start creates it.`)
-          : fail(`${path} does not exist, and this user cannot create it in ${folder}.`, ADVICE),
+          : fail(
+              `${path} does not exist, and this user cannot create it in ${folder}.`,
+              "Let this user write there, or set HUB_KV to another path.",
+            ),
       ];
     }
     try {

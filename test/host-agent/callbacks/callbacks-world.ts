@@ -89,7 +89,11 @@ export function startCallbacks(hosts: string[], options: Partial<CallbackDeps> &
     },
     /** Lets the time of the next attempt come, and makes it. Returns the pause in milliseconds. */
     async next(): Promise<number> {
-      const [due] = runs.callbacks.due(Number.MAX_SAFE_INTEGER, 1);
+      const [due] = runs.callbacks.due({
+        now: Number.MAX_SAFE_INTEGER,
+        latest: Number.MAX_SAFE_INTEGER,
+        limit: 1,
+      });
       if (!due) return Infinity;
       const pause = due.next_attempt_at - world.time;
       world.time = due.next_attempt_at;

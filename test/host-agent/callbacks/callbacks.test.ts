@@ -119,6 +119,25 @@ describe("a callback", () => {
     expect(received).toHaveLength(pauses.length + 1);
   });
 
+  test("is not given up by a clock that is set ahead, and does not wait for one that is set back", async () => {
+    const { received, origin } = await receiver(answerWith(503));
+    const hub = startCallbacks([origin]);
+    addRun(hub.runs, origin);
+    await hub.round();
+
+    hub.world.time += 60 * DAY_MS;
+    await hub.round();
+    expect(received).toHaveLength(2);
+    expect(hub.log.at(-1)).not.toHaveProperty("gave_up");
+
+    hub.world.time -= 60 * DAY_MS;
+    await hub.round();
+    expect(received).toHaveLength(3);
+    for (let pause = await hub.next(); pause !== Infinity; pause = await hub.next());
+    expect(hub.log.at(-1)).toMatchObject({ gave_up: true });
+    expect(received.length).toBeGreaterThan(24);
+  });
+
   test.for([
     [200, 1],
     [299, 1],

@@ -61,7 +61,11 @@ test("every write of the store is on the disk before its call returns, but for t
   const process = { pid: 7, startTime: "1", bootId: "b" };
   const running = store.markRunning(run.runId, { process, logFile: "1:2", reason: "r" });
   store.change(running, { status: "completed", endedAt: 5 });
-  const [due] = store.callbacks.due(Number.MAX_SAFE_INTEGER, 1);
+  const [due] = store.callbacks.due({
+    now: Number.MAX_SAFE_INTEGER,
+    latest: Number.MAX_SAFE_INTEGER,
+    limit: 1,
+  });
   store.callbacks.take(due!, { nextAttemptAt: 1, giveUpAt: 2 });
   store.callbacks.noteResult(run.runId, "500");
   store.callbacks.end(run.runId, "delivered", "200");

@@ -20,7 +20,8 @@ function twoAgents(): [RunStore, RunStore] {
 
 /** A token is in force while its run started at this time or later. */
 const since = (time: number) => (holder: Run) => holder.startedAt >= time;
-const callbacksOf = (store: RunStore) => store.callbacks.due(Number.MAX_SAFE_INTEGER, 10);
+const callbacksOf = (store: RunStore) =>
+  store.callbacks.due({ now: Number.MAX_SAFE_INTEGER, latest: Number.MAX_SAFE_INTEGER, limit: 10 });
 const refuse = (): never => {
   throw new Error("at the limit");
 };

@@ -42,7 +42,9 @@ test("a database of the first version is migrated with all its runs", async () =
   expect(store.findByToken("t2")?.runId).toBe("run_000000000002");
   expect(store.list({ source: "pipeline", status: "running", limit: 10 }).runs).toHaveLength(1);
   expect(store.list({ source: "pipeline", label: "x", limit: 10 }).runs).toEqual([]);
-  expect(store.callbacks.due(Number.MAX_SAFE_INTEGER, 10)).toEqual([]);
+  expect(
+    store.callbacks.due({ now: Number.MAX_SAFE_INTEGER, latest: Number.MAX_SAFE_INTEGER, limit: 10 }),
+  ).toEqual([]);
 });
 
 test("a failed launch ends no earlier than it started, also when the clock was set back", async () => {
