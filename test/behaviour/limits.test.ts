@@ -298,6 +298,8 @@ test("a database of version 1 is migrated with all its runs", async () => {
   await hub.restart(() => {
     using db = open(hub);
     db.exec(`
+      DROP INDEX runs_by_key; DROP INDEX runs_by_target; DROP INDEX runs_by_label_and_target;
+      ALTER TABLE runs DROP COLUMN target; ALTER TABLE runs DROP COLUMN script_path;
       DROP INDEX runs_by_time_limit; DROP INDEX runs_unsettled;
       ALTER TABLE runs DROP COLUMN cgroup; ALTER TABLE runs DROP COLUMN kill_left_behind;
       ALTER TABLE runs DROP COLUMN left_behind; ALTER TABLE runs DROP COLUMN cpu_usec;

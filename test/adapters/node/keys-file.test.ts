@@ -6,7 +6,19 @@ import { promisify } from "node:util";
 
 import { expect, onTestFinished, test } from "vitest";
 
-import { ALL, type Hub, type HubOptions, OTHER, startHub, until } from "../../support/hub.ts";
+import { readNodeConfig } from "../../../adapters/node/config.ts";
+import { serveNode } from "../../../adapters/node/serve.ts";
+import { ConfigError } from "../../../host-agent/system/config-error.ts";
+import {
+  ALL,
+  type Hub,
+  type HubOptions,
+  nodeEmbedded,
+  OTHER,
+  sharedHub,
+  startHub,
+  until,
+} from "../../support/hub.ts";
 import { spawnServer, startServerProcess } from "../../support/server-process.ts";
 
 /** The promise is one second; the rest is for a busy machine. */
@@ -169,9 +181,8 @@ test("on a public address the Hub refuses every request after its last key was r
 });
 
 /** Starts a server process that must refuse to start, and returns what it printed. */
-async function refusal(options: HubOptions & { keysText?: string }): Promise<string> {
+async function refusal(options: HubOptions): Promise<string> {
   await using hub = await startHub({ keys: options.keys ?? [ALL] });
-  if (options.keysText !== undefined) await write(hub, options.keysText);
   const env = { ...hub.env, HUB_STATE_DIR: join(hub.dir, "other"), ...options.env };
   const { child, output, exitCode } = spawnServer(env);
   // Also when it does not end by itself and the test times out.
@@ -179,6 +190,29 @@ async function refusal(options: HubOptions & { keysText?: string }): Promise<str
   expect({ code: await exitCode, stdout: output.stdout }).toEqual({ code: 78, stdout: "" });
   expect(output.stderr).not.toContain("    at ");
   return output.stderr.replaceAll(hub.dir, "DIR");
+}
+
+const notStarted = sharedHub({ deploy: nodeEmbedded, keys: [ALL] });
+let stateDirs = 0;
+
+/** The message with which a start in this process is refused: in a process of its own it takes fifty times as long. */
+async function refusalHere({ keysText, env = {} }: { keysText?: string; env?: Record<string, string> }) {
+  const hub = notStarted();
+  const keysFile = join(hub.dir, "keys.json");
+  await writeFile(keysFile, keysText ?? JSON.stringify({ keys: [ALL] }), { mode: 0o600 });
+  const all = {
+    ...hub.env,
+    HUB_PORT: "0",
+    HUB_KEYS_FILE: keysFile,
+    HUB_STATE_DIR: join(hub.dir, `other${stateDirs++}`),
+    ...env,
+  };
+  const error: unknown = await (async () => serveNode(readNodeConfig(all), all, () => {}))().then(
+    async (serving) => serving.stop(),
+    (thrown: unknown) => thrown,
+  );
+  expect(error).toBeInstanceOf(ConfigError);
+  return (error as ConfigError).message.replaceAll(hub.dir, "DIR");
 }
 
 test("on a public address the Hub does not start without keys, and its message says what to do", async () => {
@@ -259,7 +293,7 @@ test.for([
     "keys.1: duplicate key",
   ],
 ] as const)("a keys file %s stops the start, and is not quoted", async ([, keysText, where]) => {
-  const said = await refusal({ keysText });
+  const said = await refusalHere({ keysText });
   expect(said).toContain("HUB_KEYS_FILE: DIR/keys.json: ");
   expect(said).toContain(where);
   expect(said).not.toContain(SECRET);
@@ -306,7 +340,7 @@ test.for([
   ["HUB_KEEP_RUNS_DAYS", "-1", 'must be a whole number, 0 or more, but it is "-1"'],
   ["HUB_MAX_RUNNING", "many", '"many"'],
 ] as const)("%s=%s stops the start and names itself and the value", async ([name, value, quoted]) => {
-  const said = await refusal({ env: { [name]: value } });
+  const said = await refusalHere({ env: { [name]: value } });
   expect(said).toContain(name);
   expect(said).toContain(quoted);
 });

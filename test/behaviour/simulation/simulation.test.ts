@@ -7,7 +7,7 @@ import { afterEach, beforeEach, describe, expect, test, vi } from "vitest";
 import { type Breakage, type Outcome, playSchedule } from "./simulation.ts";
 
 /** `HUB_TEST_SCHEDULES=20000` plays more of them, for a change of the launch. */
-const SCHEDULES = Number(process.env["HUB_TEST_SCHEDULES"] ?? 600);
+const SCHEDULES = Number(process.env["HUB_TEST_SCHEDULES"] ?? 400);
 /** A broken product is found out well before. */
 const SCHEDULES_OF_BROKEN = 300;
 
