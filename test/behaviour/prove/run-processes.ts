@@ -1,6 +1,6 @@
 import { readdirSync, readFileSync } from "node:fs";
 
-import { hasEnded, readStat } from "../../../host-agent/executor/process-identity.ts";
+import { hasEnded, type ProcessStat, readStat } from "../../../host-agent/executor/process-identity.ts";
 
 /** A living process of a run. */
 export interface RunProcess {
@@ -23,16 +23,15 @@ export function runProcesses(dir: string): RunProcess[] {
     const command = read(`/proc/${name}/cmdline`);
     const isHere = command.includes(dir) || environ.includes(dir) || read(`/proc/${name}/comm`) === "sleep\n";
     const stat = readStat(pid);
-    if (isHere && stat && !hasEnded(stat))
-      found.push({ pid, runId, part: partOf(command, stat.session === pid), command });
+    if (isHere && stat && !hasEnded(stat)) found.push({ pid, runId, part: partOf(command, stat), command });
   }
   return found;
 }
 
-function partOf(command: string, leadsSession: boolean): RunProcess["part"] {
-  // A fork of the wrapper bears its command line until it becomes the command, and leads a group by then.
-  if (/hub-wrapper|wrapper\.sh|run\.sh/.test(command)) return leadsSession ? "wrapper" : "other";
-  return command.includes("job.sh") && !command.includes("terminal.js") ? "job" : "other";
+/** A fork has the command line of its parent until it becomes another program: only the wrapper leads a session, only the job a group. */
+function partOf(command: string, { pid, pgrp, session }: ProcessStat): RunProcess["part"] {
+  if (/hub-wrapper|wrapper\.sh|run\.sh/.test(command)) return session === pid ? "wrapper" : "other";
+  return pgrp === pid && command.includes("job.sh") && !command.includes("terminal.js") ? "job" : "other";
 }
 
 function read(path: string): string {
