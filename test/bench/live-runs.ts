@@ -89,7 +89,7 @@ async function measureLive(server: Server, none: None): Promise<Figure[]> {
 
 /** The time from the order of a kill to the end of the command's process. */
 async function measureKills(server: Server): Promise<Figure[]> {
-  const { runs } = (await server.get(`${RUNS}?limit=${KILLS}`)) as unknown as {
+  const { runs } = (await server.get(`${RUNS}?limit=${KILLS}&status=running`)) as unknown as {
     runs: { run_id: string; pid: string }[];
   };
   const signalled: number[] = [];
