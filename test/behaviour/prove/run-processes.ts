@@ -21,7 +21,8 @@ export function runProcesses(dir: string): RunProcess[] {
     const runId = /(?:^|\0)HUB_RUN_ID=(run_\w+)\0/.exec(environ)?.[1];
     if (runId === undefined) continue;
     const command = read(`/proc/${name}/cmdline`);
-    const isHere = command.includes(dir) || environ.includes(dir) || read(`/proc/${name}/comm`) === "sleep\n";
+    // Several worlds are under way at once: a run's folder, or its own, is in the environment of all its processes.
+    const isHere = command.includes(dir) || environ.includes(dir);
     const stat = readStat(pid);
     if (isHere && stat && !hasEnded(stat)) found.push({ pid, runId, part: partOf(command, stat), command });
   }
