@@ -1,3 +1,4 @@
+import { existsSync } from "node:fs";
 import { setTimeout as sleep } from "node:timers/promises";
 
 import type { RunRecord, Source } from "../../../host-agent/protocol/run.ts";
@@ -100,10 +101,18 @@ async function kill(world: World, facts: Facts, job: Job, runId: string, random:
   }
 }
 
+/** True after a loss of power, of a log whose name was not on the disk yet. */
+async function isLogLost(world: World, run: string): Promise<boolean> {
+  if (!world.power) return false;
+  const { json } = await world.read(run);
+  return !existsSync(json.log_path as string);
+}
+
 async function look(world: World, facts: Facts, job: Job, runId: string, random: Random): Promise<void> {
   const path = random.pick(["", `/logs?max_bytes=${random.between(1, 300)}`, "/logs?wait=1&after=0"]);
   const answer = await world.ask("GET", `${runsPath(job.source)}/${runId}${path}`).catch(() => undefined);
   if (!answer || MAY_PASS.has(answer.status)) return;
+  if (answer.status === 410 && (await isLogLost(world, `${runsPath(job.source)}/${runId}`))) return;
   if (answer.status !== 200)
     facts.violate(`GET ${path} of ${runId}: ${answer.status} ${JSON.stringify(answer.json)}`);
   else if (path === "") facts.see(answer.json);
