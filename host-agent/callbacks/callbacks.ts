@@ -15,7 +15,7 @@ const FIRST_PAUSE_MS = 5_000;
 const LONGEST_PAUSE_MS = 3_600_000;
 /** From the first attempt to the last. */
 const TRY_FOR_MS = 86_400_000;
-/** A day has more of them. Whatever is given up after fewer was given up by a clock that was set ahead. */
+/** A day has more of them. After fewer the clock was set ahead, and the retries go on. */
 const LEAST_ATTEMPTS = 24;
 const MAX_AT_ONCE = 16;
 /** So that a receiver that hangs does not delay the others. */

@@ -10,21 +10,33 @@ export const ALSO: Record<string, string[]> = {
     "host-agent/door/door-restart.test.ts",
     "host-agent/door/door-clock.test.ts",
   ],
-  "host-agent/runs/end-of-run.ts": ["host-agent/runs/observe.test.ts"],
+  "host-agent/runs/end-of-run.ts": [
+    "host-agent/runs/observe.test.ts",
+    "host-agent/runs/observe-failures.test.ts",
+  ],
   "host-agent/executor/wrapper.sh": [
     "host-agent/executor/wrapper-output.test.ts",
     "host-agent/executor/wrapper-apart.test.ts",
     "host-agent/executor/run-mark.test.ts",
   ],
   "host-agent/runs/launch-plan.ts": ["host-agent/runs/launch.test.ts"],
-  "host-agent/runs/reconcile.ts": ["host-agent/runs/observe.test.ts"],
+  "host-agent/runs/reconcile.ts": [
+    "host-agent/runs/observe.test.ts",
+    "host-agent/runs/observe-failures.test.ts",
+  ],
   "host-agent/runs/record-launch.ts": [
     "host-agent/runs/launch.test.ts",
     "host-agent/runs/launches-at-once.test.ts",
   ],
-  "host-agent/runs/recover-launch.ts": ["host-agent/runs/observe.test.ts"],
+  "host-agent/runs/recover-launch.ts": [
+    "host-agent/runs/observe.test.ts",
+    "host-agent/runs/observe-failures.test.ts",
+  ],
   "host-agent/runs/start.ts": ["host-agent/runs/launch.test.ts"],
-  "host-agent/runs/observe.ts": ["host-agent/runs/reconcile.test.ts"],
+  "host-agent/runs/observe.ts": [
+    "host-agent/runs/observe-failures.test.ts",
+    "host-agent/runs/reconcile.test.ts",
+  ],
   "host-agent/runs/stop.ts": ["host-agent/runs/send-stop.test.ts"],
   "host-agent/store/audit-head.ts": ["host-agent/store/launch-writes.test.ts"],
   "host-agent/store/run-changes.ts": ["host-agent/store/run-store.test.ts"],

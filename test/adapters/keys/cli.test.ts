@@ -1,19 +1,15 @@
 import { type ChildProcess, spawn } from "node:child_process";
 import { mkdir, readdir, readFile, stat, symlink, writeFile } from "node:fs/promises";
-import { mkdtemp, rm } from "node:fs/promises";
-import { tmpdir } from "node:os";
+import { rm } from "node:fs/promises";
 import { join } from "node:path";
-import { fileURLToPath } from "node:url";
 
-import { afterEach, beforeEach, expect, onTestFinished, test } from "vitest";
+import { expect, onTestFinished, test } from "vitest";
 
 import { sha256 } from "../../../host-agent/system/sha256.ts";
-import type { KeyFileEntry } from "../../../handlers/keys.ts";
-import { COMPILE_CACHE } from "../../support/compile-cache.ts";
 import { startHub, until } from "../../support/hub.ts";
 import { openDisk } from "../../behaviour/prove/disk.ts";
 
-const KEYS = fileURLToPath(new URL("../../../adapters/keys/cli.ts", import.meta.url));
+import { dir, file, eachInItsFolder, setServicePort, useFile, keys, create, stored } from "./keys-command.ts";
 
 const PAIRING = new URL("../../../adapters/keys/agent-pair.ts", import.meta.url).href;
 const EDITING = new URL("../../../adapters/keys/editing.ts", import.meta.url).href;
@@ -21,47 +17,7 @@ const EDITING = new URL("../../../adapters/keys/editing.ts", import.meta.url).hr
 /** Space for the lock and a part of a large keys file. */
 const ROOM_BYTES = 12_288;
 
-let dir: string;
-let file: string;
-/** Where no service answers, unless a test starts one. */
-let servicePort = "1";
-beforeEach(async () => {
-  servicePort = "1";
-  dir = await mkdtemp(join(tmpdir(), "keys-"));
-  file = join(dir, "keys.json");
-});
-afterEach(() => rm(dir, { recursive: true, force: true }));
-
-function start(...args: string[]): ChildProcess {
-  return spawn(process.execPath, [KEYS, ...args], {
-    env: { ...COMPILE_CACHE, HUB_KEYS_FILE: file, HUB_PORT: servicePort },
-    stdio: ["pipe", "pipe", "pipe"],
-  });
-}
-
-/** Runs the command to its end: its exit code, and what it printed. */
-async function keys(...args: string[]) {
-  return resultOf(start(...args));
-}
-
-/** Runs `check` with this key on its standard input. */
-async function check(key: string) {
-  const child = start("check");
-  child.stdin!.end(`${key}\n`);
-  return resultOf(child);
-}
-
-async function resultOf(child: ChildProcess) {
-  let [stdout, stderr] = ["", ""];
-  child.stdout!.on("data", (chunk) => (stdout += String(chunk)));
-  child.stderr!.on("data", (chunk) => (stderr += String(chunk)));
-  const code = await new Promise<number | null>((resolve) => child.once("close", resolve));
-  return { code, stdout, stderr };
-}
-
-const create = (name: string, ...more: string[]) =>
-  keys("create", "--name", name, "--scopes", "pipelines:read,scripts:write", ...more);
-const stored = async (): Promise<{ keys: KeyFileEntry[] }> => JSON.parse(await readFile(file, "utf8"));
+eachInItsFolder();
 
 test("keys create prints the key once, stores its hash, and makes the file readable for its owner only", async () => {
   const { code, stdout, stderr } = await create("acme-prod", "--expires", "2099-01-31");
@@ -84,7 +40,7 @@ test("keys create prints the key once, stores its hash, and makes the file reada
 
 test("keys create does not claim that a service requires the key which reads another keys file", async () => {
   await using hub = await startHub({ keys: [] });
-  servicePort = new URL(hub.url).port;
+  setServicePort(new URL(hub.url).port);
 
   const elsewhere = await create("a");
   expect(elsewhere.stderr).toContain(`The service at ${hub.url} does not use this file: its mode is dev.`);
@@ -298,103 +254,6 @@ test("a change that is killed leaves the complete old or new keys file, and the 
   expect((await readdir(dir)).filter((name) => name.endsWith("draft"))).toEqual([]);
 });
 
-test("keys create stores the reach and an end in days, and keys list and keys check show them", async () => {
-  const reach = ["--recipes", "nightly_*, build", "--script-paths", "/srv/ops/**", "--runs", "own"];
-  const { code, stdout: key } = await create("team", ...reach, "--expires", "90d");
-  expect(code).toBe(0);
-  const [entry] = (await stored()).keys;
-  expect(entry).toMatchObject({
-    recipes: ["nightly_*", "build"],
-    script_paths: ["/srv/ops/**"],
-    runs: "own",
-    expires: expect.stringMatching(/^\d{4}-\d\d-\d\dT\d\d:\d\d:\d\dZ$/),
-  });
-  const days = (Date.parse(entry!.expires!) - Date.now()) / 86_400_000;
-  expect(Math.round(days * 100) / 100).toBe(90);
-
-  expect((await keys("list")).stdout).toMatch(
-    /^team +pipelines:read,scripts:write .* sha256 +nightly_\* build \/srv\/ops\/\*\* own runs$/m,
-  );
-
-  const checked = await check(key.trim());
-  expect(checked.stdout).toContain(`team: expires ${entry!.expires}\nruns: only those launched as team\n`);
-  expect(
-    checked.stdout.split("\n").map((line) =>
-      line
-        .split(/ {2,}/)
-        .slice(1)
-        .map((cell) => cell.trim()),
-    ),
-  ).toEqual(
-    expect.arrayContaining([
-      ["yes", "nightly_*, build"],
-      ["no", "-"],
-      ["yes", "/srv/ops/**"],
-    ]),
-  );
-  expect(checked.stdout + checked.stderr).not.toContain(key.trim());
-});
-
-test.for([
-  [["--recipes", "a b"], "--recipes: must be a recipe id"],
-  [["--script-paths", "ops/*.sh"], "--script-paths: must be an absolute path"],
-  [["--runs", "mine"], "--runs: must be own or all"],
-  [["--expires", "90"], "--expires: must be a date"],
-  [["--expires", "0d"], "--expires: 0d is in the past"],
-] as const)("keys create %o is refused and stores nothing", async ([args, message]) => {
-  const { code, stderr } = await create("a", ...args);
-  expect({ code, stderr }).toEqual({ code: 64, stderr: expect.stringContaining(message) });
-  await expect(stored()).rejects.toThrow("ENOENT");
-});
-
-test("keys create says which surface a reach leaves open, and nothing where its scopes close it", async () => {
-  expect((await create("a", "--recipes", "x")).stderr).toContain(
-    "Note: --script-paths is not given, so the key a reaches every script that its scopes allow.",
-  );
-  const closed = await keys("create", "--name", "b", "--scopes", "pipelines:read", "--recipes", "x");
-  expect(closed.stderr).not.toContain("Note:");
-});
-
-test("keys rotate makes a second key with the same rights, and ends the first after the overlap", async () => {
-  const first = await create("team", "--recipes", "nightly_*");
-  const rotated = await keys("rotate", "team", "--overlap", "2h");
-  expect(rotated.code).toBe(0);
-  const [earlier, next] = (await stored()).keys;
-  const rights = { name: "team", scopes: ["pipelines:read", "scripts:write"], recipes: ["nightly_*"] };
-  expect(earlier).toMatchObject({ ...rights, key_sha256: sha256(first.stdout.trim()) });
-  expect(Math.round((Date.parse(earlier!.expires!) - Date.now()) / 60_000)).toBe(120);
-  expect(next).toEqual({ ...rights, key_sha256: sha256(rotated.stdout.trim()), created: expect.any(String) });
-
-  // The next overlap is longer: the first key keeps its end.
-  await keys("rotate", "team", "--overlap", "9d", "--expires", "2099-01-31");
-  const [oldest, middle, newest] = (await stored()).keys;
-  expect(oldest).toEqual(earlier);
-  expect(Math.round((Date.parse(middle!.expires!) - Date.now()) / 86_400_000)).toBe(9);
-  expect(newest).toMatchObject({ ...rights, expires: "2099-01-31" });
-
-  const refused = await keys("rotate", "team");
-  expect(refused.stderr).toContain("The key team expires (2099-01-31): say when the new one does");
-  expect((await stored()).keys).toHaveLength(3);
-  expect((await keys("rotate", "team", "--expires", "never")).code).toBe(0);
-  expect((await stored()).keys.at(-1)).not.toHaveProperty("expires");
-});
-
-test("keys rotate and keys check refuse a name and a key that are not in the file", async () => {
-  await create("team");
-  const before = await stored();
-  expect(await keys("rotate", "nobody")).toMatchObject({ code: 1, stdout: "" });
-  expect(await keys("rotate", "team", "--overlap", "soon")).toMatchObject({ code: 64 });
-  const unknown = await check("sk_live_unknown_0123456789");
-  expect(unknown).toMatchObject({
-    code: 1,
-    stdout: "",
-    stderr: expect.stringContaining("The key is not in"),
-  });
-  expect(unknown.stderr).not.toContain("unknown_0123456789");
-  expect(await check("")).toMatchObject({ code: 64 });
-  expect(await stored()).toEqual(before);
-});
-
 test("no key is lost when several are added to the trust file at the same time", async () => {
   const trust = join(dir, "trusted_keys.json");
   const program = `
@@ -414,7 +273,7 @@ test("the old keys file stays when the disk can hold only a part of the new one"
   const { kind, fill, remove } = openDisk(folder);
   try {
     if (kind !== "tmpfs") context.skip("unshare may not mount here");
-    file = join(folder, "keys.json");
+    useFile(join(folder, "keys.json"));
     expect(await closing(startAdding("many", 200))).toBe(0);
     const before = await readFile(file, "utf8");
     const filler = join(folder, "filler");

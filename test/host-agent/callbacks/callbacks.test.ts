@@ -119,7 +119,7 @@ describe("a callback", () => {
     expect(received).toHaveLength(pauses.length + 1);
   });
 
-  test("is not given up by a clock that is set ahead, and does not wait for one that is set back", async () => {
+  test("does not stop its retries for a clock that is set ahead, and does not wait for one that is set back", async () => {
     const { received, origin } = await receiver(answerWith(503));
     const hub = startCallbacks([origin]);
     addRun(hub.runs, origin);
