@@ -2,7 +2,7 @@ import type { DatabaseSync, StatementSync } from "node:sqlite";
 
 import { literalStart, type Reach, reachesRun, targetPatterns } from "../protocol/reach.ts";
 import type { Source } from "../protocol/run.ts";
-import type { ListQuery } from "./run-queries.ts";
+import type { ListQuery } from "./list-query.ts";
 import { COLUMNS } from "./run.ts";
 
 // A page of the runs in reach must cost little among a million runs, of any key. Neither of the two plain ways does that: a

@@ -1,22 +1,9 @@
 import type { DatabaseSync } from "node:sqlite";
 
-import type { Reach } from "../protocol/reach.ts";
-import type { RunStatus, Source } from "../protocol/run.ts";
 import { rememberEndedRuns } from "./ended-runs.ts";
+import type { ListQuery } from "./list-query.ts";
 import { limitsRuns, reachPages } from "./reach-pages.ts";
 import { COLUMNS, decodeRun, type Run, type RunRow } from "./run.ts";
-
-export interface ListQuery {
-  source: Source;
-  status?: RunStatus | undefined;
-  label?: string | undefined;
-  /** Only runs in this reach. */
-  reach?: Reach | undefined;
-  /** Only runs older than this sequence number. */
-  before?: number | undefined;
-  /** The most runs on a page. */
-  limit: number;
-}
 
 /** A page of a list. */
 export interface RunPage {

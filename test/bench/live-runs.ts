@@ -38,7 +38,7 @@ export async function measureLiveRuns(): Promise<Figure[]> {
     void foreign;
     figures.push(...(await measureKills(server)));
   } finally {
-    for (const pid of pids) endGroup(pid);
+    for (const pid of pids) endRun(pid);
   }
   return figures;
 }
@@ -184,6 +184,12 @@ async function foreignProcesses(): Promise<AsyncDisposable> {
   };
 }
 
+/** The wrapper, and its command, which leads a separate group. */
+function endRun(pid: number): void {
+  for (const child of childrenOf(pid)) endGroup(child);
+  endGroup(pid);
+}
+
 function endGroup(pid: number): void {
   try {
     process.kill(-pid, "SIGKILL");
@@ -192,8 +198,22 @@ function endGroup(pid: number): void {
   }
 }
 
+/** The children of a wrapper; none of one that has ended. */
+function childrenOf(pid: number): number[] {
+  try {
+    return readFileSync(`/proc/${pid}/task/${pid}/children`, "latin1")
+      .trim()
+      .split(" ")
+      .filter(Boolean)
+      .map(Number);
+  } catch {
+    return [];
+  }
+}
+
+/** The command of a run: its wrapper's first child is the pump. */
 function childOf(pid: number): number {
-  return Number(readFileSync(`/proc/${pid}/task/${pid}/children`, "latin1").trim().split(" ")[0]);
+  return childrenOf(pid).at(-1)!;
 }
 
 function isAlive(pid: number): boolean {

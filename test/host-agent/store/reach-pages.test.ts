@@ -2,7 +2,7 @@ import * as fc from "fast-check";
 import { afterAll, describe, expect, onTestFinished, test } from "vitest";
 
 import { type Reach, reachesRun } from "../../../host-agent/protocol/reach.ts";
-import type { ListQuery } from "../../../host-agent/store/run-queries.ts";
+import type { ListQuery } from "../../../host-agent/store/list-query.ts";
 import { NO_RESERVE } from "../../../host-agent/store/disk-reserve.ts";
 import { launchWrites } from "../../../host-agent/store/launch-writes.ts";
 import { openDatabase } from "../../../host-agent/store/migrations.ts";

@@ -1,6 +1,6 @@
 import { expect, onTestFinished, test } from "vitest";
 
-import type { ListQuery } from "../../../host-agent/store/run-queries.ts";
+import type { ListQuery } from "../../../host-agent/store/list-query.ts";
 import { openRunStore } from "../../../host-agent/store/run-store.ts";
 import type { NewRun, RunChanges } from "../../../host-agent/store/run.ts";
 import { newRun } from "../../support/runs.ts";
