@@ -49,17 +49,6 @@ struct order {
 
 static void refuse(void) { _exit(NOT_STARTED); }
 
-size_t write_all(int fd, const char *bytes, size_t length) {
-  while (length > 0) {
-    ssize_t n = write(fd, bytes, length);
-    if (n < 0 && errno == EINTR) continue;
-    if (n <= 0) return length;
-    bytes += n;
-    length -= (size_t)n;
-  }
-  return 0;
-}
-
 /* ---- the order ---- */
 
 static char *read_order(size_t *length) {
@@ -113,19 +102,6 @@ static void set_soft_limit(int resource, rlim_t soft) {
   limit.rlim_cur = soft;
   setrlimit((__rlimit_resource_t)resource, &limit);
 }
-
-/* By the system call: the library refuses the two signals that it keeps for itself, which may be inherited as ignored. */
-void set_action(int signal, void (*handler)(int)) {
-  struct {
-    void (*handler)(int);
-    unsigned long flags;
-    void (*restorer)(void);
-    uint64_t mask;
-  } action = {handler, 0, NULL, 0};
-  syscall(SYS_rt_sigaction, signal, &action, NULL, sizeof action.mask);
-}
-
-void set_mask(uint64_t mask) { syscall(SYS_rt_sigprocmask, SIG_SETMASK, &mask, NULL, sizeof mask); }
 
 /* Those of faults, too, when they are sent: a core dump ends all processes that share their memory. A fault itself still ends it. */
 static void outlive_signals(void) {
