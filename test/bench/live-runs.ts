@@ -7,6 +7,7 @@ import { join } from "node:path";
 import { setTimeout as sleep } from "node:timers/promises";
 
 import { type Figure, time } from "./figures.ts";
+import { childrenOf, endGroup, endRun } from "./run-processes.ts";
 import { cpuMs, processesOf, residentMb, startServer } from "./server.ts";
 
 type Server = Awaited<ReturnType<typeof startServer>>;
@@ -182,33 +183,6 @@ async function foreignProcesses(): Promise<AsyncDisposable> {
       if (shell.exitCode === null && shell.signalCode === null) await once(shell, "exit");
     },
   };
-}
-
-/** The wrapper, and its command, which leads a separate group. */
-function endRun(pid: number): void {
-  for (const child of childrenOf(pid)) endGroup(child);
-  endGroup(pid);
-}
-
-function endGroup(pid: number): void {
-  try {
-    process.kill(-pid, "SIGKILL");
-  } catch {
-    // It has ended.
-  }
-}
-
-/** The children of a wrapper; none of one that has ended. */
-function childrenOf(pid: number): number[] {
-  try {
-    return readFileSync(`/proc/${pid}/task/${pid}/children`, "latin1")
-      .trim()
-      .split(" ")
-      .filter(Boolean)
-      .map(Number);
-  } catch {
-    return [];
-  }
 }
 
 /** The command of a run: its wrapper's first child is the pump. */

@@ -14,6 +14,7 @@ import { fileURLToPath } from "node:url";
 
 import { doorCost } from "./door.ts";
 import { type Figure, median, table, time, type Times } from "./figures.ts";
+import { endRun } from "./run-processes.ts";
 import { cpuMs, freePort, OTHER_KEY, residentMb, startServer } from "./server.ts";
 import { measureLiveRuns } from "./live-runs.ts";
 import { keepRatios, previousRatios } from "./previous.ts";
@@ -212,7 +213,7 @@ async function measureMemory(): Promise<void> {
   for (let i = 0; i < LIVE; i++) pids.push((await server.launch(join(server.dir, "sleep.sh"))).pid);
   await server.get("/api/v1/scripts/runs?limit=500");
   const live = residentMb(server.pid);
-  for (const pid of pids) process.kill(-Number(pid), "SIGKILL");
+  for (const pid of pids) endRun(Number(pid));
   compare(`with ${LIVE} live runs, resident above idle, against 20 MB`, "MB", live - idle, 20, {
     atMost: 1,
   });
@@ -232,7 +233,7 @@ async function measureHeld(): Promise<void> {
   const start = cpuMs(server.pid);
   await sleep(15_000);
   const share = (cpuMs(server.pid) - start) / 150;
-  process.kill(-Number(pid), "SIGKILL");
+  endRun(Number(pid));
   await Promise.all(answers);
   compare(`${HELD} requests that wait for one quiet run, of a core, against 2 %`, "%", share, 2, {
     atMost: 1,

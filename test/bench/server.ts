@@ -9,6 +9,7 @@ import { join } from "node:path";
 import { fileURLToPath } from "node:url";
 
 import { COMPILE_CACHE } from "../support/compile-cache.ts";
+import { childrenOf } from "./run-processes.ts";
 
 const NODE_ADAPTER = fileURLToPath(new URL("../../adapters/node/node.ts", import.meta.url));
 const KEY = "sk_bench_0123456789abcdef0123456789abcdef";
@@ -115,8 +116,7 @@ export function cpuMs(pid: number): number {
 
 /** The processes of a server: itself and those that it has started and that have not left it, as its spawner. */
 export function processesOf(pid: number): number[] {
-  const children = readFileSync(`/proc/${pid}/task/${pid}/children`, "latin1").trim().split(" ");
-  return [pid, ...children.filter(Boolean).map(Number)];
+  return [pid, ...childrenOf(pid)];
 }
 
 /** POST with little more than the time on the wire, so that what is measured is the server. */
@@ -140,8 +140,7 @@ async function post(url: string, headers: Record<string, string>, body: string) 
  * and in memory once.
  */
 export function residentMb(pid: number): number {
-  const children = readFileSync(`/proc/${pid}/task/${pid}/children`, "latin1").trim().split(" ");
-  const ownKb = children.map((child) => statusKb(Number(child), "RssAnon"));
+  const ownKb = childrenOf(pid).map((child) => statusKb(child, "RssAnon"));
   return [statusKb(pid, "VmRSS"), ...ownKb].reduce((sum, kb) => sum + kb, 0) / 1024;
 }
 
