@@ -172,7 +172,7 @@ export const PROBLEM_EXAMPLES: Record<ProblemCode, ProblemExample> = {
     instance: `${RUN}/kill`,
   },
   log_gone: {
-    detail: "The log no longer exists: it was moved or removed on the host",
+    detail: "The log no longer exists: it was moved, removed or replaced on the host",
     instance: `${RUN}/logs`,
   },
   body_too_large: { detail: "body: must be at most 65536 bytes", instance: RUNS },

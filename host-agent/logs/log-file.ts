@@ -2,7 +2,7 @@ import { closeSync, constants, fchmodSync, openSync, readSync } from "node:fs";
 import { basename, dirname } from "node:path";
 
 import { openLogFolder, placeIn } from "./log-folder.ts";
-import { isSameInode, logEndMark } from "./log-limit.ts";
+import { isReplacement, logEndMark } from "./log-limit.ts";
 import { NotRegularFile, openFile } from "../system/open-file.ts";
 import { unreadableCode } from "../system/exhaustion.ts";
 import { ApiProblem } from "../protocol/problem.ts";
@@ -120,12 +120,12 @@ export function readTail(path: string, maxBytes: number, identity?: string): str
 /**
  * Opens a log to be read. Synchronous, as is all that reads it: a page is in the
  * kernel's memory nearly always, and four trips to the thread pool cost more than it. Throws `log_gone`, also for
- * another file than `identity`.
+ * a file in the place of `identity`.
  */
 function openLog(path: string, identity?: string): { fd: number; size: number } & Disposable {
   try {
     const file = openFile(path);
-    if (identity === undefined || isSameInode(file.stats, identity)) {
+    if (identity === undefined || !isReplacement(file.stats, identity)) {
       return { fd: file.fd, size: file.stats.size, [Symbol.dispose]: () => file[Symbol.dispose]() };
     }
     file[Symbol.dispose]();
@@ -133,5 +133,5 @@ function openLog(path: string, identity?: string): { fd: number; size: number } 
     const isGone = error instanceof NotRegularFile || NO_LOG.has((error as NodeJS.ErrnoException).code ?? "");
     if (!isGone) throw error;
   }
-  throw new ApiProblem("log_gone", "The log no longer exists: it was moved or removed on the host");
+  throw new ApiProblem("log_gone", "The log no longer exists: it was moved, removed or replaced on the host");
 }

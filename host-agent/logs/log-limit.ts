@@ -10,11 +10,11 @@ export function fileIdentity({ dev, ino }: { dev: number | bigint; ino: number |
 }
 
 /**
- * True when a file has the inode of `identity`. The device is left out: some file systems (NFS, btrfs) have another number
- * after they were mounted again.
+ * True when a file is another than `identity`, on the same device. On another device it is the log itself: the folder was copied
+ * to another disk, or the file system has another number since it was mounted again (NFS, btrfs).
  */
-export function isSameInode({ ino }: { ino: number | bigint }, identity: string): boolean {
-  return identity.endsWith(`:${ino}`);
+export function isReplacement({ dev, ino }: Pick<Stats, "dev" | "ino">, identity: string): boolean {
+  return identity.startsWith(`${dev}:`) && identity !== fileIdentity({ dev, ino });
 }
 
 /** The identity of the regular file at `path`; undefined when there is none. */

@@ -7,7 +7,7 @@ import { promisify } from "node:util";
 
 import { expect, test } from "vitest";
 
-import { createLog } from "../../../host-agent/logs/log-file.ts";
+import { createLog, readPage, readTail } from "../../../host-agent/logs/log-file.ts";
 import { tempDir } from "../../support/temp-dir.ts";
 
 const sourceOf = (name: string) =>
@@ -55,6 +55,18 @@ test("no log, process or exit code counts as gone while the host has no free fil
   ]);
   expect(stdout).toBe(`hello\n\n6\ntrue\ntrue\n3\n${"EMFILE\n".repeat(5)}`);
   await rm(folder, { recursive: true });
+});
+
+test("a log that was copied to another disk is read there, and another file on its own disk is not", async () => {
+  const path = join(tempDir(), "log");
+  await writeFile(path, "copied\n");
+  const { dev, ino } = statSync(path);
+  const read = (identity: string) => readPage(path, { after: 0, maxBytes: 99, growing: false, identity });
+  expect((await read(`${dev}:${ino}`)).size).toBe(7);
+  expect((await read(`${dev}0:${ino + 1}`)).size).toBe(7);
+  expect(readTail(path, 99, `${dev}0:${ino + 1}`)).toBe("copied\n");
+  await expect(read(`${dev}:${ino + 1}`)).rejects.toMatchObject({ code: "log_gone" });
+  expect(readTail(path, 99, `${dev}:${ino + 1}`)).toBe("");
 });
 
 test("a log is never created through a link, also when what it leads to does not exist, and never twice", () => {

@@ -1,4 +1,4 @@
-import { appendFileSync, readFileSync, statSync, writeFileSync } from "node:fs";
+import { appendFileSync, readFileSync, renameSync, statSync, writeFileSync } from "node:fs";
 
 import { describe, expect, test } from "vitest";
 
@@ -35,6 +35,19 @@ describe("a run that has ended", () => {
     for (const run of [failed, early]) executor.seen.set(run.runId, endedWith(0));
     expect(await reconcile(failed)).toMatchObject({ status: "failed" });
     expect(await reconcile(early)).toMatchObject({ status: "completed" });
+  });
+
+  test("is not judged by a file in the place of its log, unless the host was restarted and may have been restored", async () => {
+    const { start, executor, reconcile } = world();
+    const [run, restored] = [start(), start()];
+    for (const { logPath } of [run, restored]) {
+      renameSync(logPath, `${logPath}.1`);
+      writeFileSync(logPath, "ERROR: of another\n");
+    }
+    executor.seen.set(run.runId, endedWith(0));
+    executor.seen.set(restored.runId, endedWith(0, { rebooted: true }));
+    expect(await reconcile(run)).toMatchObject({ status: "completed" });
+    expect(await reconcile(restored)).toMatchObject({ status: "failed" });
   });
 
   test("with a log over its limit is cut, and completed without a look at what was not kept", async () => {

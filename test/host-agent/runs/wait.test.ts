@@ -1,4 +1,4 @@
-import { appendFileSync, mkdirSync, writeFileSync } from "node:fs";
+import { appendFileSync, mkdirSync, renameSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
 
 import { expect, onTestFinished, test } from "vitest";
@@ -17,7 +17,7 @@ const FOLLOWERS = 40;
 const WAIT_SECONDS = 3;
 
 /** A live run with an empty log, and the requests that may wait for it. */
-function world() {
+function world({ bootId = "b" } = {}) {
   const dir = tempDir();
   const store = openRunStore(":memory:");
   onTestFinished(() => store.close());
@@ -57,7 +57,7 @@ function world() {
     },
     isLaunching: () => false,
     requests,
-    bootId: launch.launcher.bootId,
+    bootId,
   });
   const follow = (waitSeconds = WAIT_SECONDS) =>
     waits.readLog("script", run.runId, { after: 0, maxBytes: 100, waitSeconds });
@@ -76,6 +76,19 @@ test("however many requests wait for a quiet run, it is looked at twice a second
   // Each request looks when it comes and when its time is over, which a timer may report a millisecond too early.
   expect(executor.looks.length - sharedLooks()).toBeLessThanOrEqual(3 * FOLLOWERS);
 });
+
+test.for([
+  ["b", { code: "log_gone" }],
+  ["next boot", { bytes: Buffer.from("of another") }],
+] as const)(
+  "a file in the place of a log is not shown, until the host is restarted and may have been restored: %s",
+  async ([bootId, expected]) => {
+    const { logPath, follow } = world({ bootId });
+    renameSync(logPath, `${logPath}.1`);
+    writeFileSync(logPath, "of another");
+    expect(await follow(0).catch((error: unknown) => error)).toMatchObject(expected);
+  },
+);
 
 test("every request that waits for a log is answered when it grows", async () => {
   const { logPath, follow } = world();
