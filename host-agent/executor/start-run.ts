@@ -1,8 +1,9 @@
 import { spawn } from "node:child_process";
 import { once } from "node:events";
-import { fchownSync, fstatSync } from "node:fs";
+import { existsSync, fchownSync, fstatSync } from "node:fs";
 import { fileURLToPath } from "node:url";
 
+import { ApiProblem } from "../protocol/problem.ts";
 import { openFolder } from "../system/open-file.ts";
 import { launchProblem, runnableArgv } from "./command.ts";
 import { createLog } from "../logs/log-file.ts";
@@ -20,7 +21,8 @@ const WRAPPER_SH = fileURLToPath(new URL("wrapper.sh", import.meta.url));
 
 /**
  * Starts a command under the wrapper, which has its own session, pump and log, and outlives this process. Throws
- * `launch_failed` when the command cannot be started and `host_unavailable` when the host lacks the resources for it.
+ * `launch_failed` when the command cannot be started and `host_unavailable` when the host lacks the resources for it,
+ * or the wrapper.
  */
 export async function startRun(
   command: Command,
@@ -28,6 +30,8 @@ export async function startRun(
   { onExit = () => {}, startWrapper = spawnWrapper }: StartParts = {},
 ): Promise<Started> {
   const { runId, folder, logPath, logLimit, env, runUser, cgroupFd, helper } = options;
+  const program = helper ?? WRAPPER_SH;
+  if (!existsSync(program)) throw wrapperMissing(program);
   try {
     const argv = await runnableArgv(command, { env, runUser });
     createRunFolder(folder);
@@ -61,6 +65,14 @@ export async function startRun(
   } catch (error) {
     throw launchProblem(error);
   }
+}
+
+/** The wrapper was removed while the agent ran, as by `npm ci`: no fault of the command, and the client may try again. */
+function wrapperMissing(path: string): ApiProblem {
+  return new ApiProblem("host_unavailable", "The host cannot start anything now; nothing was started", {
+    retryAfterSeconds: 10,
+    cause: `${path} does not exist. Run \`npm ci\`, then start the service again`,
+  });
 }
 
 /** Where the run keeps what is its own, and as whom it runs. */
