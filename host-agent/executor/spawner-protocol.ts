@@ -39,8 +39,13 @@ export function refusal(id: number, error: unknown): SpawnerAnswer {
   const { retryAfterSeconds, cause } = extras;
   return {
     id,
-    problem: { code, message, retryAfterSeconds, cause: cause instanceof Error ? String(cause) : undefined },
+    problem: { code, message, retryAfterSeconds, cause: textOf(cause) },
   };
+}
+
+function textOf(cause: unknown): string | undefined {
+  if (typeof cause === "string") return cause;
+  return cause instanceof Error ? String(cause) : undefined;
 }
 
 /** The result of the call as its caller would see it. */

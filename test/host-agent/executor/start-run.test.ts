@@ -3,6 +3,7 @@ import { join } from "node:path";
 
 import { expect, test } from "vitest";
 
+import { refusal, resultOf } from "../../../host-agent/executor/spawner-protocol.ts";
 import { runFolder } from "../../../host-agent/executor/run-folder.ts";
 import { startRun } from "../../../host-agent/executor/start-run.ts";
 import { tempDir } from "../../support/temp-dir.ts";
@@ -31,7 +32,9 @@ test("without its wrapper a run is not started and not blamed: the launch may be
     helper,
   });
 
-  await expect(started).rejects.toMatchObject({
+  const error: unknown = await started.catch((thrown: unknown) => thrown);
+  // As the agent receives it from the process that starts runs.
+  await expect((async () => resultOf(refusal(1, error)))()).rejects.toMatchObject({
     code: "host_unavailable",
     extras: {
       retryAfterSeconds: 10,
