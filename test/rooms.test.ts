@@ -110,3 +110,14 @@ async function refusals(dir: string): Promise<string[]> {
     .filter(({ code }) => code.includes("no-restricted-imports"))
     .map(({ filename, message }) => `${filename} ${/'([^']+)' import/.exec(message)?.[1]}`);
 }
+
+test("no file of tests has more than 400 lines", () => {
+  const long = readdirSync(join(PROJECT, "test"), { recursive: true, encoding: "utf8" })
+    .filter((name) => name.endsWith(".ts") && !/(?:^|\/)(?:node_modules|generated)\//.test(name))
+    .map((name) => ({
+      name,
+      lines: readFileSync(join(PROJECT, "test", name), "utf8").split("\n").length - 1,
+    }))
+    .filter(({ lines }) => lines > 400);
+  expect(long).toEqual([]);
+});

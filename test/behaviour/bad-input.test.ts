@@ -3,8 +3,8 @@ import { join } from "node:path";
 
 import { afterAll, beforeAll, describe, expect, test } from "vitest";
 
-import { type Answer, type Hub, startHub } from "../support/hub.ts";
-import { type AnyJson, servedDocument } from "../support/openapi-check.ts";
+import { type Hub, startHub } from "../support/hub.ts";
+import { type Answer, type AnyJson, servedDocument } from "../support/openapi-check.ts";
 import { PROTOTYPE_NAMES, RECIPE, TAKES, textForms, WRONG_TYPES } from "./bad-forms.ts";
 
 /**

@@ -60,6 +60,31 @@ describe("docs/architecture.md", () => {
     expect(new Set(arrows.map(asText))).toEqual(new Set(allowed.map(asText)));
   });
 
+  test("has at most 12 floors in the host-agent: a folder is above all that its files import", () => {
+    const files = sourceFiles().filter((file) => file.startsWith("host-agent/"));
+    const rooms = Map.groupBy(files, roomOf);
+    const below = new Map(
+      [...rooms].map(([room, own]) => [
+        room,
+        new Set(
+          own
+            .flatMap(importsOf)
+            .map(roomOf)
+            .filter((other) => other !== room && rooms.has(other)),
+        ),
+      ]),
+    );
+    const floorOf = (room: string, above: string[] = []): number => {
+      expect(above, "a circle of folders").not.toContain(room);
+      const floors = [...below.get(room)!].map((other) => floorOf(other, [...above, room]));
+      return 1 + Math.max(0, ...floors);
+    };
+
+    const floors = [...rooms.keys()].map((room) => floorOf(room));
+    expect(Math.max(...floors)).toBeGreaterThan(5);
+    expect(Math.max(...floors)).toBeLessThanOrEqual(12);
+  });
+
   test("describes a launch, a log page, a kill and an end in about a dozen steps each", () => {
     const ways = PAGE.split(/^## The way of /m).slice(1);
 
@@ -98,6 +123,11 @@ function importsOf(file: string): string[] {
   return [...text.matchAll(/(?:from |import\()"(\.[^"]+)"/g)].map(([, path]) =>
     normalize(join(dirname(file), path!)),
   );
+}
+
+/** A folder of the host-agent, or a file that is in none. */
+function roomOf(file: string): string {
+  return file.split("/").slice(0, 2).join("/");
 }
 
 /** The folder of the table that a file is in. */

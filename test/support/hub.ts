@@ -10,7 +10,7 @@ import { serveNode } from "../../adapters/node/serve.ts";
 import type { Scope } from "../../handlers/auth.ts";
 import { processesOf } from "../../host-agent/executor/process-tree.ts";
 import type { RunRecord } from "../../host-agent/protocol/run.ts";
-import { type AnyJson, checkedAnswer } from "./openapi-check.ts";
+import { checkedAnswer } from "./openapi-check.ts";
 
 /** What a deployment is set up with: its own folders, and the HUB_* variables that point at them. */
 export interface Setup {
@@ -39,14 +39,6 @@ export interface Ask {
   /** Sent as JSON; a string and bytes are sent as they are. */
   body?: unknown;
   signal?: AbortSignal;
-}
-
-export interface Answer {
-  status: number;
-  headers: Headers;
-  /** The parsed body of a JSON answer, undefined for another. */
-  json: AnyJson;
-  bytes: Uint8Array;
 }
 
 export interface TestKey {

@@ -1,11 +1,18 @@
 import { Ajv2020, type ValidateFunction } from "ajv/dist/2020.js";
 import { expect } from "vitest";
 
-import type { Answer } from "./hub.ts";
-
 /** JSON of any shape: tests look into it and fail if it is another. */
 // eslint-disable-next-line typescript/no-explicit-any
 export type AnyJson = any;
+
+/** An answer of a deployment, read to its end. */
+export interface Answer {
+  status: number;
+  headers: Headers;
+  /** The parsed body of a JSON answer, undefined for another. */
+  json: AnyJson;
+  bytes: Uint8Array;
+}
 
 interface Described {
   headers?: Record<string, DescribedHeader | Reference>;

@@ -3,7 +3,8 @@ import { join } from "node:path";
 
 import { expect } from "vitest";
 
-import { type Answer, type Ask, type Hub } from "../../support/hub.ts";
+import { type Ask, type Hub } from "../../support/hub.ts";
+import type { Answer } from "../../support/openapi-check.ts";
 
 /** The two surfaces, as their paths name them. */
 export const SURFACES = ["pipelines", "scripts"] as const;

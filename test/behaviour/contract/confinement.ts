@@ -4,7 +4,8 @@ import { join } from "node:path";
 
 import { afterAll, beforeAll, describe, expect, test } from "vitest";
 
-import { type Answer, type Deploy, type Hub, startHub } from "../../support/hub.ts";
+import { type Deploy, type Hub, startHub } from "../../support/hub.ts";
+import type { Answer } from "../../support/openapi-check.ts";
 import { needs } from "../../support/needs.ts";
 
 const RUNS = "/api/v1/scripts/runs";

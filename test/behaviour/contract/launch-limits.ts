@@ -3,7 +3,8 @@ import { join } from "node:path";
 
 import { describe, expect, test } from "vitest";
 
-import { type Answer, type Deploy, startHub, until } from "../../support/hub.ts";
+import { type Deploy, startHub, until } from "../../support/hub.ts";
+import type { Answer } from "../../support/openapi-check.ts";
 
 const PIPELINES = "/api/v1/pipelines/runs";
 

@@ -5,7 +5,8 @@ import { isDeepStrictEqual } from "node:util";
 import { afterAll, beforeAll, describe, expect, test } from "vitest";
 
 import type { RunRecord } from "../../../host-agent/protocol/run.ts";
-import { type Answer, type Deploy, type Hub, startHub } from "../../support/hub.ts";
+import { type Deploy, type Hub, startHub } from "../../support/hub.ts";
+import type { Answer } from "../../support/openapi-check.ts";
 
 /** The fields of a key's entry that limit its reach, for a script root. */
 const REACHES = {
