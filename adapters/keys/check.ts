@@ -14,8 +14,14 @@ const EVERYTHING = { recipes: "all recipes", script_paths: "all scripts under th
 
 /** What this key of the keys file may do, as lines of text. Throws KeysError for a key that is not in the file. */
 export async function checkKey(file: string, key: string): Promise<string> {
+  const { keys } = readKeys(file);
+  if (keys.length === 0) {
+    throw new KeysError(
+      `${file} has no keys: a Hub with this file serves everyone, without a key (dev mode)`,
+    );
+  }
   const hash = sha256(key);
-  const entry = readKeys(file).keys.find((each) => (each.key_sha256 ?? sha256(each.key!)) === hash);
+  const entry = keys.find((each) => (each.key_sha256 ?? sha256(each.key!)) === hash);
   if (entry === undefined) throw new KeysError(`The key is not in ${file}: a Hub with this file refuses it`);
   const { renderTable } = await import("../client/table.ts");
   const rows = OPERATIONS.map(([what, scope, field]) => {

@@ -99,6 +99,10 @@ test("keys rotate and keys check refuse a name and a key that are not in the fil
     stderr: expect.stringContaining("The key is not in"),
   });
   expect(unknown.stderr).not.toContain("unknown_0123456789");
-  expect(await check("")).toMatchObject({ code: 64 });
   expect(await stored()).toEqual(before);
+  expect(await check("")).toMatchObject({ code: 64 });
+  expect((await keys("revoke", "team", "--last")).code).toBe(0);
+  expect((await check("sk_live_any_0123456789abcdef")).stderr).toContain(
+    "serves everyone, without a key (dev mode)",
+  );
 });
