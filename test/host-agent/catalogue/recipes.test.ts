@@ -84,11 +84,14 @@ describe("the shipped catalogue", () => {
 
   test.for([
     ["countdown", "--seconds -1"],
+    ["countdown", "--seconds"],
     ["countdown", "--seconds 999999999999999999999"],
     ["countdown", "--what 1"],
     ["host_report", "--times 0"],
     ["host_report", "--every '1; id'"],
+    ["build_all_extra_features", "--limit 0"],
     ["build_all_extra_features", "--limit 1e3"],
+    ["build_all_extra_features", "--limit"],
     ["build_all_extra_features", "--what"],
     ["build_all_extra_features", "stray"],
   ] as const)("refuses wrong options with usage and exit code 2: %s %s", async ([recipe_id, args]) => {
