@@ -1,10 +1,12 @@
 import * as z from "zod";
 
 import { INT64 } from "../../host-agent/protocol/integers.ts";
+import type { LogPage as AgentPage } from "../../host-agent/protocol/agent.ts";
 import type { Source } from "../../host-agent/protocol/run.ts";
+import type { Deps } from "../deps.ts";
 import { hold } from "../holding.ts";
 import { qualityOf } from "../media-type.ts";
-import { ok } from "../reply.ts";
+import { ok, type Reply } from "../reply.ts";
 import { defineRoute } from "../route.ts";
 import { LogPage, ReadLogQuery, RunParams } from "../schemas.ts";
 import { SURFACES } from "../surface.ts";
@@ -57,32 +59,37 @@ export const readLog = (source: Source) =>
           ...wait,
         }),
       );
-      const { bytes, offset, size, more } = page;
-      if (prefersPlainText(headers.get("accept"))) {
-        return {
-          status: 200,
-          headers: {
-            "content-type": "text/plain; charset=utf-8",
-            ...VARY,
-            "hub-log-offset": String(offset),
-            "hub-log-size": String(size),
-            "hub-log-more": String(more),
-          },
-          bytes,
-        };
-      }
-      const { run_id } = params;
-      const chunk = jsonString?.(bytes);
-      if (chunk === undefined) {
-        return { ...ok({ run_id, offset, size, chunk: decode(bytes), more }), headers: VARY };
-      }
-      return {
-        status: 200,
-        bytes: jsonAround({ run_id, offset, size, chunk: "", more }, chunk),
-        headers: VARY,
-      };
+      return prefersPlainText(headers.get("accept"))
+        ? textReply(page)
+        : jsonReply(params.run_id, page, jsonString);
     },
   });
+
+function textReply({ bytes, offset, size, more }: AgentPage): Reply {
+  return {
+    status: 200,
+    headers: {
+      "content-type": "text/plain; charset=utf-8",
+      ...VARY,
+      "hub-log-offset": String(offset),
+      "hub-log-size": String(size),
+      "hub-log-more": String(more),
+    },
+    bytes,
+  };
+}
+
+function jsonReply(
+  run_id: string,
+  { bytes, offset, size, more }: AgentPage,
+  jsonString: Deps["jsonString"],
+): Reply {
+  const chunk = jsonString?.(bytes);
+  if (chunk === undefined) {
+    return { ...ok({ run_id, offset, size, chunk: decode(bytes), more }), headers: VARY };
+  }
+  return { status: 200, bytes: jsonAround({ run_id, offset, size, chunk: "", more }, chunk), headers: VARY };
+}
 
 /** The answer in bytes, with `chunk` in the place of its empty string. */
 function jsonAround(page: z.input<typeof LogPage>, chunk: Uint8Array): Uint8Array {

@@ -58,7 +58,7 @@ export function createCallbacks(deps: CallbackDeps) {
   /** Starts the attempts that are due, up to the limits, and waits for none. */
   function startDue(): void {
     if (signers.length === 0 || stopping.signal.aborted || underWay.size >= MAX_AT_ONCE) return;
-    for (const callback of dueNow()) {
+    for (const callback of dueAt(now(), store)) {
       if (underWay.size >= MAX_AT_ONCE) return;
       const host = URL.parse(callback.url)?.host ?? "";
       const sameHost = underWay.values().filter((other) => other.host === host);
@@ -68,11 +68,6 @@ export function createCallbacks(deps: CallbackDeps) {
         .finally(() => underWay.delete(callback.run_id));
       underWay.set(callback.run_id, { host, done });
     }
-  }
-
-  function dueNow(): DueCallback[] {
-    const time = now();
-    return store.due({ now: time, latest: time + LONGEST_PAUSE_MS, limit: LOOKED_AT });
   }
 
   async function deliver(callback: DueCallback, host: string): Promise<void> {
@@ -117,6 +112,10 @@ export function createCallbacks(deps: CallbackDeps) {
       await idle();
     },
   };
+}
+
+function dueAt(time: number, store: CallbackStore): DueCallback[] {
+  return store.due({ now: time, latest: time + LONGEST_PAUSE_MS, limit: LOOKED_AT });
 }
 
 /** The log entry of an attempt without success. Only the host of the URL: its path is often a secret. */
